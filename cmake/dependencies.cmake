@@ -1,0 +1,14 @@
+# Every outside library, found once. Each is explained in docs/dependencies.md.
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)            # text formatting (sources only)
+find_package(nlohmann_json REQUIRED)  # JSON (sources only)
+find_package(ZLIB REQUIRED)           # gzip and zip members
+find_package(PNG REQUIRED)
+find_package(JPEG REQUIRED)
+find_package(dnnl REQUIRED)           # oneDNN: matmul and convolution
+find_package(PkgConfig REQUIRED)
+find_library(TENON_LAPACKE lapacke REQUIRED)
+find_library(TENON_OPENBLAS NAMES openblas PATHS /usr/lib/x86_64-linux-gnu/openblas-serial NO_DEFAULT_PATH)
+if(NOT TENON_OPENBLAS)
+  find_library(TENON_OPENBLAS NAMES openblas REQUIRED)
+endif()
