@@ -5,8 +5,8 @@ find_package(nlohmann_json REQUIRED)  # JSON (sources only)
 find_package(ZLIB REQUIRED)           # gzip and zip members
 find_package(PNG REQUIRED)
 find_package(JPEG REQUIRED)
-find_package(dnnl REQUIRED)           # oneDNN: matmul and convolution
-find_package(PkgConfig REQUIRED)
+# oneDNN: matmul and convolution. Not by find_package: its configuration asks for OpenCL headers that nothing here uses.
+find_library(TENON_ONEDNN dnnl REQUIRED)
 find_library(TENON_LAPACKE lapacke REQUIRED)
 find_library(TENON_OPENBLAS NAMES openblas PATHS /usr/lib/x86_64-linux-gnu/openblas-serial NO_DEFAULT_PATH)
 if(NOT TENON_OPENBLAS)
