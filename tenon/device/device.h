@@ -1,0 +1,60 @@
+// Device: where kernels run. One interface, a CPU behind it today.
+//
+// The families below cover every op whose meaning is elementwise, a reduction or a move, so a device
+// needs to know no op for them. What remains (contractions, sorting, factorisations, fused composites)
+// are claims: entries "this op, when the types are so, by this function". A claim is an acceleration
+// only; it must equal the op's own meaning within the op's tolerance, and the conformance tests check it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "tenon/base/thread_pool.h"
+#include "tenon/ir/attr.h"
+#include "tenon/ir/scalar.h"
+#include "tenon/tensor/view.h"
+
+namespace tenon {
+
+namespace ops {
+struct OpDef;
+enum class ReduceKind : uint8_t;
+}  // namespace ops
+
+// What a claimed kernel is called with. An optional input that is absent has data == nullptr.
+struct KernelArgs {
+  std::span<const ConstView> inputs;
+  std::span<const View> outputs;  // contiguous, disjoint from the inputs
+  const ir::Attrs& attrs;
+  ThreadPool& pool;
+};
+
+struct Claim {
+  const ops::OpDef* op;
+  // Whether this call is taken; a null pointer takes all.
+  bool (*accepts)(std::span<const TensorType> inputs, const ir::Attrs& attrs);
+  void (*run)(const KernelArgs& args);
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  [[nodiscard]] virtual std::string_view name() const = 0;
+
+  // out[i] = program(in0[i], in1[i], …); inputs are already broadcast to out's shape (zero strides).
+  // `out` may be the very same memory as an input of the same layout.
+  virtual void elementwise(const ir::ScalarProgram& program, std::span<const ConstView> in, const View& out,
+                           ThreadPool& pool) = 0;
+  // Combines over `axes` (sorted, not empty) of `in`; `out` has the remaining axes. For arg-reductions
+  // `out` is i64. The order of combination is fixed by the shape alone: same bits for any number of threads.
+  virtual void reduce(ops::ReduceKind kind, const ConstView& in, const Ints& axes, const View& out,
+                      ThreadPool& pool) = 0;
+  // Relayout: out[i] = in[i], same dtype and shape.
+  virtual void copy(const ConstView& in, const View& out, ThreadPool& pool) = 0;
+  // The claim that takes this call, or nullptr.
+  [[nodiscard]] virtual const Claim* claim(const ops::OpDef& op, std::span<const TensorType> inputs,
+                                           const ir::Attrs& attrs) const = 0;
+};
+
+}  // namespace tenon

@@ -1,0 +1,59 @@
+// Variable: a named cell that holds a Tensor. The one type with state.
+//
+// Parameters, running statistics, optimiser state, KV caches and generator state are Variables. A copy is
+// another handle of the same cell, so two layers share a weight by holding the same Variable; clone() makes
+// a new cell. Used where a Tensor is expected, a Variable gives its present value, and if it is trainable,
+// gradients flow back into its `grad()`.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "tenon/tensor/tensor.h"
+
+namespace tenon {
+
+struct VariableCell {
+  Tensor value;
+  Tensor grad;       // undefined until a backward pass reaches it
+  std::string name;  // dotted path within a model, for messages; set by nn
+  bool trainable = true;
+};
+
+class Variable {
+ public:
+  // A cell without value; `defined()` is false.
+  Variable() = default;
+  explicit Variable(Tensor value, bool trainable = true, std::string name = {});
+
+  [[nodiscard]] bool defined() const { return static_cast<bool>(cell_); }
+  // The value as a leaf of the tape (if trainable).
+  [[nodiscard]] Tensor value() const;
+  operator Tensor() const { return value(); }  // NOLINT(google-explicit-constructor): a Variable reads as its value
+  // Rebinds the cell. Errors: ShapeError/DTypeError if the type differs from the present value's.
+  void set(Tensor value);
+  // Moves the value out, leaving the cell empty until set(): an update can then reuse its buffer.
+  [[nodiscard]] Tensor take();
+  [[nodiscard]] const TensorType& type() const { return cell_->value.type(); }
+  [[nodiscard]] const Shape& shape() const { return type().shape; }
+  [[nodiscard]] DType dtype() const { return type().dtype; }
+
+  [[nodiscard]] const Tensor& grad() const { return cell_->grad; }
+  void set_grad(Tensor grad) { cell_->grad = std::move(grad); }
+  void zero_grad() { cell_->grad = Tensor(); }
+  [[nodiscard]] bool trainable() const { return cell_ && cell_->trainable; }
+  void set_trainable(bool trainable) { cell_->trainable = trainable; }
+  [[nodiscard]] const std::string& name() const { return cell_->name; }
+  void set_name(std::string name) { cell_->name = std::move(name); }
+
+  // A new cell with the same value.
+  [[nodiscard]] Variable clone() const;
+  // Same cell?
+  bool operator==(const Variable& o) const { return cell_ == o.cell_; }
+  [[nodiscard]] const std::shared_ptr<VariableCell>& cell() const { return cell_; }
+
+ private:
+  std::shared_ptr<VariableCell> cell_;
+};
+
+}  // namespace tenon
