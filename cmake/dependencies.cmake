@@ -1,14 +1,19 @@
-# Every outside library, found once. Each is explained in docs/dependencies.md.
-find_package(Threads REQUIRED)
-find_package(fmt REQUIRED)            # text formatting (sources only)
-find_package(nlohmann_json REQUIRED)  # JSON (sources only)
-find_package(ZLIB REQUIRED)           # gzip and zip members
-find_package(PNG REQUIRED)
-find_package(JPEG REQUIRED)
-# oneDNN: matmul and convolution. Not by find_package: its configuration asks for OpenCL headers that nothing here uses.
-find_library(TENON_ONEDNN dnnl REQUIRED)
-find_library(TENON_LAPACKE lapacke REQUIRED)
-find_library(TENON_OPENBLAS NAMES openblas PATHS /usr/lib/x86_64-linux-gnu/openblas-serial NO_DEFAULT_PATH)
-if(NOT TENON_OPENBLAS)
-  find_library(TENON_OPENBLAS NAMES openblas REQUIRED)
-endif()
+# Every outside library: the one list. The project's own build finds each of them, and so does the installed package
+# (cmake/TenonConfig.cmake.in), because a static libtenon leaves them to the final link.
+# Each is explained in docs/dependencies.md; the modules in cmake/modules find those that bring no usable configuration.
+set(TENON_DEPENDENCIES
+  Threads
+  fmt            # text formatting (sources only)
+  nlohmann_json  # JSON (sources only)
+  ZLIB           # gzip and zip members
+  PNG
+  JPEG
+  OneDNN         # matmul and convolution
+  LAPACKE        # decompositions
+  OpenBLAS       # the BLAS under LAPACK
+)
+
+# The names that the rooms' LIBRARIES lists use for the last three.
+set(TENON_ONEDNN OneDNN::dnnl)
+set(TENON_LAPACKE LAPACKE::LAPACKE)
+set(TENON_OPENBLAS OpenBLAS::OpenBLAS)
