@@ -19,11 +19,11 @@ namespace tenon {
 
 // The parts of an error text. Empty parts are left out of what().
 struct ErrorParts {
-  std::string where;     // the op, layer, option or file that complains: "add", "weights.npy"
-  std::string problem;   // what is wrong, in lower case, without a full stop
-  std::string expected;  // what would have been right
-  std::string got;       // what came
-  std::string hint;      // the line to write instead
+  std::string where{};     // the op, layer, option or file that complains: "add", "weights.npy"
+  std::string problem{};   // what is wrong, in lower case, without a full stop
+  std::string expected{};  // what would have been right
+  std::string got{};       // what came
+  std::string hint{};      // the line to write instead
 };
 
 class Error : public std::runtime_error {
