@@ -113,7 +113,7 @@ class Checker:
             return  # a public header may include from every room
         targets = {target} if target else self.rooms_behind(header)
         self.used[room] |= targets - {room}
-        forbidden = sorted(targets - self.rooms[room] - ({room} if target else set()))
+        forbidden = sorted(targets - self.rooms[room] - {room})
         if forbidden and target:
             allowed = ", ".join(sorted(self.rooms[room])) or "no other room"
             self.report(file, number, text, f"room {room} may not include from {target} (it may include from: {allowed})")

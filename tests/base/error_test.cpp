@@ -8,6 +8,4 @@ TEST(Error, TextNamesPlaceProblemExpectedGotAndHint) {
   EXPECT_EQ(error.parts().got, "[4]");
 }
 
-TEST(Error, InternalErrorIsNotAUserError) {
-  EXPECT_FALSE((std::is_base_of_v<tenon::Error, tenon::InternalError>));
-}
+TEST(Error, InternalErrorIsNotAUserError) { EXPECT_FALSE((std::is_base_of_v<tenon::Error, tenon::InternalError>)); }
