@@ -51,6 +51,7 @@ struct UnsupportedError final : Error { using Error::Error; };  // understood, b
 struct FileError final : Error { using Error::Error; };         // the system refused: open, read, write
 struct FormatError final : Error { using Error::Error; };       // a file's bytes break its format; `where` is the path, the problem names the byte offset
 struct NumericError final : Error { using Error::Error; };      // NaN or infinity found, singular matrix
+struct MemoryError final : Error { using Error::Error; };       // the system has no more memory
 struct CancelledError final : Error { using Error::Error; };    // the user interrupted
 // clang-format on
 

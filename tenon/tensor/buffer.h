@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -15,6 +16,7 @@ namespace tenon {
 class Buffer final : public RefCounted {
  public:
   // Fresh memory, aligned to 64 bytes, contents undefined. Small blocks come from a per-thread cache.
+  // MemoryError if the system has none.
   static Ref<Buffer> allocate(size_t bytes);
   // Memory that somebody else owns (a mapped file, a user's array); `owner` keeps it alive.
   static Ref<Buffer> wrap(void* data, size_t bytes, std::shared_ptr<const void> owner, bool writable = false);
@@ -43,5 +45,8 @@ struct MemoryStats {
 };
 MemoryStats memory_stats();
 void reset_peak_memory();
+// Freed large blocks are kept for the next tensor, up to 1 GiB and never beyond what was in use at one time.
+// This hands them back to the system.
+void release_cached_memory();
 
 }  // namespace tenon

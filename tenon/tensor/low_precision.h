@@ -26,5 +26,7 @@ float f8e4m3_to_f32(uint8_t bits);
 uint8_t f32_to_f8e4m3(float value);
 float f8e5m2_to_f32(uint8_t bits);
 uint8_t f32_to_f8e5m2(float value);
+uint8_t f64_to_f8e4m3(double value);
+uint8_t f64_to_f8e5m2(double value);
 
 }  // namespace tenon

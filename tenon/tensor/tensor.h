@@ -30,7 +30,8 @@ class Placeholder : public RefCounted {};
 // The shared body of Tensor handles. Users never see it; kernels and transformations do.
 struct TensorImpl final : RefCounted {
   TensorType type;
-  bool weak = false;             // came from a C++ number: takes the dtype of what it meets
+  bool weak = false;             // came from a C++ number: takes the dtype of what it meets (strengthen)
+  double number = 0;             // a weak f32's number as it was written: 0.1 beside an f64 is 0.1, not 0.1f
   Shape strides;                 // in elements
   int64_t offset = 0;            // in elements
   Ref<Buffer> buffer;            // null unless concrete
@@ -64,15 +65,16 @@ class Tensor {
   [[nodiscard]] bool is_concrete() const { return static_cast<bool>(impl_->buffer); }
   [[nodiscard]] bool is_contiguous() const;
 
-  // The single element as a C++ number, converted as by static_cast. Errors: ShapeError unless size() is 1;
+  // The single element as a C++ number, converted as by a cast op (a fraction is cut towards zero, a value
+  // outside of T's range gives the nearest end of it). Errors: ShapeError unless size() is 1;
   // a traced tensor has no elements yet, so reading it inside capture is an error that says so.
   template <class T = double>
   [[nodiscard]] T item() const;
   // All elements in row-major order, converted.
   template <class T = double>
   [[nodiscard]] std::vector<T> to_vector() const;
-  // The elements in place, row-major. Errors: DTypeError unless T is the dtype; a non-contiguous tensor
-  // must go through contiguous(x) first.
+  // The elements in place, row-major. Errors: DTypeError unless T is the dtype (std::byte: any dtype, the raw
+  // bytes); a non-contiguous tensor must go through contiguous(x) first.
   template <class T>
   [[nodiscard]] std::span<const T> data() const;
 
@@ -108,7 +110,8 @@ template <class T>
 Tensor from_vector(const std::vector<T>& values, const Shape& shape);
 template <class T>
 Tensor from_span(std::span<const T> values, const Shape& shape);
-// tensor({1.f, 2.f}), tensor({{1, 2}, {3, 4}}): 1-d and 2-d literals.
+// tensor({1.f, 2.f}), tensor({{1, 2}, {3, 4}}): 1-d and 2-d literals. As for single numbers, fractions give
+// f32 whether they are written 0.5f or 0.5, and integers i64; from_vector keeps double.
 Tensor tensor(std::initializer_list<float> values);
 Tensor tensor(std::initializer_list<double> values);
 Tensor tensor(std::initializer_list<int> values);
@@ -116,11 +119,17 @@ Tensor tensor(std::initializer_list<std::initializer_list<float>> values);
 Tensor tensor(std::initializer_list<std::initializer_list<double>> values);
 Tensor tensor(std::initializer_list<std::initializer_list<int>> values);
 
+// The number behind a weak tensor as a 0-d tensor of `dtype` that is no longer weak, rounded once from the
+// number as the user wrote it. Without dtype: its own.
+Tensor strengthen(const Tensor& weak, DType dtype);
+Tensor strengthen(const Tensor& weak);
+
 // Mutable bytes of a concrete, contiguous tensor that the caller has just made with empty(). InternalError
 // if anybody else holds it: values never change under another handle.
 std::byte* mutable_data(Tensor& fresh);
 
-// "tensor([[1, 2], [3, 4]], f32)"; long axes are shortened as NumPy does.
+// "tensor([1., 2.], f32)": the elements as NumPy's array2string lays them out with separator ", "; tensors of
+// more than 1000 elements show three at each end of every axis. One without elements shows its type only.
 std::string to_string(const Tensor& x);
 
 }  // namespace tenon

@@ -15,6 +15,7 @@ namespace tenon {
 
 struct VariableCell {
   Tensor value;
+  TensorType type;   // of the value; stays when the value is taken out
   Tensor grad;       // undefined until a backward pass reaches it
   std::string name;  // dotted path within a model, for messages; set by nn
   bool trainable = true;
@@ -30,11 +31,12 @@ class Variable {
   // The value as a leaf of the tape (if trainable).
   [[nodiscard]] Tensor value() const;
   operator Tensor() const { return value(); }  // NOLINT(google-explicit-constructor): a Variable reads as its value
-  // Rebinds the cell. Errors: ShapeError/DTypeError if the type differs from the present value's.
+  // Rebinds the cell; the new value's own history is dropped, gradients stop at the cell. Errors:
+  // ShapeError/DTypeError if the type differs from the present value's.
   void set(Tensor value);
   // Moves the value out, leaving the cell empty until set(): an update can then reuse its buffer.
   [[nodiscard]] Tensor take();
-  [[nodiscard]] const TensorType& type() const { return cell_->value.type(); }
+  [[nodiscard]] const TensorType& type() const { return cell_->type; }
   [[nodiscard]] const Shape& shape() const { return type().shape; }
   [[nodiscard]] DType dtype() const { return type().dtype; }
 

@@ -1,0 +1,273 @@
+// Where the memory of tensors comes from.
+//
+//  - Up to 64 KiB: classes of powers of two, each thread keeps a few freed blocks of each class.
+//  - Above: classes of an eighth of a power of two, one list for the process, because a training step frees
+//    and takes the same large blocks again, and asking the system for pages each time costs more than many
+//    kernels. The list never lifts what the process holds above the most that was in use at one time.
+//  - Under a sanitizer nothing is kept and sizes are exact, so that every stray access is seen.
+#include "tenon/tensor/buffer.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <map>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "tenon/base/error.h"
+
+namespace tenon {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kCaching = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+constexpr bool kCaching = false;
+#else
+constexpr bool kCaching = true;
+#endif
+#else
+constexpr bool kCaching = true;
+#endif
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kSmallest = 64;
+constexpr size_t kLargestCached = size_t{64} << 10;  // per thread
+constexpr size_t kKeptPerClass = size_t{128} << 10;  // bytes, per thread and class
+constexpr size_t kKeptLarge = size_t{1} << 30;       // bytes, for the process
+constexpr int kClasses = std::countr_zero(kLargestCached) - std::countr_zero(kSmallest) + 1;
+constexpr size_t kMaximum = size_t{1} << 46;  // no address space holds more
+
+// ---- statistics ----
+constinit std::atomic<int64_t> current_bytes{0};
+constinit std::atomic<int64_t> peak_bytes{0};
+
+void count(int64_t change) {
+  const int64_t now = current_bytes.fetch_add(change, std::memory_order_relaxed) + change;
+  int64_t peak = peak_bytes.load(std::memory_order_relaxed);
+  while (now > peak && !peak_bytes.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+  }
+}
+
+// ---- the system ----
+std::byte* take_from_system(size_t bytes) {
+  return static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment}, std::nothrow));
+}
+void give_to_system(std::byte* block) { ::operator delete(block, std::align_val_t{kAlignment}); }
+
+// ---- small blocks ----
+// A freed block holds the pointer to the next one. Trivially destructible, so that a tensor which is destroyed
+// late in the life of its thread still finds it; Closer empties it and closes it.
+struct SmallCache {
+  struct Class {
+    std::byte* first;
+    uint32_t count;
+  };
+  std::array<Class, kClasses> classes;
+  bool open;
+  bool closed;
+};
+thread_local constinit SmallCache small_cache{};
+
+struct Closer {
+  ~Closer() {
+    small_cache.closed = true;
+    small_cache.open = false;
+    for (auto& entry : small_cache.classes) {
+      while (entry.first) {
+        std::byte* next = *reinterpret_cast<std::byte**>(entry.first);
+        give_to_system(entry.first);
+        entry.first = next;
+      }
+      entry.count = 0;
+    }
+  }
+  void touch() {}
+};
+thread_local Closer closer;
+
+bool open_small_cache() {
+  if (small_cache.open) return true;
+  if (small_cache.closed) return false;
+  closer.touch();  // constructs it, so that its destructor will run
+  small_cache.open = true;
+  return true;
+}
+
+int class_of(size_t bytes) {
+  return std::countr_zero(std::bit_ceil(std::max(bytes, kSmallest))) - std::countr_zero(kSmallest);
+}
+
+std::byte* take_small(size_t bytes) {
+  const int index = class_of(bytes);
+  if (open_small_cache()) {
+    auto& entry = small_cache.classes[static_cast<size_t>(index)];
+    if (entry.first) {
+      std::byte* block = entry.first;
+      entry.first = *reinterpret_cast<std::byte**>(block);
+      --entry.count;
+      return block;
+    }
+  }
+  return take_from_system(kSmallest << index);
+}
+
+void give_small(std::byte* block, size_t bytes) {
+  const int index = class_of(bytes);
+  if (open_small_cache()) {
+    auto& entry = small_cache.classes[static_cast<size_t>(index)];
+    if (entry.count < kKeptPerClass >> (index + std::countr_zero(kSmallest))) {
+      *reinterpret_cast<std::byte**>(block) = entry.first;
+      entry.first = block;
+      ++entry.count;
+      return;
+    }
+  }
+  give_to_system(block);
+}
+
+// ---- large blocks ----
+size_t large_class(size_t bytes) {
+  const size_t step = std::max(std::bit_floor(bytes) / 8, size_t{4096});
+  return (bytes + step - 1) / step * step;
+}
+
+class LargeCache {
+ public:
+  std::byte* take(size_t bytes) {
+    const size_t size = large_class(bytes);
+    std::vector<std::byte*> excess;
+    std::byte* block = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      in_use_ += size;
+      if (auto found = free_.find(size); found != free_.end()) {
+        block = found->second.back();
+        found->second.pop_back();
+        if (found->second.empty()) free_.erase(found);
+        kept_ -= size;
+      } else {
+        shrink(in_use_ >= highest_ ? 0 : highest_ - in_use_, excess);
+      }
+      highest_ = std::max(highest_, in_use_);
+    }
+    for (std::byte* old : excess) give_to_system(old);
+    if (!block) block = take_from_system(size);
+    if (!block) {
+      release();
+      block = take_from_system(size);
+    }
+    if (!block) {
+      const std::lock_guard lock(mutex_);
+      in_use_ -= size;
+    }
+    return block;
+  }
+
+  void give(std::byte* block, size_t bytes) {
+    const size_t size = large_class(bytes);
+    {
+      const std::lock_guard lock(mutex_);
+      in_use_ -= size;
+      if (kept_ + size <= kKeptLarge) {
+        free_[size].push_back(block);
+        kept_ += size;
+        return;
+      }
+    }
+    give_to_system(block);
+  }
+
+  void release() {
+    std::vector<std::byte*> excess;
+    {
+      const std::lock_guard lock(mutex_);
+      shrink(0, excess);
+      highest_ = in_use_;
+    }
+    for (std::byte* old : excess) give_to_system(old);
+  }
+
+ private:
+  // Drops blocks, the largest first, until at most `limit` bytes are kept.
+  void shrink(size_t limit, std::vector<std::byte*>& excess) {
+    while (kept_ > limit) {
+      auto last = std::prev(free_.end());
+      excess.push_back(last->second.back());
+      last->second.pop_back();
+      kept_ -= last->first;
+      if (last->second.empty()) free_.erase(last);
+    }
+  }
+
+  std::mutex mutex_;
+  std::map<size_t, std::vector<std::byte*>> free_;  // by class
+  size_t kept_ = 0;
+  size_t in_use_ = 0;
+  size_t highest_ = 0;  // in_use_ at most so far
+};
+
+// Never destroyed: tensors may outlive every other object of the program.
+LargeCache& large_cache() {
+  static LargeCache* cache = new LargeCache;
+  return *cache;
+}
+
+std::byte* take(size_t bytes) {
+  if (bytes > kMaximum) return nullptr;
+  if constexpr (!kCaching) return take_from_system(std::max<size_t>(bytes, 1));
+  return bytes <= kLargestCached ? take_small(bytes) : large_cache().take(bytes);
+}
+
+void give(std::byte* block, size_t bytes) {
+  if constexpr (!kCaching) {
+    give_to_system(block);
+  } else if (bytes <= kLargestCached) {
+    give_small(block, bytes);
+  } else {
+    large_cache().give(block, bytes);
+  }
+}
+
+}  // namespace
+
+Ref<Buffer> Buffer::allocate(size_t bytes) {
+  std::byte* block = take(bytes);
+  if (!block) {
+    throw MemoryError({.where = "allocate",
+                       .problem = "the system has no memory for a tensor",
+                       .got = std::to_string(bytes) + " bytes asked, " +
+                              std::to_string(current_bytes.load(std::memory_order_relaxed)) + " bytes in tensors now",
+                       .hint = "smaller batches, or checkpoint(…) around parts of the model"});
+  }
+  Ref<Buffer> buffer(new Buffer(block, bytes, true, nullptr));
+  buffer->owned_ = true;
+  count(static_cast<int64_t>(bytes));
+  return buffer;
+}
+
+Ref<Buffer> Buffer::wrap(void* data, size_t bytes, std::shared_ptr<const void> owner, bool writable) {
+  return Ref<Buffer>(new Buffer(static_cast<std::byte*>(data), bytes, writable, std::move(owner)));
+}
+
+Buffer::~Buffer() {
+  if (!owned_) return;
+  give(data_, size_);
+  count(-static_cast<int64_t>(size_));
+}
+
+MemoryStats memory_stats() {
+  return {current_bytes.load(std::memory_order_relaxed), peak_bytes.load(std::memory_order_relaxed)};
+}
+
+void reset_peak_memory() { peak_bytes.store(current_bytes.load(std::memory_order_relaxed), std::memory_order_relaxed); }
+
+void release_cached_memory() {
+  if constexpr (kCaching) large_cache().release();
+}
+
+}  // namespace tenon
