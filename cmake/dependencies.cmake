@@ -8,12 +8,14 @@ set(TENON_DEPENDENCIES
   ZLIB           # gzip and zip members
   PNG
   JPEG
+  LibZip         # NPZ archives
   OneDNN         # matmul and convolution
   LAPACKE        # decompositions
   OpenBLAS       # the BLAS under LAPACK
 )
 
-# The names that the rooms' LIBRARIES lists use for the last three.
+# The names that the rooms' LIBRARIES lists use for the last of them.
 set(TENON_ONEDNN OneDNN::dnnl)
 set(TENON_LAPACKE LAPACKE::LAPACKE)
 set(TENON_OPENBLAS OpenBLAS::OpenBLAS)
+set(TENON_LIBZIP LibZip::LibZip)
