@@ -4,7 +4,8 @@
 #   tenon_room(NAME [DEPENDS room...] [LIBRARIES outside-target...] [PROGRAM name])
 #
 # Sources are every .cpp directly in the folder and in its sub-folders. Every room is a part of libtenon, except one
-# with PROGRAM: that is an executable of that name, linked with libtenon and installed beside it.
+# with PROGRAM: that is an executable of that name, linked with libtenon and installed beside it. All of it but
+# main.cpp is the library tenon_NAME_parts, so that tests reach it.
 set_property(GLOBAL PROPERTY TENON_ROOMS "")
 set_property(GLOBAL PROPERTY TENON_LIBRARIES "")
 set_property(GLOBAL PROPERTY TENON_PROGRAMS "")
@@ -17,9 +18,12 @@ function(tenon_room name)
   if(NOT sources)  # headers only
     add_library(tenon_${name} INTERFACE)
   elseif(ROOM_PROGRAM)
-    add_executable(tenon_${name} ${sources})
+    list(REMOVE_ITEM sources "${CMAKE_CURRENT_SOURCE_DIR}/${name}/main.cpp")
+    add_library(tenon_${name}_parts STATIC ${sources})
+    target_link_libraries(tenon_${name}_parts PUBLIC tenon PRIVATE tenon_flags ${ROOM_LIBRARIES})
+    add_executable(tenon_${name} "${CMAKE_CURRENT_SOURCE_DIR}/${name}/main.cpp")
     set_target_properties(tenon_${name} PROPERTIES OUTPUT_NAME ${ROOM_PROGRAM})
-    target_link_libraries(tenon_${name} PRIVATE tenon)
+    target_link_libraries(tenon_${name} PRIVATE tenon_${name}_parts)
     set_property(GLOBAL APPEND PROPERTY TENON_PROGRAMS tenon_${name})
   else()
     add_library(tenon_${name} OBJECT ${sources})
