@@ -104,6 +104,16 @@ std::string tooltip_data(const Chart& chart, const std::vector<std::vector<Chart
   return text;
 }
 
+// Plain decimals where they are short; else a power of ten, as in 20k or 4e-4.
+std::string tick_label(double value, double largest, int decimals) {
+  if (value == 0) return "0";
+  if (largest >= 1e6) return fmt::format("{:g}M", value / 1e6);
+  if (largest >= 1e4) return fmt::format("{:g}k", value / 1e3);
+  if (decimals <= 3) return fmt::format("{:.{}f}", value, decimals);
+  const double power = std::floor(std::log10(std::abs(value)) + 1e-9);
+  return fmt::format("{:.4g}e{:.0f}", value / std::pow(10, power), power);
+}
+
 }  // namespace
 
 std::string escape_html(std::string_view text) {
@@ -149,12 +159,7 @@ Ticks round_ticks(double low, double high, int count) {
   for (std::int64_t i = first; i <= last; ++i) {
     const double value = static_cast<double>(i) * step;
     ticks.values.push_back(value);
-    if (std::max(std::abs(low), std::abs(high)) >= 1e6)
-      ticks.labels.push_back(fmt::format("{:g}M", value / 1e6));
-    else if (std::max(std::abs(low), std::abs(high)) >= 1e4)
-      ticks.labels.push_back(fmt::format("{:g}k", value / 1e3));
-    else
-      ticks.labels.push_back(fmt::format("{:.{}f}", value, decimals));
+    ticks.labels.push_back(tick_label(value, std::max(std::abs(low), std::abs(high)), decimals));
   }
   return ticks;
 }

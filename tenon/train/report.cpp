@@ -18,7 +18,7 @@ body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-a
 main{max-width:1080px;margin:0 auto;padding:28px 16px 48px}
 h1{font-size:1.6rem;line-height:1.25;margin:0;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:32px 0 12px}
 .subtitle{color:var(--soft);margin:4px 0 22px}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(155px,1fr));gap:12px}
 .cards div,figure,section{background:var(--card);border:1px solid var(--rule);border-radius:10px}
 .cards div{padding:12px 16px}.cards span{display:block;color:var(--soft);font-size:.85rem}
 .cards b{font-size:1.4rem;font-weight:650;font-variant-numeric:tabular-nums}
@@ -43,7 +43,7 @@ section{padding:6px 16px 14px;margin-top:16px;overflow-x:auto}section h2{margin:
 pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;font:13.5px/1.55 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 td,th{text-align:left;padding:5px 18px 5px 0;border-bottom:1px solid var(--rule);vertical-align:top}
-tr:last-child td{border-bottom:0}th{color:var(--soft);font-weight:500;white-space:nowrap}
+tr:last-child>*{border-bottom:0}th{color:var(--soft);font-weight:500;white-space:nowrap}
 .numbers td,.numbers th{text-align:right;padding:5px 0 5px 16px}
 summary{cursor:pointer;font-weight:600;padding:6px 0}
 footer{color:var(--soft);font-size:.88rem;margin-top:24px}

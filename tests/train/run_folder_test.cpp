@@ -186,10 +186,14 @@ TEST(Report, SurvivesValuesThatAreNotFinite) {
 }
 
 TEST(Chart, TicksAreRound) {
-  EXPECT_THAT(round_ticks(0.13, 0.97, 5).labels, testing::ElementsAre("0.0", "0.2", "0.4", "0.6", "0.8", "1.0"));
-  EXPECT_THAT(round_ticks(0, 25000, 5).labels, testing::ElementsAre("0k", "5k", "10k", "15k", "20k", "25k"));
+  EXPECT_THAT(round_ticks(0.13, 0.97, 5).labels, testing::ElementsAre("0", "0.2", "0.4", "0.6", "0.8", "1.0"));
+  EXPECT_THAT(round_ticks(0, 25000, 5).labels, testing::ElementsAre("0", "5k", "10k", "15k", "20k", "25k"));
   EXPECT_THAT(round_ticks(1.475, 1.525, 5).labels,
               testing::ElementsAre("1.47", "1.48", "1.49", "1.50", "1.51", "1.52", "1.53"));
+}
+
+TEST(Chart, SmallTicksArePowersOfTen) {
+  EXPECT_THAT(round_ticks(0, 1e-3, 5).labels, testing::ElementsAre("0", "2e-4", "4e-4", "6e-4", "8e-4", "1e-3"));
 }
 
 TEST(Chart, EscapesText) {
