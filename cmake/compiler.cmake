@@ -12,6 +12,10 @@ endif()
 
 add_library(tenon_flags INTERFACE)
 target_compile_options(tenon_flags INTERFACE -Wall -Wextra -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # A false alarm in std::string's operator+ (https://gcc.gnu.org/PR105651).
+  target_compile_options(tenon_flags INTERFACE -Wno-restrict)
+endif()
 if(TENON_WERROR)
   target_compile_options(tenon_flags INTERFACE -Werror)
 endif()

@@ -73,7 +73,10 @@ void store_float(const View& to, int64_t element, double value) {
 
 }  // namespace
 
-double integer_to_real(int64_t value, bool is_unsigned) {
+double integer_to_real(DType dtype, int64_t value, bool is_unsigned) {
+  if (dtype == DType::F64)
+    return is_unsigned ? static_cast<double>(static_cast<uint64_t>(value)) : static_cast<double>(value);
+  // Through a double that is rounded to odd where it is inexact: that rounds correctly to anything narrower.
   const bool negative = !is_unsigned && value < 0;
   uint64_t magnitude = static_cast<uint64_t>(value);
   if (negative) magnitude = ~magnitude + 1;
@@ -84,7 +87,7 @@ double integer_to_real(int64_t value, bool is_unsigned) {
     magnitude = (magnitude >> drop | (lost != 0 ? 1u : 0u)) << drop;
   }
   const double real = static_cast<double>(magnitude);
-  return negative ? -real : real;
+  return round_to(dtype, negative ? -real : real);
 }
 
 int64_t real_to_integer(DType dtype, double value) {
@@ -171,7 +174,7 @@ void store_real(const View& to, int64_t element, double value) {
 
 void store_integer(const View& to, int64_t element, int64_t value) {
   const int bits = info(to.dtype).bits;
-  if (is_float(to.dtype)) return store_float(to, element, integer_to_real(value, false));
+  if (is_float(to.dtype)) return store_float(to, element, integer_to_real(to.dtype, value, false));
   if (to.dtype == DType::Bool) return store(to.data, element, static_cast<uint8_t>(value != 0));
   if (bits < 8) return store_packed(to.data, bits, element, static_cast<uint32_t>(value));
   switch (bits) {
@@ -189,7 +192,7 @@ void store_integer(const View& to, int64_t element, int64_t value) {
 void convert_element(const ConstView& from, int64_t i, const View& to, int64_t j) {
   if (is_float(from.dtype)) return store_real(to, j, load_float(from, i));
   const int64_t value = load_integer(from, i);
-  if (is_float(to.dtype)) return store_float(to, j, integer_to_real(value, from.dtype == DType::U64));
+  if (is_float(to.dtype)) return store_float(to, j, integer_to_real(to.dtype, value, from.dtype == DType::U64));
   store_integer(to, j, value);
 }
 

@@ -23,8 +23,8 @@ void convert_element(const ConstView& from, int64_t i, const View& to, int64_t j
 
 // A float after rounding to a narrower dtype; itself for f64.
 double round_to(DType dtype, double value);
-// The integer as a double that still rounds correctly to any narrower float: inexact ones are rounded to odd.
-double integer_to_real(int64_t value, bool is_unsigned);
+// An integer (u64: by its bits) as a float dtype holds it, rounded once.
+double integer_to_real(DType dtype, int64_t value, bool is_unsigned);
 // As the cast: cut towards zero, saturated to the range of an integer dtype; u64 by its bits.
 int64_t real_to_integer(DType dtype, double value);
 // The low bits of `value` as a number of an integer dtype; bool: != 0.

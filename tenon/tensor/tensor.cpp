@@ -54,8 +54,9 @@ T to_number(const ConstView& x, int64_t element) {
   if constexpr (std::is_same_v<T, bool>) {
     return is_float(x.dtype) ? load_real(x, element) != 0 : load_integer(x, element) != 0;
   } else if constexpr (std::is_floating_point_v<T>) {
-    return static_cast<T>(is_float(x.dtype) ? load_real(x, element)
-                                            : integer_to_real(load_integer(x, element), x.dtype == DType::U64));
+    return static_cast<T>(is_float(x.dtype)
+                              ? load_real(x, element)
+                              : integer_to_real(dtype_of<T>, load_integer(x, element), x.dtype == DType::U64));
   } else {
     return static_cast<T>(is_float(x.dtype) ? real_to_integer(dtype_of<T>, load_real(x, element))
                                             : load_integer(x, element));
