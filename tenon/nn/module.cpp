@@ -174,10 +174,15 @@ struct SummaryRows final : Visitor {
   }
 };
 
+// 1234567 as "1,234,567".
 std::string grouped(int64_t n) {
-  std::string digits = std::to_string(n);
-  for (auto i = static_cast<ptrdiff_t>(digits.size()) - 3; i > 0; i -= 3) digits.insert(static_cast<size_t>(i), ",");
-  return digits;
+  const std::string digits = std::to_string(n);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i != 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
 }
 
 }  // namespace
@@ -201,7 +206,7 @@ std::vector<NamedVariable> unique_variables(const std::function<void(Visitor&)>&
 
 StateDict state_dict(const std::vector<NamedVariable>& variables) {
   StateDict dict;
-  for (const auto& [name, variable] : variables) dict.set(name, variable.value().detach());
+  for (const auto& [name, variable] : variables) dict.set(name, variable.cell()->value);
   return dict;
 }
 

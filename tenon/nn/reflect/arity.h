@@ -16,18 +16,23 @@ inline constexpr size_t kMaxMembers = 128;
 inline constexpr size_t kGap = 16;
 inline constexpr size_t kUncountable = static_cast<size_t>(-1);
 
-// Never called: only its type is used, inside requires-expressions.
+// Never called: only its type is used, inside requires-expressions. The operators have bodies because clang asks for
+// them where U has no linkage.
 struct Any {
   explicit Any(size_t);
   template <class U>
-  operator U() const noexcept;  // NOLINT(google-explicit-constructor)
+  operator U() const noexcept {  // NOLINT(google-explicit-constructor)
+    __builtin_unreachable();
+  }
 };
 // Converts to base classes of T only.
 template <class T>
 struct AnyBase {
   template <class U>
     requires(std::is_base_of_v<U, T> && !std::is_same_v<U, T>)
-  operator U() const noexcept;  // NOLINT(google-explicit-constructor)
+  operator U() const noexcept {  // NOLINT(google-explicit-constructor)
+    __builtin_unreachable();
+  }
 };
 
 template <class T, size_t N>
