@@ -201,7 +201,7 @@ struct Saved {
 };
 
 // The tensors in the order of the file: widest dtype first, then by name.
-std::vector<Saved> in_file_order(const std::map<std::string, Tensor>& tensors, const std::string& where) {
+std::vector<Saved> in_file_order(const StateDict& tensors, const std::string& where) {
   std::vector<Saved> order;
   for (const auto& [name, tensor] : tensors) {
     if (!tensor.defined() || !tensor.is_concrete())
@@ -221,7 +221,9 @@ std::vector<Saved> in_file_order(const std::map<std::string, Tensor>& tensors, c
                               .hint = "save cast(x, i8)"});
     order.push_back({&name, &tensor, dtype});
   }
-  std::stable_sort(order.begin(), order.end(), [](const Saved& a, const Saved& b) { return a.dtype > b.dtype; });
+  std::stable_sort(order.begin(), order.end(), [](const Saved& a, const Saved& b) {
+    return a.dtype != b.dtype ? a.dtype > b.dtype : *a.name < *b.name;
+  });
   return order;
 }
 
@@ -284,7 +286,7 @@ SafeTensors read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<c
                              const std::string& where) {
   SafeTensorsHeader header = parse_safetensors_header(bytes, where);
   SafeTensors out{.tensors = {}, .metadata = std::move(header.metadata)};
-  for (const auto& entry : header.entries) out.tensors.emplace(entry.name, make_tensor(entry, bytes, owner, where));
+  for (const auto& entry : header.entries) out.tensors.set(entry.name, make_tensor(entry, bytes, owner, where));
   return out;
 }
 
@@ -293,7 +295,7 @@ SafeTensors load_safetensors(const std::filesystem::path& path) {
   return read_safetensors(file->bytes(), file, path.string());
 }
 
-void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
+void save_safetensors(const std::filesystem::path& path, const StateDict& tensors,
                       const std::map<std::string, std::string>& metadata) {
   const std::string where = path.string();
   const auto order = in_file_order(tensors, where);

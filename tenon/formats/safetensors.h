@@ -17,12 +17,12 @@
 #include <string_view>
 #include <vector>
 
-#include "tenon/tensor/tensor.h"
+#include "tenon/tensor/state_dict.h"
 
 namespace tenon::formats {
 
 struct SafeTensors {
-  std::map<std::string, Tensor> tensors;
+  StateDict tensors;  // in the order of the file
   std::map<std::string, std::string> metadata;
 };
 
@@ -31,7 +31,7 @@ struct SafeTensors {
 
 // Tensors must be concrete and contiguous. Errors: FileError; UnsupportedError for a dtype that the format
 // has not (i4, u4, i2); ValueError for a name or text that is not UTF-8.
-void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
+void save_safetensors(const std::filesystem::path& path, const StateDict& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 
 // The layers below, for other containers of the same form and for tests.
