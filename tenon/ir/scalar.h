@@ -17,6 +17,8 @@
 //    Comparisons with NaN are false, Ne is true. Round is to nearest, ties to even.
 //  - f16 and bf16 are computed in f32 and rounded once at the end of the program.
 //  - Cast float -> integer truncates and saturates, NaN gives 0. Cast to bool is x != 0.
+//  - Integer casts wrap. Integer Pow wraps; a negative exponent gives the truncated real result, 0 for base 0.
+//  - Bool: Add and Max are "or", Mul and Min are "and"; the other arithmetic is not defined on it.
 //  - Evaluation order does not matter: there are no effects.
 #pragma once
 
@@ -109,12 +111,23 @@ enum class ScalarOp : uint8_t {
 };
 inline constexpr int kScalarOpCount = static_cast<int>(ScalarOp::Bitcast) + 1;
 
+// Kinds of operands that an instruction accepts, by bit.
+enum ScalarKinds : uint8_t {
+  kBoolKind = 1,
+  kIntKind = 2,
+  kFloatKind = 4,
+  kNumberKinds = kIntKind | kFloatKind,
+  kBitKinds = kBoolKind | kIntKind,
+  kAllKinds = 7
+};
+
 struct ScalarOpInfo {
   ScalarOp op;
   std::string_view name;
   int arity;
   bool float_only;  // operands must be floats
   bool gives_bool;  // result is bool whatever the operands are
+  uint8_t kinds;    // what the operands may be (of Select: the last two)
 };
 const ScalarOpInfo& info(ScalarOp op);
 
@@ -143,8 +156,8 @@ class ScalarBuilder;
 // takes the dtype of the operand beside it.
 class Scalar {
  public:
-  Scalar(double value) : real_(value), integer_(static_cast<int64_t>(value)) {}  // NOLINT(google-explicit-constructor)
-  Scalar(int value) : real_(value), integer_(value) {}                           // NOLINT(google-explicit-constructor)
+  Scalar(double value);                                 // NOLINT(google-explicit-constructor)
+  Scalar(int value) : real_(value), integer_(value) {}  // NOLINT(google-explicit-constructor)
   Scalar(ScalarBuilder* builder, int id, DType dtype) : builder_(builder), id_(id), dtype_(dtype) {}
   [[nodiscard]] bool is_number() const { return builder_ == nullptr; }
   [[nodiscard]] DType dtype() const { return dtype_; }
@@ -165,18 +178,28 @@ class ScalarBuilder {
  public:
   // f16 and bf16 inputs are widened to f32 at once; storage types to f32 (floats) or i8/u8 (integers).
   Scalar input(DType dtype);
+  // Floats take `real`, integers and bool take `integer` (wrapped to the width).
   Scalar constant(DType dtype, double real, int64_t integer);
-  // Checks types; numbers among the operands take the others' dtype.
+  // A number as a constant of `dtype`. DTypeError for a fraction as an integer.
+  Scalar constant(DType dtype, const Scalar& number);
+  // Checks types; numbers among the operands take the others' dtype. DTypeError if they do not fit together.
+  // An instruction that is there already is not appended a second time.
   Scalar emit(ScalarOp op, std::span<const Scalar> args);
+  // Converts, or with Bitcast reads the same bits as another dtype of the same width. A cast to f16, bf16 or a storage
+  // type rounds to it and goes on in the wider type.
   Scalar cast(const Scalar& x, DType to, ScalarOp how = ScalarOp::Cast);
-  // Closes the program; the result is converted to `result` if that differs.
-  ScalarProgram finish(const Scalar& result, DType dtype);
+  // Closes the program: the result is converted to `dtype`, inputs are put first, what the result does not need is
+  // left out. A number as result is a constant. The builder can go on afterwards.
+  [[nodiscard]] ScalarProgram finish(const Scalar& result, DType dtype) const;
 
  private:
-  ScalarProgram program_;
+  Scalar append(const ScalarInstr& instr);
+  Scalar widened(const Scalar& x);
+  std::vector<ScalarInstr> code_;  // in the order of appending, inputs anywhere
+  int inputs_ = 0;
 };
 
-// Appends `op` to the program that the operands belong to.
+// Appends `op` to the program that the operands belong to; ValueError if all of them are numbers.
 Scalar apply_op(ScalarOp op, std::span<const Scalar> args);
 
 inline Scalar operator+(const Scalar& a, const Scalar& b) { return apply_op(ScalarOp::Add, std::array{a, b}); }

@@ -1,0 +1,152 @@
+#include "tenon/base/thread_pool.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "tenon/base/error.h"
+
+namespace tenon {
+namespace {
+
+TEST(ThreadPool, RunsEachPartOnce) {
+  for (int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (int64_t parts : {0, 1, 2, 7, 1000}) {
+      std::vector<int> count(static_cast<size_t>(parts));
+      pool.run(parts, [&](int64_t i) { ++count[static_cast<size_t>(i)]; });
+      for (int c : count) ASSERT_EQ(c, 1);
+    }
+  }
+}
+
+TEST(ThreadPool, ZeroMeansOnePerUsableCpuAndNegativeIsRejected) {
+  EXPECT_GE(ThreadPool(0).threads(), 1);
+  try {
+    ThreadPool pool(-1);
+    FAIL() << "no error";
+  } catch (const ValueError& e) {
+    EXPECT_STREQ(e.what(), "ThreadPool: a negative number of threads; expected 0 (one per CPU) or more, got -1");
+  }
+}
+
+TEST(ThreadPool, OneThreadStaysOnTheCaller) {
+  ThreadPool pool(1);
+  const auto me = std::this_thread::get_id();
+  pool.run(50, [&](int64_t) { EXPECT_EQ(std::this_thread::get_id(), me); });
+}
+
+// Two parts that each wait for the other can only end if two threads work.
+TEST(ThreadPool, PartsRunAtTheSameTime) {
+  ThreadPool pool(2);
+  std::mutex mutex;
+  std::condition_variable changed;
+  int arrived = 0;
+  bool met = true;
+  pool.run(2, [&](int64_t) {
+    std::unique_lock lock(mutex);
+    ++arrived;
+    changed.notify_all();
+    met = met && changed.wait_for(lock, std::chrono::seconds(20), [&] { return arrived == 2; });
+  });
+  EXPECT_TRUE(met);
+}
+
+TEST(ThreadPool, NestedLoopsRunInOrderOnTheirThread) {
+  ThreadPool pool(4);
+  std::atomic<int> total{0};
+  pool.run(8, [&](int64_t) {
+    const auto me = std::this_thread::get_id();
+    int64_t expected = 0;
+    pool.run(5, [&](int64_t inner) {
+      EXPECT_EQ(std::this_thread::get_id(), me);
+      EXPECT_EQ(inner, expected++);
+      ++total;
+    });
+  });
+  EXPECT_EQ(total, 40);
+}
+
+TEST(ThreadPool, TheFirstPartsExceptionComesBackAfterAllParts) {
+  for (int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    for (int repeat = 0; repeat < 20; ++repeat) {
+      std::atomic<int> ended{0};
+      try {
+        pool.run(100, [&](int64_t i) {
+          if (i == 7 || i == 60) throw std::runtime_error("part " + std::to_string(i));
+          ++ended;
+        });
+        FAIL() << "no exception";
+      } catch (const std::runtime_error& e) {
+        EXPECT_STREQ(e.what(), "part 7");
+      }
+      EXPECT_EQ(ended, 98);
+    }
+    int after = 0;
+    pool.run(1, [&](int64_t) { ++after; });
+    EXPECT_EQ(after, 1);
+  }
+}
+
+TEST(ThreadPool, SeveralThreadsMayCallAtOnce) {
+  ThreadPool pool(3);
+  std::atomic<int64_t> sum{0};
+  std::vector<std::thread> callers;
+  callers.reserve(4);
+  for (int t = 0; t < 4; ++t) {
+    callers.emplace_back([&] {
+      for (int repeat = 0; repeat < 200; ++repeat) pool.run(10, [&](int64_t i) { sum += i; });
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(sum, 4 * 200 * 45);
+}
+
+// Parked workers use no processor time.
+TEST(ThreadPool, WorkersParkWhenIdle) {
+  ThreadPool pool(4);
+  pool.run(16, [](int64_t) {});
+  const std::clock_t before = std::clock();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  const double used = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
+  EXPECT_LT(used, 0.05);
+}
+
+#if !defined(__SANITIZE_THREAD__)
+#if !defined(__has_feature)
+#define TENON_TEST_FORK 1
+#elif !__has_feature(thread_sanitizer)
+#define TENON_TEST_FORK 1
+#endif
+#endif
+#ifdef TENON_TEST_FORK  // thread sanitizer does not follow a process that forks with threads
+TEST(ThreadPool, WorksInAForkedChild) {
+  auto pool = std::make_unique<ThreadPool>(3);
+  pool->run(10, [](int64_t) {});
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    int64_t sum = 0;
+    pool->run(10, [&](int64_t i) { sum += i; });
+    pool.reset();
+    _exit(sum == 45 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+#endif
+
+}  // namespace
+}  // namespace tenon
