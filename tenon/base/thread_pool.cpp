@@ -101,20 +101,18 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
 }
 
 ThreadPool::~ThreadPool() {
+  // A child after a fork has no workers, and condition variables on which the parent's workers sleep can never be
+  // destroyed in it: the few bytes are left.
+  if (state_->process != getpid()) {
+    (void)state_.release();
+    return;
+  }
   {
     const std::lock_guard lock(state_->mutex);
     state_->stop = true;
   }
   state_->work_ready.notify_all();
-  // After a fork the child has no workers to wait for.
-  const bool forked = state_->process != getpid();
-  for (std::thread& worker : state_->workers) {
-    if (forked) {
-      worker.detach();
-    } else {
-      worker.join();
-    }
-  }
+  for (std::thread& worker : state_->workers) worker.join();
 }
 
 int ThreadPool::threads() const { return state_->threads; }
@@ -123,9 +121,10 @@ void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
   if (parts <= 0) return;
   Job job{.body = &body, .parts = parts, .error_mutex = {}, .error = {}};
   State& state = *state_;
-  // A pool that serves another thread's loop, or that lost its workers in a fork, is no use: run here.
+  // A pool that serves another thread's loop, or that lost its workers in a fork (which may have left its mutexes
+  // locked), is no use: run here.
   std::unique_lock turn(state.run_mutex, std::defer_lock);
-  if (parts == 1 || state.threads == 1 || inside_part || !turn.try_lock()) {
+  if (parts == 1 || state.threads == 1 || inside_part || state.process != getpid() || !turn.try_lock()) {
     job.work();
   } else {
     const auto helpers = static_cast<int>(std::min<int64_t>(parts, state.threads) - 1);
