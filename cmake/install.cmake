@@ -13,6 +13,7 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/tenon" DESTINATION "${CMAKE_INSTALL_INC
   FILES_MATCHING PATTERN "*.h")
 get_property(programs GLOBAL PROPERTY TENON_PROGRAMS)
 if(programs)
+  set_target_properties(${programs} PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
   install(TARGETS ${programs} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 endif()
 

@@ -282,7 +282,7 @@ SafeTensorsHeader parse_safetensors_header(std::span<const std::byte> file, cons
   return out;
 }
 
-SafeTensors read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+SafeTensors read_safetensors(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
                              const std::string& where) {
   SafeTensorsHeader header = parse_safetensors_header(bytes, where);
   SafeTensors out{.tensors = {}, .metadata = std::move(header.metadata)};

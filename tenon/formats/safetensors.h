@@ -37,7 +37,7 @@ void save_safetensors(const std::filesystem::path& path, const StateDict& tensor
 // The layers below, for other containers of the same form and for tests.
 
 // Bytes in memory that `owner` keeps alive; `where` names them in errors.
-[[nodiscard]] SafeTensors read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+[[nodiscard]] SafeTensors read_safetensors(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
                                            const std::string& where);
 
 // One tensor of a checked header: where its elements lie in the file.

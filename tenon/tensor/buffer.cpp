@@ -42,9 +42,13 @@ constexpr size_t kKeptLarge = size_t{1} << 30;       // bytes, for the process
 constexpr int kClasses = std::countr_zero(kLargestCached) - std::countr_zero(kSmallest) + 1;
 constexpr size_t kMaximum = size_t{1} << 46;  // no address space holds more
 
+// What follows is an allocator's state, the one place where it belongs to the process and to its threads.
+// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
+
 // ---- statistics ----
 constinit std::atomic<int64_t> current_bytes{0};
 constinit std::atomic<int64_t> peak_bytes{0};
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
 
 void count(int64_t change) {
   const int64_t now = current_bytes.fetch_add(change, std::memory_order_relaxed) + change;
@@ -71,7 +75,7 @@ struct SmallCache {
   bool open;
   bool closed;
 };
-thread_local constinit SmallCache small_cache{};
+thread_local constinit SmallCache small_cache{};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 struct Closer {
   ~Closer() {
@@ -88,7 +92,7 @@ struct Closer {
   }
   void touch() {}
 };
-thread_local Closer closer;
+thread_local Closer closer;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 bool open_small_cache() {
   if (small_cache.open) return true;

@@ -129,7 +129,7 @@ class FloatFormat {
   }
 
  private:
-  static std::string pad_left(std::string text, size_t width) {
+  static std::string pad_left(const std::string& text, size_t width) {
     return std::string(width - std::min(width, text.size()), ' ') + text;
   }
   DType dtype_;
@@ -179,6 +179,7 @@ class Printer {
   void format() {
     if (is_float(view_.dtype)) {
       std::vector<double> values;
+      values.reserve(elements_.size());
       for (int64_t element : elements_) values.push_back(load_real(view_, element));
       const FloatFormat format(values, view_.dtype);
       for (double value : values) words_.push_back(format(value));

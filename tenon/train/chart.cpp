@@ -39,6 +39,7 @@ std::vector<ChartPoint> thinned(const std::vector<ChartPoint>& points, std::size
   std::copy_if(points.begin(), points.end(), std::back_inserter(kept), finite);
   if (kept.size() <= limit) return kept;
   std::vector<ChartPoint> out;
+  out.reserve(limit);
   for (std::size_t i = 0; i < limit; ++i) out.push_back(kept[i * (kept.size() - 1) / (limit - 1)]);
   return out;
 }
