@@ -119,7 +119,7 @@ class FloatFormat {
     if (exponents_) {
       Scientific parts = scientific_parts(x, dtype_);
       parts.fraction.resize(precision_, '0');
-      return pad_left(std::move(parts.whole), left_) + "." + parts.fraction + parts.exponent;
+      return pad_left(parts.whole, left_) + "." + parts.fraction + parts.exponent;
     }
     std::string text = positional(x, dtype_);
     const size_t point = text.find('.');
