@@ -181,7 +181,7 @@ struct Broadcasts {};   // elementwise: align ranks, batch axis first
 struct LeadingAxes {};  // the op treats leading axes as a batch already: put it first, expand the unbatched
 struct BatchRule {
   Tensors (*fn)(const BatchArgs&);
-};                    // results carry the batch as axis 0
+};  // results carry the batch as axis 0
 struct BatchBody {};  // composite or control flow: batch what the body calls
 struct Unrolled {
   std::string_view reason;
@@ -231,8 +231,12 @@ struct OpDef {
   uint32_t takes = 0;  // inputs whose buffer a result of the same type may reuse
   Gradient gradient;
   Batching batching;
+  // Samples for the conformance tests. An elementwise op or a reduction may leave `samples` null: the tests then make
+  // the family's usual shapes, with values from [sample_low, sample_high] and each of `attr_samples`.
   std::vector<Sample> (*samples)() = nullptr;
   std::vector<InvalidSample> (*invalid_samples)() = nullptr;
+  double sample_low = -2, sample_high = 2;
+  std::vector<ir::Attrs> attr_samples = {};
   Tolerance tolerance = {};
   bool random = false;  // checked by distribution instead of by value
 };

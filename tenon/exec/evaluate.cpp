@@ -1,0 +1,207 @@
+#include "tenon/exec/evaluate.h"
+
+#include <fmt/format.h>
+
+#include "tenon/base/error.h"
+#include "tenon/exec/reference.h"
+#include "tenon/exec/reuse.h"
+#include "tenon/exec/session.h"
+#include "tenon/ops/call.h"
+#include "tenon/ops/infer.h"
+#include "tenon/tensor/tensor_view.h"
+
+namespace tenon::exec {
+namespace {
+
+using ops::OpDef;
+
+struct Call {
+  const OpDef& op;
+  Tensors in;
+  const ir::Attrs& attrs;
+  std::span<const TensorType> results;
+};
+
+View writable_view(Tensor& fresh) {
+  TensorImpl& impl = *fresh.impl();
+  return {impl.buffer->data(), impl.type.dtype, impl.type.shape, impl.strides, impl.offset};
+}
+
+ConstView broadcast_view(const Tensor& x, const Shape& shape) {
+  ConstView v = view(x);
+  if (v.shape == shape) return v;
+  Shape strides(shape.size(), 0);
+  const size_t lead = shape.size() - v.shape.size();
+  for (size_t i = 0; i < v.shape.size(); ++i) strides[lead + i] = v.shape[i] == 1 ? 0 : v.strides[i];
+  v.shape = shape;
+  v.strides = strides;
+  return v;
+}
+
+Tensors run_elementwise(Call& c) {
+  Session& s = session();
+  InlineVector<DType, 8> dtypes;
+  for (const auto& x : c.in) dtypes.push_back(x.dtype());
+  const auto& program = s.program(c.op, dtypes, c.attrs, c.results[0].dtype);
+  Result result = allocate_result(c.op, c.in, c.results[0]);
+  if (result.tensor.size() != 0) {
+    std::vector<ConstView> in;
+    in.reserve(c.in.size());
+    for (const auto& x : c.in) in.push_back(broadcast_view(x, c.results[0].shape));
+    const View out = writable_view(result.tensor);
+    if (s.options().reference) {
+      reference_elementwise(program, in, out);
+    } else {
+      s.device().elementwise(program, in, out, s.pool());
+    }
+  }
+  if (result.poison) overwrite(*result.poison);
+  return {std::move(result.tensor)};
+}
+
+Tensors run_reduction(Call& c, ops::ReduceKind kind) {
+  Session& s = session();
+  const Tensor& x = c.in[0];
+  const Ints axes = ops::reduction_axes(c.op.name, c.attrs.ints(0), x.ndim());
+  Tensor result = empty(c.results[0].shape, c.results[0].dtype);
+  View out = writable_view(result);
+  out.shape = ops::reduced_shape(x.shape(), axes, false);
+  if (axes.empty()) out.shape = {};
+  out.strides = contiguous_strides(out.shape);
+  if (numel(out.shape) == 0) return {std::move(result)};
+  if (s.options().reference) {
+    reference_reduce(kind, view(x), axes, out);
+  } else {
+    s.device().reduce(kind, view(x), axes, out, s.pool());
+  }
+  return {std::move(result)};
+}
+
+Tensors run_relayout(Call& c, const ops::Relayout& rule) {
+  Tensor x = c.in[0];
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const TensorImpl& impl = *x.impl();
+    ops::Window window;
+    if (rule.window({impl.type.shape, impl.strides, impl.offset}, c.attrs, c.results[0].shape, window))
+      return {from_buffer(impl.buffer, c.results[0], window.strides, window.offset)};
+    x = contiguous(x);
+  }
+  throw InternalError(fmt::format("{}: no window on a contiguous tensor", c.op.name));
+}
+
+const Claim* find_claim(Call& c) {
+  Session& s = session();
+  if (!s.options().claims || s.options().reference) return nullptr;
+  std::vector<TensorType> types;
+  types.reserve(c.in.size());
+  for (const auto& x : c.in) types.push_back(x.defined() ? x.type() : TensorType{});
+  return s.device().claim(c.op, types, c.attrs);
+}
+
+Tensors run_kernel(Call& c, const Claim* claim, const ops::Primitive* primitive) {
+  Session& s = session();
+  Tensors out;
+  std::vector<View> out_views;
+  std::vector<ConstView> in_views;
+  Ref<Buffer> poison;
+  bool work = false;
+  // Views first: a taken buffer is still read through them.
+  for (const auto& x : c.in) in_views.push_back(x.defined() ? view(x) : ConstView{});
+  for (const auto& type : c.results) {
+    Result result = c.results.size() == 1 ? allocate_result(c.op, c.in, type)
+                                          : Result{empty(type.shape, type.dtype), {}};
+    out_views.push_back(writable_view(result.tensor));
+    out.push_back(std::move(result.tensor));
+    if (result.poison) poison = result.poison;
+    work = work || out.back().size() != 0;
+  }
+  if (work) {
+    if (claim) {
+      claim->run({in_views, out_views, c.attrs, s.pool()});
+    } else {
+      primitive->reference({in_views, out_views, c.attrs});
+    }
+  }
+  if (poison) overwrite(*poison);
+  return out;
+}
+
+}  // namespace
+
+Tensors evaluate(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<const TensorType> results) {
+  Call c{op, std::move(in), attrs, results};
+  return std::visit(
+      ops::Overloaded{
+          [&](const ops::Elementwise&) { return run_elementwise(c); },
+          [&](const ops::Reduction& r) { return run_reduction(c, r.kind); },
+          [&](const ops::Relayout& r) { return run_relayout(c, r); },
+          [&](const ops::Primitive& p) { return run_kernel(c, find_claim(c), &p); },
+          [&](const ops::Composite& body) {
+            const Claim* claim = results.empty() ? nullptr : find_claim(c);
+            return claim ? run_kernel(c, claim, nullptr) : body.body(c.in, attrs);
+          },
+          [&](const ops::ControlFlow& flow) { return flow.execute(c.in, attrs, run); },
+          [&](const ops::DataDependent& d) { return d.execute(c.in, attrs); },
+      },
+      op.meaning);
+}
+
+Tensors run(const ir::Graph& graph, Tensors inputs) {
+  if (inputs.size() != graph.inputs.size())
+    throw ValueError({graph.name.empty() ? "graph" : graph.name, "wrong number of inputs",
+                      std::to_string(graph.inputs.size()), std::to_string(inputs.size()), {}});
+  std::vector<Tensor> values(graph.values.size());
+  std::vector<size_t> last_use(graph.values.size(), 0);
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    for (ir::ValueId id : graph.nodes[n].inputs)
+      if (id != ir::kAbsent) last_use[static_cast<size_t>(id)] = n;
+  }
+  for (ir::ValueId id : graph.outputs) last_use[static_cast<size_t>(id)] = graph.nodes.size();
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const TensorType& want = graph.type(graph.inputs[i]);
+    if (inputs[i].type() != want)
+      throw ShapeError({graph.name.empty() ? "graph" : graph.name, fmt::format("input {} has another type", i),
+                        to_string(want), to_string(inputs[i].type()), {}});
+    values[static_cast<size_t>(graph.inputs[i])] = std::move(inputs[i]);
+  }
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const ir::Node& node = graph.nodes[n];
+    if (!node.op) {
+      values[static_cast<size_t>(node.outputs[0])] = node.constant;
+      continue;
+    }
+    Tensors in;
+    in.reserve(node.inputs.size());
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (node.inputs[i] == ir::kAbsent) {
+        in.emplace_back();
+        continue;
+      }
+      Tensor& value = values[static_cast<size_t>(node.inputs[i])];
+      const bool again = std::find(node.inputs.begin() + static_cast<std::ptrdiff_t>(i) + 1, node.inputs.end(),
+                                   node.inputs[i]) != node.inputs.end();
+      // The last reader gets the only handle, so that the result may take the buffer.
+      if (last_use[static_cast<size_t>(node.inputs[i])] == n && !again) {
+        in.push_back(std::move(value));
+      } else {
+        in.push_back(value);
+      }
+    }
+    std::vector<TensorType> types;
+    for (ir::ValueId id : node.outputs) types.push_back(graph.type(id));
+    Tensors out = evaluate(*node.op, std::move(in), node.attrs, types);
+    for (size_t i = 0; i < out.size(); ++i) values[static_cast<size_t>(node.outputs[i])] = std::move(out[i]);
+  }
+  Tensors results;
+  for (ir::ValueId id : graph.outputs) results.push_back(values[static_cast<size_t>(id)]);
+  return results;
+}
+
+Tensor contiguous(const Tensor& x) {
+  if (x.is_contiguous()) return x;
+  Tensor result = empty(x.shape(), x.dtype());
+  if (x.size() != 0) session().device().copy(view(x), writable_view(result), session().pool());
+  return result;
+}
+
+}  // namespace tenon::exec

@@ -1,0 +1,20 @@
+// Evaluation of one op on concrete tensors, and of a whole graph by doing so node after node.
+#pragma once
+
+#include "tenon/ir/graph.h"
+#include "tenon/ops/opdef.h"
+
+namespace tenon::exec {
+
+// Inputs are promoted and checked. `results` are the inferred types, empty where the op has no rule (a
+// composite, a data-dependent op). Handles moved in may be reused for results.
+Tensors evaluate(const ops::OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<const TensorType> results);
+
+// Runs the graph's nodes in order; each value is dropped after its last use.
+// Errors: ShapeError or DTypeError if the inputs do not have the graph's input types.
+Tensors run(const ir::Graph& graph, Tensors inputs);
+
+// `x` row-major in fresh memory, or x itself if it lies so already.
+Tensor contiguous(const Tensor& x);
+
+}  // namespace tenon::exec

@@ -1,0 +1,70 @@
+#include "tenon/exec/session.h"
+
+#include <deque>
+#include <mutex>
+#include <unordered_map>
+
+#include "tenon/device/cpu/cpu_device.h"
+#include "tenon/ops/infer.h"
+
+namespace tenon::exec {
+
+// Programs are few (ops × dtypes), so a list per op is searched linearly. Entries never move or die
+// before the session does, which is what makes handing out references safe.
+struct Session::Programs {
+  struct Entry {
+    uint64_t dtypes;
+    ir::Attrs attrs;
+    ir::ScalarProgram program;
+  };
+  std::mutex mutex;
+  std::unordered_map<const ops::OpDef*, std::deque<Entry>> entries;
+};
+
+Session::Session(SessionOptions options)
+    : options_(options),
+      device_(make_cpu_device()),
+      pool_(std::make_unique<ThreadPool>(options.threads)),
+      programs_(std::make_unique<Programs>()) {}
+Session::~Session() = default;
+
+const ir::ScalarProgram& Session::program(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,
+                                          DType result) {
+  uint64_t key = static_cast<uint64_t>(result);
+  for (DType t : in) key = key * 32 + static_cast<uint64_t>(t) + 1;
+  const std::lock_guard lock(programs_->mutex);
+  auto& list = programs_->entries[&op];
+  for (const auto& entry : list) {
+    if (entry.dtypes == key && entry.attrs == attrs) return entry.program;
+  }
+  list.push_back({key, attrs, ops::build_program(op, in, attrs, result)});
+  return list.back().program;
+}
+
+namespace {
+
+std::unique_ptr<Session>& default_session() {
+  static std::unique_ptr<Session> session = std::make_unique<Session>();
+  return session;
+}
+thread_local Session* current = nullptr;
+
+}  // namespace
+
+Session& session() { return current ? *current : *default_session(); }
+
+SessionScope::SessionScope(Session& session) : previous_(current) { current = &session; }
+SessionScope::~SessionScope() { current = previous_; }
+
+}  // namespace tenon::exec
+
+namespace tenon {
+
+void set_num_threads(int threads) {
+  exec::SessionOptions options = exec::default_session()->options();
+  options.threads = threads;
+  exec::default_session() = std::make_unique<exec::Session>(options);
+}
+int num_threads() { return exec::session().pool().threads(); }
+
+}  // namespace tenon

@@ -1,0 +1,67 @@
+// Session: where and how ops are evaluated. A device, a thread pool, and the switches that tests turn.
+//
+// The process has one default session; a SessionScope puts another in force on this thread. Nothing else
+// in Tenon is ambient, except the scopes of trace/ (gradient recording, capture, vmap), which are per thread too.
+#pragma once
+
+#include <memory>
+
+#include "tenon/base/thread_pool.h"
+#include "tenon/device/device.h"
+#include "tenon/ops/opdef.h"
+
+namespace tenon::exec {
+
+struct SessionOptions {
+  int threads = 0;            // 0: one for each CPU this process may use
+  bool reuse = true;          // results may take the buffer of an input that is dead
+  bool poison = false;        // overwrite a buffer that was (or would have been) reused, and fresh memory
+  bool claims = true;         // false: every op by its own meaning, never by a device's faster kernel
+  bool reference = false;     // everything by the reference evaluator: slow, the oracle of the tests
+};
+
+class Session {
+ public:
+  explicit Session(SessionOptions options = {});
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  [[nodiscard]] const SessionOptions& options() const { return options_; }
+  [[nodiscard]] Device& device() { return *device_; }
+  [[nodiscard]] ThreadPool& pool() { return *pool_; }
+  // The scalar program of an elementwise call, built once for each combination of op, dtypes and attributes.
+  const ir::ScalarProgram& program(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,
+                                   DType result);
+
+ private:
+  struct Programs;
+  SessionOptions options_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<Programs> programs_;
+};
+
+// The session in force on this thread.
+Session& session();
+
+// Puts a session in force on this thread while it lives.
+class SessionScope {
+ public:
+  explicit SessionScope(Session& session);
+  ~SessionScope();
+  SessionScope(const SessionScope&) = delete;
+  SessionScope& operator=(const SessionScope&) = delete;
+
+ private:
+  Session* previous_;
+};
+
+}  // namespace tenon::exec
+
+namespace tenon {
+// Threads of the default session from now on (0: one for each CPU). Results do not depend on it. Not to be
+// called while other threads compute.
+void set_num_threads(int threads);
+int num_threads();
+}  // namespace tenon

@@ -1,0 +1,33 @@
+#include "tenon/ops/elementwise_def.h"
+
+namespace tenon::ops {
+namespace {
+
+DType bool_result(std::span<const DType>, const ir::Attrs&) { return DType::Bool; }
+
+OpDef base(const ElementwiseSpec& spec, std::vector<Arg> inputs) {
+  OpDef def;
+  def.name = spec.name;
+  def.doc = spec.doc;
+  def.inputs = spec.inputs.empty() ? std::move(inputs) : spec.inputs;
+  def.attrs = spec.attrs;
+  def.promote = spec.promote;
+  def.meaning = Elementwise{spec.expression, spec.gives_bool ? bool_result : nullptr};
+  def.takes = (1u << def.inputs.size()) - 1u;
+  def.gradient = spec.gradient;
+  def.batching = Broadcasts{};
+  def.samples = spec.samples;
+  def.invalid_samples = spec.invalid_samples;
+  def.tolerance = spec.tolerance;
+  def.sample_low = spec.low;
+  def.sample_high = spec.high;
+  def.attr_samples = spec.attr_samples;
+  return def;
+}
+
+}  // namespace
+
+OpDef unary_def(const ElementwiseSpec& spec) { return base(spec, {{"x", spec.dtypes}}); }
+OpDef binary_def(const ElementwiseSpec& spec) { return base(spec, {{"a", spec.dtypes}, {"b", spec.dtypes}}); }
+
+}  // namespace tenon::ops

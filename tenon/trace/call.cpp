@@ -1,0 +1,177 @@
+#include "tenon/ops/call.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "tenon/base/error.h"
+#include "tenon/exec/evaluate.h"
+#include "tenon/ops/elementwise.h"
+#include "tenon/ops/infer.h"
+#include "tenon/ops/reduce.h"
+#include "tenon/trace/anomaly.h"
+#include "tenon/trace/sparse.h"
+#include "tenon/trace/state.h"
+#include "tenon/trace/tape.h"
+#include "tenon/trace/vmap.h"
+
+namespace tenon::ops {
+namespace {
+
+const Arg& arg_of(const OpDef& op, size_t i) { return op.inputs[std::min(i, op.inputs.size() - 1)]; }
+
+void check_inputs(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
+  const bool variadic = !op.inputs.empty() && op.inputs.back().kind == ArgKind::Variadic;
+  const size_t least = op.inputs.size() - (variadic ? 1 : 0);
+  if (in.size() < least || (!variadic && in.size() > op.inputs.size()))
+    throw ValueError({std::string(op.name), "wrong number of inputs",
+                      fmt::format("{}{}", variadic ? "at least " : "", least), std::to_string(in.size()), {}});
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (!in[i].defined() && arg_of(op, i).kind != ArgKind::Optional)
+      throw ValueError({std::string(op.name), fmt::format("input '{}' has no value", arg_of(op, i).name),
+                        "a tensor", "an undefined Tensor (default-constructed or moved from)", {}});
+  }
+  if (attrs.size() != op.attrs.size())
+    throw InternalError(fmt::format("{}: {} attributes given, {} declared", op.name, attrs.size(), op.attrs.size()));
+}
+
+bool takes_part(const Promote& promote, size_t i) { return i >= 31 ? promote.mask == -1 : (promote.mask >> i) & 1; }
+
+// A number's kind decides what it becomes beside tensors of this dtype.
+DType weak_result(DType strong, DTypeKind weak) {
+  if (weak == DTypeKind::Float && !is_float(strong)) return DType::F32;
+  if (weak != DTypeKind::Bool && strong == DType::Bool) return DType::I64;
+  return strong;
+}
+DType alone(DTypeKind weak) {
+  return weak == DTypeKind::Float ? DType::F32 : weak == DTypeKind::Bool ? DType::Bool : DType::I64;
+}
+
+std::string dtype_names(DTypeSet set) {
+  std::string text;
+  for (const auto& row : all_dtypes()) {
+    if (set.has(row.dtype)) text += fmt::format("{}{}", text.empty() ? "" : ", ", row.name);
+  }
+  return text;
+}
+
+void check_dtypes(const OpDef& op, const Tensors& in) {
+  for (size_t i = 0; i < in.size(); ++i) {
+    const Arg& arg = arg_of(op, i);
+    if (!in[i].defined() || arg.dtypes.has(in[i].dtype())) continue;
+    DType to = DType::F32;
+    for (DType t : {DType::F32, DType::I64, DType::Bool}) {
+      if (arg.dtypes.has(t)) {
+        to = t;
+        break;
+      }
+    }
+    throw DTypeError({std::string(op.name), fmt::format("input '{}' has a dtype that is not accepted", arg.name),
+                      dtype_names(arg.dtypes), std::string(name(in[i].dtype())), fmt::format("cast(x, tenon::{})", to == DType::Bool ? "boolean" : name(to))});
+  }
+}
+
+// Brings the inputs that op.promote names to one dtype, and numbers elsewhere to their own.
+void promote_inputs(const OpDef& op, Tensors& in) {
+  bool any = false, strong = false, weak = false;
+  DType dtype = DType::Bool;
+  DTypeKind weak_kind = DTypeKind::Bool;
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (!in[i].defined() || !takes_part(op.promote, i)) continue;
+    any = true;
+    if (in[i].impl()->weak) {
+      weak = true;
+      weak_kind = std::max(weak_kind, info(in[i].dtype()).kind);
+    } else {
+      dtype = strong && dtype != in[i].dtype() ? promote(dtype, in[i].dtype()) : in[i].dtype();
+      strong = true;
+    }
+  }
+  if (any) {
+    if (!strong) dtype = alone(weak_kind);
+    if (strong && weak) dtype = weak_result(dtype, weak_kind);
+    if (op.promote.to_float && !is_float(dtype) && !info(dtype).storage_only) dtype = DType::F32;
+  }
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (!in[i].defined()) continue;
+    const DType want = takes_part(op.promote, i)  ? dtype
+                       : in[i].impl()->weak       ? alone(info(in[i].dtype()).kind)
+                                                  : in[i].dtype();
+    if (in[i].dtype() != want || in[i].impl()->weak) in[i] = cast(std::move(in[i]), want);
+  }
+}
+
+bool wants_gradient(const Tensors& in) {
+  if (!trace::state().record_gradients) return false;
+  for (const auto& x : in) {
+    if (x.requires_grad()) return true;
+  }
+  return false;
+}
+
+std::vector<TensorType> infer_results(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
+  std::vector<TensorType> types(in.size());
+  InlineVector<bool, 8> present(in.size());
+  for (size_t i = 0; i < in.size(); ++i) {
+    present[i] = in[i].defined();
+    if (present[i]) types[i] = in[i].type();
+  }
+  return infer_types({op, types, present, attrs});
+}
+
+// Bodies run without recording: the node that is kept is the composite's own.
+Tensors compute(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
+  if (const int level = trace::batch_level(in)) return trace::call_batched(op, in, attrs, level);
+  if (trace::Recorder* recorder = trace::recorder_for(in)) {
+    if (!has_infer(op)) {
+      if (const auto* composite = std::get_if<Composite>(&op.meaning)) return composite->body(in, attrs);
+      throw UnsupportedError({std::string(op.name), "the shape of the result depends on values, so the op cannot be captured",
+                              {}, {}, "call it outside the captured function"});
+    }
+    return recorder->add(op, in, attrs, infer_results(op, in, attrs));
+  }
+  std::vector<TensorType> types;
+  if (has_infer(op)) types = infer_results(op, in, attrs);
+  if (std::holds_alternative<Composite>(op.meaning) || std::holds_alternative<ControlFlow>(op.meaning)) {
+    const NoGrad no_grad;
+    return exec::evaluate(op, std::move(in), attrs, types);
+  }
+  return exec::evaluate(op, std::move(in), attrs, types);
+}
+
+}  // namespace
+
+Tensors call(const OpDef& op, Tensors in, ir::Attrs attrs) {
+  check_inputs(op, in, attrs);
+  for (auto& x : in) {
+    if (sparse_rows(x)) x = to_dense(x);
+  }
+  promote_inputs(op, in);
+  check_dtypes(op, in);
+  const bool keep = wants_gradient(in);
+  if (keep && std::holds_alternative<GradientOfBody>(op.gradient)) {
+    if (const auto* composite = std::get_if<Composite>(&op.meaning)) return composite->body(in, attrs);
+    throw InternalError(fmt::format("{}: no body to differentiate", op.name));
+  }
+  if (!keep || std::holds_alternative<NoGradient>(op.gradient)) {
+    // `in` holds the last handles of temporaries: moving it lets the result take their buffers.
+    Tensors out = compute(op, std::move(in), attrs);
+    if (trace::state().anomaly) trace::check_results(op, out, {});
+    for (auto& x : out) {
+      // A body may hand an input through, gradient and all.
+      if (x.defined() && x.requires_grad() && std::holds_alternative<NoGradient>(op.gradient)) x = x.detach();
+    }
+    return out;
+  }
+  Tensors out = compute(op, in, attrs);
+  if (trace::state().anomaly) trace::check_results(op, out, {});
+  trace::record(op, attrs, in, out);
+  return out;
+}
+
+Tensor call1(const OpDef& op, Tensors in, ir::Attrs attrs) {
+  Tensors out = call(op, std::move(in), std::move(attrs));
+  return std::move(out[0]);
+}
+
+}  // namespace tenon::ops

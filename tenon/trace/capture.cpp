@@ -1,0 +1,122 @@
+#include "tenon/trace/capture.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "tenon/base/error.h"
+#include "tenon/trace/state.h"
+
+namespace tenon::trace {
+namespace {
+
+uint64_t next_recorder_id() {
+  static std::atomic<uint64_t> next{1};
+  return next++;
+}
+
+}  // namespace
+
+Recorder::Recorder(Outside outside) : outside_(outside), id_(next_recorder_id()) { state().recorders.push_back(this); }
+Recorder::~Recorder() {
+  auto& stack = state().recorders;
+  stack.erase(std::find(stack.begin(), stack.end(), this));
+}
+
+Tensor Recorder::wrap(ir::ValueId id) {
+  auto value = make_ref<TracedValue>();
+  value->recorder = id_;
+  value->id = id;
+  auto impl = make_ref<TensorImpl>();
+  impl->type = graph_.type(id);
+  impl->placeholder = std::move(value);
+  return Tensor(std::move(impl));
+}
+
+Tensor Recorder::input(const TensorType& type, std::string name) {
+  return wrap(graph_.add_input(type, std::move(name)));
+}
+
+ir::ValueId Recorder::value_of(const Tensor& x) {
+  if (!x.defined()) return ir::kAbsent;
+  const TracedValue* value = traced(x);
+  if (value && value->recorder == id_) return value->id;
+  if (auto found = known_.find(x.impl()); found != known_.end()) return found->second;
+  ir::ValueId id;
+  if (outside_ == Outside::Captures) {
+    id = graph_.add_input(x.type());
+    captures_.push_back(x);
+  } else if (x.is_concrete()) {
+    id = graph_.add_constant(x.detach());
+  } else {
+    throw ValueError({"capture", "a traced or batched value from outside is used in the captured function", {}, {},
+                      "pass it as an input of the function"});
+  }
+  known_.emplace(x.impl(), id);
+  kept_.push_back(x);
+  return id;
+}
+
+Tensors Recorder::add(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs,
+                      const std::vector<TensorType>& types) {
+  std::vector<ir::ValueId> operands;
+  operands.reserve(in.size());
+  for (const auto& x : in) operands.push_back(value_of(x));
+  Tensors out;
+  for (ir::ValueId id : graph_.add_node(op, std::move(operands), attrs, types)) out.push_back(wrap(id));
+  return out;
+}
+
+ir::Graph Recorder::finish(const Tensors& outputs) {
+  for (const auto& x : outputs) {
+    const ir::ValueId id = value_of(x);
+    graph_.outputs.push_back(id);
+  }
+  return std::move(graph_);
+}
+
+const TracedValue* traced(const Tensor& x) {
+  return x.defined() && x.impl()->placeholder ? dynamic_cast<const TracedValue*>(x.impl()->placeholder.get()) : nullptr;
+}
+
+Recorder* recorder_for(const Tensors& in) {
+  auto& stack = state().recorders;
+  if (stack.empty()) {
+    for (const auto& x : in) {
+      if (traced(x))
+        throw ValueError({"capture", "a traced value outlived its capture", {}, {},
+                          "return it from the captured function instead of storing it"});
+    }
+    return nullptr;
+  }
+  if (in.empty()) return stack.back();
+  // Calls on concrete values only are computed at once, also inside a capture: they are constants.
+  for (const auto& x : in) {
+    if (traced(x)) return stack.back();
+  }
+  return nullptr;
+}
+
+CapturedFunction capture_subgraph(const Function& fn, const std::vector<TensorType>& inputs) {
+  Recorder recorder(Recorder::Outside::Captures);
+  Tensors in;
+  for (const auto& type : inputs) in.push_back(recorder.input(type));
+  const Tensors out = fn(in);
+  CapturedFunction result;
+  result.graph = recorder.finish(out);
+  result.captures = recorder.captures();
+  return result;
+}
+
+}  // namespace tenon::trace
+
+namespace tenon {
+
+ir::Graph capture(const trace::Function& fn, const std::vector<InputSpec>& inputs) {
+  const NoGrad no_grad;
+  trace::Recorder recorder(trace::Recorder::Outside::Constants);
+  Tensors in;
+  for (const auto& spec : inputs) in.push_back(recorder.input(spec.type, spec.name));
+  return recorder.finish(fn(in));
+}
+
+}  // namespace tenon
