@@ -236,6 +236,7 @@ struct OpDef {
   std::vector<Sample> (*samples)() = nullptr;
   std::vector<InvalidSample> (*invalid_samples)() = nullptr;
   double sample_low = -2, sample_high = 2;
+  bool sample_distinct = false;
   std::vector<ir::Attrs> attr_samples = {};
   Tolerance tolerance = {};
   bool random = false;  // checked by distribution instead of by value
