@@ -108,8 +108,8 @@ Tensors run_kernel(Call& c, const Claim* claim, const ops::Primitive* primitive)
   // Views first: a taken buffer is still read through them.
   for (const auto& x : c.in) in_views.push_back(x.defined() ? view(x) : ConstView{});
   for (const auto& type : c.results) {
-    Result result = c.results.size() == 1 ? allocate_result(c.op, c.in, type)
-                                          : Result{empty(type.shape, type.dtype), {}};
+    Result result =
+        c.results.size() == 1 ? allocate_result(c.op, c.in, type) : Result{empty(type.shape, type.dtype), {}};
     out_views.push_back(writable_view(result.tensor));
     out.push_back(std::move(result.tensor));
     if (result.poison) poison = result.poison;
@@ -130,26 +130,28 @@ Tensors run_kernel(Call& c, const Claim* claim, const ops::Primitive* primitive)
 
 Tensors evaluate(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<const TensorType> results) {
   Call c{op, std::move(in), attrs, results};
-  return std::visit(
-      ops::Overloaded{
-          [&](const ops::Elementwise&) { return run_elementwise(c); },
-          [&](const ops::Reduction& r) { return run_reduction(c, r.kind); },
-          [&](const ops::Relayout& r) { return run_relayout(c, r); },
-          [&](const ops::Primitive& p) { return run_kernel(c, find_claim(c), &p); },
-          [&](const ops::Composite& body) {
-            const Claim* claim = results.empty() ? nullptr : find_claim(c);
-            return claim ? run_kernel(c, claim, nullptr) : body.body(c.in, attrs);
-          },
-          [&](const ops::ControlFlow& flow) { return flow.execute(c.in, attrs, run); },
-          [&](const ops::DataDependent& d) { return d.execute(c.in, attrs); },
-      },
-      op.meaning);
+  return std::visit(ops::Overloaded{
+                        [&](const ops::Elementwise&) { return run_elementwise(c); },
+                        [&](const ops::Reduction& r) { return run_reduction(c, r.kind); },
+                        [&](const ops::Relayout& r) { return run_relayout(c, r); },
+                        [&](const ops::Primitive& p) { return run_kernel(c, find_claim(c), &p); },
+                        [&](const ops::Composite& body) {
+                          const Claim* claim = results.empty() ? nullptr : find_claim(c);
+                          return claim ? run_kernel(c, claim, nullptr) : body.body(c.in, attrs);
+                        },
+                        [&](const ops::ControlFlow& flow) { return flow.execute(c.in, attrs, run); },
+                        [&](const ops::DataDependent& d) { return d.execute(c.in, attrs); },
+                    },
+                    op.meaning);
 }
 
 Tensors run(const ir::Graph& graph, Tensors inputs) {
   if (inputs.size() != graph.inputs.size())
-    throw ValueError({graph.name.empty() ? "graph" : graph.name, "wrong number of inputs",
-                      std::to_string(graph.inputs.size()), std::to_string(inputs.size()), {}});
+    throw ValueError({graph.name.empty() ? "graph" : graph.name,
+                      "wrong number of inputs",
+                      std::to_string(graph.inputs.size()),
+                      std::to_string(inputs.size()),
+                      {}});
   std::vector<Tensor> values(graph.values.size());
   std::vector<size_t> last_use(graph.values.size(), 0);
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
@@ -160,8 +162,11 @@ Tensors run(const ir::Graph& graph, Tensors inputs) {
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorType& want = graph.type(graph.inputs[i]);
     if (inputs[i].type() != want)
-      throw ShapeError({graph.name.empty() ? "graph" : graph.name, fmt::format("input {} has another type", i),
-                        to_string(want), to_string(inputs[i].type()), {}});
+      throw ShapeError({graph.name.empty() ? "graph" : graph.name,
+                        fmt::format("input {} has another type", i),
+                        to_string(want),
+                        to_string(inputs[i].type()),
+                        {}});
     values[static_cast<size_t>(graph.inputs[i])] = std::move(inputs[i]);
   }
   for (size_t n = 0; n < graph.nodes.size(); ++n) {

@@ -13,11 +13,11 @@
 namespace tenon::exec {
 
 struct SessionOptions {
-  int threads = 0;            // 0: one for each CPU this process may use
-  bool reuse = true;          // results may take the buffer of an input that is dead
-  bool poison = false;        // overwrite a buffer that was (or would have been) reused, and fresh memory
-  bool claims = true;         // false: every op by its own meaning, never by a device's faster kernel
-  bool reference = false;     // everything by the reference evaluator: slow, the oracle of the tests
+  int threads = 0;         // 0: one for each CPU this process may use
+  bool reuse = true;       // results may take the buffer of an input that is dead
+  bool poison = false;     // overwrite a buffer that was (or would have been) reused, and fresh memory
+  bool claims = true;      // false: every op by its own meaning, never by a device's faster kernel
+  bool reference = false;  // everything by the reference evaluator: slow, the oracle of the tests
 };
 
 class Session {

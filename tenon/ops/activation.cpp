@@ -26,146 +26,209 @@ const AttrSpec kNegativeSlope{"negative_slope", 1, ir::AttrType::Real, "factor b
 const AttrSpec kAlpha{"alpha", 1, ir::AttrType::Real, "scale of the negative part"};
 
 const OpDef& relu_op() {
-  static const OpDef def = unary_def({.name = "relu",
-      .doc = "max(x, 0). The derivative at 0 is taken as 0.",
-      .expression = [](Scalars x, const ir::Attrs&) { return max_of(x[0], 0); },
-      .gradient = Vjp{[](const VjpArgs& a) { return Tensors{where(greater(a.out[0], 0), a.ct[0], 0)}; }, 0, bit(0)},
-      .low = 0.1, .high = 2});
+  static const OpDef def = unary_def(
+      {.name = "relu",
+       .doc = "max(x, 0). The derivative at 0 is taken as 0.",
+       .expression = [](Scalars x, const ir::Attrs&) { return max_of(x[0], 0); },
+       .gradient = Vjp{[](const VjpArgs& a) { return Tensors{where(greater(a.out[0], 0), a.ct[0], 0)}; }, 0, bit(0)},
+       .low = 0.1,
+       .high = 2});
   return def;
 }
 
 const OpDef& leaky_relu_op() {
-  static const OpDef def = unary_def({.name = "leaky_relu",
-      .doc = "x above 0, negative_slope * x below.",
-      .expression = [](Scalars x, const ir::Attrs& a) { return select(x[0] > 0.0, x[0], x[0] * a.real(0)); },
-      .gradient = Vjp{[](const VjpArgs& a) { return Tensors{where(greater(a.in[0], 0), a.ct[0], a.ct[0] * a.attrs.real(0))}; }, 1, 0},
-      .dtypes = kFloats, .promote = kPromoteToFloat, .low = -2, .high = -0.1,
-      .attrs = {kNegativeSlope}, .attr_samples = {{0.01}, {0.2}}});
+  static const OpDef def = unary_def(
+      {.name = "leaky_relu",
+       .doc = "x above 0, negative_slope * x below.",
+       .expression = [](Scalars x, const ir::Attrs& a) { return select(x[0] > 0.0, x[0], x[0] * a.real(0)); },
+       .gradient =
+           Vjp{[](const VjpArgs& a) { return Tensors{where(greater(a.in[0], 0), a.ct[0], a.ct[0] * a.attrs.real(0))}; },
+               1, 0},
+       .dtypes = kFloats,
+       .promote = kPromoteToFloat,
+       .low = -2,
+       .high = -0.1,
+       .attrs = {kNegativeSlope},
+       .attr_samples = {{0.01}, {0.2}}});
   return def;
 }
 
 const OpDef& elu_op() {
-  static const OpDef def = unary_def({.name = "elu",
-      .doc = "x above 0, alpha * (exp(x) - 1) below (Clevert et al., arXiv 1511.07289).",
-      .expression = [](Scalars x, const ir::Attrs& a) {
-        return select(x[0] > 0.0, x[0], fn(ScalarOp::Expm1, min_of(x[0], 0.0)) * a.real(0));
-      },
-      .gradient = GradientOfBody{}, .dtypes = kFloats, .promote = kPromoteToFloat, .low = -2, .high = -0.1,
-      .attrs = {kAlpha}, .attr_samples = {{1.0}, {0.5}}});
+  static const OpDef def =
+      unary_def({.name = "elu",
+                 .doc = "x above 0, alpha * (exp(x) - 1) below (Clevert et al., arXiv 1511.07289).",
+                 .expression =
+                     [](Scalars x, const ir::Attrs& a) {
+                       return select(x[0] > 0.0, x[0], fn(ScalarOp::Expm1, min_of(x[0], 0.0)) * a.real(0));
+                     },
+                 .gradient = GradientOfBody{},
+                 .dtypes = kFloats,
+                 .promote = kPromoteToFloat,
+                 .low = -2,
+                 .high = -0.1,
+                 .attrs = {kAlpha},
+                 .attr_samples = {{1.0}, {0.5}}});
   return def;
 }
 
 const OpDef& celu_op() {
-  static const OpDef def = unary_def({.name = "celu",
-      .doc = "max(x, 0) + min(0, alpha * (exp(x / alpha) - 1)) (Barron, arXiv 1704.07483).",
-      .expression = [](Scalars x, const ir::Attrs& a) {
-        return max_of(x[0], 0.0) + fn(ScalarOp::Expm1, min_of(x[0], 0.0) / a.real(0)) * a.real(0);
-      },
-      .gradient = GradientOfBody{}, .dtypes = kFloats, .promote = kPromoteToFloat, .low = 0.1, .high = 2,
-      .attrs = {kAlpha}, .attr_samples = {{1.0}, {0.5}}});
+  static const OpDef def =
+      unary_def({.name = "celu",
+                 .doc = "max(x, 0) + min(0, alpha * (exp(x / alpha) - 1)) (Barron, arXiv 1704.07483).",
+                 .expression =
+                     [](Scalars x, const ir::Attrs& a) {
+                       return max_of(x[0], 0.0) + fn(ScalarOp::Expm1, min_of(x[0], 0.0) / a.real(0)) * a.real(0);
+                     },
+                 .gradient = GradientOfBody{},
+                 .dtypes = kFloats,
+                 .promote = kPromoteToFloat,
+                 .low = 0.1,
+                 .high = 2,
+                 .attrs = {kAlpha},
+                 .attr_samples = {{1.0}, {0.5}}});
   return def;
 }
 
 const OpDef& selu_op() {
-  static const OpDef def = unary_def({.name = "selu",
-      .doc = "The self-normalising ELU (Klambauer et al., arXiv 1706.02515).",
-      .expression = [](Scalars x, const ir::Attrs&) {
-        return (max_of(x[0], 0.0) + fn(ScalarOp::Expm1, min_of(x[0], 0.0)) * 1.6732632423543772) * 1.0507009873554805;
-      },
-      .gradient = GradientOfBody{}, .dtypes = kFloats, .promote = kPromoteToFloat, .low = -2, .high = -0.1});
+  static const OpDef def =
+      unary_def({.name = "selu",
+                 .doc = "The self-normalising ELU (Klambauer et al., arXiv 1706.02515).",
+                 .expression =
+                     [](Scalars x, const ir::Attrs&) {
+                       return (max_of(x[0], 0.0) + fn(ScalarOp::Expm1, min_of(x[0], 0.0)) * 1.6732632423543772) *
+                              1.0507009873554805;
+                     },
+                 .gradient = GradientOfBody{},
+                 .dtypes = kFloats,
+                 .promote = kPromoteToFloat,
+                 .low = -2,
+                 .high = -0.1});
   return def;
 }
 
 const OpDef& prelu_op() {
-  static const OpDef def = binary_def({.name = "prelu",
-      .doc = "x above 0, slope * x below, with a learned slope (He et al., arXiv 1502.01852).",
-      .expression = [](Scalars x, const ir::Attrs&) { return select(x[0] > 0.0, x[0], x[0] * x[1]); },
-      .gradient = Vjp{[](const VjpArgs& a) {
-        const Tensor positive = greater(a.in[0], 0);
-        return Tensors{where(positive, a.ct[0], a.ct[0] * a.in[1]), where(positive, 0, a.ct[0] * a.in[0])};
-      }, 3, 0},
-      .dtypes = kFloats, .promote = kPromoteToFloat, .low = -2, .high = -0.1,
-      .inputs = {{"x", kFloats}, {"slope", kFloats}}});
+  static const OpDef def =
+      binary_def({.name = "prelu",
+                  .doc = "x above 0, slope * x below, with a learned slope (He et al., arXiv 1502.01852).",
+                  .expression = [](Scalars x, const ir::Attrs&) { return select(x[0] > 0.0, x[0], x[0] * x[1]); },
+                  .gradient = Vjp{[](const VjpArgs& a) {
+                                    const Tensor positive = greater(a.in[0], 0);
+                                    return Tensors{where(positive, a.ct[0], a.ct[0] * a.in[1]),
+                                                   where(positive, 0, a.ct[0] * a.in[0])};
+                                  },
+                                  3, 0},
+                  .dtypes = kFloats,
+                  .promote = kPromoteToFloat,
+                  .low = -2,
+                  .high = -0.1,
+                  .inputs = {{"x", kFloats}, {"slope", kFloats}}});
   return def;
 }
 
 const OpDef& sigmoid_op() {
   static const OpDef def = unary_def({.name = "sigmoid",
-      .doc = "1 / (1 + exp(-x)).",
-      .expression = [](Scalars x, const ir::Attrs&) { return sigmoid_of(x[0]); },
-      .gradient = times_of_output<[](const Tensor& y) { return y * (1 - y); }>(),
-      .dtypes = kFloats, .promote = kPromoteToFloat});
+                                      .doc = "1 / (1 + exp(-x)).",
+                                      .expression = [](Scalars x, const ir::Attrs&) { return sigmoid_of(x[0]); },
+                                      .gradient = times_of_output<[](const Tensor& y) { return y * (1 - y); }>(),
+                                      .dtypes = kFloats,
+                                      .promote = kPromoteToFloat});
   return def;
 }
 
 const OpDef& log_sigmoid_op() {
-  static const OpDef def = unary_def({.name = "log_sigmoid",
-      .doc = "log(sigmoid(x)) without overflow.",
-      .expression = [](Scalars x, const ir::Attrs&) { return -softplus_of(-x[0]); },
-      .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return sigmoid(-x); }>(),
-      .dtypes = kFloats, .promote = kPromoteToFloat});
+  static const OpDef def =
+      unary_def({.name = "log_sigmoid",
+                 .doc = "log(sigmoid(x)) without overflow.",
+                 .expression = [](Scalars x, const ir::Attrs&) { return -softplus_of(-x[0]); },
+                 .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return sigmoid(-x); }>(),
+                 .dtypes = kFloats,
+                 .promote = kPromoteToFloat});
   return def;
 }
 
 const OpDef& softplus_op() {
-  static const OpDef def = unary_def({.name = "softplus",
-      .doc = "log(1 + exp(beta * x)) / beta without overflow.",
-      .expression = [](Scalars x, const ir::Attrs& a) { return softplus_of(x[0] * a.real(0)) / a.real(0); },
-      .gradient = times_of_input<[](const Tensor& x, const ir::Attrs& a) { return sigmoid(x * a.real(0)); }>(),
-      .dtypes = kFloats, .promote = kPromoteToFloat,
-      .attrs = {{"beta", 1, ir::AttrType::Real, "sharpness"}}, .attr_samples = {{1.0}, {2.0}}});
+  static const OpDef def = unary_def(
+      {.name = "softplus",
+       .doc = "log(1 + exp(beta * x)) / beta without overflow.",
+       .expression = [](Scalars x, const ir::Attrs& a) { return softplus_of(x[0] * a.real(0)) / a.real(0); },
+       .gradient = times_of_input<[](const Tensor& x, const ir::Attrs& a) { return sigmoid(x * a.real(0)); }>(),
+       .dtypes = kFloats,
+       .promote = kPromoteToFloat,
+       .attrs = {{"beta", 1, ir::AttrType::Real, "sharpness"}},
+       .attr_samples = {{1.0}, {2.0}}});
   return def;
 }
 
 const OpDef& hard_sigmoid_op() {
-  static const OpDef def = unary_def({.name = "hard_sigmoid",
-      .doc = "clamp(x / 6 + 1/2, 0, 1).",
-      .expression = [](Scalars x, const ir::Attrs&) { return max_of(min_of(x[0] / 6.0 + 0.5, 1.0), 0.0); },
-      .gradient = GradientOfBody{}, .dtypes = kFloats, .promote = kPromoteToFloat});
+  static const OpDef def =
+      unary_def({.name = "hard_sigmoid",
+                 .doc = "clamp(x / 6 + 1/2, 0, 1).",
+                 .expression = [](Scalars x, const ir::Attrs&) { return max_of(min_of(x[0] / 6.0 + 0.5, 1.0), 0.0); },
+                 .gradient = GradientOfBody{},
+                 .dtypes = kFloats,
+                 .promote = kPromoteToFloat});
   return def;
 }
 
 const OpDef& hard_swish_op() {
-  static const OpDef def = unary_def({.name = "hard_swish",
-      .doc = "x * clamp(x / 6 + 1/2, 0, 1) (Howard et al., arXiv 1905.02244).",
-      .expression = [](Scalars x, const ir::Attrs&) { return x[0] * max_of(min_of(x[0] / 6.0 + 0.5, 1.0), 0.0); },
-      .gradient = GradientOfBody{}, .dtypes = kFloats, .promote = kPromoteToFloat});
+  static const OpDef def = unary_def(
+      {.name = "hard_swish",
+       .doc = "x * clamp(x / 6 + 1/2, 0, 1) (Howard et al., arXiv 1905.02244).",
+       .expression = [](Scalars x, const ir::Attrs&) { return x[0] * max_of(min_of(x[0] / 6.0 + 0.5, 1.0), 0.0); },
+       .gradient = GradientOfBody{},
+       .dtypes = kFloats,
+       .promote = kPromoteToFloat});
   return def;
 }
 
 const OpDef& silu_grad_op() {
   static const OpDef def = binary_def({.name = "silu_grad",
-      .doc = "ct times the derivative of silu at x.",
-      .expression = [](Scalars x, const ir::Attrs&) {
-        const Scalar s = sigmoid_of(x[1]);
-        return x[0] * (s * (1.0 + x[1] * (1.0 - s)));
-      },
-      .gradient = GradientOfBody{}, .dtypes = kFloats, .inputs = {{"ct", kFloats}, {"x", kFloats}}});
+                                       .doc = "ct times the derivative of silu at x.",
+                                       .expression =
+                                           [](Scalars x, const ir::Attrs&) {
+                                             const Scalar s = sigmoid_of(x[1]);
+                                             return x[0] * (s * (1.0 + x[1] * (1.0 - s)));
+                                           },
+                                       .gradient = GradientOfBody{},
+                                       .dtypes = kFloats,
+                                       .inputs = {{"ct", kFloats}, {"x", kFloats}}});
   return def;
 }
 
 const OpDef& silu_op() {
-  static const OpDef def = unary_def({.name = "silu",
-      .doc = "x * sigmoid(x), also called swish.",
-      .expression = [](Scalars x, const ir::Attrs&) { return x[0] / (1.0 + fn(ScalarOp::Exp, -x[0])); },
-      .gradient = Vjp{[](const VjpArgs& a) { return call(silu_grad_op(), {a.ct[0], a.in[0]}); }, 1, 0},
-      .dtypes = kFloats, .promote = kPromoteToFloat});
+  static const OpDef def =
+      unary_def({.name = "silu",
+                 .doc = "x * sigmoid(x), also called swish.",
+                 .expression = [](Scalars x, const ir::Attrs&) { return x[0] / (1.0 + fn(ScalarOp::Exp, -x[0])); },
+                 .gradient = Vjp{[](const VjpArgs& a) { return call(silu_grad_op(), {a.ct[0], a.in[0]}); }, 1, 0},
+                 .dtypes = kFloats,
+                 .promote = kPromoteToFloat});
   return def;
 }
 
 const OpDef& mish_op() {
-  static const OpDef def = unary_def({.name = "mish",
-      .doc = "x * tanh(softplus(x)) (Misra, arXiv 1908.08681).",
-      .expression = [](Scalars x, const ir::Attrs&) { return x[0] * fn(ScalarOp::Tanh, softplus_of(x[0])); },
-      .gradient = GradientOfBody{}, .dtypes = kFloats, .promote = kPromoteToFloat, .low = 0.1, .high = 2});
+  static const OpDef def =
+      unary_def({.name = "mish",
+                 .doc = "x * tanh(softplus(x)) (Misra, arXiv 1908.08681).",
+                 .expression = [](Scalars x, const ir::Attrs&) { return x[0] * fn(ScalarOp::Tanh, softplus_of(x[0])); },
+                 .gradient = GradientOfBody{},
+                 .dtypes = kFloats,
+                 .promote = kPromoteToFloat,
+                 .low = 0.1,
+                 .high = 2});
   return def;
 }
 
 const OpDef& softsign_op() {
-  static const OpDef def = unary_def({.name = "softsign",
-      .doc = "x / (1 + |x|).",
-      .expression = [](Scalars x, const ir::Attrs&) { return x[0] / (1.0 + fn(ScalarOp::Abs, x[0])); },
-      .gradient = GradientOfBody{}, .dtypes = kFloats, .promote = kPromoteToFloat, .low = 0.1, .high = 2});
+  static const OpDef def =
+      unary_def({.name = "softsign",
+                 .doc = "x / (1 + |x|).",
+                 .expression = [](Scalars x, const ir::Attrs&) { return x[0] / (1.0 + fn(ScalarOp::Abs, x[0])); },
+                 .gradient = GradientOfBody{},
+                 .dtypes = kFloats,
+                 .promote = kPromoteToFloat,
+                 .low = 0.1,
+                 .high = 2});
   return def;
 }
 
@@ -173,44 +236,51 @@ Scalar gelu_inner(const Scalar& x) { return (x + x * x * x * kGeluCubic) * kSqrt
 
 const OpDef& gelu_grad_op() {
   static const OpDef def = binary_def({.name = "gelu_grad",
-      .doc = "ct times the derivative of gelu at x.",
-      .expression = [](Scalars in, const ir::Attrs& a) {
-        const Scalar& x = in[1];
-        if (a.flag(0)) {
-          const Scalar t = fn(ScalarOp::Tanh, gelu_inner(x));
-          const Scalar slope = (1.0 + x * x * (3 * kGeluCubic)) * kSqrt2OverPi;
-          return in[0] * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope);
-        }
-        const Scalar cdf = 0.5 * (1.0 + fn(ScalarOp::Erf, x * kSqrtHalf));
-        return in[0] * (cdf + x * (fn(ScalarOp::Exp, x * x * -0.5) * kInvSqrt2Pi));
-      },
-      .gradient = GradientOfBody{}, .dtypes = kFloats,
-      .attrs = {{"tanh_approximation", 1, ir::AttrType::Flag, "GPT-2's form"}}, .attr_samples = {{false}, {true}},
-      .inputs = {{"ct", kFloats}, {"x", kFloats}}});
+                                       .doc = "ct times the derivative of gelu at x.",
+                                       .expression =
+                                           [](Scalars in, const ir::Attrs& a) {
+                                             const Scalar& x = in[1];
+                                             if (a.flag(0)) {
+                                               const Scalar t = fn(ScalarOp::Tanh, gelu_inner(x));
+                                               const Scalar slope = (1.0 + x * x * (3 * kGeluCubic)) * kSqrt2OverPi;
+                                               return in[0] * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope);
+                                             }
+                                             const Scalar cdf = 0.5 * (1.0 + fn(ScalarOp::Erf, x * kSqrtHalf));
+                                             return in[0] * (cdf + x * (fn(ScalarOp::Exp, x * x * -0.5) * kInvSqrt2Pi));
+                                           },
+                                       .gradient = GradientOfBody{},
+                                       .dtypes = kFloats,
+                                       .attrs = {{"tanh_approximation", 1, ir::AttrType::Flag, "GPT-2's form"}},
+                                       .attr_samples = {{false}, {true}},
+                                       .inputs = {{"ct", kFloats}, {"x", kFloats}}});
   return def;
 }
 
 const OpDef& gelu_op() {
-  static const OpDef def = unary_def({.name = "gelu",
-      .doc = "x * Phi(x), Phi the normal distribution function, exactly or by GPT-2's tanh form "
-             "(Hendrycks and Gimpel, arXiv 1606.08415).",
-      .expression = [](Scalars in, const ir::Attrs& a) {
-        const Scalar& x = in[0];
-        if (a.flag(0)) return 0.5 * x * (1.0 + fn(ScalarOp::Tanh, gelu_inner(x)));
-        return x * (0.5 * (1.0 + fn(ScalarOp::Erf, x * kSqrtHalf)));
-      },
-      .gradient = Vjp{[](const VjpArgs& a) { return call(gelu_grad_op(), {a.ct[0], a.in[0]}, a.attrs); }, 1, 0},
-      .dtypes = kFloats, .promote = kPromoteToFloat,
-      .attrs = {{"tanh_approximation", 1, ir::AttrType::Flag, "GPT-2's form"}}, .attr_samples = {{false}, {true}}});
+  static const OpDef def = unary_def(
+      {.name = "gelu",
+       .doc = "x * Phi(x), Phi the normal distribution function, exactly or by GPT-2's tanh form "
+              "(Hendrycks and Gimpel, arXiv 1606.08415).",
+       .expression =
+           [](Scalars in, const ir::Attrs& a) {
+             const Scalar& x = in[0];
+             if (a.flag(0)) return 0.5 * x * (1.0 + fn(ScalarOp::Tanh, gelu_inner(x)));
+             return x * (0.5 * (1.0 + fn(ScalarOp::Erf, x * kSqrtHalf)));
+           },
+       .gradient = Vjp{[](const VjpArgs& a) { return call(gelu_grad_op(), {a.ct[0], a.in[0]}, a.attrs); }, 1, 0},
+       .dtypes = kFloats,
+       .promote = kPromoteToFloat,
+       .attrs = {{"tanh_approximation", 1, ir::AttrType::Flag, "GPT-2's form"}},
+       .attr_samples = {{false}, {true}}});
   return def;
 }
 
 }  // namespace
 
 std::vector<const OpDef*> activation_ops() {
-  return {&relu_op(), &leaky_relu_op(), &elu_op(), &celu_op(), &selu_op(), &prelu_op(), &sigmoid_op(), &log_sigmoid_op(),
-          &softplus_op(), &hard_sigmoid_op(), &hard_swish_op(), &silu_grad_op(), &silu_op(), &mish_op(), &softsign_op(),
-          &gelu_grad_op(), &gelu_op()};
+  return {&relu_op(),    &leaky_relu_op(),  &elu_op(),      &celu_op(),         &selu_op(),       &prelu_op(),
+          &sigmoid_op(), &log_sigmoid_op(), &softplus_op(), &hard_sigmoid_op(), &hard_swish_op(), &silu_grad_op(),
+          &silu_op(),    &mish_op(),        &softsign_op(), &gelu_grad_op(),    &gelu_op()};
 }
 
 }  // namespace ops
@@ -218,7 +288,9 @@ std::vector<const OpDef*> activation_ops() {
 using ops::call1;
 
 Tensor relu(Tensor x) { return call1(ops::relu_op(), {std::move(x)}); }
-Tensor leaky_relu(Tensor x, double negative_slope) { return call1(ops::leaky_relu_op(), {std::move(x)}, {negative_slope}); }
+Tensor leaky_relu(Tensor x, double negative_slope) {
+  return call1(ops::leaky_relu_op(), {std::move(x)}, {negative_slope});
+}
 Tensor elu(Tensor x, double alpha) { return call1(ops::elu_op(), {std::move(x)}, {alpha}); }
 Tensor celu(Tensor x, double alpha) { return call1(ops::celu_op(), {std::move(x)}, {alpha}); }
 Tensor selu(Tensor x) { return call1(ops::selu_op(), {std::move(x)}); }

@@ -29,19 +29,27 @@ const OpDef& full_op() {
       .name = "full",
       .doc = "A tensor of one value.",
       .inputs = {},
-      .attrs = {{"shape", 1, ir::AttrType::IntList}, {"value", 2, ir::AttrType::Real}, {"dtype", 3, ir::AttrType::Dtype}},
-      .infer = [](const InferArgs& a) {
-        check_shape(a, a.attrs.ints(0));
-        return std::vector<TensorType>{{a.attrs.dtype(2), a.attrs.ints(0)}};
-      },
+      .attrs = {{"shape", 1, ir::AttrType::IntList},
+                {"value", 2, ir::AttrType::Real},
+                {"dtype", 3, ir::AttrType::Dtype}},
+      .infer =
+          [](const InferArgs& a) {
+            check_shape(a, a.attrs.ints(0));
+            return std::vector<TensorType>{{a.attrs.dtype(2), a.attrs.ints(0)}};
+          },
       .meaning = Primitive{[](const ReferenceArgs& a) {
         const View& out = a.outputs[0];
         for (int64_t i = 0, n = numel(out.shape); i < n; ++i) store_real(out, i, a.attrs.real(1));
       }},
       .gradient = NoGradient{"it has no inputs"},
       .batching = NoBatching{"it has no inputs"},
-      .samples = [] { return creation_samples({{Ints{2, 3}, 1.5, DType::F32}, {Ints{}, 3.0, DType::I64}, {Ints{0, 2}, 1.0, DType::F64}}); },
-      .invalid_samples = [] { return std::vector<InvalidSample>{{{}, {Ints{2, -3}, 0.0, DType::F32}, "negative extent"}}; }};
+      .samples =
+          [] {
+            return creation_samples(
+                {{Ints{2, 3}, 1.5, DType::F32}, {Ints{}, 3.0, DType::I64}, {Ints{0, 2}, 1.0, DType::F64}});
+          },
+      .invalid_samples =
+          [] { return std::vector<InvalidSample>{{{}, {Ints{2, -3}, 0.0, DType::F32}, "negative extent"}}; }};
   return def;
 }
 
@@ -51,11 +59,12 @@ const OpDef& iota_op() {
       .doc = "The position along one axis, at every element.",
       .inputs = {},
       .attrs = {{"shape", 1, ir::AttrType::IntList}, {"axis", 2, ir::AttrType::Int}, {"dtype", 3, ir::AttrType::Dtype}},
-      .infer = [](const InferArgs& a) {
-        check_shape(a, a.attrs.ints(0));
-        normalize_axis(a.op.name, a.attrs.integer(1), static_cast<int64_t>(a.attrs.ints(0).size()));
-        return std::vector<TensorType>{{a.attrs.dtype(2), a.attrs.ints(0)}};
-      },
+      .infer =
+          [](const InferArgs& a) {
+            check_shape(a, a.attrs.ints(0));
+            normalize_axis(a.op.name, a.attrs.integer(1), static_cast<int64_t>(a.attrs.ints(0).size()));
+            return std::vector<TensorType>{{a.attrs.dtype(2), a.attrs.ints(0)}};
+          },
       .meaning = Primitive{[](const ReferenceArgs& a) {
         const View& out = a.outputs[0];
         const auto rank = static_cast<int64_t>(out.shape.size());
@@ -67,7 +76,8 @@ const OpDef& iota_op() {
       }},
       .gradient = NoGradient{"it has no inputs"},
       .batching = NoBatching{"it has no inputs"},
-      .samples = [] { return creation_samples({{Ints{2, 3}, int64_t{1}, DType::I64}, {Ints{2, 3}, int64_t{0}, DType::F32}}); },
+      .samples =
+          [] { return creation_samples({{Ints{2, 3}, int64_t{1}, DType::I64}, {Ints{2, 3}, int64_t{0}, DType::F32}}); },
       .invalid_samples = [] { return std::vector<InvalidSample>{{{}, {Ints{2}, int64_t{1}, DType::I64}, "axis"}}; }};
   return def;
 }

@@ -12,7 +12,7 @@ Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
 Tensor full_like(const Tensor& x, double value);
 // start, start + step, … before stop.
-Tensor arange(int64_t stop);                                       // i64
+Tensor arange(int64_t stop);  // i64
 Tensor arange(int64_t start, int64_t stop, int64_t step = 1, DType dtype = DType::I64);
 Tensor arange(double start, double stop, double step, DType dtype = DType::F32);
 Tensor linspace(double start, double stop, int64_t count, DType dtype = DType::F32);

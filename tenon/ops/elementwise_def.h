@@ -31,11 +31,11 @@ OpDef unary_def(const ElementwiseSpec& spec);
 OpDef binary_def(const ElementwiseSpec& spec);
 
 // The derivative rule of a unary op whose factor comes from x or from the result y.
-template <Tensor (*Factor)(const Tensor& x, const ir::Attrs& attrs)>
+template <auto Factor>  // (const Tensor& x, const ir::Attrs& attrs) -> Tensor
 Vjp times_of_input() {
   return {[](const VjpArgs& a) { return Tensors{a.ct[0] * Factor(a.in[0], a.attrs)}; }, bit(0), 0};
 }
-template <Tensor (*Factor)(const Tensor& y)>
+template <auto Factor>  // (const Tensor& y) -> Tensor
 Vjp times_of_output() {
   return {[](const VjpArgs& a) { return Tensors{a.ct[0] * Factor(a.out[0])}; }, 0, bit(0)};
 }

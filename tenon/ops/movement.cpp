@@ -8,8 +8,8 @@
 
 #include "tenon/base/error.h"
 #include "tenon/ops/call.h"
-#include "tenon/ops/elementwise.h"
 #include "tenon/ops/creation.h"
+#include "tenon/ops/elementwise.h"
 #include "tenon/ops/infer.h"
 #include "tenon/ops/movement_ops.h"
 #include "tenon/ops/reduce.h"
@@ -67,21 +67,30 @@ const OpDef& reshape_def() {
       .doc = "The same elements in row-major order under another shape of as many elements.",
       .inputs = {{"x", kAny}},
       .attrs = {{"shape", 1, ir::AttrType::IntList, "the result's shape"}},
-      .infer = [](const InferArgs& a) {
-        const Shape& shape = a.attrs.ints(0);
-        if (numel(shape) != numel(a.in[0].shape) || std::any_of(shape.begin(), shape.end(), [](int64_t d) { return d < 0; }))
-          fail_shape(a, "the shapes have different numbers of elements", fmt::format("{} elements", numel(a.in[0].shape)),
-                     fmt::format("{}, {} elements", to_string(shape), numel(shape)),
-                     "one extent may be -1: reshape(x, {-1, …})");
-        return std::vector<TensorType>{{a.in[0].dtype, shape}};
-      },
+      .infer =
+          [](const InferArgs& a) {
+            const Shape& shape = a.attrs.ints(0);
+            if (numel(shape) != numel(a.in[0].shape) ||
+                std::any_of(shape.begin(), shape.end(), [](int64_t d) { return d < 0; }))
+              fail_shape(a, "the shapes have different numbers of elements",
+                         fmt::format("{} elements", numel(a.in[0].shape)),
+                         fmt::format("{}, {} elements", to_string(shape), numel(shape)),
+                         "one extent may be -1: reshape(x, {-1, …})");
+            return std::vector<TensorType>{{a.in[0].dtype, shape}};
+          },
       .meaning = Relayout{reshape_window},
       .gradient = Vjp{[](const VjpArgs& a) { return Tensors{reshape(a.ct[0], a.in_types[0].shape)}; }},
-      .batching = BatchRule{[](const BatchArgs& a) { return Tensors{reshape(a.in[0], with_front(a.size, a.attrs.ints(0)))}; }},
-      .samples = [] {
-        return std::vector<Sample>{{{{{2, 3}}}, {Ints{3, 2}}}, {{{{2, 3, 4}}}, {Ints{6, 4}}}, {{{{1}}}, {Ints{}}}, {{{{0, 3}}}, {Ints{3, 0, 2}}}};
-      },
-      .invalid_samples = [] { return std::vector<InvalidSample>{{{{{2, 3}}}, {Ints{4}}, "different numbers of elements"}}; }};
+      .batching =
+          BatchRule{[](const BatchArgs& a) { return Tensors{reshape(a.in[0], with_front(a.size, a.attrs.ints(0)))}; }},
+      .samples =
+          [] {
+            return std::vector<Sample>{{{{{2, 3}}}, {Ints{3, 2}}},
+                                       {{{{2, 3, 4}}}, {Ints{6, 4}}},
+                                       {{{{1}}}, {Ints{}}},
+                                       {{{{0, 3}}}, {Ints{3, 0, 2}}}};
+          },
+      .invalid_samples =
+          [] { return std::vector<InvalidSample>{{{{{2, 3}}}, {Ints{4}}, "different numbers of elements"}}; }};
   return def;
 }
 
@@ -91,16 +100,17 @@ const OpDef& permute_def() {
       .doc = "Axis i of the result is axis order[i] of x.",
       .inputs = {{"x", kAny}},
       .attrs = {{"order", 1, ir::AttrType::IntList, "a permutation of the axes"}},
-      .infer = [](const InferArgs& a) {
-        const auto rank = static_cast<int64_t>(a.in[0].shape.size());
-        const Ints order = normalize_axes(a.op.name, a.attrs.ints(0), rank);
-        if (static_cast<int64_t>(order.size()) != rank)
-          fail_value(a, "the order does not name every axis once", fmt::format("a permutation of 0 … {}", rank - 1),
-                     to_string(a.attrs.ints(0)));
-        Shape shape;
-        for (int64_t axis : order) shape.push_back(a.in[0].shape[static_cast<size_t>(axis)]);
-        return std::vector<TensorType>{{a.in[0].dtype, shape}};
-      },
+      .infer =
+          [](const InferArgs& a) {
+            const auto rank = static_cast<int64_t>(a.in[0].shape.size());
+            const Ints order = normalize_axes(a.op.name, a.attrs.ints(0), rank);
+            if (static_cast<int64_t>(order.size()) != rank)
+              fail_value(a, "the order does not name every axis once", fmt::format("a permutation of 0 … {}", rank - 1),
+                         to_string(a.attrs.ints(0)));
+            Shape shape;
+            for (int64_t axis : order) shape.push_back(a.in[0].shape[static_cast<size_t>(axis)]);
+            return std::vector<TensorType>{{a.in[0].dtype, shape}};
+          },
       .meaning = Relayout{[](const Window& in, const ir::Attrs& attrs, const Shape& out, Window& result) {
         result = {out, out, in.offset};
         const Ints order = normalize_axes("permute", attrs.ints(0), static_cast<int64_t>(out.size()));
@@ -118,10 +128,17 @@ const OpDef& permute_def() {
         for (int64_t axis : normalize_axes("permute", a.attrs.ints(0), a.in[0].ndim() - 1)) order.push_back(axis + 1);
         return Tensors{permute(a.in[0], order)};
       }},
-      .samples = [] { return std::vector<Sample>{{{{{2, 3, 4}}}, {Ints{2, 0, 1}}}, {{{{2, 3}}}, {Ints{-1, 0}}}, {{{{}}}, {Ints{}}}}; },
-      .invalid_samples = [] {
-        return std::vector<InvalidSample>{{{{{2, 3}}}, {Ints{0}}, "every axis once"}, {{{{2, 3}}}, {Ints{0, 2}}, "axis"}, {{{{2, 3}}}, {Ints{1, 1}}, "axis"}};
-      }};
+      .samples =
+          [] {
+            return std::vector<Sample>{
+                {{{{2, 3, 4}}}, {Ints{2, 0, 1}}}, {{{{2, 3}}}, {Ints{-1, 0}}}, {{{{}}}, {Ints{}}}};
+          },
+      .invalid_samples =
+          [] {
+            return std::vector<InvalidSample>{{{{{2, 3}}}, {Ints{0}}, "every axis once"},
+                                              {{{{2, 3}}}, {Ints{0, 2}}, "axis"},
+                                              {{{{2, 3}}}, {Ints{1, 1}}, "axis"}};
+          }};
   return def;
 }
 
@@ -131,21 +148,25 @@ const OpDef& expand_def() {
       .doc = "Repeats axes of extent 1, and adds axes in front, to reach the shape, by NumPy's broadcasting rule.",
       .inputs = {{"x", kAny}},
       .attrs = {{"shape", 1, ir::AttrType::IntList, "the result's shape"}},
-      .infer = [](const InferArgs& a) {
-        const Shape& from = a.in[0].shape;
-        const Shape& to = a.attrs.ints(0);
-        bool fits = to.size() >= from.size();
-        for (size_t i = 0; fits && i < from.size(); ++i) {
-          const int64_t want = to[to.size() - from.size() + i];
-          fits = from[i] == want || (from[i] == 1 && want >= 0);
-        }
-        if (!fits) fail_shape(a, "the shape cannot be reached by repeating axes of extent 1", to_string(to), to_string(from));
-        return std::vector<TensorType>{{a.in[0].dtype, to}};
-      },
+      .infer =
+          [](const InferArgs& a) {
+            const Shape& from = a.in[0].shape;
+            const Shape& to = a.attrs.ints(0);
+            bool fits = to.size() >= from.size();
+            for (size_t i = 0; fits && i < from.size(); ++i) {
+              const int64_t want = to[to.size() - from.size() + i];
+              fits = from[i] == want || (from[i] == 1 && want >= 0);
+            }
+            if (!fits)
+              fail_shape(a, "the shape cannot be reached by repeating axes of extent 1", to_string(to),
+                         to_string(from));
+            return std::vector<TensorType>{{a.in[0].dtype, to}};
+          },
       .meaning = Relayout{[](const Window& in, const ir::Attrs&, const Shape& out, Window& result) {
         result = {out, Shape(out.size(), 0), in.offset};
         const size_t lead = out.size() - in.shape.size();
-        for (size_t i = 0; i < in.shape.size(); ++i) result.strides[lead + i] = in.shape[i] == out[lead + i] ? in.strides[i] : 0;
+        for (size_t i = 0; i < in.shape.size(); ++i)
+          result.strides[lead + i] = in.shape[i] == out[lead + i] ? in.strides[i] : 0;
         return true;
       }},
       .gradient = Vjp{[](const VjpArgs& a) { return Tensors{sum_to(a.ct[0], a.in_types[0].shape)}; }},
@@ -156,8 +177,18 @@ const OpDef& expand_def() {
         for (int64_t k = 1; k < a.in[0].ndim(); ++k) aligned.push_back(a.in[0].shape(k));
         return Tensors{expand(reshape(a.in[0], aligned), with_front(a.size, to))};
       }},
-      .samples = [] { return std::vector<Sample>{{{{{3, 1}}}, {Ints{2, 3, 4}}}, {{{{}}}, {Ints{2, 2}}}, {{{{2, 3}}}, {Ints{2, 3}}}, {{{{1, 3}}}, {Ints{0, 3}}}}; },
-      .invalid_samples = [] { return std::vector<InvalidSample>{{{{{2, 3}}}, {Ints{2, 4}}, "repeating axes"}, {{{{2, 3}}}, {Ints{3}}, "repeating axes"}}; }};
+      .samples =
+          [] {
+            return std::vector<Sample>{{{{{3, 1}}}, {Ints{2, 3, 4}}},
+                                       {{{{}}}, {Ints{2, 2}}},
+                                       {{{{2, 3}}}, {Ints{2, 3}}},
+                                       {{{{1, 3}}}, {Ints{0, 3}}}};
+          },
+      .invalid_samples =
+          [] {
+            return std::vector<InvalidSample>{{{{{2, 3}}}, {Ints{2, 4}}, "repeating axes"},
+                                              {{{{2, 3}}}, {Ints{3}}, "repeating axes"}};
+          }};
   return def;
 }
 
@@ -187,20 +218,25 @@ const OpDef& slice_def() {
       .attrs = {{"starts", 1, ir::AttrType::IntList, "the first element, one for each axis"},
                 {"sizes", 2, ir::AttrType::IntList, "how many elements"},
                 {"steps", 3, ir::AttrType::IntList, "distance between them"}},
-      .infer = [](const InferArgs& a) {
-        const Shape& shape = a.in[0].shape;
-        const Ints &starts = a.attrs.ints(0), &sizes = a.attrs.ints(1), &steps = a.attrs.ints(2);
-        if (starts.size() != shape.size() || sizes.size() != shape.size() || steps.size() != shape.size())
-          fail_value(a, "starts, sizes and steps must have one number for each axis", std::to_string(shape.size()),
-                     fmt::format("{}, {} and {}", starts.size(), sizes.size(), steps.size()));
-        for (size_t i = 0; i < shape.size(); ++i) {
-          const int64_t last = starts[i] + (sizes[i] - 1) * steps[i];
-          if (sizes[i] < 0 || steps[i] == 0 || (sizes[i] > 0 && (starts[i] < 0 || starts[i] >= shape[i] || last < 0 || last >= shape[i])))
-            throw IndexError({"slice", fmt::format("axis {} is left", i), fmt::format("elements 0 to {}", shape[i] - 1),
-                              fmt::format("{} elements from {} by {}", sizes[i], starts[i], steps[i]), {}});
-        }
-        return std::vector<TensorType>{{a.in[0].dtype, sizes}};
-      },
+      .infer =
+          [](const InferArgs& a) {
+            const Shape& shape = a.in[0].shape;
+            const Ints &starts = a.attrs.ints(0), &sizes = a.attrs.ints(1), &steps = a.attrs.ints(2);
+            if (starts.size() != shape.size() || sizes.size() != shape.size() || steps.size() != shape.size())
+              fail_value(a, "starts, sizes and steps must have one number for each axis", std::to_string(shape.size()),
+                         fmt::format("{}, {} and {}", starts.size(), sizes.size(), steps.size()));
+            for (size_t i = 0; i < shape.size(); ++i) {
+              const int64_t last = starts[i] + (sizes[i] - 1) * steps[i];
+              if (sizes[i] < 0 || steps[i] == 0 ||
+                  (sizes[i] > 0 && (starts[i] < 0 || starts[i] >= shape[i] || last < 0 || last >= shape[i])))
+                throw IndexError({"slice",
+                                  fmt::format("axis {} is left", i),
+                                  fmt::format("elements 0 to {}", shape[i] - 1),
+                                  fmt::format("{} elements from {} by {}", sizes[i], starts[i], steps[i]),
+                                  {}});
+            }
+            return std::vector<TensorType>{{a.in[0].dtype, sizes}};
+          },
       .meaning = Relayout{[](const Window& in, const ir::Attrs& attrs, const Shape& out, Window& result) {
         result = {out, in.strides, in.offset};
         for (size_t i = 0; i < out.size(); ++i) {
@@ -211,35 +247,45 @@ const OpDef& slice_def() {
       }},
       .gradient = Vjp{slice_vjp},
       .batching = BatchRule{[](const BatchArgs& a) {
-        return call(a.op, {a.in[0]}, {with_front(0, a.attrs.ints(0)), with_front(a.size, a.attrs.ints(1)), with_front(1, a.attrs.ints(2))});
+        return call(
+            a.op, {a.in[0]},
+            {with_front(0, a.attrs.ints(0)), with_front(a.size, a.attrs.ints(1)), with_front(1, a.attrs.ints(2))});
       }},
-      .samples = [] {
-        return std::vector<Sample>{{{{{5, 4}}}, {Ints{1, 0}, Ints{3, 2}, Ints{1, 2}}}, {{{{5}}}, {Ints{4}, Ints{3}, Ints{-2}}},
-                                   {{{{5}}}, {Ints{0}, Ints{0}, Ints{1}}}, {{{{2, 3, 2}}}, {Ints{0, 2, 1}, Ints{2, 2, 1}, Ints{1, -1, 1}}}};
-      },
-      .invalid_samples = [] {
-        return std::vector<InvalidSample>{{{{{5}}}, {Ints{3}, Ints{4}, Ints{1}}, "axis 0 is left"}, {{{{5}}}, {Ints{3}, Ints{1}, Ints{0}}, "axis 0 is left"},
-                                          {{{{5}}}, {Ints{}, Ints{1}, Ints{1}}, "one number for each axis"}};
-      }};
+      .samples =
+          [] {
+            return std::vector<Sample>{{{{{5, 4}}}, {Ints{1, 0}, Ints{3, 2}, Ints{1, 2}}},
+                                       {{{{5}}}, {Ints{4}, Ints{3}, Ints{-2}}},
+                                       {{{{5}}}, {Ints{0}, Ints{0}, Ints{1}}},
+                                       {{{{2, 3, 2}}}, {Ints{0, 2, 1}, Ints{2, 2, 1}, Ints{1, -1, 1}}}};
+          },
+      .invalid_samples =
+          [] {
+            return std::vector<InvalidSample>{{{{{5}}}, {Ints{3}, Ints{4}, Ints{1}}, "axis 0 is left"},
+                                              {{{{5}}}, {Ints{3}, Ints{1}, Ints{0}}, "axis 0 is left"},
+                                              {{{{5}}}, {Ints{}, Ints{1}, Ints{1}}, "one number for each axis"}};
+          }};
   return def;
 }
 
 const OpDef& diagonal_def() {
   static const OpDef def{
       .name = "diagonal",
-      .doc = "The diagonal of the last two axes: element i is x[…, i, i + offset] (x[…, i - offset, i] for a negative offset).",
+      .doc =
+          "The diagonal of the last two axes: element i is x[…, i, i + offset] (x[…, i - offset, i] for a negative "
+          "offset).",
       .inputs = {{"x", kAny}},
       .attrs = {{"offset", 1, ir::AttrType::Int, "above (positive) or below the main diagonal"}},
-      .infer = [](const InferArgs& a) {
-        expect_rank(a, 0, 2);
-        Shape shape = a.in[0].shape;
-        const int64_t offset = a.attrs.integer(0);
-        int64_t columns = shape.back(), rows = shape[shape.size() - 2];
-        (offset >= 0 ? columns : rows) -= std::abs(offset);
-        shape.pop_back();
-        shape.back() = std::max<int64_t>(0, std::min(rows, columns));
-        return std::vector<TensorType>{{a.in[0].dtype, shape}};
-      },
+      .infer =
+          [](const InferArgs& a) {
+            expect_rank(a, 0, 2);
+            Shape shape = a.in[0].shape;
+            const int64_t offset = a.attrs.integer(0);
+            int64_t columns = shape.back(), rows = shape[shape.size() - 2];
+            (offset >= 0 ? columns : rows) -= std::abs(offset);
+            shape.pop_back();
+            shape.back() = std::max<int64_t>(0, std::min(rows, columns));
+            return std::vector<TensorType>{{a.in[0].dtype, shape}};
+          },
       .meaning = Relayout{[](const Window& in, const ir::Attrs& attrs, const Shape& out, Window& result) {
         const size_t n = in.shape.size();
         const int64_t offset = attrs.integer(0);
@@ -259,7 +305,11 @@ const OpDef& diagonal_def() {
         return Tensors{where(here, expand(line, shape), 0)};
       }},
       .batching = LeadingAxes{},
-      .samples = [] { return std::vector<Sample>{{{{{3, 4}}}, {int64_t{0}}}, {{{{2, 3, 3}}}, {int64_t{1}}}, {{{{4, 3}}}, {int64_t{-2}}}}; },
+      .samples =
+          [] {
+            return std::vector<Sample>{
+                {{{{3, 4}}}, {int64_t{0}}}, {{{{2, 3, 3}}}, {int64_t{1}}}, {{{{4, 3}}}, {int64_t{-2}}}};
+          },
       .invalid_samples = [] { return std::vector<InvalidSample>{{{{{3}}}, {int64_t{0}}, "wrong rank"}}; }};
   return def;
 }
@@ -307,37 +357,43 @@ Tensor unpad(const Tensor& ct, const Shape& shape, const ir::Attrs& attrs) {
 const OpDef& pad_def() {
   static const OpDef def{
       .name = "pad",
-      .doc = "x between low[i] and high[i] elements of `value` on axis i, and interior[i] of them between its elements. "
-             "Negative low and high cut.",
+      .doc =
+          "x between low[i] and high[i] elements of `value` on axis i, and interior[i] of them between its elements. "
+          "Negative low and high cut.",
       .inputs = {{"x", kAny}, {"value", kAny}},
-      .attrs = {{"low", 1, ir::AttrType::IntList}, {"high", 2, ir::AttrType::IntList}, {"interior", 3, ir::AttrType::IntList}},
+      .attrs = {{"low", 1, ir::AttrType::IntList},
+                {"high", 2, ir::AttrType::IntList},
+                {"interior", 3, ir::AttrType::IntList}},
       .promote = kPromoteAll,
-      .infer = [](const InferArgs& a) {
-        Shape shape = a.in[0].shape;
-        if (!a.in[1].shape.empty()) fail_shape(a, "the value is not a scalar", "[]", to_string(a.in[1].shape));
-        for (size_t k = 0; k < 3; ++k) {
-          if (a.attrs.ints(k).size() != shape.size())
-            fail_value(a, fmt::format("'{}' must have one number for each axis", a.op.attrs[k].name), std::to_string(shape.size()),
-                       to_string(a.attrs.ints(k)));
-        }
-        for (size_t i = 0; i < shape.size(); ++i) {
-          const int64_t interior = a.attrs.ints(2)[i];
-          if (interior < 0) fail_value(a, "'interior' is negative", "0 or more", std::to_string(interior));
-          const int64_t inner = shape[i] == 0 ? 0 : shape[i] + (shape[i] - 1) * interior;
-          shape[i] = inner + a.attrs.ints(0)[i] + a.attrs.ints(1)[i];
-          if (shape[i] < 0)
-            fail_shape(a, fmt::format("more is cut from axis {} than it has", i), "at most " + std::to_string(inner),
-                       std::to_string(-a.attrs.ints(0)[i] - a.attrs.ints(1)[i]));
-        }
-        return std::vector<TensorType>{{a.in[0].dtype, shape}};
-      },
+      .infer =
+          [](const InferArgs& a) {
+            Shape shape = a.in[0].shape;
+            if (!a.in[1].shape.empty()) fail_shape(a, "the value is not a scalar", "[]", to_string(a.in[1].shape));
+            for (size_t k = 0; k < 3; ++k) {
+              if (a.attrs.ints(k).size() != shape.size())
+                fail_value(a, fmt::format("'{}' must have one number for each axis", a.op.attrs[k].name),
+                           std::to_string(shape.size()), to_string(a.attrs.ints(k)));
+            }
+            for (size_t i = 0; i < shape.size(); ++i) {
+              const int64_t interior = a.attrs.ints(2)[i];
+              if (interior < 0) fail_value(a, "'interior' is negative", "0 or more", std::to_string(interior));
+              const int64_t inner = shape[i] == 0 ? 0 : shape[i] + (shape[i] - 1) * interior;
+              shape[i] = inner + a.attrs.ints(0)[i] + a.attrs.ints(1)[i];
+              if (shape[i] < 0)
+                fail_shape(a, fmt::format("more is cut from axis {} than it has", i),
+                           "at most " + std::to_string(inner),
+                           std::to_string(-a.attrs.ints(0)[i] - a.attrs.ints(1)[i]));
+            }
+            return std::vector<TensorType>{{a.in[0].dtype, shape}};
+          },
       .meaning = Primitive{pad_reference},
       .gradient = Vjp{[](const VjpArgs& a) {
         const Tensor dx = unpad(a.ct[0], a.in_types[0].shape, a.attrs);
         return Tensors{dx, a.needs[1] ? sum(a.ct[0]) - sum(dx) : Tensor()};
       }},
       .batching = BatchRule{[](const BatchArgs& a) {
-        const ir::Attrs attrs{with_front(0, a.attrs.ints(0)), with_front(0, a.attrs.ints(1)), with_front(0, a.attrs.ints(2))};
+        const ir::Attrs attrs{with_front(0, a.attrs.ints(0)), with_front(0, a.attrs.ints(1)),
+                              with_front(0, a.attrs.ints(2))};
         Shape shape = a.in[0].shape();
         if (!a.batched[0]) shape.insert(shape.begin(), a.size);
         const Tensor x = expand(a.in[0], shape);
@@ -348,14 +404,19 @@ const OpDef& pad_def() {
         column[0] = a.size;
         return Tensors{where(inside, call1(a.op, {x, cast(0, x.dtype())}, attrs), reshape(a.in[1], column))};
       }},
-      .samples = [] {
-        return std::vector<Sample>{{{{{2, 3}}, {{}}}, {Ints{1, 0}, Ints{0, 2}, Ints{0, 0}}}, {{{{4}}, {{}}}, {Ints{-1}, Ints{-1}, Ints{0}}},
-                                   {{{{3, 2}}, {{}}}, {Ints{1, -1}, Ints{0, 1}, Ints{2, 1}}}, {{{{0}}, {{}}}, {Ints{1}, Ints{1}, Ints{0}}}};
-      },
-      .invalid_samples = [] {
-        return std::vector<InvalidSample>{{{{{2}}, {{}}}, {Ints{-3}, Ints{0}, Ints{0}}, "more is cut"}, {{{{2}}, {{}}}, {Ints{}, Ints{0}, Ints{0}}, "one number for each axis"},
-                                          {{{{2}}, {{2}}}, {Ints{0}, Ints{0}, Ints{0}}, "not a scalar"}};
-      }};
+      .samples =
+          [] {
+            return std::vector<Sample>{{{{{2, 3}}, {{}}}, {Ints{1, 0}, Ints{0, 2}, Ints{0, 0}}},
+                                       {{{{4}}, {{}}}, {Ints{-1}, Ints{-1}, Ints{0}}},
+                                       {{{{3, 2}}, {{}}}, {Ints{1, -1}, Ints{0, 1}, Ints{2, 1}}},
+                                       {{{{0}}, {{}}}, {Ints{1}, Ints{1}, Ints{0}}}};
+          },
+      .invalid_samples =
+          [] {
+            return std::vector<InvalidSample>{{{{{2}}, {{}}}, {Ints{-3}, Ints{0}, Ints{0}}, "more is cut"},
+                                              {{{{2}}, {{}}}, {Ints{}, Ints{0}, Ints{0}}, "one number for each axis"},
+                                              {{{{2}}, {{2}}}, {Ints{0}, Ints{0}, Ints{0}}, "not a scalar"}};
+          }};
   return def;
 }
 
@@ -369,61 +430,69 @@ std::vector<TensorType> concat_infer(const InferArgs& a) {
     Shape other = a.in[i].shape;
     const int64_t extent = other.size() == shape.size() ? std::exchange(other[k], shape[k]) : 0;
     if (other != shape)
-      fail_shape(a, fmt::format("part {} does not fit the first one outside of axis {}", i, axis), to_string(a.in[0].shape),
-                 to_string(a.in[i].shape));
+      fail_shape(a, fmt::format("part {} does not fit the first one outside of axis {}", i, axis),
+                 to_string(a.in[0].shape), to_string(a.in[i].shape));
     shape[k] += extent;
   }
   return {{a.in[0].dtype, shape}};
 }
 
 const OpDef& concat_def() {
-  static const OpDef def{
-      .name = "concat",
-      .doc = "The parts one after another along an axis. All other extents must be equal.",
-      .inputs = {{"parts", kAny, ArgKind::Variadic}},
-      .attrs = {{"axis", 1, ir::AttrType::Int}},
-      .promote = kPromoteAll,
-      .infer = concat_infer,
-      .meaning = Primitive{[](const ReferenceArgs& a) {
-        const View& out = a.outputs[0];
-        const auto axis = static_cast<size_t>(normalize_axis("concat", a.attrs.integer(0), static_cast<int64_t>(out.shape.size())));
-        int64_t start = 0;
-        for (const auto& part : a.inputs) {
-          ElementCursor from(part);
-          ElementCursor to(part.shape, out.strides, out.offset + start * out.strides[axis]);
-          for (int64_t n = numel(part.shape); n > 0; --n, from.next(), to.next()) convert_element(part, from.element(), out, to.element());
-          start += part.shape[axis];
-        }
-      }},
-      .gradient = Vjp{[](const VjpArgs& a) {
-        const int64_t axis = normalize_axis("concat", a.attrs.integer(0), static_cast<int64_t>(a.out_types[0].shape.size()));
-        Tensors parts;
-        int64_t start = 0;
-        for (size_t i = 0; i < a.in_types.size(); ++i) {
-          const int64_t extent = a.in_types[i].shape[static_cast<size_t>(axis)];
-          parts.push_back(a.needs[i] ? narrow(a.ct[0], axis, start, extent) : Tensor());
-          start += extent;
-        }
-        return parts;
-      }},
-      .batching = BatchRule{[](const BatchArgs& a) {
-        Tensors parts;
-        int64_t rank = 0;
-        for (size_t i = 0; i < a.in.size(); ++i) {
-          Shape shape = a.in[i].shape();
-          if (!a.batched[i]) shape.insert(shape.begin(), a.size);
-          parts.push_back(expand(a.in[i], shape));
-          rank = parts.back().ndim() - 1;
-        }
-        return call(a.op, parts, {normalize_axis("concat", a.attrs.integer(0), rank) + 1});
-      }},
-      .samples = [] {
-        return std::vector<Sample>{{{{{2, 3}}, {{2, 1}}, {{2, 2}}}, {int64_t{1}}}, {{{{2, 3}}, {{0, 3}}}, {int64_t{0}}}, {{{{3}}}, {int64_t{-1}}}};
-      },
-      .invalid_samples = [] {
-        return std::vector<InvalidSample>{{{{{2, 3}}, {{3, 3}}}, {int64_t{1}}, "does not fit"}, {{}, {int64_t{0}}, "nothing to join"},
-                                          {{{{2}}, {{2}}}, {int64_t{1}}, "axis"}, {{{{2}}, {{2, 2}}}, {int64_t{0}}, "does not fit"}};
-      }};
+  static const OpDef def{.name = "concat",
+                         .doc = "The parts one after another along an axis. All other extents must be equal.",
+                         .inputs = {{"parts", kAny, ArgKind::Variadic}},
+                         .attrs = {{"axis", 1, ir::AttrType::Int}},
+                         .promote = kPromoteAll,
+                         .infer = concat_infer,
+                         .meaning = Primitive{[](const ReferenceArgs& a) {
+                           const View& out = a.outputs[0];
+                           const auto axis = static_cast<size_t>(
+                               normalize_axis("concat", a.attrs.integer(0), static_cast<int64_t>(out.shape.size())));
+                           int64_t start = 0;
+                           for (const auto& part : a.inputs) {
+                             ElementCursor from(part);
+                             ElementCursor to(part.shape, out.strides, out.offset + start * out.strides[axis]);
+                             for (int64_t n = numel(part.shape); n > 0; --n, from.next(), to.next())
+                               convert_element(part, from.element(), out, to.element());
+                             start += part.shape[axis];
+                           }
+                         }},
+                         .gradient = Vjp{[](const VjpArgs& a) {
+                           const int64_t axis = normalize_axis("concat", a.attrs.integer(0),
+                                                               static_cast<int64_t>(a.out_types[0].shape.size()));
+                           Tensors parts;
+                           int64_t start = 0;
+                           for (size_t i = 0; i < a.in_types.size(); ++i) {
+                             const int64_t extent = a.in_types[i].shape[static_cast<size_t>(axis)];
+                             parts.push_back(a.needs[i] ? narrow(a.ct[0], axis, start, extent) : Tensor());
+                             start += extent;
+                           }
+                           return parts;
+                         }},
+                         .batching = BatchRule{[](const BatchArgs& a) {
+                           Tensors parts;
+                           int64_t rank = 0;
+                           for (size_t i = 0; i < a.in.size(); ++i) {
+                             Shape shape = a.in[i].shape();
+                             if (!a.batched[i]) shape.insert(shape.begin(), a.size);
+                             parts.push_back(expand(a.in[i], shape));
+                             rank = parts.back().ndim() - 1;
+                           }
+                           return call(a.op, parts, {normalize_axis("concat", a.attrs.integer(0), rank) + 1});
+                         }},
+                         .samples =
+                             [] {
+                               return std::vector<Sample>{{{{{2, 3}}, {{2, 1}}, {{2, 2}}}, {int64_t{1}}},
+                                                          {{{{2, 3}}, {{0, 3}}}, {int64_t{0}}},
+                                                          {{{{3}}}, {int64_t{-1}}}};
+                             },
+                         .invalid_samples =
+                             [] {
+                               return std::vector<InvalidSample>{{{{{2, 3}}, {{3, 3}}}, {int64_t{1}}, "does not fit"},
+                                                                 {{}, {int64_t{0}}, "nothing to join"},
+                                                                 {{{{2}}, {{2}}}, {int64_t{1}}, "axis"},
+                                                                 {{{{2}}, {{2, 2}}}, {int64_t{0}}, "does not fit"}};
+                             }};
   return def;
 }
 

@@ -12,8 +12,8 @@ namespace tenon {
 // The same elements in row-major order under another shape; one extent may be -1.
 Tensor reshape(Tensor x, Shape shape);
 Tensor flatten(Tensor x, int64_t start_axis = 0, int64_t end_axis = -1);
-Tensor squeeze(Tensor x, Ints axes = {});          // drops axes of extent 1 (all of them if none is named)
-Tensor unsqueeze(Tensor x, Ints axes);             // adds axes of extent 1 at these places of the result
+Tensor squeeze(Tensor x, Ints axes = {});  // drops axes of extent 1 (all of them if none is named)
+Tensor unsqueeze(Tensor x, Ints axes);     // adds axes of extent 1 at these places of the result
 // Axis i of the result is axis order[i] of x.
 Tensor permute(Tensor x, const Ints& order);
 Tensor transpose(Tensor x, int64_t a = -2, int64_t b = -1);
@@ -41,8 +41,8 @@ Tensor stack(const Tensors& parts, int64_t axis = 0);
 // Parts of these sizes, or of equal size (the last may be smaller).
 Tensors split(Tensor x, const Ints& sizes, int64_t axis = 0);
 Tensors chunk(Tensor x, int64_t chunks, int64_t axis = 0);
-Tensor tile(Tensor x, const Ints& repeats);                       // the whole, repeated
-Tensor repeat_interleave(Tensor x, int64_t repeats, int64_t axis); // each element, repeated
+Tensor tile(Tensor x, const Ints& repeats);                         // the whole, repeated
+Tensor repeat_interleave(Tensor x, int64_t repeats, int64_t axis);  // each element, repeated
 Tensor roll(Tensor x, const Ints& shifts, const Ints& axes);
 // Lower / upper triangle of the last two axes, zeros elsewhere.
 Tensor tril(Tensor x, int64_t diagonal = 0);

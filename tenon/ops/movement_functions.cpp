@@ -34,8 +34,11 @@ Tensor reshape(Tensor x, Shape shape) {
   }
   if (unknown != shape.size()) {
     if (known == 0 || x.size() % known != 0)
-      throw ShapeError({"reshape", "no extent in place of -1 gives as many elements", fmt::format("{} elements", x.size()),
-                        to_string(shape), {}});
+      throw ShapeError({"reshape",
+                        "no extent in place of -1 gives as many elements",
+                        fmt::format("{} elements", x.size()),
+                        to_string(shape),
+                        {}});
     shape[unknown] = x.size() / known;
   }
   if (x.shape() == shape) return x;
@@ -44,8 +47,14 @@ Tensor reshape(Tensor x, Shape shape) {
 
 Tensor flatten(Tensor x, int64_t start_axis, int64_t end_axis) {
   if (x.ndim() == 0) return reshape(std::move(x), {1});
-  const int64_t first = normalize_axis("flatten", start_axis, x.ndim()), last = normalize_axis("flatten", end_axis, x.ndim());
-  if (first > last) throw ValueError({"flatten", "the axes are in the wrong order", "start_axis before end_axis", fmt::format("{} and {}", start_axis, end_axis), {}});
+  const int64_t first = normalize_axis("flatten", start_axis, x.ndim()),
+                last = normalize_axis("flatten", end_axis, x.ndim());
+  if (first > last)
+    throw ValueError({"flatten",
+                      "the axes are in the wrong order",
+                      "start_axis before end_axis",
+                      fmt::format("{} and {}", start_axis, end_axis),
+                      {}});
   Shape shape;
   for (int64_t i = 0; i < x.ndim(); ++i) {
     if (i <= first || i > last) {
@@ -115,8 +124,11 @@ Tensor expand(Tensor x, Shape shape) {
 Tensor slice(Tensor x, const Ints& axes, const Ints& starts, const Ints& stops, Ints steps) {
   if (steps.empty()) steps.resize(axes.size(), 1);
   if (starts.size() != axes.size() || stops.size() != axes.size() || steps.size() != axes.size())
-    throw ValueError({"slice", "axes, starts, stops and steps differ in length", std::to_string(axes.size()),
-                      fmt::format("{}, {} and {}", starts.size(), stops.size(), steps.size()), {}});
+    throw ValueError({"slice",
+                      "axes, starts, stops and steps differ in length",
+                      std::to_string(axes.size()),
+                      fmt::format("{}, {} and {}", starts.size(), stops.size(), steps.size()),
+                      {}});
   Ints first(x.shape().size(), 0), step(x.shape().size(), 1), size = x.shape();
   const Ints named = normalize_axes("slice", axes, x.ndim());
   for (size_t k = 0; k < named.size(); ++k) {
@@ -151,8 +163,11 @@ Tensor select(Tensor x, int64_t axis, int64_t index) {
   axis = normalize_axis("select", axis, x.ndim());
   const int64_t extent = x.shape(axis);
   if (index < -extent || index >= extent)
-    throw IndexError({"select", fmt::format("index out of range on axis {}", axis), fmt::format("{} to {}", -extent, extent - 1),
-                      std::to_string(index), {}});
+    throw IndexError({"select",
+                      fmt::format("index out of range on axis {}", axis),
+                      fmt::format("{} to {}", -extent, extent - 1),
+                      std::to_string(index),
+                      {}});
   if (index < 0) index += extent;
   Shape shape = x.shape();
   shape.erase(shape.begin() + axis);
@@ -165,8 +180,11 @@ Tensor narrow(Tensor x, int64_t axis, int64_t start, int64_t length) {
   axis = normalize_axis("narrow", axis, x.ndim());
   const int64_t extent = x.shape(axis);
   if (start < 0 || length < 0 || start + length > extent)
-    throw IndexError({"narrow", fmt::format("axis {} is left", axis), fmt::format("a part of 0 … {}", extent),
-                      fmt::format("{} … {}", start, start + length), {}});
+    throw IndexError({"narrow",
+                      fmt::format("axis {} is left", axis),
+                      fmt::format("a part of 0 … {}", extent),
+                      fmt::format("{} … {}", start, start + length),
+                      {}});
   return slice(std::move(x), {axis}, {start}, {start + length});
 }
 
@@ -183,16 +201,21 @@ Tensor pad(Tensor x, const Ints& before, const Ints& after, Tensor value) {
 
 Tensor pad(Tensor x, const Ints& before, const Ints& after, PadMode mode) {
   if (before.size() != x.shape().size() || after.size() != before.size())
-    throw ValueError({"pad", "before and after must have one number for each axis", std::to_string(x.ndim()),
-                      fmt::format("{} and {}", before.size(), after.size()), {}});
+    throw ValueError({"pad",
+                      "before and after must have one number for each axis",
+                      std::to_string(x.ndim()),
+                      fmt::format("{} and {}", before.size(), after.size()),
+                      {}});
   for (int64_t axis = 0; axis < x.ndim(); ++axis) {
     const int64_t low = before[static_cast<size_t>(axis)], high = after[static_cast<size_t>(axis)], n = x.shape(axis);
     if (low == 0 && high == 0) continue;
     const int64_t most = mode == PadMode::Reflect ? n - 1 : mode == PadMode::Circular ? n : INT64_MAX;
     if (low < 0 || high < 0 || low > most || high > most || n == 0)
-      throw ValueError({"pad", fmt::format("axis {} of extent {} cannot be padded so", axis, n),
+      throw ValueError({"pad",
+                        fmt::format("axis {} of extent {} cannot be padded so", axis, n),
                         most == INT64_MAX ? "counts of 0 or more" : fmt::format("counts from 0 to {}", most),
-                        fmt::format("{} and {}", low, high), {}});
+                        fmt::format("{} and {}", low, high),
+                        {}});
     Tensors parts;
     switch (mode) {
       case PadMode::Reflect:
@@ -228,7 +251,8 @@ Tensor stack(const Tensors& parts, int64_t axis) {
   Tensors lifted;
   for (const auto& x : parts) {
     if (x.shape() != parts[0].shape())
-      throw ShapeError({"stack", "the parts have different shapes", to_string(parts[0].shape()), to_string(x.shape()), {}});
+      throw ShapeError(
+          {"stack", "the parts have different shapes", to_string(parts[0].shape()), to_string(x.shape()), {}});
     lifted.push_back(unsqueeze(x, {axis}));
   }
   return concat(lifted, axis);
@@ -239,7 +263,11 @@ Tensors split(Tensor x, const Ints& sizes, int64_t axis) {
   int64_t total = 0;
   for (int64_t s : sizes) total += s;
   if (total != x.shape(axis))
-    throw ShapeError({"split", fmt::format("the sizes do not add up to axis {}", axis), std::to_string(x.shape(axis)), to_string(sizes), {}});
+    throw ShapeError({"split",
+                      fmt::format("the sizes do not add up to axis {}", axis),
+                      std::to_string(x.shape(axis)),
+                      to_string(sizes),
+                      {}});
   Tensors parts;
   int64_t start = 0;
   for (int64_t s : sizes) {
@@ -251,16 +279,19 @@ Tensors split(Tensor x, const Ints& sizes, int64_t axis) {
 
 Tensors chunk(Tensor x, int64_t chunks, int64_t axis) {
   axis = normalize_axis("chunk", axis, x.ndim());
-  if (chunks < 1) throw ValueError({"chunk", "the number of chunks is not positive", "1 or more", std::to_string(chunks), {}});
+  if (chunks < 1)
+    throw ValueError({"chunk", "the number of chunks is not positive", "1 or more", std::to_string(chunks), {}});
   const int64_t extent = x.shape(axis), each = std::max<int64_t>(1, (extent + chunks - 1) / chunks);
   Ints sizes;
-  for (int64_t start = 0; start < extent || sizes.empty(); start += each) sizes.push_back(std::min(each, extent - start));
+  for (int64_t start = 0; start < extent || sizes.empty(); start += each)
+    sizes.push_back(std::min(each, extent - start));
   return split(std::move(x), sizes, axis);
 }
 
 Tensor repeat_interleave(Tensor x, int64_t repeats, int64_t axis) {
   axis = normalize_axis("repeat_interleave", axis, x.ndim());
-  if (repeats < 0) throw ValueError({"repeat_interleave", "the count is negative", "0 or more", std::to_string(repeats), {}});
+  if (repeats < 0)
+    throw ValueError({"repeat_interleave", "the count is negative", "0 or more", std::to_string(repeats), {}});
   Shape wide = x.shape(), result = x.shape();
   wide.insert(wide.begin() + axis + 1, repeats);
   result[static_cast<size_t>(axis)] *= repeats;
@@ -285,7 +316,8 @@ Tensor tile(Tensor x, const Ints& repeats) {
 
 Tensor roll(Tensor x, const Ints& shifts, const Ints& axes) {
   if (shifts.size() != axes.size())
-    throw ValueError({"roll", "shifts and axes differ in length", std::to_string(axes.size()), std::to_string(shifts.size()), {}});
+    throw ValueError(
+        {"roll", "shifts and axes differ in length", std::to_string(axes.size()), std::to_string(shifts.size()), {}});
   for (size_t k = 0; k < axes.size(); ++k) {
     const int64_t axis = normalize_axis("roll", axes[k], x.ndim()), n = x.shape(axis);
     if (n == 0) continue;
@@ -299,7 +331,8 @@ namespace {
 
 // column - row of the last two axes.
 Tensor band(const char* where, const Tensor& x) {
-  if (x.ndim() < 2) throw ShapeError({where, "the input has no matrix axes", "at least 2 axes", to_string(x.shape()), {}});
+  if (x.ndim() < 2)
+    throw ShapeError({where, "the input has no matrix axes", "at least 2 axes", to_string(x.shape()), {}});
   const Shape matrix{x.shape(-2), x.shape(-1)};
   return iota(matrix, 1) - iota(matrix, 0);
 }

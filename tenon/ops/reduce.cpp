@@ -48,25 +48,31 @@ Tensor restore(const Tensor& y, const TensorType& in, const ir::Attrs& attrs) {
 }
 
 const OpDef& sum_op() {
-  static const OpDef def = reduction_def({"sum", "The sum along axes.", ReduceKind::Sum,
-      Vjp{[](const VjpArgs& a) { return Tensors{expand(restore(a.ct[0], a.in_types[0], a.attrs), a.in_types[0].shape)}; }}});
+  static const OpDef def =
+      reduction_def({"sum", "The sum along axes.", ReduceKind::Sum, Vjp{[](const VjpArgs& a) {
+                       return Tensors{expand(restore(a.ct[0], a.in_types[0], a.attrs), a.in_types[0].shape)};
+                     }}});
   return def;
 }
 
 const OpDef& prod_op() {
-  static const OpDef def = reduction_def({"prod", "The product along axes. The gradient holds with zeros among the elements.",
-      ReduceKind::Prod, Vjp{[](const VjpArgs& a) {
-        // The product of the others: by division where nothing is 0; with one zero, only that element has a gradient.
-        const Tensor& x = a.in[0];
-        const Tensor is_zero = equal(x, 0);
-        const Ints& axes = a.attrs.ints(0);
-        const Tensor zeros_count = sum(is_zero, axes, true);
-        const Tensor safe = where(is_zero, 1, x);
-        const Tensor others = prod(safe, axes, true);
-        const Tensor factor = where(equal(zeros_count, 0), others / safe,
-                                    where(logical_and(equal(zeros_count, 1), is_zero), others, 0));
-        return Tensors{restore(a.ct[0], a.in_types[0], a.attrs) * factor};
-      }, bit(0), 0}, kCompute, false, 0.5, 1.5});
+  static const OpDef def = reduction_def(
+      {"prod", "The product along axes. The gradient holds with zeros among the elements.", ReduceKind::Prod,
+       Vjp{[](const VjpArgs& a) {
+             // The product of the others: by division where nothing is 0; with one zero, only that element has a
+             // gradient.
+             const Tensor& x = a.in[0];
+             const Tensor is_zero = equal(x, 0);
+             const Ints& axes = a.attrs.ints(0);
+             const Tensor zeros_count = sum(is_zero, axes, true);
+             const Tensor safe = where(is_zero, 1, x);
+             const Tensor others = prod(safe, axes, true);
+             const Tensor factor = where(equal(zeros_count, 0), others / safe,
+                                         where(logical_and(equal(zeros_count, 1), is_zero), others, 0));
+             return Tensors{restore(a.ct[0], a.in_types[0], a.attrs) * factor};
+           },
+           bit(0), 0},
+       kCompute, false, 0.5, 1.5});
   return def;
 }
 
@@ -97,13 +103,15 @@ const OpDef& all_op() {
   return def;
 }
 const OpDef& argmax_op() {
-  static const OpDef def = reduction_def({"argmax", "The position of the first largest element (NaN counts as largest).",
-                                          ReduceKind::ArgMax, NoGradient{"the result is a position"}, kCompute, true});
+  static const OpDef def =
+      reduction_def({"argmax", "The position of the first largest element (NaN counts as largest).", ReduceKind::ArgMax,
+                     NoGradient{"the result is a position"}, kCompute, true});
   return def;
 }
 const OpDef& argmin_op() {
-  static const OpDef def = reduction_def({"argmin", "The position of the first smallest element (NaN counts as smallest).",
-                                          ReduceKind::ArgMin, NoGradient{"the result is a position"}, kCompute, true});
+  static const OpDef def =
+      reduction_def({"argmin", "The position of the first smallest element (NaN counts as smallest).",
+                     ReduceKind::ArgMin, NoGradient{"the result is a position"}, kCompute, true});
   return def;
 }
 
@@ -118,8 +126,8 @@ std::vector<TensorType> infer_float_reduction(const InferArgs& args) {
   return {{args.in[0].dtype, reduced_shape(args.in[0].shape, axes, args.attrs.flag(1))}};
 }
 
-OpDef composite_reduction(std::string_view name, std::string_view doc, Tensors (*body)(std::span<const Tensor>, const ir::Attrs&),
-                          std::vector<AttrSpec> more = {}) {
+OpDef composite_reduction(std::string_view name, std::string_view doc,
+                          Tensors (*body)(std::span<const Tensor>, const ir::Attrs&), std::vector<AttrSpec> more = {}) {
   OpDef def;
   def.name = name;
   def.doc = doc;
@@ -137,12 +145,14 @@ OpDef composite_reduction(std::string_view name, std::string_view doc, Tensors (
 
 const OpDef& mean_op() {
   static const OpDef def = [] {
-    OpDef d = composite_reduction("mean", "The arithmetic mean along axes.", [](std::span<const Tensor> in, const ir::Attrs& attrs) {
-      const Ints axes = reduction_axes("mean", attrs.ints(0), in[0].ndim());
-      return Tensors{sum(in[0], axes, attrs.flag(1)) / static_cast<double>(reduced_count(in[0], axes))};
-    });
+    OpDef d = composite_reduction(
+        "mean", "The arithmetic mean along axes.", [](std::span<const Tensor> in, const ir::Attrs& attrs) {
+          const Ints axes = reduction_axes("mean", attrs.ints(0), in[0].ndim());
+          return Tensors{sum(in[0], axes, attrs.flag(1)) / static_cast<double>(reduced_count(in[0], axes))};
+        });
     d.samples = [] {
-      return std::vector<Sample>{{{{{2, 3}}}, {Ints{}, false}}, {{{{2, 3, 4}}}, {Ints{1}, true}}, {{{{2, 3, 4}}}, {Ints{0, -1}, false}}};
+      return std::vector<Sample>{
+          {{{{2, 3}}}, {Ints{}, false}}, {{{{2, 3, 4}}}, {Ints{1}, true}}, {{{{2, 3, 4}}}, {Ints{0, -1}, false}}};
     };
     return d;
   }();
@@ -151,15 +161,18 @@ const OpDef& mean_op() {
 
 const OpDef& var_op() {
   static const OpDef def = [] {
-    OpDef d = composite_reduction("var", "The mean squared distance from the mean along axes, over the count less `correction`.",
+    OpDef d = composite_reduction(
+        "var", "The mean squared distance from the mean along axes, over the count less `correction`.",
         [](std::span<const Tensor> in, const ir::Attrs& attrs) {
           const Ints axes = reduction_axes("var", attrs.ints(0), in[0].ndim());
           const Tensor centred = in[0] - mean(in[0], axes, true);
           const double count = static_cast<double>(reduced_count(in[0], axes) - attrs.integer(2));
           return Tensors{sum(square(centred), axes, attrs.flag(1)) / (count < 0 ? 0.0 : count)};
-        }, {{"correction", 3, ir::AttrType::Int, "subtracted from the count"}});
+        },
+        {{"correction", 3, ir::AttrType::Int, "subtracted from the count"}});
     d.samples = [] {
-      return std::vector<Sample>{{{{{2, 3}}}, {Ints{}, false, int64_t{1}}}, {{{{2, 3, 4}}}, {Ints{1}, true, int64_t{0}}}};
+      return std::vector<Sample>{{{{{2, 3}}}, {Ints{}, false, int64_t{1}}},
+                                 {{{{2, 3, 4}}}, {Ints{1}, true, int64_t{0}}}};
     };
     return d;
   }();
@@ -168,20 +181,25 @@ const OpDef& var_op() {
 
 const OpDef& logsumexp_op() {
   static const OpDef def = [] {
-    OpDef d = composite_reduction("logsumexp", "log(sum(exp(x))) along axes without overflow.",
-        [](std::span<const Tensor> in, const ir::Attrs& attrs) {
-          const Ints axes = reduction_axes("logsumexp", attrs.ints(0), in[0].ndim());
-          // The shift does not change the result, so it takes no part in the gradient. Infinite maxima shift by 0.
-          const Tensor top = max(in[0].detach(), axes, true);
-          const Tensor shift = where(isfinite(top), top, 0);
-          const Tensor y = log(sum(exp(in[0] - shift), axes, true)) + shift;
-          return Tensors{attrs.flag(1) ? y : reshape(y, reduced_shape(in[0].shape(), axes, false))};
-        });
+    OpDef d =
+        composite_reduction("logsumexp", "log(sum(exp(x))) along axes without overflow.",
+                            [](std::span<const Tensor> in, const ir::Attrs& attrs) {
+                              const Ints axes = reduction_axes("logsumexp", attrs.ints(0), in[0].ndim());
+                              // The shift does not change the result, so it takes no part in the gradient. Infinite
+                              // maxima shift by 0.
+                              const Tensor top = max(in[0].detach(), axes, true);
+                              const Tensor shift = where(isfinite(top), top, 0);
+                              const Tensor y = log(sum(exp(in[0] - shift), axes, true)) + shift;
+                              return Tensors{attrs.flag(1) ? y : reshape(y, reduced_shape(in[0].shape(), axes, false))};
+                            });
     d.gradient = Vjp{[](const VjpArgs& a) {
-      return Tensors{restore(a.ct[0], a.in_types[0], a.attrs) * exp(a.in[0] - restore(a.out[0], a.in_types[0], a.attrs))};
-    }, bit(0), bit(0)};
+                       return Tensors{restore(a.ct[0], a.in_types[0], a.attrs) *
+                                      exp(a.in[0] - restore(a.out[0], a.in_types[0], a.attrs))};
+                     },
+                     bit(0), bit(0)};
     d.samples = [] {
-      return std::vector<Sample>{{{{{2, 3}}}, {Ints{}, false}}, {{{{2, 3, 4}}}, {Ints{1}, true}}, {{{{2, 3, 4}}}, {Ints{-1}, false}}};
+      return std::vector<Sample>{
+          {{{{2, 3}}}, {Ints{}, false}}, {{{{2, 3, 4}}}, {Ints{1}, true}}, {{{{2, 3, 4}}}, {Ints{-1}, false}}};
     };
     return d;
   }();
@@ -190,21 +208,25 @@ const OpDef& logsumexp_op() {
 
 const OpDef& norm_op() {
   static const OpDef def = [] {
-    OpDef d = composite_reduction("norm", "(sum |x|^p)^(1/p) along axes; p may be infinity, or 0 for the number of non-zeros.",
-        [](std::span<const Tensor> in, const ir::Attrs& attrs) {
-          const Ints axes = reduction_axes("norm", attrs.ints(0), in[0].ndim());
-          const bool keep = attrs.flag(1);
-          const double p = attrs.real(2);
-          const Tensor& x = in[0];
-          if (p == 2) return Tensors{sqrt(sum(square(x), axes, keep))};
-          if (p == 1) return Tensors{sum(abs(x), axes, keep)};
-          if (p == 0) return Tensors{cast(sum(not_equal(x, 0), axes, keep), x.dtype())};
-          if (std::isinf(p)) return Tensors{p > 0 ? max(abs(x), axes, keep) : min(abs(x), axes, keep)};
-          return Tensors{power(sum(power(abs(x), p), axes, keep), 1 / p)};
-        }, {{"p", 3, ir::AttrType::Real, "the exponent"}});
+    OpDef d = composite_reduction("norm",
+                                  "(sum |x|^p)^(1/p) along axes; p may be infinity, or 0 for the number of non-zeros.",
+                                  [](std::span<const Tensor> in, const ir::Attrs& attrs) {
+                                    const Ints axes = reduction_axes("norm", attrs.ints(0), in[0].ndim());
+                                    const bool keep = attrs.flag(1);
+                                    const double p = attrs.real(2);
+                                    const Tensor& x = in[0];
+                                    if (p == 2) return Tensors{sqrt(sum(square(x), axes, keep))};
+                                    if (p == 1) return Tensors{sum(abs(x), axes, keep)};
+                                    if (p == 0) return Tensors{cast(sum(not_equal(x, 0), axes, keep), x.dtype())};
+                                    if (std::isinf(p))
+                                      return Tensors{p > 0 ? max(abs(x), axes, keep) : min(abs(x), axes, keep)};
+                                    return Tensors{power(sum(power(abs(x), p), axes, keep), 1 / p)};
+                                  },
+                                  {{"p", 3, ir::AttrType::Real, "the exponent"}});
     d.samples = [] {
       std::vector<Sample> s;
-      for (double p : {2.0, 1.0, 3.0, double(INFINITY)}) s.push_back({{{{2, 3}, 0.2, 2, {}, -1, true}}, {Ints{1}, false, p}});
+      for (double p : {2.0, 1.0, 3.0, double(INFINITY)})
+        s.push_back({{{{2, 3}, 0.2, 2, {}, -1, true}}, {Ints{1}, false, p}});
       return s;
     };
     return d;
@@ -215,8 +237,8 @@ const OpDef& norm_op() {
 }  // namespace
 
 std::vector<const OpDef*> reduce_ops() {
-  return {&sum_op(), &prod_op(), &max_op(), &min_op(), &any_op(), &all_op(), &argmax_op(), &argmin_op(), &mean_op(), &var_op(),
-          &logsumexp_op(), &norm_op()};
+  return {&sum_op(),    &prod_op(),   &max_op(),  &min_op(), &any_op(),       &all_op(),
+          &argmax_op(), &argmin_op(), &mean_op(), &var_op(), &logsumexp_op(), &norm_op()};
 }
 
 }  // namespace ops
@@ -224,22 +246,34 @@ std::vector<const OpDef*> reduce_ops() {
 using ops::call1;
 
 Tensor sum(Tensor x, const Ints& axes, bool keepdims) { return call1(ops::sum_op(), {std::move(x)}, {axes, keepdims}); }
-Tensor prod(Tensor x, const Ints& axes, bool keepdims) { return call1(ops::prod_op(), {std::move(x)}, {axes, keepdims}); }
+Tensor prod(Tensor x, const Ints& axes, bool keepdims) {
+  return call1(ops::prod_op(), {std::move(x)}, {axes, keepdims});
+}
 Tensor max(Tensor x, const Ints& axes, bool keepdims) { return call1(ops::max_op(), {std::move(x)}, {axes, keepdims}); }
 Tensor min(Tensor x, const Ints& axes, bool keepdims) { return call1(ops::min_op(), {std::move(x)}, {axes, keepdims}); }
 Tensor any(Tensor x, const Ints& axes, bool keepdims) { return call1(ops::any_op(), {std::move(x)}, {axes, keepdims}); }
 Tensor all(Tensor x, const Ints& axes, bool keepdims) { return call1(ops::all_op(), {std::move(x)}, {axes, keepdims}); }
-Tensor argmax(Tensor x, int64_t axis, bool keepdims) { return call1(ops::argmax_op(), {std::move(x)}, {Ints{axis}, keepdims}); }
-Tensor argmin(Tensor x, int64_t axis, bool keepdims) { return call1(ops::argmin_op(), {std::move(x)}, {Ints{axis}, keepdims}); }
-Tensor mean(Tensor x, const Ints& axes, bool keepdims) { return call1(ops::mean_op(), {std::move(x)}, {axes, keepdims}); }
+Tensor argmax(Tensor x, int64_t axis, bool keepdims) {
+  return call1(ops::argmax_op(), {std::move(x)}, {Ints{axis}, keepdims});
+}
+Tensor argmin(Tensor x, int64_t axis, bool keepdims) {
+  return call1(ops::argmin_op(), {std::move(x)}, {Ints{axis}, keepdims});
+}
+Tensor mean(Tensor x, const Ints& axes, bool keepdims) {
+  return call1(ops::mean_op(), {std::move(x)}, {axes, keepdims});
+}
 Tensor var(Tensor x, const Ints& axes, bool keepdims, int64_t correction) {
   return call1(ops::var_op(), {std::move(x)}, {axes, keepdims, correction});
 }
 Tensor std(Tensor x, const Ints& axes, bool keepdims, int64_t correction) {
   return sqrt(var(std::move(x), axes, keepdims, correction));
 }
-Tensor logsumexp(Tensor x, const Ints& axes, bool keepdims) { return call1(ops::logsumexp_op(), {std::move(x)}, {axes, keepdims}); }
-Tensor norm(Tensor x, double p, const Ints& axes, bool keepdims) { return call1(ops::norm_op(), {std::move(x)}, {axes, keepdims, p}); }
+Tensor logsumexp(Tensor x, const Ints& axes, bool keepdims) {
+  return call1(ops::logsumexp_op(), {std::move(x)}, {axes, keepdims});
+}
+Tensor norm(Tensor x, double p, const Ints& axes, bool keepdims) {
+  return call1(ops::norm_op(), {std::move(x)}, {axes, keepdims, p});
+}
 
 Tensor sum_to(Tensor x, const Shape& shape) {
   if (x.shape() == shape) return x;

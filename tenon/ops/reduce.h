@@ -12,9 +12,9 @@ namespace tenon {
 
 Tensor sum(Tensor x, const Ints& axes = {}, bool keepdims = false);
 Tensor prod(Tensor x, const Ints& axes = {}, bool keepdims = false);
-Tensor max(Tensor x, const Ints& axes = {}, bool keepdims = false);   // NaN wins; ties share the gradient equally
+Tensor max(Tensor x, const Ints& axes = {}, bool keepdims = false);  // NaN wins; ties share the gradient equally
 Tensor min(Tensor x, const Ints& axes = {}, bool keepdims = false);
-Tensor any(Tensor x, const Ints& axes = {}, bool keepdims = false);   // of x != 0; false of nothing
+Tensor any(Tensor x, const Ints& axes = {}, bool keepdims = false);  // of x != 0; false of nothing
 Tensor all(Tensor x, const Ints& axes = {}, bool keepdims = false);
 // Position (i64) of the first largest / smallest element along one axis.
 Tensor argmax(Tensor x, int64_t axis = -1, bool keepdims = false);

@@ -497,24 +497,6 @@ const OpDef& cast_op() {
   return def;
 }
 
-// A C++ number as a tensor of a dtype of its own: computed here, without a call, since it happens in every `x * 2`.
-Tensor settle_number(const Tensor& x, DType dtype) {
-  const bool real = is_float(x.dtype());
-  switch (dtype) {
-    case DType::F32:
-      return from_vector<float>({real ? static_cast<float>(x.item<double>()) : static_cast<float>(x.item<int64_t>())},
-                                {});
-    case DType::F64:
-      return from_vector<double>({real ? x.item<double>() : static_cast<double>(x.item<int64_t>())}, {});
-    case DType::I64:
-      if (!real) return from_vector<int64_t>({x.item<int64_t>()}, {});
-      break;
-    default:
-      break;
-  }
-  return real ? from_vector<double>({x.item<double>()}, {}) : from_vector<int64_t>({x.item<int64_t>()}, {});
-}
-
 }  // namespace
 
 std::vector<const OpDef*> unary_ops() {
@@ -532,7 +514,7 @@ using ops::call1;
 
 Tensor cast(Tensor x, DType dtype) {
   if (x.defined() && x.dtype() == dtype && !x.impl()->weak) return x;
-  if (x.defined() && x.impl()->weak) x = ops::settle_number(x, dtype);
+  if (x.defined() && x.impl()->weak) x = strengthen(x, dtype);
   if (x.defined() && x.dtype() == dtype) return x;
   return call1(ops::cast_op(), {std::move(x)}, {dtype});
 }

@@ -5,13 +5,14 @@
 namespace tenon {
 namespace {
 
-// The same value without its history, and no longer weak: a cell's dtype is fixed.
-Tensor settle(Tensor value) {
+// The same value with `leaf` (or nothing) as its history, and no longer weak: a cell's dtype is fixed.
+Tensor settle(Tensor value, const Ref<TapeLink>& leaf) {
+  if (value.impl()->weak) value = strengthen(value);
   TensorImpl* impl = value.impl();
-  if (impl->weak) return strengthen(value);
-  if (!impl->tape) return value;
+  if (impl->tape == leaf) return value;
   if (value.unique()) {
-    impl->tape = nullptr;
+    impl->tape = leaf;
+    impl->tape_output = 0;
     return value;
   }
   auto copy = make_ref<TensorImpl>();
@@ -20,8 +21,11 @@ Tensor settle(Tensor value) {
   copy->offset = impl->offset;
   copy->buffer = impl->buffer;
   copy->placeholder = impl->placeholder;
+  copy->tape = leaf;
   return Tensor(std::move(copy));
 }
+
+Ref<TapeLink> leaf_of(const VariableCell& cell) { return cell.trainable ? cell.leaf : nullptr; }
 
 void require_value(const Tensor& value, const std::string& name) {
   if (value.defined()) return;
@@ -32,9 +36,10 @@ void require_value(const Tensor& value, const std::string& name) {
 
 Variable::Variable(Tensor value, bool trainable, std::string name) : cell_(std::make_shared<VariableCell>()) {
   require_value(value, name);
-  cell_->value = settle(std::move(value));
-  cell_->type = cell_->value.type();
   cell_->trainable = trainable;
+  cell_->leaf = make_ref<VariableLeaf>(cell_);
+  cell_->value = settle(std::move(value), leaf_of(*cell_));
+  cell_->type = cell_->value.type();
   cell_->name = std::move(name);
 }
 
@@ -55,7 +60,20 @@ void Variable::set(Tensor value) {
                       .expected = to_string(type()),
                       .got = to_string(value.type())});
   }
-  cell_->value = settle(std::move(value));
+  cell_->value = settle(std::move(value), leaf_of(*cell_));
+}
+
+Tensor Variable::value() const {
+  if (!cell_ || !cell_->value.defined())
+    throw ValueError({.where = cell_ && !cell_->name.empty() ? cell_->name : "Variable",
+                      .problem = "the variable has no value",
+                      .hint = "construct it from a tensor; after take(), set() it before it is read"});
+  return cell_->value;
+}
+
+void Variable::set_trainable(bool trainable) {
+  cell_->trainable = trainable;
+  if (cell_->value.defined()) cell_->value = settle(std::move(cell_->value), leaf_of(*cell_));
 }
 
 Tensor Variable::take() { return std::exchange(cell_->value, Tensor()); }

@@ -14,11 +14,19 @@
 namespace tenon {
 
 struct VariableCell {
-  Tensor value;
+  Tensor value;      // carries `leaf` if trainable
   TensorType type;   // of the value; stays when the value is taken out
   Tensor grad;       // undefined until a backward pass reaches it
   std::string name;  // dotted path within a model, for messages; set by nn
   bool trainable = true;
+  Ref<TapeLink> leaf;
+};
+
+// The end of the tape at a Variable: gradients that arrive here belong to its cell.
+class VariableLeaf final : public TapeLink {
+ public:
+  explicit VariableLeaf(std::weak_ptr<VariableCell> owner) : cell(std::move(owner)) {}
+  std::weak_ptr<VariableCell> cell;
 };
 
 class Variable {
@@ -28,7 +36,7 @@ class Variable {
   explicit Variable(Tensor value, bool trainable = true, std::string name = {});
 
   [[nodiscard]] bool defined() const { return static_cast<bool>(cell_); }
-  // The value as a leaf of the tape (if trainable).
+  // The value as a leaf of the tape (if trainable). Errors: ValueError if it has been taken or was never given.
   [[nodiscard]] Tensor value() const;
   operator Tensor() const { return value(); }  // NOLINT(google-explicit-constructor): a Variable reads as its value
   // Rebinds the cell; the new value's own history is dropped, gradients stop at the cell. Errors:
@@ -44,7 +52,7 @@ class Variable {
   void set_grad(Tensor grad) { cell_->grad = std::move(grad); }
   void zero_grad() { cell_->grad = Tensor(); }
   [[nodiscard]] bool trainable() const { return cell_ && cell_->trainable; }
-  void set_trainable(bool trainable) { cell_->trainable = trainable; }
+  void set_trainable(bool trainable);
   [[nodiscard]] const std::string& name() const { return cell_->name; }
   void set_name(std::string name) { cell_->name = std::move(name); }
 

@@ -22,6 +22,12 @@ struct BasicView {
     using Element = std::conditional_t<std::is_const_v<Byte>, const T, T>;
     return reinterpret_cast<Element*>(data) + offset;
   }
+  // A window for writing can be read through.
+  operator BasicView<const std::byte>() const  // NOLINT(google-explicit-constructor): as T* converts to const T*
+    requires(!std::is_const_v<Byte>)
+  {
+    return {data, dtype, shape, strides, offset};
+  }
   [[nodiscard]] bool contiguous() const {
     int64_t expected = 1;
     for (size_t i = shape.size(); i-- > 0;) {

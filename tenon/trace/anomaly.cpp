@@ -17,7 +17,9 @@ void check_results(const ops::OpDef& op, const Tensors& out, const std::string& 
       const std::string site = forward_site.empty() ? call_site() : forward_site;
       throw NumericError({std::string(op.name),
                           forward_site.empty() ? "NaN in the result" : "NaN in the gradient",
-                          {}, {}, site.empty() ? "" : "look at " + site});
+                          {},
+                          {},
+                          site.empty() ? "" : "look at " + site});
     }
   }
 }

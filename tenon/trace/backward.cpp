@@ -152,9 +152,13 @@ class Pass {
       node.saved_in.clear();
       node.saved_out.clear();
       node.function = node.function ? [label = node.label](const Tensors&) -> Tensors {
-        throw GradientError({label, "a backward pass has already used up this graph", {}, {},
+        throw GradientError({label,
+                             "a backward pass has already used up this graph",
+                             {},
+                             {},
                              "backward(/*retain_graph=*/true) in the earlier pass"});
-      } : TapeFunction{};
+      }
+      : TapeFunction{};
       node.released = true;
     }
     ct.clear();
@@ -173,7 +177,8 @@ class Pass {
   std::vector<TapeEdge> targets_;
   std::unordered_map<const TapeLink*, Visit> visits_;
   std::unordered_map<std::pair<const TapeLink*, uint32_t>, Tensor, KeyHash> collected_;
-  std::priority_queue<std::pair<uint64_t, Ref<TapeLink>>, std::vector<std::pair<uint64_t, Ref<TapeLink>>>, Later> queue_;
+  std::priority_queue<std::pair<uint64_t, Ref<TapeLink>>, std::vector<std::pair<uint64_t, Ref<TapeLink>>>, Later>
+      queue_;
   bool to_variables_;
   bool outer_leaves_ = false;
 };
@@ -207,8 +212,11 @@ void Tensor::backward(const Tensor& gradient, bool retain_graph) const {
                          "a value computed from a trainable Variable", "a value without history",
                          "check for NoGrad, detach(), or tensors used in place of Variables"});
   if (gradient.shape() != shape())
-    throw ShapeError({"backward", "the gradient's shape differs from the tensor's", to_string(shape()),
-                      to_string(gradient.shape()), {}});
+    throw ShapeError({"backward",
+                      "the gradient's shape differs from the tensor's",
+                      to_string(shape()),
+                      to_string(gradient.shape()),
+                      {}});
   trace::accumulate_into_variables(*this, gradient, retain_graph);
 }
 

@@ -24,12 +24,18 @@ void check_inputs(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
   const bool variadic = !op.inputs.empty() && op.inputs.back().kind == ArgKind::Variadic;
   const size_t least = op.inputs.size() - (variadic ? 1 : 0);
   if (in.size() < least || (!variadic && in.size() > op.inputs.size()))
-    throw ValueError({std::string(op.name), "wrong number of inputs",
-                      fmt::format("{}{}", variadic ? "at least " : "", least), std::to_string(in.size()), {}});
+    throw ValueError({std::string(op.name),
+                      "wrong number of inputs",
+                      fmt::format("{}{}", variadic ? "at least " : "", least),
+                      std::to_string(in.size()),
+                      {}});
   for (size_t i = 0; i < in.size(); ++i) {
     if (!in[i].defined() && arg_of(op, i).kind != ArgKind::Optional)
-      throw ValueError({std::string(op.name), fmt::format("input '{}' has no value", arg_of(op, i).name),
-                        "a tensor", "an undefined Tensor (default-constructed or moved from)", {}});
+      throw ValueError({std::string(op.name),
+                        fmt::format("input '{}' has no value", arg_of(op, i).name),
+                        "a tensor",
+                        "an undefined Tensor (default-constructed or moved from)",
+                        {}});
   }
   if (attrs.size() != op.attrs.size())
     throw InternalError(fmt::format("{}: {} attributes given, {} declared", op.name, attrs.size(), op.attrs.size()));
@@ -67,7 +73,8 @@ void check_dtypes(const OpDef& op, const Tensors& in) {
       }
     }
     throw DTypeError({std::string(op.name), fmt::format("input '{}' has a dtype that is not accepted", arg.name),
-                      dtype_names(arg.dtypes), std::string(name(in[i].dtype())), fmt::format("cast(x, tenon::{})", to == DType::Bool ? "boolean" : name(to))});
+                      dtype_names(arg.dtypes), std::string(name(in[i].dtype())),
+                      fmt::format("cast(x, tenon::{})", to == DType::Bool ? "boolean" : name(to))});
   }
 }
 
@@ -94,9 +101,9 @@ void promote_inputs(const OpDef& op, Tensors& in) {
   }
   for (size_t i = 0; i < in.size(); ++i) {
     if (!in[i].defined()) continue;
-    const DType want = takes_part(op.promote, i)  ? dtype
-                       : in[i].impl()->weak       ? alone(info(in[i].dtype()).kind)
-                                                  : in[i].dtype();
+    const DType want = takes_part(op.promote, i) ? dtype
+                       : in[i].impl()->weak      ? alone(info(in[i].dtype()).kind)
+                                                 : in[i].dtype();
     if (in[i].dtype() != want || in[i].impl()->weak) in[i] = cast(std::move(in[i]), want);
   }
 }
@@ -125,8 +132,11 @@ Tensors compute(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   if (trace::Recorder* recorder = trace::recorder_for(in)) {
     if (!has_infer(op)) {
       if (const auto* composite = std::get_if<Composite>(&op.meaning)) return composite->body(in, attrs);
-      throw UnsupportedError({std::string(op.name), "the shape of the result depends on values, so the op cannot be captured",
-                              {}, {}, "call it outside the captured function"});
+      throw UnsupportedError({std::string(op.name),
+                              "the shape of the result depends on values, so the op cannot be captured",
+                              {},
+                              {},
+                              "call it outside the captured function"});
     }
     return recorder->add(op, in, attrs, infer_results(op, in, attrs));
   }

@@ -48,7 +48,10 @@ ir::ValueId Recorder::value_of(const Tensor& x) {
   } else if (x.is_concrete()) {
     id = graph_.add_constant(x.detach());
   } else {
-    throw ValueError({"capture", "a traced or batched value from outside is used in the captured function", {}, {},
+    throw ValueError({"capture",
+                      "a traced or batched value from outside is used in the captured function",
+                      {},
+                      {},
                       "pass it as an input of the function"});
   }
   known_.emplace(x.impl(), id);
@@ -83,7 +86,10 @@ Recorder* recorder_for(const Tensors& in) {
   if (stack.empty()) {
     for (const auto& x : in) {
       if (traced(x))
-        throw ValueError({"capture", "a traced value outlived its capture", {}, {},
+        throw ValueError({"capture",
+                          "a traced value outlived its capture",
+                          {},
+                          {},
                           "return it from the captured function instead of storing it"});
     }
     return nullptr;

@@ -11,8 +11,8 @@ namespace tenon::trace {
 struct ThreadState {
   bool record_gradients = true;
   bool anomaly = false;
-  int vmap_level = 0;                  // number of vmaps in force
-  std::vector<Recorder*> recorders;    // captures in progress, innermost last
+  int vmap_level = 0;                // number of vmaps in force
+  std::vector<Recorder*> recorders;  // captures in progress, innermost last
 };
 ThreadState& state();
 

@@ -160,10 +160,16 @@ Tensor adapt(const TapeNode& node, size_t i, Tensor ct) {
 Tensors rule_of_op(const TapeNode& node, const Tensors& ct, const std::vector<char>& needs) {
   const ops::OpDef& op = *node.op;
   if (const auto* none = std::get_if<ops::NotDifferentiable>(&op.gradient))
-    throw GradientError({std::string(op.name), "has no gradient: " + std::string(none->reason), {}, {},
+    throw GradientError({std::string(op.name),
+                         "has no gradient: " + std::string(none->reason),
+                         {},
+                         {},
                          "detach() its input if no gradient is wanted"});
   if (node.released)
-    throw GradientError({std::string(op.name), "a backward pass has already used up this graph", {}, {},
+    throw GradientError({std::string(op.name),
+                         "a backward pass has already used up this graph",
+                         {},
+                         {},
                          "backward(/*retain_graph=*/true) in the earlier pass"});
   const auto& rule = std::get<ops::Vjp>(op.gradient);
   Tensors outs(node.saved_out.size());
@@ -189,7 +195,12 @@ Tensors apply_rule(const TapeNode& node, const Tensors& ct, const std::vector<ch
     result = node.function(ct);
     result.resize(node.edges.size());
   } else {
-    if (node.released) throw GradientError({node.label, "a backward pass has already used up this graph", {}, {}, "backward(/*retain_graph=*/true) in the earlier pass"});
+    if (node.released)
+      throw GradientError({node.label,
+                           "a backward pass has already used up this graph",
+                           {},
+                           {},
+                           "backward(/*retain_graph=*/true) in the earlier pass"});
     result = ct;
   }
   for (size_t i = 0; i < result.size(); ++i) {

@@ -29,16 +29,16 @@ class TapeNode final : public TapeLink {
   TapeNode();
   ~TapeNode() override;
 
-  const ops::OpDef* op = nullptr;   // null: `function` is the rule; if that is empty too, the identity
+  const ops::OpDef* op = nullptr;  // null: `function` is the rule; if that is empty too, the identity
   TapeFunction function;
-  std::string label;                // names a function node in messages
+  std::string label;  // names a function node in messages
   ir::Attrs attrs;
-  std::vector<TapeEdge> edges;      // one for each input
-  Tensors saved_in, saved_out;      // undefined where the rule does not read them
+  std::vector<TapeEdge> edges;  // one for each input
+  Tensors saved_in, saved_out;  // undefined where the rule does not read them
   std::vector<TensorType> in_types, out_types;
-  uint64_t sequence = 0;            // grows with creation: a node's inputs have smaller numbers
-  std::string location;             // where the call stands, in anomaly mode
-  bool released = false;            // a backward pass has used it up
+  uint64_t sequence = 0;  // grows with creation: a node's inputs have smaller numbers
+  std::string location;   // where the call stands, in anomaly mode
+  bool released = false;  // a backward pass has used it up
 };
 
 namespace trace {
@@ -60,7 +60,8 @@ struct BackwardOptions {
 };
 // Vector-Jacobian product: the cotangent of each of `wrt` (undefined where `outputs` do not depend on it)
 // from the cotangents of the outputs.
-// `differentiable` (if given) tells whether leaves beyond `wrt` were met, so that the results may be differentiated again.
+// `differentiable` (if given) tells whether leaves beyond `wrt` were met, so that the results may be differentiated
+// again.
 Tensors backpropagate(const Tensors& outputs, const Tensors& cotangents, const std::vector<TapeEdge>& wrt,
                       const BackwardOptions& options, bool* differentiable = nullptr);
 

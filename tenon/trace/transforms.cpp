@@ -38,7 +38,9 @@ void expect_real(const char* where, const Tensor& x, size_t i) {
 // Weak numbers get a dtype of their own before they become leaves.
 Tensor settled(const Tensor& x) { return x.impl()->weak ? cast(x, is_float(x.dtype()) ? DType::F32 : x.dtype()) : x; }
 
-Tensor zeros_if_undefined(Tensor g, const Tensor& like) { return g.defined() ? to_dense(g) : zeros_like(like.detach()); }
+Tensor zeros_if_undefined(Tensor g, const Tensor& like) {
+  return g.defined() ? to_dense(g) : zeros_like(like.detach());
+}
 
 Tensors leaves(const char* where, const Tensors& inputs) {
   Tensors in;
@@ -71,8 +73,11 @@ std::function<ValueAndGrad(const Tensors&)> value_and_grad(ScalarFunction fn, st
     Tensors wrt;
     for (int i : which) {
       if (i < 0 || static_cast<size_t>(i) >= in.size())
-        throw IndexError({"grad", "argnums names an input that does not exist", fmt::format("0 to {}", static_cast<int>(in.size()) - 1),
-                          std::to_string(i), {}});
+        throw IndexError({"grad",
+                          "argnums names an input that does not exist",
+                          fmt::format("0 to {}", static_cast<int>(in.size()) - 1),
+                          std::to_string(i),
+                          {}});
       Tensor& x = in[static_cast<size_t>(i)];
       x = settled(x);
       expect_real("grad", x, static_cast<size_t>(i));
@@ -88,7 +93,8 @@ std::function<ValueAndGrad(const Tensors&)> value_and_grad(ScalarFunction fn, st
 }
 
 std::function<Tensors(const Tensors&)> grad(ScalarFunction fn, std::vector<int> argnums) {
-  return [both = value_and_grad(std::move(fn), std::move(argnums))](const Tensors& inputs) { return both(inputs).grads; };
+  return
+      [both = value_and_grad(std::move(fn), std::move(argnums))](const Tensors& inputs) { return both(inputs).grads; };
 }
 
 UnaryFunction grad(UnaryFunction fn) {
@@ -116,11 +122,15 @@ Vjp vjp(const trace::Function& fn, const Tensors& inputs) {
   for (const auto& y : outputs) result.outputs.push_back(y);
   result.pullback = [in, outputs](const Tensors& ct) {
     if (ct.size() != outputs.size())
-      throw ValueError({"vjp", "wrong number of cotangents", std::to_string(outputs.size()), std::to_string(ct.size()), {}});
+      throw ValueError(
+          {"vjp", "wrong number of cotangents", std::to_string(outputs.size()), std::to_string(ct.size()), {}});
     for (size_t i = 0; i < ct.size(); ++i) {
       if (ct[i].defined() && ct[i].shape() != outputs[i].shape())
-        throw ShapeError({"vjp", fmt::format("cotangent {} has another shape than its output", i),
-                          to_string(outputs[i].shape()), to_string(ct[i].shape()), {}});
+        throw ShapeError({"vjp",
+                          fmt::format("cotangent {} has another shape than its output", i),
+                          to_string(outputs[i].shape()),
+                          to_string(ct[i].shape()),
+                          {}});
     }
     const EnableGrad enable_again;
     // The caller may differentiate with respect to the cotangents too, so the pass is always recorded.
@@ -133,11 +143,15 @@ Vjp vjp(const trace::Function& fn, const Tensors& inputs) {
 
 Jvp jvp(const trace::Function& fn, const Tensors& inputs, const Tensors& tangents) {
   if (tangents.size() != inputs.size())
-    throw ValueError({"jvp", "wrong number of tangents", std::to_string(inputs.size()), std::to_string(tangents.size()), {}});
+    throw ValueError(
+        {"jvp", "wrong number of tangents", std::to_string(inputs.size()), std::to_string(tangents.size()), {}});
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (tangents[i].shape() != inputs[i].shape())
-      throw ShapeError({"jvp", fmt::format("tangent {} has another shape than its input", i),
-                        to_string(inputs[i].shape()), to_string(tangents[i].shape()), {}});
+      throw ShapeError({"jvp",
+                        fmt::format("tangent {} has another shape than its input", i),
+                        to_string(inputs[i].shape()),
+                        to_string(tangents[i].shape()),
+                        {}});
   }
   const EnableGrad enable;
   const Tensors in = leaves("jvp", inputs);
@@ -190,7 +204,8 @@ Tensor hessian(const UnaryFunction& fn, const Tensor& x) { return jacobian(grad(
 namespace {
 
 // Links outputs to a node whose rule is `rule`; it gives a cotangent for each input, then for each of `more`.
-void link(Tensors& out, const Tensors& in, std::string label, TapeFunction rule, const std::vector<TapeEdge>& more = {}) {
+void link(Tensors& out, const Tensors& in, std::string label, TapeFunction rule,
+          const std::vector<TapeEdge>& more = {}) {
   auto node = make_ref<TapeNode>();
   node->label = std::move(label);
   node->function = std::move(rule);
@@ -219,7 +234,8 @@ bool any_requires_grad(const Tensors& in) {
 // Absent cotangents as zeros: user code should not have to ask.
 Tensors filled(const Tensors& ct, const Tensors& out) {
   Tensors result;
-  for (size_t i = 0; i < out.size(); ++i) result.push_back(i < ct.size() && ct[i].defined() ? ct[i] : zeros_like(out[i].detach()));
+  for (size_t i = 0; i < out.size(); ++i)
+    result.push_back(i < ct.size() && ct[i].defined() ? ct[i] : zeros_like(out[i].detach()));
   return result;
 }
 
@@ -239,8 +255,11 @@ trace::Function custom_vjp(std::string name, trace::Function forward, CustomBack
     link(out, in, name, [name, backward, in, saved_out](const Tensors& ct) {
       Tensors g = backward(in, saved_out, filled(ct, saved_out));
       if (g.size() != in.size())
-        throw GradientError({name, "the gradient function gave the wrong number of cotangents",
-                             std::to_string(in.size()), std::to_string(g.size()), {}});
+        throw GradientError({name,
+                             "the gradient function gave the wrong number of cotangents",
+                             std::to_string(in.size()),
+                             std::to_string(g.size()),
+                             {}});
       return g;
     });
     return out;
@@ -266,21 +285,24 @@ trace::Function checkpoint(trace::Function fn) {
       outside = trace::edges_to_older(first, start);
       for (const auto& y : first) out.push_back(y.detach());
     }
-    link(out, in, "checkpoint", [run, in, outside, generator](const Tensors& ct) {
-      const EnableGrad enable;
-      const RandomStateScope same_numbers(generator);
-      Tensors fresh;
-      const Tensors y = run(in, fresh);
-      Tensors outputs, cotangents;
-      for (size_t i = 0; i < y.size(); ++i) {
-        if (!ct[i].defined() || !y[i].requires_grad()) continue;
-        outputs.push_back(y[i]);
-        cotangents.push_back(ct[i]);
-      }
-      std::vector<TapeEdge> wrt = trace::edges_of(fresh);
-      wrt.insert(wrt.end(), outside.begin(), outside.end());
-      return trace::backpropagate(outputs, cotangents, wrt, kOnce);
-    }, outside);
+    link(
+        out, in, "checkpoint",
+        [run, in, outside, generator](const Tensors& ct) {
+          const EnableGrad enable;
+          const RandomStateScope same_numbers(generator);
+          Tensors fresh;
+          const Tensors y = run(in, fresh);
+          Tensors outputs, cotangents;
+          for (size_t i = 0; i < y.size(); ++i) {
+            if (!ct[i].defined() || !y[i].requires_grad()) continue;
+            outputs.push_back(y[i]);
+            cotangents.push_back(ct[i]);
+          }
+          std::vector<TapeEdge> wrt = trace::edges_of(fresh);
+          wrt.insert(wrt.end(), outside.begin(), outside.end());
+          return trace::backpropagate(outputs, cotangents, wrt, kOnce);
+        },
+        outside);
     return out;
   };
 }

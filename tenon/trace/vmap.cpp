@@ -34,8 +34,8 @@ int batch_level(const Tensors& in) {
     // A batched value outside of its vmap still carries its level; calls on it must not be computed.
     for (const auto& x : in) {
       if (batched(x))
-        throw ValueError({"vmap", "a batched value outlived its vmap", {}, {},
-                          "return it from the function instead of storing it"});
+        throw ValueError(
+            {"vmap", "a batched value outlived its vmap", {}, {}, "return it from the function instead of storing it"});
     }
     return 0;
   }
@@ -115,7 +115,8 @@ Tensors unroll(const ops::OpDef& op, const Split& s, const ir::Attrs& attrs) {
     rows.push_back(ops::call(op, std::move(in), attrs));
   }
   if (rows.empty())
-    throw UnsupportedError({std::string(op.name), "an empty batch has no example to tell the result's shape", {}, {}, {}});
+    throw UnsupportedError(
+        {std::string(op.name), "an empty batch has no example to tell the result's shape", {}, {}, {}});
   Tensors out;
   for (size_t k = 0; k < rows[0].size(); ++k) {
     Tensors parts;
@@ -132,26 +133,27 @@ Tensors call_batched(const ops::OpDef& op, const Tensors& in, const ir::Attrs& a
   if (std::holds_alternative<ops::BatchBody>(op.batching)) {
     if (const auto* composite = std::get_if<ops::Composite>(&op.meaning)) return composite->body(in, attrs);
   }
-  Tensors out = std::visit(
-      ops::Overloaded{
-          [&](const ops::Broadcasts&) {
-            return std::holds_alternative<ops::Reduction>(op.meaning) ? batch_reduction(op, s, in, attrs)
-                                                                      : batch_broadcast(op, s, in, attrs);
-          },
-          [&](const ops::LeadingAxes&) { return batch_leading(op, s, attrs); },
-          [&](const ops::BatchRule& rule) {
-            return rule.fn({op, s.in, s.batched, s.size, attrs});
-          },
-          [&](const ops::BatchBody&) -> Tensors {
-            throw InternalError(fmt::format("{}: batched by its body, but it has none", op.name));
-          },
-          [&](const ops::Unrolled&) { return unroll(op, s, attrs); },
-          [&](const ops::NoBatching& none) -> Tensors {
-            throw UnsupportedError({std::string(op.name), "has no batching rule: " + std::string(none.reason), {}, {},
-                                    "call it outside vmap"});
-          },
-      },
-      op.batching);
+  Tensors out =
+      std::visit(ops::Overloaded{
+                     [&](const ops::Broadcasts&) {
+                       return std::holds_alternative<ops::Reduction>(op.meaning) ? batch_reduction(op, s, in, attrs)
+                                                                                 : batch_broadcast(op, s, in, attrs);
+                     },
+                     [&](const ops::LeadingAxes&) { return batch_leading(op, s, attrs); },
+                     [&](const ops::BatchRule& rule) { return rule.fn({op, s.in, s.batched, s.size, attrs}); },
+                     [&](const ops::BatchBody&) -> Tensors {
+                       throw InternalError(fmt::format("{}: batched by its body, but it has none", op.name));
+                     },
+                     [&](const ops::Unrolled&) { return unroll(op, s, attrs); },
+                     [&](const ops::NoBatching& none) -> Tensors {
+                       throw UnsupportedError({std::string(op.name),
+                                               "has no batching rule: " + std::string(none.reason),
+                                               {},
+                                               {},
+                                               "call it outside vmap"});
+                     },
+                 },
+                 op.batching);
   for (auto& x : out) {
     if (x.defined()) x = make_batched(std::move(x), level);
   }
@@ -188,8 +190,11 @@ trace::Function vmap(trace::Function fn, VmapOptions options) {
       inner[i] = moveaxis(in[i], axis, 0);
       const int64_t extent = inner[i].shape(0);
       if (size >= 0 && extent != size)
-        throw ShapeError({"vmap", fmt::format("input {} has another batch extent", i), std::to_string(size),
-                          std::to_string(extent), {}});
+        throw ShapeError({"vmap",
+                          fmt::format("input {} has another batch extent", i),
+                          std::to_string(size),
+                          std::to_string(extent),
+                          {}});
       size = extent;
     }
     if (size < 0) throw ValueError({"vmap", "no input is batched", "at least one", "none", {}});

@@ -1,0 +1,45 @@
+#include "tenon/ops/table.h"
+
+#include <unordered_map>
+
+#include "tenon/ops/creation.h"
+#include "tenon/ops/elementwise.h"
+#include "tenon/ops/indexing.h"
+#include "tenon/ops/matmul.h"
+#include "tenon/ops/movement.h"
+#include "tenon/ops/reduce.h"
+
+namespace tenon::ops {
+
+std::span<const OpDef* const> table() {
+  // To add a family: one line.
+  static const std::vector<const OpDef*> all = [] {
+    std::vector<const OpDef*> list;
+    for (const auto& family : {
+             creation_ops(),
+             arithmetic_ops(),
+             unary_ops(),
+             logic_ops(),
+             activation_ops(),
+             reduce_ops(),
+             movement_ops(),
+             indexing_ops(),
+             matmul_ops(),
+         })
+      list.insert(list.end(), family.begin(), family.end());
+    return list;
+  }();
+  return all;
+}
+
+const OpDef* find(std::string_view name) {
+  static const std::unordered_map<std::string_view, const OpDef*> by_name = [] {
+    std::unordered_map<std::string_view, const OpDef*> map;
+    for (const OpDef* op : table()) map.emplace(op->name, op);
+    return map;
+  }();
+  auto found = by_name.find(name);
+  return found == by_name.end() ? nullptr : found->second;
+}
+
+}  // namespace tenon::ops
