@@ -10,11 +10,16 @@ if(TENON_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
+# Kernels ask for -O3 themselves (tenon/device); elsewhere it only makes builds slower.
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+
 add_library(tenon_flags INTERFACE)
 target_compile_options(tenon_flags INTERFACE -Wall -Wextra -ffp-contract=off)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # A false alarm in std::string's operator+ (https://gcc.gnu.org/PR105651).
   target_compile_options(tenon_flags INTERFACE -Wno-restrict)
+  # A false alarm where a temporary vector is moved (https://gcc.gnu.org/PR104475 and its relatives).
+  target_compile_options(tenon_flags INTERFACE -Wno-free-nonheap-object)
 endif()
 if(TENON_WERROR)
   target_compile_options(tenon_flags INTERFACE -Werror)

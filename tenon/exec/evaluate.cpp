@@ -22,8 +22,9 @@ struct Call {
   std::span<const TensorType> results;
 };
 
-View writable_view(Tensor& fresh) {
-  TensorImpl& impl = *fresh.impl();
+// A result under construction; unlike mutable_view, also over a buffer that was taken from an input.
+View writable_view(Tensor& result) {
+  TensorImpl& impl = *result.impl();
   return {impl.buffer->data(), impl.type.dtype, impl.type.shape, impl.strides, impl.offset};
 }
 
@@ -205,7 +206,12 @@ Tensors run(const ir::Graph& graph, Tensors inputs) {
 Tensor contiguous(const Tensor& x) {
   if (x.is_contiguous()) return x;
   Tensor result = empty(x.shape(), x.dtype());
-  if (x.size() != 0) session().device().copy(view(x), writable_view(result), session().pool());
+  Session& s = session();
+  if (s.options().reference) {
+    reference_copy(view(x), writable_view(result));
+  } else if (x.size() != 0) {
+    s.device().copy(view(x), writable_view(result), s.pool());
+  }
   return result;
 }
 

@@ -4,8 +4,14 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "tenon/device/cpu/cpu_device.h"
 #include "tenon/ops/infer.h"
+#if __has_include("tenon/device/cpu/cpu_device.h")
+#include "tenon/device/cpu/cpu_device.h"
+#else
+namespace tenon {
+static std::unique_ptr<Device> make_cpu_device() { return nullptr; }
+}  // namespace tenon
+#endif
 
 namespace tenon::exec {
 
@@ -25,7 +31,9 @@ Session::Session(SessionOptions options)
     : options_(options),
       device_(make_cpu_device()),
       pool_(std::make_unique<ThreadPool>(options.threads)),
-      programs_(std::make_unique<Programs>()) {}
+      programs_(std::make_unique<Programs>()) {
+  if (!device_) options_.reference = true;
+}
 Session::~Session() = default;
 
 const ir::ScalarProgram& Session::program(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,

@@ -5,11 +5,14 @@ namespace {
 
 DType bool_result(std::span<const DType>, const ir::Attrs&) { return DType::Bool; }
 
-OpDef base(const ElementwiseSpec& spec, std::vector<Arg> inputs) {
+OpDef base(const ElementwiseSpec& spec, std::span<const std::string_view> names) {
   OpDef def;
   def.name = spec.name;
   def.doc = spec.doc;
-  def.inputs = spec.inputs.empty() ? std::move(inputs) : spec.inputs;
+  def.inputs = spec.inputs;
+  if (def.inputs.empty()) {
+    for (std::string_view name : names) def.inputs.push_back({name, spec.dtypes});
+  }
   def.attrs = spec.attrs;
   def.promote = spec.promote;
   def.meaning = Elementwise{spec.expression, spec.gives_bool ? bool_result : nullptr};
@@ -27,7 +30,13 @@ OpDef base(const ElementwiseSpec& spec, std::vector<Arg> inputs) {
 
 }  // namespace
 
-OpDef unary_def(const ElementwiseSpec& spec) { return base(spec, {{"x", spec.dtypes}}); }
-OpDef binary_def(const ElementwiseSpec& spec) { return base(spec, {{"a", spec.dtypes}, {"b", spec.dtypes}}); }
+OpDef unary_def(const ElementwiseSpec& spec) {
+  static constexpr std::string_view kNames[] = {"x"};
+  return base(spec, kNames);
+}
+OpDef binary_def(const ElementwiseSpec& spec) {
+  static constexpr std::string_view kNames[] = {"a", "b"};
+  return base(spec, kNames);
+}
 
 }  // namespace tenon::ops

@@ -48,7 +48,7 @@ Tensor roll(Tensor x, const Ints& shifts, const Ints& axes);
 Tensor tril(Tensor x, int64_t diagonal = 0);
 Tensor triu(Tensor x, int64_t diagonal = 0);
 Tensor diagonal(Tensor x, int64_t offset = 0);  // of the last two axes
-// Row-major in memory: x itself, or a copy.
+// Row-major in memory: x itself, or a copy. Only for handing elements out (data<T>()): no gradient flows through it.
 Tensor contiguous(Tensor x);
 
 namespace ops {

@@ -185,3 +185,9 @@ Tensor call1(const OpDef& op, Tensors in, ir::Attrs attrs) {
 }
 
 }  // namespace tenon::ops
+
+namespace tenon {
+
+Tensor contiguous(Tensor x) { return exec::contiguous(x.detach()); }
+
+}  // namespace tenon
