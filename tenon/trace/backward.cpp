@@ -32,6 +32,7 @@ class Pass {
 
   Tensors run(const Tensors& outputs, const Tensors& cotangents) {
     for (const auto& y : outputs) mark(edge_of(y).node.get());
+    for (const auto& ct : cotangents) outer_leaves_ = outer_leaves_ || ct.requires_grad();
     // Recording the pass itself costs memory; it is done only when somebody else may differentiate it: when
     // leaves other than the targets were met.
     const bool record =
