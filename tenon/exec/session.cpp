@@ -5,13 +5,6 @@
 #include <unordered_map>
 
 #include "tenon/ops/infer.h"
-#if __has_include("tenon/device/cpu/cpu_device.h")
-#include "tenon/device/cpu/cpu_device.h"
-#else
-namespace tenon {
-static std::unique_ptr<Device> make_cpu_device() { return nullptr; }
-}  // namespace tenon
-#endif
 
 namespace tenon::exec {
 
@@ -29,7 +22,6 @@ struct Session::Programs {
 
 Session::Session(SessionOptions options)
     : options_(options),
-      device_(make_cpu_device()),
       pool_(std::make_unique<ThreadPool>(options.threads)),
       programs_(std::make_unique<Programs>()) {
   if (!device_) options_.reference = true;

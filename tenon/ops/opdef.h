@@ -239,7 +239,8 @@ struct OpDef {
   bool sample_distinct = false;
   std::vector<ir::Attrs> attr_samples = {};
   Tolerance tolerance = {};
-  bool random = false;  // checked by distribution instead of by value
+  uint32_t differentiable_results = ~0u;  // results through which a gradient flows; the others count as constants
+  bool random = false;                    // checked by distribution instead of by value
 };
 
 template <class... F>

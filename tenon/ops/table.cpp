@@ -2,12 +2,18 @@
 
 #include <unordered_map>
 
+#include "tenon/ops/attention.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
+#include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
+#include "tenon/ops/loss.h"
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
+#include "tenon/ops/normalization.h"
+#include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/ops/softmax.h"
 
 namespace tenon::ops {
 
@@ -25,6 +31,12 @@ std::span<const OpDef* const> table() {
              movement_ops(),
              indexing_ops(),
              matmul_ops(),
+             gather_ops(),
+             random_ops(),
+             softmax_ops(),
+             normalization_ops(),
+             loss_ops(),
+             attention_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

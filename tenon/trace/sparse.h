@@ -1,21 +1,11 @@
-// Row-sparse gradients: those of an embedding table touch only the rows that were looked up.
-//
-// A placeholder in place of a dense tensor of zeros with a few rows. Any op that meets one makes it dense
-// first; optimisers ask for the rows instead.
+// Arithmetic of row-sparse gradients (tensor/sparse_rows.h). Any op that meets one makes it dense first; optimisers ask
+// for the rows instead.
 #pragma once
 
-#include "tenon/tensor/tensor.h"
+#include "tenon/tensor/sparse_rows.h"
 
 namespace tenon {
 
-// Stands for zeros(type) with values[i] added to row indices[i]; rows may repeat.
-struct SparseRows : Placeholder {
-  Tensor indices;  // i64 [n]
-  Tensor values;   // [n, …type.shape[1:]]
-};
-Tensor make_sparse_rows(Tensor indices, Tensor values, const TensorType& type);
-// Null if x is dense.
-const SparseRows* sparse_rows(const Tensor& x);
 // x itself if it is dense.
 Tensor to_dense(const Tensor& x);
 // The sum of two gradients of one value; row-sparse if both are.

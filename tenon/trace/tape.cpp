@@ -131,7 +131,8 @@ void record(const ops::OpDef& op, const ir::Attrs& attrs, const Tensors& in, Ten
   if (state().anomaly) node->location = call_site();
   const Ref<TapeLink> link(node);
   for (size_t i = 0; i < out.size(); ++i) {
-    if (!is_float(out[i].dtype())) continue;
+    const bool flows = i >= 31 || ((op.differentiable_results >> i) & 1u) != 0;
+    if (!flows || !is_float(out[i].dtype())) continue;
     if (out[i].unique() && !out[i].impl()->tape) {
       out[i].impl()->tape = link;
       out[i].impl()->tape_output = static_cast<uint32_t>(i);

@@ -1,0 +1,195 @@
+#include "tenon/ops/attention.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "tenon/base/error.h"
+#include "tenon/ops/call.h"
+#include "tenon/ops/creation.h"
+#include "tenon/ops/elementwise.h"
+#include "tenon/ops/infer.h"
+#include "tenon/ops/matmul.h"
+#include "tenon/ops/movement.h"
+#include "tenon/ops/reduce.h"
+
+namespace tenon {
+namespace ops {
+namespace {
+
+const std::vector<AttrSpec> kAttrs{{"causal", 1, ir::AttrType::Flag, "later keys are hidden"},
+                                   {"scale", 2, ir::AttrType::Real, "factor of the scores"}};
+
+void check_heads(const InferArgs& a, size_t first) {
+  for (size_t i = first; i < first + 3; ++i) expect_rank(a, i, 4, 4);
+  const Shape &q = a.in[first].shape, &k = a.in[first + 1].shape, &v = a.in[first + 2].shape;
+  if (k[0] != q[0] || k[1] != q[1] || k[3] != q[3])
+    fail_shape(a, "keys do not fit queries", fmt::format("[{}, {}, keys, {}]", q[0], q[1], q[3]), to_string(k));
+  if (v[0] != k[0] || v[1] != k[1] || v[2] != k[2])
+    fail_shape(a, "values do not fit keys", fmt::format("[{}, {}, {}, width]", k[0], k[1], k[2]), to_string(v));
+}
+
+void check_mask(const InferArgs& a, size_t mask, const Shape& q, const Shape& k) {
+  if (mask >= a.in.size() || !a.present[mask]) return;
+  const Shape scores{q[0], q[1], q[2], k[2]};
+  if (broadcast_shapes(a.op.name, scores, a.in[mask].shape) != scores)
+    fail_shape(a, "the mask does not broadcast to the scores", to_string(scores), to_string(a.in[mask].shape));
+}
+
+Tensor scores_of(const Tensor& q, const Tensor& k, const Tensor& mask, const ir::Attrs& attrs) {
+  Tensor s = matmul(q, transpose(k)) * attrs.real(1);
+  if (mask.defined()) s = std::move(s) + mask;
+  if (attrs.flag(0)) {
+    const Shape matrix{q.shape(2), k.shape(2)};
+    const Tensor seen = less_equal(iota(matrix, 1) - iota(matrix, 0), k.shape(2) - q.shape(2));
+    s = where(seen, std::move(s), -INFINITY);
+  }
+  return s;
+}
+
+// Probabilities from scores and the logarithm of the denominator; rows that see nothing have -inf there and give 0.
+Tensor probabilities(const Tensor& scores, const Tensor& log_denominator) {
+  const Tensor shift = where(isfinite(log_denominator), log_denominator, 0);
+  return exp(scores - unsqueeze(shift, {-1}));
+}
+
+std::vector<Sample> attention_samples() {
+  return {{{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 5, 3}}, {.shape = {}, .absent = true}}, {true, 0.5}},
+          {{{{2, 1, 3, 2}}, {{2, 1, 3, 2}}, {{2, 1, 3, 2}}, {.shape = {3, 3}, .differentiable = false}}, {false, 0.7}}};
+}
+
+}  // namespace
+
+const OpDef& attention_grad_op() {
+  static const OpDef def{.name = "attention_grad",
+                         .doc = "Cotangents of q, k and v of `attention` from that of y.",
+                         .inputs = {{"ct", kFloats},
+                                    {"q", kFloats},
+                                    {"k", kFloats},
+                                    {"v", kFloats},
+                                    {"mask", kFloats, ArgKind::Optional},
+                                    {"y", kFloats},
+                                    {"log_denominator", kFloats}},
+                         .attrs = kAttrs,
+                         .results = 3,
+                         .infer =
+                             [](const InferArgs& a) {
+                               check_heads(a, 1);
+                               return std::vector<TensorType>{a.in[1], a.in[2], a.in[3]};
+                             },
+                         .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
+                           const Tensor &ct = in[0], &q = in[1], &k = in[2], &v = in[3];
+                           const Tensor p = probabilities(scores_of(q, k, in[4], attrs), in[6]);
+                           const Tensor dv = matmul(transpose(p), ct);
+                           const Tensor ds =
+                               p * (matmul(ct, transpose(v)) - sum(ct * in[5], {-1}, true)) * attrs.real(1);
+                           return Tensors{matmul(ds, k), matmul(transpose(ds), q), dv};
+                         }},
+                         .gradient = GradientOfBody{},
+                         .batching = BatchBody{},
+                         .samples =
+                             [] {
+                               return std::vector<Sample>{{{{{1, 2, 3, 3}},
+                                                            {{1, 2, 3, 4}},
+                                                            {{1, 2, 5, 4}},
+                                                            {{1, 2, 5, 3}},
+                                                            {.shape = {}, .absent = true},
+                                                            {{1, 2, 3, 3}},
+                                                            {{1, 2, 3}, 1, 3}},
+                                                           {true, 0.5}}};
+                             },
+                         .tolerance = {64, 1e-4}};
+  return def;
+}
+
+const OpDef& attention_op() {
+  static const OpDef def{
+      .name = "attention",
+      .doc =
+          "softmax(scale * q k^T + mask) v over [N, heads, length, width]; the second result is the logarithm of each "
+          "softmax "
+          "denominator. With `causal`, query i sees keys up to i + keys - queries. Gradients flow through y alone, to "
+          "q, k and v.",
+      .inputs = {{"q", kFloats}, {"k", kFloats}, {"v", kFloats}, {"mask", kFloats, ArgKind::Optional}},
+      .attrs = kAttrs,
+      .results = 2,
+      .promote = {7, true},
+      .infer =
+          [](const InferArgs& a) {
+            check_heads(a, 0);
+            const Shape &q = a.in[0].shape, &k = a.in[1].shape, &v = a.in[2].shape;
+            check_mask(a, 3, q, k);
+            return std::vector<TensorType>{{a.in[0].dtype, {q[0], q[1], q[2], v[3]}},
+                                           {a.in[0].dtype, {q[0], q[1], q[2]}}};
+          },
+      .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
+        const Tensor scores = scores_of(in[0], in[1], in.size() > 3 ? in[3] : Tensor(), attrs);
+        const Tensor log_denominator = logsumexp(scores, {-1});
+        return Tensors{matmul(probabilities(scores, log_denominator), in[2]), log_denominator};
+      }},
+      .gradient = Vjp{[](const VjpArgs& a) {
+                        const Tensor mask = a.in.size() > 3 ? a.in[3] : Tensor();
+                        Tensors g = call(attention_grad_op(),
+                                         {a.ct[0], a.in[0], a.in[1], a.in[2], mask, a.out[0], a.out[1]}, a.attrs);
+                        g.resize(a.in.size());
+                        return g;
+                      },
+                      bit(0) | bit(1) | bit(2) | bit(3), bit(0) | bit(1)},
+      .batching = BatchBody{},
+      .samples = attention_samples,
+      .invalid_samples =
+          [] {
+            return std::vector<InvalidSample>{
+                {{{{1, 2, 3, 4}}, {{1, 2, 5, 3}}, {{1, 2, 5, 3}}}, {false, 1.0}, "keys do not fit"},
+                {{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 4, 3}}}, {false, 1.0}, "values do not fit"},
+                {{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 5, 4}}, {{3, 4}}}, {false, 1.0}, "broadcast"}};
+          },
+      .tolerance = {64, 1e-4},
+      .differentiable_results = bit(0)};
+  return def;
+}
+
+std::vector<const OpDef*> attention_ops() { return {&attention_op(), &attention_grad_op()}; }
+
+}  // namespace ops
+
+Tensor scaled_dot_product_attention(Tensor q, Tensor k, Tensor v, Tensor mask, AttentionOptions options) {
+  if (q.ndim() == 4 && k.ndim() == 4 && v.ndim() == 4 && k.shape(1) != q.shape(1)) {
+    if (k.shape(1) == 0 || q.shape(1) % k.shape(1) != 0 || v.shape(1) != k.shape(1))
+      throw ShapeError({"attention",
+                        "the key heads do not divide the query heads",
+                        fmt::format("a divisor of {}", q.shape(1)),
+                        std::to_string(k.shape(1)),
+                        {}});
+    const int64_t repeats = q.shape(1) / k.shape(1);
+    k = repeat_interleave(std::move(k), repeats, 1);
+    v = repeat_interleave(std::move(v), repeats, 1);
+  }
+  const double scale = options.scale != 0 ? options.scale : 1 / std::sqrt(static_cast<double>(q.shape(-1)));
+  if (mask.defined() && mask.dtype() == DType::Bool) mask = cast(where(mask, 0.0, -INFINITY), q.dtype());
+  if (mask.defined()) mask = cast(std::move(mask), q.dtype());
+  return ops::call(ops::attention_op(), {std::move(q), std::move(k), std::move(v), std::move(mask)},
+                   {options.causal, scale})[0];
+}
+
+Tensor packed_attention(Tensor q, Tensor k, Tensor v, const Ints& offsets, AttentionOptions options) {
+  if (q.ndim() != 3 || offsets.size() < 2 || offsets.front() != 0 || offsets.back() != q.shape(0))
+    throw ValueError({"packed_attention",
+                      "the offsets do not cut the rows into sequences",
+                      fmt::format("0, …, {}", q.ndim() == 3 ? q.shape(0) : 0),
+                      to_string(offsets),
+                      {}});
+  Tensors parts;
+  for (size_t i = 0; i + 1 < offsets.size(); ++i) {
+    const int64_t start = offsets[i], length = offsets[i + 1] - start;
+    if (length < 0)
+      throw ValueError({"packed_attention", "the offsets go backwards", "growing offsets", to_string(offsets), {}});
+    // [L, heads, D] -> [1, heads, L, D]
+    const auto part = [&](const Tensor& x) { return unsqueeze(transpose(narrow(x, 0, start, length), 0, 1), {0}); };
+    parts.push_back(
+        transpose(squeeze(scaled_dot_product_attention(part(q), part(k), part(v), {}, options), {0}), 0, 1));
+  }
+  return concat(parts, 0);
+}
+
+}  // namespace tenon

@@ -1,0 +1,19 @@
+#include "tenon/tensor/sparse_rows.h"
+
+namespace tenon {
+
+Tensor make_sparse_rows(Tensor indices, Tensor values, const TensorType& type) {
+  auto rows = make_ref<SparseRows>();
+  rows->indices = std::move(indices);
+  rows->values = std::move(values);
+  auto impl = make_ref<TensorImpl>();
+  impl->type = type;
+  impl->placeholder = std::move(rows);
+  return Tensor(std::move(impl));
+}
+
+const SparseRows* sparse_rows(const Tensor& x) {
+  return x.defined() && x.impl()->placeholder ? dynamic_cast<const SparseRows*>(x.impl()->placeholder.get()) : nullptr;
+}
+
+}  // namespace tenon
