@@ -18,11 +18,14 @@ namespace tenon {
 namespace {
 
 // Whether this thread is inside a part of some pool: a nested call then runs in order.
-thread_local bool inside_part = false;
+bool& inside_part() {
+  thread_local bool inside = false;
+  return inside;
+}
 
 struct InsidePart {
-  bool before = std::exchange(inside_part, true);
-  ~InsidePart() { inside_part = before; }
+  bool before = std::exchange(inside_part(), true);
+  ~InsidePart() { inside_part() = before; }
 };
 
 int usable_cpus() {
@@ -124,7 +127,7 @@ void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
   // A pool that serves another thread's loop, or that lost its workers in a fork (which may have left its mutexes
   // locked), is no use: run here.
   std::unique_lock turn(state.run_mutex, std::defer_lock);
-  if (parts == 1 || state.threads == 1 || inside_part || state.process != getpid() || !turn.try_lock()) {
+  if (parts == 1 || state.threads == 1 || inside_part() || state.process != getpid() || !turn.try_lock()) {
     job.work();
   } else {
     const auto helpers = static_cast<int>(std::min<int64_t>(parts, state.threads) - 1);

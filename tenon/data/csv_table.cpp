@@ -88,7 +88,10 @@ TableEncoding TableEncoding::fit(const CsvTable& table, std::string_view label, 
     Feature feature{name, {}, 0, 1};
     if (column.kind == CsvKind::Text) {
       feature.categories = categories_of(column);
-      for (const std::string& category : feature.categories) result.feature_names_.push_back(name + "=" + category);
+      for (const std::string& category : feature.categories) {
+        result.feature_names_.push_back(name);
+        result.feature_names_.back().append("=").append(category);
+      }
     } else {
       double count = 0;
       for (const double v : column.numbers) {

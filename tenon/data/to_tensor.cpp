@@ -23,9 +23,9 @@ Tensor materialized(std::string_view where, const Tensor& tensor) {
   }
   // Data has no history: a batch must not keep the graph of the function that made an example alive.
   const TensorImpl& impl = *tensor.impl();
-  const Tensor strong = impl.weak                ? strengthen(tensor)
-                        : tensor.requires_grad() ? from_buffer(impl.buffer, impl.type, impl.strides, impl.offset)
-                                                 : tensor;
+  Tensor strong = impl.weak                ? strengthen(tensor)
+                  : tensor.requires_grad() ? from_buffer(impl.buffer, impl.type, impl.strides, impl.offset)
+                                           : tensor;
   const std::int64_t offset_bits = strong.impl()->offset * info(strong.dtype()).bits;
   if (strong.is_contiguous() && offset_bits % 8 == 0) return strong;
   Tensor copy = empty(strong.shape(), strong.dtype());

@@ -3,6 +3,7 @@
 #include <deque>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "tenon/ops/infer.h"
 
@@ -21,9 +22,7 @@ struct Session::Programs {
 };
 
 Session::Session(SessionOptions options)
-    : options_(options),
-      pool_(std::make_unique<ThreadPool>(options.threads)),
-      programs_(std::make_unique<Programs>()) {
+    : options_(options), pool_(std::make_unique<ThreadPool>(options.threads)), programs_(std::make_unique<Programs>()) {
   if (!device_) options_.reference = true;
 }
 Session::~Session() = default;
@@ -47,14 +46,18 @@ std::unique_ptr<Session>& default_session() {
   static std::unique_ptr<Session> session = std::make_unique<Session>();
   return session;
 }
-thread_local Session* current = nullptr;
+// The session that a SessionScope put in force on this thread.
+Session*& current() {
+  thread_local Session* session = nullptr;
+  return session;
+}
 
 }  // namespace
 
-Session& session() { return current ? *current : *default_session(); }
+Session& session() { return current() ? *current() : *default_session(); }
 
-SessionScope::SessionScope(Session& session) : previous_(current) { current = &session; }
-SessionScope::~SessionScope() { current = previous_; }
+SessionScope::SessionScope(Session& session) : previous_(std::exchange(current(), &session)) {}
+SessionScope::~SessionScope() { current() = previous_; }
 
 }  // namespace tenon::exec
 

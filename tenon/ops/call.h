@@ -10,8 +10,8 @@ namespace tenon::ops {
 
 // Errors: DTypeError, ShapeError, ValueError … naming the op; GradientError if a gradient is wanted that
 // the op has no rule for. `attrs` has one value for each of op.attrs, in order.
-Tensors call(const OpDef& op, Tensors in, ir::Attrs attrs = {});
+Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs = {});
 // The same for an op with one result.
-Tensor call1(const OpDef& op, Tensors in, ir::Attrs attrs = {});
+Tensor call1(const OpDef& op, Tensors in, const ir::Attrs& attrs = {});
 
 }  // namespace tenon::ops

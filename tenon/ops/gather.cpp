@@ -57,7 +57,7 @@ Tensors batch_aligned(const BatchArgs& a) {
   }
   ir::Attrs attrs = a.attrs;
   attrs[0] = normalize_axis(a.op.name, a.attrs.integer(0), rank) + 1;
-  return call(a.op, std::move(in), std::move(attrs));
+  return call(a.op, std::move(in), attrs);
 }
 
 void combine(const View& out, int64_t to, const ConstView& values, int64_t from, const std::string& mode) {

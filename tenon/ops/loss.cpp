@@ -171,7 +171,7 @@ Tensor cross_entropy_probabilities(Tensor logits, Tensor target, double label_sm
 }
 
 Tensor nll_loss(Tensor log_probabilities, Tensor target, int64_t ignore_index, LossReduction reduction) {
-  const Shape shape = target.shape();
+  const Shape& shape = target.shape();
   const Tensor flat = flatten(cast(target, DType::I64));
   const Tensor counts = not_equal(flat, ignore_index);
   const Tensor picked =

@@ -92,7 +92,7 @@ using Scalars = std::span<const ir::Scalar>;
 // out[i] depends on the i-th elements only; inputs broadcast. The result dtype is the expression's, unless
 // `result` says otherwise (cast).
 struct Elementwise {
-  ir::Scalar (*expression)(Scalars x, const ir::Attrs& attrs);
+  ir::Scalar (*expression)(Scalars x, const ir::Attrs& attrs) = nullptr;
   DType (*result)(std::span<const DType> in, const ir::Attrs& attrs) = nullptr;
 };
 
@@ -106,11 +106,11 @@ struct Reduction {
 struct Window {
   Shape shape;
   Shape strides;
-  int64_t offset;
+  int64_t offset = 0;
 };
 struct Relayout {
   // False: this layout needs a contiguous input (reshape of a transposed tensor).
-  bool (*window)(const Window& in, const ir::Attrs& attrs, const Shape& out, Window& result);
+  bool (*window)(const Window& in, const ir::Attrs& attrs, const Shape& out, Window& result) = nullptr;
 };
 
 // The obviously right loop, for any layout; slow. Devices claim it for speed. Outputs are contiguous.
@@ -120,23 +120,23 @@ struct ReferenceArgs {
   const ir::Attrs& attrs;
 };
 struct Primitive {
-  void (*reference)(const ReferenceArgs&);
+  void (*reference)(const ReferenceArgs&) = nullptr;
 };
 
 // A body of other ops. Stays one node until a pass expands it; a device may claim it.
 struct Composite {
-  Tensors (*body)(std::span<const Tensor> in, const ir::Attrs& attrs);
+  Tensors (*body)(std::span<const Tensor> in, const ir::Attrs& attrs) = nullptr;
 };
 
 // Runs sub-graphs held in attributes (cond, while, scan). `run` executes one graph on values.
 struct ControlFlow {
   using RunGraph = std::function<Tensors(const ir::Graph&, Tensors)>;
-  Tensors (*execute)(std::span<const Tensor> in, const ir::Attrs& attrs, const RunGraph& run);
+  Tensors (*execute)(std::span<const Tensor> in, const ir::Attrs& attrs, const RunGraph& run) = nullptr;
 };
 
 // The number of elements depends on the values (unique, nonzero): eager only.
 struct DataDependent {
-  Tensors (*execute)(std::span<const Tensor> in, const ir::Attrs& attrs);
+  Tensors (*execute)(std::span<const Tensor> in, const ir::Attrs& attrs) = nullptr;
 };
 
 using Meaning = std::variant<Elementwise, Reduction, Relayout, Primitive, Composite, ControlFlow, DataDependent>;
@@ -155,7 +155,7 @@ struct VjpArgs {
 // Returns one cotangent for each input, undefined where there is none. For elementwise ops a cotangent may
 // have the output's shape: the caller sums it down over what was broadcast. Dtypes are adapted by the caller.
 struct Vjp {
-  Tensors (*fn)(const VjpArgs&);
+  Tensors (*fn)(const VjpArgs&) = nullptr;
   uint32_t saves_inputs = 0;  // bit i: `fn` reads in[i]. What is not named is freed as soon as it is dead
   uint32_t saves_outputs = 0;
 };
@@ -180,7 +180,7 @@ struct BatchArgs {
 struct Broadcasts {};   // elementwise: align ranks, batch axis first
 struct LeadingAxes {};  // the op treats leading axes as a batch already: put it first, expand the unbatched
 struct BatchRule {
-  Tensors (*fn)(const BatchArgs&);
+  Tensors (*fn)(const BatchArgs&) = nullptr;
 };  // results carry the batch as axis 0
 struct BatchBody {};  // composite or control flow: batch what the body calls
 struct Unrolled {

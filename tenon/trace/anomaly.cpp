@@ -9,9 +9,9 @@ namespace tenon::trace {
 std::string call_site() { return {}; }
 
 void check_results(const ops::OpDef& op, const Tensors& out, const std::string& forward_site) {
-  for (size_t k = 0; k < out.size(); ++k) {
-    if (!out[k].defined() || !out[k].is_concrete() || !is_float(out[k].dtype())) continue;
-    const auto values = out[k].to_vector<double>();
+  for (const auto& x : out) {
+    if (!x.defined() || !x.is_concrete() || !is_float(x.dtype())) continue;
+    const auto values = x.to_vector<double>();
     for (double v : values) {
       if (!std::isnan(v)) continue;
       const std::string site = forward_site.empty() ? call_site() : forward_site;

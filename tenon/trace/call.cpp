@@ -151,7 +151,7 @@ Tensors compute(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
 
 }  // namespace
 
-Tensors call(const OpDef& op, Tensors in, ir::Attrs attrs) {
+Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   check_inputs(op, in, attrs);
   for (auto& x : in) {
     if (sparse_rows(x)) x = to_dense(x);
@@ -179,8 +179,8 @@ Tensors call(const OpDef& op, Tensors in, ir::Attrs attrs) {
   return out;
 }
 
-Tensor call1(const OpDef& op, Tensors in, ir::Attrs attrs) {
-  Tensors out = call(op, std::move(in), std::move(attrs));
+Tensor call1(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
+  Tensors out = call(op, std::move(in), attrs);
   return std::move(out[0]);
 }
 

@@ -90,7 +90,7 @@ Tensors batch_reduction(const ops::OpDef& op, const Split& s, const Tensors& out
   if (axes.empty()) return {s.in[0]};  // a 0-d example: nothing to combine
   for (auto& axis : axes) ++axis;
   attrs[0] = axes;
-  return ops::call(op, s.in, std::move(attrs));
+  return ops::call(op, s.in, attrs);
 }
 
 Tensors batch_leading(const ops::OpDef& op, const Split& s, const ir::Attrs& attrs) {
