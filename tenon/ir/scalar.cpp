@@ -298,8 +298,8 @@ Scalar ScalarBuilder::cast(const Scalar& x, DType to, ScalarOp how) {
     return widened(append({.op = how, .dtype = to, .args = {from, -1, -1}}));
   }
   if (x.dtype() == to) return x;
-  // An integer becomes a narrow float by way of f32.
-  if (is_float(to) && computed(to) != to && !is_float(x.dtype())) return cast(cast(x, DType::F32), to);
+  // An integer becomes a narrow float by way of f64, which holds all but the longest exactly.
+  if (is_float(to) && computed(to) != to && !is_float(x.dtype())) return cast(cast(x, DType::F64), to);
   return widened(append({.op = ScalarOp::Cast, .dtype = to, .args = {from, -1, -1}}));
 }
 

@@ -38,13 +38,13 @@ TEST(Scalar, NarrowFloatsAreComputedInF32AndRoundedOnce) {
             "%6: f16 = cast %5\n");
 }
 
-TEST(Scalar, F64RoundsToANarrowFloatInOneStepAndIntegersGoByWayOfF32) {
+TEST(Scalar, F64RoundsToANarrowFloatInOneStepAndIntegersGoByWayOfF64) {
   ScalarBuilder b;
   const Scalar x = b.input(DType::F64);
   EXPECT_EQ(to_string(b.finish(x, DType::BF16)), "%0: f64 = input 0\n%1: bf16 = cast %0\n");
   ScalarBuilder c;
   const Scalar n = c.input(DType::I64);
-  EXPECT_EQ(to_string(c.finish(n, DType::F16)), "%0: i64 = input 0\n%1: f32 = cast %0\n%2: f16 = cast %1\n");
+  EXPECT_EQ(to_string(c.finish(n, DType::F16)), "%0: i64 = input 0\n%1: f64 = cast %0\n%2: f16 = cast %1\n");
 }
 
 TEST(Scalar, TheIdentityOfANarrowTypeMovesBits) {

@@ -1,0 +1,226 @@
+#include "tenon/device/cpu/copy.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "tenon/device/cpu/nest.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr int64_t kChunk = 65536;  // elements of one part of a parallel copy, about
+constexpr int64_t kTile = 32;      // edge of the square tiles of a transpose
+
+template <class T>
+void gather_as(std::byte* to, const std::byte* from, int64_t stride, int64_t n) {
+  T* out = reinterpret_cast<T*>(to);
+  const T* in = reinterpret_cast<const T*>(from);
+  if (stride == 0) {
+    std::fill(out, out + n, *in);
+  } else if (stride == 1) {
+    std::memcpy(out, in, static_cast<size_t>(n) * sizeof(T));
+  } else {
+    for (int64_t i = 0; i < n; ++i) out[i] = in[i * stride];
+  }
+}
+template <class T>
+void scatter_as(std::byte* to, int64_t stride, const std::byte* from, int64_t n) {
+  T* out = reinterpret_cast<T*>(to);
+  const T* in = reinterpret_cast<const T*>(from);
+  if (stride == 1) {
+    std::memcpy(out, in, static_cast<size_t>(n) * sizeof(T));
+  } else {
+    for (int64_t i = 0; i < n; ++i) out[i * stride] = in[i];
+  }
+}
+
+// out[i][j] = in[i][j] where in runs along i and out along j: squares that fit into the first cache.
+template <class T>
+void transpose_as(std::byte* to, int64_t out_stride, const std::byte* from, int64_t in_stride, int64_t rows,
+                  int64_t columns) {
+  T* out = reinterpret_cast<T*>(to);
+  const T* in = reinterpret_cast<const T*>(from);
+  for (int64_t i0 = 0; i0 < rows; i0 += kTile) {
+    const int64_t i1 = std::min(rows, i0 + kTile);
+    for (int64_t j0 = 0; j0 < columns; j0 += kTile) {
+      const int64_t j1 = std::min(columns, j0 + kTile);
+      for (int64_t i = i0; i < i1; ++i) {
+        for (int64_t j = j0; j < j1; ++j) out[i * out_stride + j] = in[i + j * in_stride];
+      }
+    }
+  }
+}
+using TransposeFn = void (*)(std::byte*, int64_t, const std::byte*, int64_t, int64_t, int64_t);
+TransposeFn transpose_of(int bytes) {
+  switch (bytes) {
+    case 1:
+      return transpose_as<uint8_t>;
+    case 2:
+      return transpose_as<uint16_t>;
+    case 4:
+      return transpose_as<uint32_t>;
+    default:
+      return transpose_as<uint64_t>;
+  }
+}
+
+void copy_packed(const ConstView& in, const View& out) {
+  const Nest nest = make_nest(out.shape, std::array{&out.strides, &in.strides});
+  RowCursor to(nest.shape, nest.strides[0], 0);
+  RowCursor from(nest.shape, nest.strides[1], 0);
+  std::byte block[256];
+  for (int64_t r = nest.rows(); r-- > 0; to.next(), from.next()) {
+    for (int64_t j = 0; j < nest.inner(); j += 256) {
+      const int64_t n = std::min<int64_t>(256, nest.inner() - j);
+      const int64_t in_stride = nest.strides[1].back();
+      const int64_t out_stride = nest.strides[0].back();
+      gather_packed(block, in.data, in.offset + from.offset() + j * in_stride, in_stride, n, in.dtype);
+      scatter_packed(out.data, out.offset + to.offset() + j * out_stride, out_stride, block, n, in.dtype);
+    }
+  }
+}
+
+// The loop along which the input runs, if it is a long one and the output runs along the innermost: -1 if none.
+int transposed_loop(const Nest& nest) {
+  if (nest.strides[0].back() != 1 || nest.strides[1].back() == 1 || nest.strides[1].back() == 0) return -1;
+  for (size_t d = 0; d + 1 < nest.shape.size(); ++d) {
+    if (nest.strides[1][d] == 1 && nest.shape[d] >= 4 && nest.inner() >= 4) return static_cast<int>(d);
+  }
+  return -1;
+}
+
+struct Pointers {
+  const std::byte* in;
+  std::byte* out;
+  int bytes;
+};
+
+void copy_transposed(const Nest& nest, int loop, const Pointers& p, ThreadPool& pool) {
+  // The transposed loop becomes the rows of a matrix, the remaining loops run outside.
+  const auto d = static_cast<size_t>(loop);
+  Nest outer = nest;
+  for (size_t k = 0; k < 2; ++k) outer.strides[k].erase(outer.strides[k].begin() + d);
+  outer.shape.erase(outer.shape.begin() + d);
+  const int64_t rows = nest.shape[d];
+  const int64_t columns = nest.inner();
+  const int64_t strip = std::max<int64_t>(kTile, kChunk / columns / kTile * kTile);
+  const int64_t strips = (rows + strip - 1) / strip;
+  const TransposeFn transpose = transpose_of(p.bytes);
+  const auto body = [&](int64_t part) {
+    const RowCursor to(outer.shape, outer.strides[0], part / strips);
+    const RowCursor from(outer.shape, outer.strides[1], part / strips);
+    const int64_t i0 = part % strips * strip;
+    transpose(p.out + (to.offset() + i0 * nest.strides[0][d]) * p.bytes, nest.strides[0][d],
+              p.in + (from.offset() + i0) * p.bytes, nest.strides[1].back(), std::min(strip, rows - i0), columns);
+  };
+  const int64_t parts = outer.rows() * strips;
+  // Many small matrices: several to a part.
+  const int64_t group = std::max<int64_t>(1, kChunk / (std::min(strip, rows) * columns));
+  pool.run((parts + group - 1) / group, [&](int64_t g) {
+    for (int64_t i = g * group; i < std::min(parts, (g + 1) * group); ++i) body(i);
+  });
+}
+
+void copy_rows(const Nest& nest, const Pointers& p, ThreadPool& pool) {
+  const int64_t inner = nest.inner();
+  const int64_t out_stride = nest.strides[0].back();
+  const int64_t in_stride = nest.strides[1].back();
+  const int64_t pieces = (inner + kChunk - 1) / kChunk;  // of a long row
+  const int64_t units = nest.rows() * pieces;
+  const int64_t group = std::max<int64_t>(1, kChunk / inner);
+  pool.run((units + group - 1) / group, [&](int64_t g) {
+    const int64_t end = std::min(units, (g + 1) * group);
+    RowCursor to(nest.shape, nest.strides[0], g * group / pieces);
+    RowCursor from(nest.shape, nest.strides[1], g * group / pieces);
+    for (int64_t unit = g * group; unit < end; ++unit) {
+      const int64_t j = unit % pieces * kChunk;
+      const int64_t n = std::min(kChunk, inner - j);
+      std::byte* target = p.out + (to.offset() + j * out_stride) * p.bytes;
+      const std::byte* source = p.in + (from.offset() + j * in_stride) * p.bytes;
+      if (out_stride == 1) {
+        gather(target, source, in_stride, n, p.bytes);
+      } else if (in_stride == 1) {
+        scatter(target, out_stride, source, n, p.bytes);
+      } else {
+        for (int64_t i = 0; i < n; ++i) {
+          std::memcpy(target + i * out_stride * p.bytes, source + i * in_stride * p.bytes,
+                      static_cast<size_t>(p.bytes));
+        }
+      }
+      if ((unit + 1) % pieces == 0) {
+        to.next();
+        from.next();
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void gather(std::byte* to, const std::byte* from, int64_t stride, int64_t n, int bytes) {
+  switch (bytes) {
+    case 1:
+      return gather_as<uint8_t>(to, from, stride, n);
+    case 2:
+      return gather_as<uint16_t>(to, from, stride, n);
+    case 4:
+      return gather_as<uint32_t>(to, from, stride, n);
+    default:
+      return gather_as<uint64_t>(to, from, stride, n);
+  }
+}
+
+void scatter(std::byte* to, int64_t stride, const std::byte* from, int64_t n, int bytes) {
+  switch (bytes) {
+    case 1:
+      return scatter_as<uint8_t>(to, stride, from, n);
+    case 2:
+      return scatter_as<uint16_t>(to, stride, from, n);
+    case 4:
+      return scatter_as<uint32_t>(to, stride, from, n);
+    default:
+      return scatter_as<uint64_t>(to, stride, from, n);
+  }
+}
+
+void gather_packed(std::byte* to, const std::byte* from, int64_t first, int64_t stride, int64_t n, DType dtype) {
+  const DTypeInfo& type = info(dtype);
+  const unsigned mask = (1U << type.bits) - 1;
+  const unsigned sign = type.kind == DTypeKind::Signed ? 1U << (type.bits - 1) : 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const auto bit = static_cast<uint64_t>((first + i * stride) * type.bits);
+    const unsigned value = (std::to_integer<unsigned>(from[bit / 8]) >> (bit % 8)) & mask;
+    to[i] = static_cast<std::byte>((value ^ sign) - sign);
+  }
+}
+
+void scatter_packed(std::byte* to, int64_t first, int64_t stride, const std::byte* from, int64_t n, DType dtype) {
+  const int bits = info(dtype).bits;
+  const unsigned mask = (1U << bits) - 1;
+  for (int64_t i = 0; i < n; ++i) {
+    const auto bit = static_cast<uint64_t>((first + i * stride) * bits);
+    const unsigned shift = bit % 8;
+    const unsigned kept = std::to_integer<unsigned>(to[bit / 8]) & ~(mask << shift);
+    to[bit / 8] = static_cast<std::byte>(kept | ((std::to_integer<unsigned>(from[i]) & mask) << shift));
+  }
+}
+
+void copy(const ConstView& in, const View& out, ThreadPool& pool) {
+  if (numel(out.shape) == 0) return;
+  const int bits = info(in.dtype).bits;
+  if (bits < 8) {
+    copy_packed(in, out);
+    return;
+  }
+  const int bytes = bits / 8;
+  const Nest nest = make_nest(out.shape, std::array{&out.strides, &in.strides});
+  const Pointers p{in.data + in.offset * bytes, out.data + out.offset * bytes, bytes};
+  const int loop = transposed_loop(nest);
+  if (loop >= 0) {
+    copy_transposed(nest, loop, p, pool);
+  } else {
+    copy_rows(nest, p, pool);
+  }
+}
+
+}  // namespace tenon::cpu

@@ -1,0 +1,21 @@
+// Moves of elements between layouts, for every dtype.
+#pragma once
+
+#include "tenon/base/thread_pool.h"
+#include "tenon/tensor/view.h"
+
+namespace tenon::cpu {
+
+// out[i] = in[i]; same dtype and shape, any strides.
+void copy(const ConstView& in, const View& out, ThreadPool& pool);
+
+// n elements of `bytes` bytes (1, 2, 4, 8), `stride` elements apart, to or from neighbours. The pointers are to the
+// first element.
+void gather(std::byte* to, const std::byte* from, int64_t stride, int64_t n, int bytes);
+void scatter(std::byte* to, int64_t stride, const std::byte* from, int64_t n, int bytes);
+// The same for dtypes below 8 bits, which stand in whole bytes (signed ones sign-extended) when unpacked;
+// `first` is an element number.
+void gather_packed(std::byte* to, const std::byte* from, int64_t first, int64_t stride, int64_t n, DType dtype);
+void scatter_packed(std::byte* to, int64_t first, int64_t stride, const std::byte* from, int64_t n, DType dtype);
+
+}  // namespace tenon::cpu

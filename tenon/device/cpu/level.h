@@ -1,0 +1,55 @@
+// The inner loops of the CPU device, built once for each CPU level from the same sources.
+//
+// level_v2.cpp, level_v3.cpp and level_v4.cpp compile level_*.h for x86-64-v2, -v3 (AVX2) and -v4 (AVX-512);
+// other processors have the first only. Everything instantiated there lives in a namespace named after its level and
+// uses no templates of the standard library, so that the linker can never pick code for a newer CPU into common
+// code (tests/device/level_symbols checks it with nm). All levels give the same bits: no fused multiply-add.
+// To add a loop: a member here, its row in level_table.h.
+#pragma once
+
+#include <cstdint>
+
+#include "tenon/ir/scalar.h"
+#include "tenon/tensor/dtype.h"
+
+namespace tenon::cpu {
+
+inline constexpr int kDTypes = static_cast<int>(DType::I2) + 1;
+
+// out[i] = f(a[i], b[i], c[i]) for i < n; out may be the same as an operand. Null where the op is not defined.
+using LoopFn = void (*)(void* out, const void* a, const void* b, const void* c, int64_t n);
+// *out = x[0] ∘ … ∘ x[n-1] in a fixed tree; n >= 1.
+using FoldFn = void (*)(void* out, const void* x, int64_t n);
+// acc[i] = acc[i] ∘ x[i]
+using FoldRowFn = void (*)(void* acc, const void* x, int64_t n);
+
+enum class Fold : uint8_t { Sum, Prod, Max, Min };
+inline constexpr int kFolds = 4;
+
+// Sums and products of integers run modulo 2^64, whatever the width: the low bits are right.
+struct LevelTable {
+  const char* name;
+  // By the instruction and the dtype of its operands (Select: of the last two).
+  LoopFn loop[ir::kScalarOpCount][kDTypes];
+  // By source and target; 4- and 2-bit integers stand in whole bytes, sign-extended.
+  LoopFn cast[kDTypes][kDTypes];
+  // By fold and dtype. The accumulator is u64 for sums and products of integers and bool, otherwise the dtype itself.
+  FoldFn fold[kFolds][kDTypes];
+  FoldRowFn fold_row[kFolds][kDTypes];
+};
+
+namespace v2 {
+const LevelTable& table();
+}
+namespace v3 {
+const LevelTable& table();
+}
+namespace v4 {
+const LevelTable& table();
+}
+
+// The level for this CPU: 2, 3 or 4, at most `limit` and at most what the environment variable TENON_CPU_LEVEL says.
+int best_level(int limit = 4);
+const LevelTable& level_table(int level);
+
+}  // namespace tenon::cpu

@@ -1,0 +1,273 @@
+// Elementary functions for the loops: branch-free in f32 so that the compiler vectorises them, the C library in f64.
+//
+// Accuracy is tested against NumPy's published vectors (at most 2 ulp in f32). No fused multiply-add anywhere: every
+// CPU level gives the same bits. Included by level_*.cpp only, inside the level's namespace.
+#pragma once
+
+#include <math.h>    // NOLINT(modernize-deprecated-headers): the C functions, no templates
+#include <stdint.h>  // NOLINT(modernize-deprecated-headers)
+
+namespace tenon::cpu::TENON_CPU_LEVEL {
+
+inline uint32_t bits_of(float x) { return __builtin_bit_cast(uint32_t, x); }
+inline float float_of(uint32_t x) { return __builtin_bit_cast(float, x); }
+inline uint64_t bits_of(double x) { return __builtin_bit_cast(uint64_t, x); }
+inline double double_of(uint64_t x) { return __builtin_bit_cast(double, x); }
+
+// exp for f32: r = x - n ln 2, a polynomial (Cephes expf), times 2^n in two steps for denormal results.
+inline float exp_f32(float x) {
+  float c = x > 89.0F ? 89.0F : x;
+  c = c < -104.0F ? -104.0F : c;
+  const float shifted = c * 1.44269504088896341F + 12582912.0F;  // rounds; n is in the low bits
+  const float n = shifted - 12582912.0F;
+  const int32_t k = static_cast<int32_t>(bits_of(shifted)) - 0x4b400000;
+  const float r = (c - n * 0.693359375F) - n * -2.12194440e-4F;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  const float y = (p * (r * r) + r) + 1.0F;
+  const int32_t half = k >> 1;
+  const float s1 = float_of(static_cast<uint32_t>(half + 127) << 23);
+  const float s2 = float_of(static_cast<uint32_t>(k - half + 127) << 23);
+  return (y * s1) * s2;
+}
+
+// log for f32 (Cephes logf): x = m 2^e with m in [sqrt(1/2), sqrt(2)).
+inline float log_f32(float x) {
+  const bool tiny = x < 1.17549435e-38F;
+  const float scaled = tiny ? x * 8388608.0F : x;
+  const int32_t ix = static_cast<int32_t>(bits_of(scaled) - 0x3f3504f3U);
+  const float e = static_cast<float>((ix >> 23) - (tiny ? 23 : 0));
+  const float f = float_of((static_cast<uint32_t>(ix) & 0x7fffffU) + 0x3f3504f3U) - 1.0F;
+  const float z = f * f;
+  float p = 7.0376836292e-2F;
+  p = p * f - 1.1514610310e-1F;
+  p = p * f + 1.1676998740e-1F;
+  p = p * f - 1.2420140846e-1F;
+  p = p * f + 1.4249322787e-1F;
+  p = p * f - 1.6668057665e-1F;
+  p = p * f + 2.0000714765e-1F;
+  p = p * f - 2.4999993993e-1F;
+  p = p * f + 3.3333331174e-1F;
+  float y = f * z * p;
+  y = y + e * -2.12194440e-4F;
+  y = y - 0.5F * z;
+  float r = f + y;
+  r = r + e * 0.693359375F;
+  r = x == 0.0F ? -__builtin_inff() : r;
+  r = x < 0.0F ? __builtin_nanf("") : r;
+  return (x == __builtin_inff() || x != x) ? x : r;
+}
+
+inline float tanh_f32(float x) {
+  const float a = __builtin_fabsf(x);
+  const float z = x * x;
+  float p = -5.70498872745e-3F;
+  p = p * z + 2.06390887954e-2F;
+  p = p * z - 5.37397155531e-2F;
+  p = p * z + 1.33314422036e-1F;
+  p = p * z - 3.33332819422e-1F;
+  const float small = p * (z * x) + x;
+  const float c = a > 10.0F ? 10.0F : a;
+  const float large = 1.0F - 2.0F / (exp_f32(c + c) + 1.0F);
+  const float signed_large = __builtin_copysignf(large, x);
+  return a < 0.625F ? small : (x != x ? x : signed_large);
+}
+
+// erf for f32: two polynomials, the outer one of log(1 - erf) (N. Juffa).
+inline float erf_f32(float x) {
+  const float a = __builtin_fabsf(x);
+  const float t = a > 4.0F ? 4.0F : a;
+  const float s = t * t;
+  float r = -1.72853470e-5F * t + 3.83197126e-4F;
+  const float u = -3.88396438e-3F * t + 2.42546219e-2F;
+  r = r * s + u;
+  r = r * t - 1.06777877e-1F;
+  r = r * t - 6.34846687e-1F;
+  r = r * t - 1.28717512e-1F;
+  r = r * t - t;
+  const float outer = __builtin_copysignf(1.0F - exp_f32(r), x);
+  float q = -5.96761703e-4F;
+  q = q * s + 4.99119423e-3F;
+  q = q * s - 2.67681349e-2F;
+  q = q * s + 1.12819925e-1F;
+  q = q * s - 3.76125336e-1F;
+  q = q * s + 1.28379166e-1F;
+  const float inner = q * x + x;
+  return a > 0.927734375F ? outer : inner;  // a NaN takes `inner`, which is NaN
+}
+
+// exp and log in f64 to about 1e-13: what f32 functions that lose digits in f32 are made of.
+inline double exp_in_f64(double x) {
+  double c = x > 710.0 ? 710.0 : x;
+  c = c < -745.0 ? -745.0 : c;
+  const double shifted = c * 1.4426950408889634 + 6755399441055744.0;
+  const double n = shifted - 6755399441055744.0;
+  const int64_t k = static_cast<int64_t>(bits_of(shifted)) - 0x4338000000000000;
+  const double r = (c - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+  double p = 1.0 / 39916800;
+  p = p * r + 1.0 / 3628800;
+  p = p * r + 1.0 / 362880;
+  p = p * r + 1.0 / 40320;
+  p = p * r + 1.0 / 5040;
+  p = p * r + 1.0 / 720;
+  p = p * r + 1.0 / 120;
+  p = p * r + 1.0 / 24;
+  p = p * r + 1.0 / 6;
+  p = p * r + 0.5;
+  p = p * r + 1.0;
+  p = p * r + 1.0;
+  const int64_t half = k >> 1;
+  return (p * double_of(static_cast<uint64_t>(half + 1023) << 52)) *
+         double_of(static_cast<uint64_t>(k - half + 1023) << 52);
+}
+// x positive, finite and normal in f64.
+inline double log_in_f64(double x) {
+  const int64_t ix = static_cast<int64_t>(bits_of(x) - 0x3fe6a09e667f3bcdULL);
+  // The exponent as a double without a 64-bit conversion, which SSE and AVX2 lack.
+  const double e = double_of(static_cast<uint64_t>(ix >> 52) + 0x4338000000000000ULL) - 6755399441055744.0;
+  const double m = double_of((static_cast<uint64_t>(ix) & 0xfffffffffffffULL) + 0x3fe6a09e667f3bcdULL);
+  const double s = (m - 1.0) / (m + 1.0);
+  const double z = s * s;
+  double p = 2.0 / 17;
+  p = p * z + 2.0 / 15;
+  p = p * z + 2.0 / 13;
+  p = p * z + 2.0 / 11;
+  p = p * z + 2.0 / 9;
+  p = p * z + 2.0 / 7;
+  p = p * z + 2.0 / 5;
+  p = p * z + 2.0 / 3;
+  return e * 0.6931471805599453 + (s * 2.0 + p * (s * z));
+}
+// `value` = g(x) for x > 0; the usual answers elsewhere.
+inline float log_special(float x, double value) {
+  const float r = static_cast<float>(value);
+  const float low = x == 0.0F ? -__builtin_inff() : __builtin_nanf("");
+  return x > 0.0F ? (x == __builtin_inff() ? x : r) : (x != x ? x : low);
+}
+inline float log2_f32(float x) { return log_special(x, log_in_f64(x) * 1.4426950408889634); }
+inline float log10_f32(float x) { return log_special(x, log_in_f64(x) * 0.4342944819032518); }
+inline float exp2_f32(float x) {
+  const float y = static_cast<float>(exp_in_f64(static_cast<double>(x) * 0.6931471805599453));
+  return x != x ? x : y;
+}
+inline float expm1_f32(float x) {
+  const double d = x;
+  const double large = exp_in_f64(d) - 1.0;
+  const double small = d + d * d * 0.5;
+  const float y = static_cast<float>(__builtin_fabs(d) < 1e-4 ? small + d * d * d * (1.0 / 6) : large);
+  return (x != x || x == 0.0F) ? x : y;
+}
+inline float log1p_f32(float x) {
+  const double d = x;
+  const double small = d - d * d * (0.5 - d * (1.0 / 3));
+  const float inner = static_cast<float>(__builtin_fabs(d) < 1e-5 ? small : log_in_f64(d + 1.0));
+  const float low = x == -1.0F ? -__builtin_inff() : __builtin_nanf("");
+  const float r = x > -1.0F ? inner : low;
+  return (x != x || x == 0.0F || x == __builtin_inff()) ? x : r;
+}
+inline float sinh_f32(float x) {
+  const double d = x;
+  const double e = exp_in_f64(d);
+  const double large = 0.5 * (e - 1.0 / e);
+  const double z = d * d;
+  const double small = d * (1.0 + z * (1.0 / 6 + z * (1.0 / 120 + z * (1.0 / 5040))));
+  return static_cast<float>(__builtin_fabs(d) < 0.125 ? small : large);
+}
+inline float cosh_f32(float x) {
+  const double e = exp_in_f64(__builtin_fabs(static_cast<double>(x)));
+  return static_cast<float>(0.5 * (e + 1.0 / e));
+}
+
+// sin and cos for |x| <= kTrigLimit: reduction and polynomials in f64 (the coefficients are FreeBSD's k_sinf, k_cosf).
+inline constexpr float kTrigLimit = 1e5F;
+inline float trig_f32(float x, uint64_t quarter) {
+  const double d = x;
+  const double shifted = d * 0.63661977236758134308 + 6755399441055744.0;
+  const double n = shifted - 6755399441055744.0;
+  const uint64_t q = bits_of(shifted) + quarter;
+  const double r = (d - n * 1.57079631090164184570) - n * 1.58932547735281966916e-8;
+  const double z = r * r;
+  const double s =
+      r * (1.0 +
+           z * (-0.166666666416265235595 +
+                z * (0.0083333293858894631756 + z * (-0.000198393348360966317347 + z * 0.0000027183114939898219064))));
+  const double c =
+      1.0 + z * (-0.499999997251031003120 +
+                 z * (0.0416666233237390631894 + z * (-0.00138867637746099294692 + z * 0.0000243904487962774090654)));
+  const uint64_t odd = 0 - (q & 1);  // all ones: the cosine
+  const uint64_t sign = (q & 2) << 62;
+  return static_cast<float>(double_of(((bits_of(s) & ~odd) | (bits_of(c) & odd)) ^ sign));
+}
+inline float sin_f32(float x) { return trig_f32(x, 0); }
+inline float cos_f32(float x) { return trig_f32(x, 1); }
+
+// Inverse of erf: an approximation (M. Giles), then two Newton steps. f64; f32 goes by way of it.
+inline double erfinv_f64(double x) {
+  if (x != x || x < -1 || x > 1) return __builtin_nan("");
+  if (x == 1 || x == -1) return x * __builtin_inf();
+  const double w = -::log((1 - x) * (1 + x));
+  double y;
+  if (w < 5) {
+    const double v = w - 2.5;
+    y = ((((((((2.81022636e-08 * v + 3.43273939e-07) * v - 3.5233877e-06) * v - 4.39150654e-06) * v + 0.00021858087) *
+                v -
+            0.00125372503) *
+               v -
+           0.00417768164) *
+              v +
+          0.246640727) *
+             v +
+         1.50140941) *
+        x;
+  } else {
+    const double v = ::sqrt(w) - 3;
+    y = ((((((((-0.000200214257 * v + 0.000100950558) * v + 0.00134934322) * v - 0.00367342844) * v + 0.00573950773) *
+                v -
+            0.0076224613) *
+               v +
+           0.00943887047) *
+              v +
+          1.00167406) *
+             v +
+         2.83297682) *
+        x;
+  }
+  for (int step = 0; step < 2; ++step) {
+    // Near the ends erfc keeps the digits that erf loses.
+    const double a = __builtin_fabs(y);
+    const double tail = (1 - __builtin_fabs(x)) - ::erfc(a);
+    const double miss = a < 0.5 ? ::erf(y) - x : (y < 0 ? -tail : tail);
+    const double slope = 1.1283791670955126 * ::exp(-y * y);
+    const double delta = miss / slope;
+    y -= delta / (1 + y * delta);  // Halley
+  }
+  return y;
+}
+
+inline double digamma_f64(double x) {
+  if (x != x || x == __builtin_inf()) return x;
+  if (x == 0) return __builtin_copysign(__builtin_inf(), -x);
+  double result = 0;
+  if (x < 0) {
+    const double whole = __builtin_floor(x);
+    if (x == whole) return __builtin_nan("");
+    // Reflection: psi(1 - x) - psi(x) = pi / tan(pi x)
+    result = -3.14159265358979323846 / ::tan(3.14159265358979323846 * (x - whole));
+    x = 1 - x;
+  }
+  while (x < 10) {
+    result -= 1 / x;
+    x += 1;
+  }
+  const double z = 1 / (x * x);
+  const double series =
+      z *
+      (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * (1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))))));
+  return result + ::log(x) - 0.5 / x - series;
+}
+
+}  // namespace tenon::cpu::TENON_CPU_LEVEL

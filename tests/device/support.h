@@ -1,0 +1,84 @@
+// Arrays for device tests: a dtype, a layout and values, in plain memory.
+#pragma once
+
+#include <functional>
+#include <random>
+#include <span>
+#include <vector>
+
+#include "tenon/base/thread_pool.h"
+#include "tenon/device/cpu/cpu_device.h"
+#include "tenon/ir/scalar.h"
+#include "tenon/tensor/element.h"
+#include "tenon/tensor/view.h"
+
+namespace tenon::test {
+
+struct Array {
+  std::vector<std::byte> memory;
+  TensorType type;
+  Shape strides;
+  int64_t offset = 0;
+
+  Array(DType dtype, const Shape& shape) : Array(dtype, shape, contiguous_strides(shape), 0, numel(shape)) {}
+  // `extent`: elements of memory.
+  Array(DType dtype, const Shape& shape, const Shape& strides_in, int64_t offset_in, int64_t extent)
+      : memory(static_cast<size_t>(byte_size(dtype, extent) + 8)),
+        type{dtype, shape},
+        strides(strides_in),
+        offset(offset_in) {}
+  template <class T>
+  static Array of(const std::vector<T>& values, const Shape& shape) {
+    Array a(dtype_of<T>, shape);
+    for (size_t i = 0; i < values.size(); ++i) reinterpret_cast<T*>(a.memory.data())[i] = values[i];
+    return a;
+  }
+
+  [[nodiscard]] ConstView in() const { return {memory.data(), type.dtype, type.shape, strides, offset}; }
+  [[nodiscard]] View out() { return {memory.data(), type.dtype, type.shape, strides, offset}; }
+  template <class T>
+  [[nodiscard]] const T* data() const {
+    return reinterpret_cast<const T*>(memory.data());
+  }
+  template <class T>
+  [[nodiscard]] T* data() {
+    return reinterpret_cast<T*>(memory.data());
+  }
+  // Elements in row-major order.
+  [[nodiscard]] std::vector<double> reals() const {
+    std::vector<double> values;
+    ElementCursor cursor(in());
+    for (int64_t i = numel(type.shape); i-- > 0; cursor.next()) values.push_back(load_real(in(), cursor.element()));
+    return values;
+  }
+  void fill(const std::function<double(int64_t)>& value) {
+    ElementCursor cursor(in());
+    for (int64_t i = 0; i < numel(type.shape); ++i, cursor.next()) store_real(out(), cursor.element(), value(i));
+  }
+  void fill_random(uint64_t seed, double low = -2, double high = 2) {
+    std::mt19937_64 generator(seed);
+    std::uniform_real_distribution<double> uniform(low, high);
+    fill([&](int64_t) { return uniform(generator); });
+  }
+};
+
+// The program `f` of inputs of these dtypes.
+inline ir::ScalarProgram program_of(const std::vector<DType>& in,
+                                    const std::function<ir::Scalar(std::span<const ir::Scalar>)>& f, DType out) {
+  ir::ScalarBuilder builder;
+  std::vector<ir::Scalar> inputs;
+  inputs.reserve(in.size());
+  for (DType t : in) inputs.push_back(builder.input(t));
+  return builder.finish(f(inputs), out);
+}
+inline ir::ScalarProgram program_of(const std::vector<DType>& in,
+                                    const std::function<ir::Scalar(std::span<const ir::Scalar>)>& f) {
+  ir::ScalarBuilder builder;
+  std::vector<ir::Scalar> inputs;
+  inputs.reserve(in.size());
+  for (DType t : in) inputs.push_back(builder.input(t));
+  const ir::Scalar result = f(inputs);
+  return builder.finish(result, result.dtype());
+}
+
+}  // namespace tenon::test
