@@ -299,7 +299,7 @@ TEST(Elementwise, SpecialFunctions) {
   // SciPy 1.11: special.erfinv, digamma, gammaln
   EXPECT_NEAR(value(Erfinv, 0.5), 0.4769362762044699, 1e-15);
   EXPECT_NEAR(value(Erfinv, -0.999), -2.326753765513525, 1e-14);
-  EXPECT_NEAR(value(Erfinv, 1 - 1e-12), 5.042029745639059, 1e-11);
+  EXPECT_NEAR(std::erfc(value(Erfinv, 1 - 1e-12)) / (1 - (1 - 1e-12)), 1, 1e-13);
   EXPECT_EQ(value(Erfinv, 1), INFINITY);
   EXPECT_TRUE(std::isnan(value(Erfinv, 1.5)));
   EXPECT_NEAR(value(Digamma, 1), -0.5772156649015329, 1e-15);
