@@ -205,7 +205,7 @@ inline float trig_f32(float x, uint64_t quarter) {
 inline float sin_f32(float x) { return trig_f32(x, 0); }
 inline float cos_f32(float x) { return trig_f32(x, 1); }
 
-// Inverse of erf: an approximation (M. Giles), then two Newton steps. f64; f32 goes by way of it.
+// Inverse of erf: an approximation (M. Giles), then Halley steps. f64; f32 goes by way of it.
 inline double erfinv_f64(double x) {
   if (x != x || x < -1 || x > 1) return __builtin_nan("");
   if (x == 1 || x == -1) return x * __builtin_inf();
@@ -236,14 +236,14 @@ inline double erfinv_f64(double x) {
          2.83297682) *
         x;
   }
-  for (int step = 0; step < 2; ++step) {
+  for (int step = 0; step < 4; ++step) {
     // Near the ends erfc keeps the digits that erf loses.
     const double a = __builtin_fabs(y);
     const double tail = (1 - __builtin_fabs(x)) - ::erfc(a);
     const double miss = a < 0.5 ? ::erf(y) - x : (y < 0 ? -tail : tail);
     const double slope = 1.1283791670955126 * ::exp(-y * y);
     const double delta = miss / slope;
-    y -= delta / (1 + y * delta);  // Halley
+    y -= delta / (1 + y * delta);
   }
   return y;
 }
