@@ -1,6 +1,7 @@
 #include "tenon/device/cpu/copy.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "tenon/device/cpu/nest.h"
@@ -203,6 +204,18 @@ void scatter_packed(std::byte* to, int64_t first, int64_t stride, const std::byt
     const unsigned kept = std::to_integer<unsigned>(to[bit / 8]) & ~(mask << shift);
     to[bit / 8] = static_cast<std::byte>(kept | ((std::to_integer<unsigned>(from[i]) & mask) << shift));
   }
+}
+
+Contiguous::Contiguous(const ConstView& view, ThreadPool& pool) {
+  if (view.data == nullptr) return;
+  const int bytes = info(view.dtype).bits / 8;
+  if (view.contiguous()) {
+    data_ = view.data + view.offset * bytes;
+    return;
+  }
+  copy_ = Buffer::allocate(static_cast<size_t>(std::max<int64_t>(1, numel(view.shape) * bytes)));
+  data_ = copy_->data();
+  copy(view, View{copy_->data(), view.dtype, view.shape, contiguous_strides(view.shape), 0}, pool);
 }
 
 void copy(const ConstView& in, const View& out, ThreadPool& pool) {

@@ -2,12 +2,29 @@
 #pragma once
 
 #include "tenon/base/thread_pool.h"
+#include "tenon/tensor/buffer.h"
 #include "tenon/tensor/view.h"
 
 namespace tenon::cpu {
 
 // out[i] = in[i]; same dtype and shape, any strides.
 void copy(const ConstView& in, const View& out, ThreadPool& pool);
+
+// The elements of a view in row-major order: its own memory if they lie so already, else a copy. Not for dtypes below
+// 8 bits.
+class Contiguous {
+ public:
+  Contiguous(const ConstView& view, ThreadPool& pool);
+  [[nodiscard]] const std::byte* data() const { return data_; }
+  template <class T>
+  [[nodiscard]] const T* as() const {
+    return reinterpret_cast<const T*>(data_);
+  }
+
+ private:
+  Ref<Buffer> copy_;
+  const std::byte* data_ = nullptr;
+};
 
 // n elements of `bytes` bytes (1, 2, 4, 8), `stride` elements apart, to or from neighbours. The pointers are to the
 // first element.

@@ -164,22 +164,6 @@ void fold_outer(const Folder& f, const std::byte* x, std::byte* out, int64_t out
   });
 }
 
-// The elements in row-major order: the view's own memory if it is so already, else a copy.
-struct Contiguous {
-  Ref<Buffer> copy_;
-  const std::byte* data;
-
-  Contiguous(const ConstView& in, ThreadPool& pool) {
-    if (in.contiguous()) {
-      data = in.data + in.offset * bytes_of(in.dtype);
-      return;
-    }
-    copy_ = scratch(numel(in.shape), in.dtype);
-    data = copy_->data();
-    copy(in, View{copy_->data(), in.dtype, in.shape, contiguous_strides(in.shape), 0}, pool);
-  }
-};
-
 // Converts n results to out's dtype and layout.
 void deliver(const LevelTable& level, const std::byte* x, DType from, const View& out, ThreadPool& pool) {
   const int64_t n = numel(out.shape);
@@ -297,7 +281,7 @@ void reduce_places(const LevelTable& level, Fold fold, const ConstView& in, cons
   const DType element = folder.acc;
   std::vector<int64_t> places(static_cast<size_t>(rows));
   in_parts(pool, rows, n, [&](int64_t r) {
-    const std::byte* x = source.data + r * n * bytes_of(in.dtype);
+    const std::byte* x = source.data() + r * n * bytes_of(in.dtype);
     std::vector<std::byte> wide;
     if (folder.convert != nullptr) {
       wide.resize(static_cast<size_t>(n) * sizeof(float));
@@ -332,7 +316,7 @@ void reduce(const LevelTable& level, ReduceKind kind, const ConstView& in, const
   const Groups groups = groups_of(in.shape, axes);
   const bool any = kind == ReduceKind::Any;
   if (any || kind == ReduceKind::All) {
-    const std::byte* x = source.data;
+    const std::byte* x = source.data();
     Ref<Buffer> truth;
     if (in.dtype != DType::Bool) {
       const int64_t n = numel(in.shape);
@@ -351,7 +335,7 @@ void reduce(const LevelTable& level, ReduceKind kind, const ConstView& in, const
     return;
   }
   constexpr Fold kFoldOf[] = {Fold::Sum, Fold::Prod, Fold::Max, Fold::Min};
-  reduce_values(level, kFoldOf[static_cast<size_t>(kind)], source.data, in.dtype, groups, out, pool);
+  reduce_values(level, kFoldOf[static_cast<size_t>(kind)], source.data(), in.dtype, groups, out, pool);
 }
 
 }  // namespace tenon::cpu

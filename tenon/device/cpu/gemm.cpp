@@ -1,0 +1,268 @@
+#include "tenon/device/cpu/gemm.h"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "tenon/base/error.h"
+#include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/level.h"
+#include "tenon/device/cpu/onednn.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr int64_t kSmall = 512 * 1024;      // multiply-adds below which OpenBLAS' small kernels win
+constexpr int64_t kPart = 4 * 1024 * 1024;  // multiply-adds of one part of a parallel product, at least
+
+template <class T>
+void scale_or_clear(const Gemm<T>& g) {
+  if (g.accumulate) return;
+  for (int64_t i = 0; i < g.m; ++i) std::fill(g.c + i * g.ldc, g.c + i * g.ldc + g.n, T{0});
+}
+
+CBLAS_TRANSPOSE cblas_flag(bool transposed) { return transposed ? CblasTrans : CblasNoTrans; }
+blasint narrow(int64_t value) {
+  if (value > INT32_MAX) {
+    throw UnsupportedError({.where = "matmul",
+                            .problem = "an extent is too large for the BLAS",
+                            .expected = "at most 2147483647",
+                            .got = std::to_string(value),
+                            .hint = "split the product"});
+  }
+  return static_cast<blasint>(value);
+}
+
+template <class T>
+Gemm<T> block_of(const Gemm<T>& g, int64_t i, int64_t rows, int64_t j, int64_t columns) {
+  Gemm<T> part = g;
+  part.m = rows;
+  part.n = columns;
+  part.a += g.a_transposed ? i : i * g.lda;
+  part.b += g.b_transposed ? j * g.ldb : j;
+  part.c += i * g.ldc + j;
+  return part;
+}
+
+// Panels of the longer side of the result.
+template <class T>
+void gemm_in_parts(const Gemm<T>& g, ThreadPool& pool) {
+  const int64_t work = g.m * g.n * std::max<int64_t>(1, g.k);
+  const bool by_rows = g.m >= g.n;
+  const int64_t side = by_rows ? g.m : g.n;
+  // Thin panels would pack the other matrix too often.
+  const int64_t least = side >= 256 ? 128 : 64;
+  const int64_t wanted = std::clamp<int64_t>(work / kPart, 1, std::max<int64_t>(1, side / least));
+  const int64_t panel = ((side + wanted - 1) / wanted + 15) / 16 * 16;
+  const int64_t parts = (side + panel - 1) / panel;
+  if (parts <= 1) {
+    gemm(g);
+    return;
+  }
+  pool.run(parts, [&](int64_t p) {
+    const int64_t at = p * panel;
+    const int64_t width = std::min(panel, side - at);
+    gemm(by_rows ? block_of(g, at, width, 0, g.n) : block_of(g, 0, g.m, at, width));
+  });
+}
+
+// Wrapping products of integers: rows of b are scaled and added into rows of c.
+template <class T>
+void integer_gemm(const Gemm<T>& g) {
+  scale_or_clear(g);
+  for (int64_t i = 0; i < g.m; ++i) {
+    T* row = g.c + i * g.ldc;
+    for (int64_t p = 0; p < g.k; ++p) {
+      const T factor = g.a_transposed ? g.a[p * g.lda + i] : g.a[i * g.lda + p];
+      if (g.b_transposed) {
+        for (int64_t j = 0; j < g.n; ++j) row[j] = static_cast<T>(row[j] + factor * g.b[j * g.ldb + p]);
+      } else {
+        const T* from = g.b + p * g.ldb;
+        for (int64_t j = 0; j < g.n; ++j) row[j] = static_cast<T>(row[j] + factor * from[j]);
+      }
+    }
+  }
+}
+template <class T>
+void gemm_of(const Gemm<T>& g) {
+  if constexpr (std::is_floating_point_v<T>) {
+    gemm(g);
+  } else {
+    integer_gemm(g);
+  }
+}
+
+// How the last two axes of a view go into a product without a copy.
+struct Matrix {
+  bool fits = false;
+  bool transposed = false;
+  int64_t ld = 0;
+};
+Matrix matrix_of(const ConstView& v) {
+  const size_t r = v.shape.size();
+  const int64_t rows = v.shape[r - 2];
+  const int64_t columns = v.shape[r - 1];
+  const int64_t row = v.strides[r - 2];
+  const int64_t column = v.strides[r - 1];
+  if ((column == 1 || columns == 1) && (row >= std::max<int64_t>(1, columns) || rows == 1)) {
+    return {true, false, rows == 1 ? std::max<int64_t>(1, columns) : row};
+  }
+  if ((row == 1 || rows == 1) && (column >= std::max<int64_t>(1, rows) || columns == 1)) {
+    return {true, true, columns == 1 ? std::max<int64_t>(1, rows) : column};
+  }
+  return {};
+}
+
+// A view whose matrices can be handed over: itself or a contiguous copy.
+struct Operand {
+  Operand(const ConstView& v, ThreadPool& pool) : view(v), matrix(matrix_of(v)) {
+    if (matrix.fits) return;
+    copy_ = Buffer::allocate(static_cast<size_t>(byte_size(v.dtype, numel(v.shape))));
+    view = {copy_->data(), v.dtype, v.shape, contiguous_strides(v.shape), 0};
+    copy(v, View{copy_->data(), v.dtype, v.shape, view.strides, 0}, pool);
+    matrix = matrix_of(view);
+  }
+  // The offset of the i-th matrix of the result's batch.
+  [[nodiscard]] int64_t at(const Shape& batch, int64_t i) const {
+    int64_t offset = view.offset;
+    const size_t own = view.shape.size() - 2;
+    for (size_t d = batch.size(); d-- > 0; i /= batch[d]) {
+      const size_t missing = batch.size() - own;
+      if (d < missing || view.shape[d - missing] == 1) continue;
+      offset += i % batch[d] * view.strides[d - missing];
+    }
+    return offset;
+  }
+  ConstView view;
+  Matrix matrix;
+
+ private:
+  Ref<Buffer> copy_;
+};
+
+template <class T>
+void matmul_as(const ConstView& a_view, const ConstView& b_view, const View& out, ThreadPool& pool) {
+  const Operand a(a_view, pool);
+  const Operand b(b_view, pool);
+  const Shape batch(out.shape.begin(), out.shape.end() - 2);
+  const int64_t m = out.shape[batch.size()];
+  const int64_t n = out.shape[batch.size() + 1];
+  const int64_t k = a_view.shape.back();
+  const int64_t count = numel(batch);
+  T* c = out.as<T>();
+  const auto product = [&](int64_t i) {
+    return Gemm<T>{m,
+                   n,
+                   k,
+                   reinterpret_cast<const T*>(a.view.data) + a.at(batch, i),
+                   a.matrix.ld,
+                   a.matrix.transposed,
+                   reinterpret_cast<const T*>(b.view.data) + b.at(batch, i),
+                   b.matrix.ld,
+                   b.matrix.transposed,
+                   c + i * m * n,
+                   n};
+  };
+  if (count == 1) {
+    if constexpr (std::is_floating_point_v<T>) {
+      gemm_in_parts(product(0), pool);
+      return;
+    }
+  }
+  const int64_t group = std::max<int64_t>(1, kPart / std::max<int64_t>(1, m * n * k));
+  const int64_t parts = (count + group - 1) / group;
+  pool.run(parts, [&](int64_t p) {
+    for (int64_t i = p * group; i < std::min(count, (p + 1) * group); ++i) gemm_of(product(i));
+  });
+}
+
+// The elements as contiguous f32.
+Ref<Buffer> widened(const ConstView& v, ThreadPool& pool) {
+  const Contiguous source(v, pool);
+  const int64_t n = numel(v.shape);
+  Ref<Buffer> wide = Buffer::allocate(static_cast<size_t>(std::max<int64_t>(1, n)) * sizeof(float));
+  const LoopFn convert = level_table(best_level()).cast[static_cast<size_t>(v.dtype)][static_cast<size_t>(DType::F32)];
+  convert(wide->data(), source.data(), nullptr, nullptr, n);
+  return wide;
+}
+
+void matmul_narrow(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
+  const Ref<Buffer> wide_a = widened(a, pool);
+  const Ref<Buffer> wide_b = widened(b, pool);
+  const int64_t n = numel(out.shape);
+  const Ref<Buffer> wide_out = Buffer::allocate(static_cast<size_t>(n) * sizeof(float));
+  matmul_as<float>({wide_a->data(), DType::F32, a.shape, contiguous_strides(a.shape), 0},
+                   {wide_b->data(), DType::F32, b.shape, contiguous_strides(b.shape), 0},
+                   {wide_out->data(), DType::F32, out.shape, out.strides, 0}, pool);
+  const LoopFn convert =
+      level_table(best_level()).cast[static_cast<size_t>(DType::F32)][static_cast<size_t>(out.dtype)];
+  convert(out.data + out.offset * 2, wide_out->data(), nullptr, nullptr, n);
+}
+
+}  // namespace
+
+void gemm(const Gemm<float>& g) {
+  if (g.m == 0 || g.n == 0) return;
+  if (g.k == 0) {
+    scale_or_clear(g);
+    return;
+  }
+  const float beta = g.accumulate ? 1.0F : 0.0F;
+  if (g.m * g.n * g.k < kSmall) {
+    cblas_sgemm(CblasRowMajor, cblas_flag(g.a_transposed), cblas_flag(g.b_transposed), narrow(g.m), narrow(g.n),
+                narrow(g.k), 1.0F, g.a, narrow(g.lda), g.b, narrow(g.ldb), beta, g.c, narrow(g.ldc));
+    return;
+  }
+  const OneThread one;
+  const dnnl_status_t status = dnnl_sgemm(g.a_transposed ? 'T' : 'N', g.b_transposed ? 'T' : 'N', g.m, g.n, g.k, 1.0F,
+                                          g.a, g.lda, g.b, g.ldb, beta, g.c, g.ldc);
+  if (status != dnnl_success) throw InternalError("oneDNN refused a matrix product: " + std::to_string(status));
+}
+
+void gemm(const Gemm<double>& g) {
+  if (g.m == 0 || g.n == 0) return;
+  if (g.k == 0) {
+    scale_or_clear(g);
+    return;
+  }
+  cblas_dgemm(CblasRowMajor, cblas_flag(g.a_transposed), cblas_flag(g.b_transposed), narrow(g.m), narrow(g.n),
+              narrow(g.k), 1.0, g.a, narrow(g.lda), g.b, narrow(g.ldb), g.accumulate ? 1.0 : 0.0, g.c, narrow(g.ldc));
+}
+
+void gemm(const Gemm<float>& g, ThreadPool& pool) { gemm_in_parts(g, pool); }
+void gemm(const Gemm<double>& g, ThreadPool& pool) { gemm_in_parts(g, pool); }
+
+void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
+  if (numel(out.shape) == 0) return;
+  if (a.shape.back() == 0) {
+    std::memset(out.data + byte_size(out.dtype, out.offset), 0,
+                static_cast<size_t>(byte_size(out.dtype, numel(out.shape))));
+    return;
+  }
+  switch (out.dtype) {
+    case DType::F32:
+      return matmul_as<float>(a, b, out, pool);
+    case DType::F64:
+      return matmul_as<double>(a, b, out, pool);
+    case DType::F16:
+    case DType::BF16:
+      return matmul_narrow(a, b, out, pool);
+    default:
+      break;
+  }
+  // Products modulo 2^width need no sign.
+  switch (info(out.dtype).bits) {
+    case 8:
+      return matmul_as<uint8_t>(a, b, out, pool);
+    case 16:
+      return matmul_as<uint16_t>(a, b, out, pool);
+    case 32:
+      return matmul_as<uint32_t>(a, b, out, pool);
+    default:
+      return matmul_as<uint64_t>(a, b, out, pool);
+  }
+}
+
+}  // namespace tenon::cpu

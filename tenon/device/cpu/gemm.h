@@ -1,0 +1,41 @@
+// Matrix products.
+//
+// f32 runs on oneDNN (small products on OpenBLAS, which has less to set up), f64 on OpenBLAS, f16 and bf16 in f32 with
+// one rounding, integers in plain loops that wrap. Large products are cut into blocks of the result by shape alone:
+// the bits do not depend on the number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include "tenon/base/thread_pool.h"
+#include "tenon/tensor/view.h"
+
+namespace tenon::cpu {
+
+// c[m, n] = op(a)[m, k] op(b)[k, n] (+ c), row-major with these distances between rows; op transposes on demand: a is
+// then stored [k, m], b [n, k].
+template <class T>
+struct Gemm {
+  int64_t m, n, k;
+  const T* a;
+  int64_t lda;
+  bool a_transposed;
+  const T* b;
+  int64_t ldb;
+  bool b_transposed;
+  T* c;
+  int64_t ldc;
+  bool accumulate = false;
+};
+
+// On the calling thread.
+void gemm(const Gemm<float>& g);
+void gemm(const Gemm<double>& g);
+// Split over the pool.
+void gemm(const Gemm<float>& g, ThreadPool& pool);
+void gemm(const Gemm<double>& g, ThreadPool& pool);
+
+// out[…, m, n] = a[…, m, k] b[…, k, n]: any strides, leading axes broadcast, one dtype (numbers), out contiguous.
+void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool);
+
+}  // namespace tenon::cpu
