@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "tenon/device/cpu/cpu_device.h"
 #include "tenon/ops/infer.h"
 
 namespace tenon::exec {
@@ -22,9 +23,7 @@ struct Session::Programs {
 };
 
 Session::Session(SessionOptions options)
-    : options_(options), pool_(std::make_unique<ThreadPool>(options.threads)), programs_(std::make_unique<Programs>()) {
-  if (!device_) options_.reference = true;
-}
+    : options_(options), device_(make_cpu_device()), pool_(std::make_unique<ThreadPool>(options.threads)), programs_(std::make_unique<Programs>()) {}
 Session::~Session() = default;
 
 const ir::ScalarProgram& Session::program(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,

@@ -26,6 +26,13 @@ struct Members {};
 template <class T>
 inline constexpr bool is_configuration = false;
 
+// A member whose parts appear under the owner's path, without a name of their own: the layers of a Sequential are "0",
+// "1", …, not "layers.0".
+template <class T>
+struct Inline {
+  T value = {};
+};
+
 namespace reflect {
 
 template <class T>

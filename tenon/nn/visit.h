@@ -89,7 +89,7 @@ constexpr bool stateless() {
   if constexpr (is_configuration<T> || !(std::is_class_v<T> || std::is_array_v<T>)) {
     return true;  // numbers, enums, unions, functions; pointers are checked apart
   } else if constexpr (std::is_same_v<T, Variable> || std::is_same_v<T, Mode> || HasMembers<T> || std::is_array_v<T> ||
-                       is_a<T, std::optional> || is_a<T, std::variant> || is_a<T, std::unique_ptr> ||
+                       is_a<T, Inline> || is_a<T, std::optional> || is_a<T, std::variant> || is_a<T, std::unique_ptr> ||
                        is_a<T, std::shared_ptr> || is_a<T, std::reference_wrapper> || TupleLike<T>) {
     return false;
   } else if constexpr (in_std<T>()) {
@@ -115,6 +115,10 @@ void visit_value(Walk& walk, T& value);
 
 template <class T>
 void visit_named(Walk& walk, std::string_view name, T& value) {
+  if constexpr (is_a<T, Inline>) {
+    visit_value(walk, value.value);
+    return;
+  }
   const size_t length = walk.path.size();
   if (length != 0) walk.path += '.';
   walk.path += name;
@@ -217,6 +221,8 @@ void visit_value(Walk& walk, T& value) {
     walk.visitor.leave();
   } else if constexpr (is_a<T, std::shared_ptr>) {
     visit_shared(walk, value);
+  } else if constexpr (is_a<T, Inline>) {
+    visit_value(walk, value.value);
   } else if constexpr (is_a<T, std::optional> || is_a<T, std::unique_ptr>) {
     visit_pointed(walk, value);
   } else if constexpr (is_a<T, std::reference_wrapper>) {

@@ -88,12 +88,18 @@ constexpr std::string_view type_name() {
   const size_t begin = text.find("T = ") + 4;
   return text.substr(begin, text.size() - begin - 1);
 }
-// "Linear": without namespaces and template arguments.
+// "Linear": without namespaces and template arguments, but numbers are kept: "Conv<2>".
 template <class T>
 constexpr std::string_view short_type_name() {
   std::string_view name = type_name<T>();
-  if (const size_t arguments = name.find('<'); arguments != std::string_view::npos) name = name.substr(0, arguments);
-  return last_identifier(name);
+  std::string_view arguments;
+  if (const size_t angle = name.find('<'); angle != std::string_view::npos) {
+    arguments = name.substr(angle);
+    if (arguments.find_first_not_of("<>0123456789, ") != std::string_view::npos) arguments = {};
+    name = name.substr(0, angle);
+  }
+  const std::string_view last = last_identifier(name);
+  return {last.data(), last.size() + arguments.size()};
 }
 
 }  // namespace tenon::nn::reflect

@@ -1,0 +1,96 @@
+#include "tenon/nn/norm.h"
+
+#include <fmt/format.h>
+
+#include "tenon/base/error.h"
+#include "tenon/nn/check.h"
+#include "tenon/ops/creation.h"
+#include "tenon/ops/elementwise.h"
+#include "tenon/ops/normalization.h"
+#include "tenon/trace/state.h"
+
+namespace tenon::nn {
+namespace {
+
+Tensor value_or_none(const Variable& v) { return v.defined() ? v.value() : Tensor(); }
+
+}  // namespace
+
+LayerNorm::LayerNorm(const Shape& normalized, NormOptions options) : shape(normalized), epsilon(options.epsilon) {
+  for (const int64_t extent : shape) require_at_least("LayerNorm", "width", extent, 1);
+  if (!options.affine) return;
+  weight = Variable(ones(shape, options.dtype));
+  bias = Variable(zeros(shape, options.dtype));
+}
+
+Tensor LayerNorm::operator()(const Tensor& x) const {
+  const auto rank = static_cast<int64_t>(shape.size());
+  for (int64_t i = 1; i <= rank; ++i)
+    require_extent(layer_label("LayerNorm", weight), x, -i, shape[static_cast<size_t>(rank - i)],
+                   "[..., " + to_string(shape).substr(1));
+  if (weight.defined()) return layer_norm(x, weight, bias, epsilon);
+  return layer_norm(x, ones(shape, x.dtype()), {}, epsilon);
+}
+
+RMSNorm::RMSNorm(int64_t width, RMSNormOptions options) : epsilon(options.epsilon) {
+  require_at_least("RMSNorm", "width", width, 1);
+  weight = Variable(ones({width}, options.dtype));
+}
+
+Tensor RMSNorm::operator()(const Tensor& x) const {
+  require_extent(layer_label("RMSNorm", weight), x, -1, weight.shape()[0], fmt::format("[..., {}]", weight.shape()[0]));
+  return rms_norm(x, weight, epsilon);
+}
+
+GroupNorm::GroupNorm(int64_t group_count, int64_t channels, NormOptions options)
+    : groups(group_count), epsilon(options.epsilon) {
+  require_at_least("GroupNorm", "groups", groups, 1);
+  require_at_least("GroupNorm", "channels", channels, 1);
+  if (channels % groups != 0)
+    throw ValueError({"GroupNorm",
+                      "the channels do not divide into the groups",
+                      fmt::format("a divisor of {}", channels),
+                      std::to_string(groups),
+                      {}});
+  if (!options.affine) return;
+  weight = Variable(ones({channels}, options.dtype));
+  bias = Variable(zeros({channels}, options.dtype));
+}
+
+Tensor GroupNorm::operator()(const Tensor& x) const {
+  if (weight.defined()) require_extent(layer_label("GroupNorm", weight), x, 1, weight.shape()[0], "[N, channels, ...]");
+  return group_norm(x, groups, value_or_none(weight), value_or_none(bias), epsilon);
+}
+
+BatchNorm::BatchNorm(int64_t channels, BatchNormOptions options)
+    : epsilon(options.epsilon), momentum(options.momentum) {
+  require_at_least("BatchNorm", "channels", channels, 1);
+  require_probability("BatchNorm momentum", momentum);
+  if (options.affine) {
+    weight = Variable(ones({channels}, options.dtype));
+    bias = Variable(zeros({channels}, options.dtype));
+  }
+  running_mean = Variable(zeros({channels}, options.dtype), false);
+  running_var = Variable(ones({channels}, options.dtype), false);
+}
+
+Tensor BatchNorm::operator()(const Tensor& x) const {
+  const int64_t channels = running_mean.shape()[0];
+  require_extent(layer_label("BatchNorm", running_mean), x, 1, channels, fmt::format("[N, {}, ...]", channels));
+  if (!mode.training())
+    return batch_norm_infer(x, running_mean, running_var, value_or_none(weight), value_or_none(bias), epsilon);
+  const int64_t count = x.size() / channels;
+  if (count < 2)
+    throw ValueError({layer_label("BatchNorm", running_mean), "one value for each channel has no variance",
+                      "at least 2 values per channel", std::to_string(count),
+                      "nn::eval(model) to use running statistics"});
+  BatchNormResult r = batch_norm_train(x, value_or_none(weight), value_or_none(bias), epsilon);
+  const NoGrad no_grad;
+  const double unbiased = static_cast<double>(count) / static_cast<double>(count - 1);
+  Variable mean = running_mean, variance = running_var;
+  mean.set(lerp(mean.take(), r.mean, momentum));
+  variance.set(lerp(variance.take(), r.variance * unbiased, momentum));
+  return r.y;
+}
+
+}  // namespace tenon::nn
