@@ -23,7 +23,10 @@ struct Session::Programs {
 };
 
 Session::Session(SessionOptions options)
-    : options_(options), device_(make_cpu_device()), pool_(std::make_unique<ThreadPool>(options.threads)), programs_(std::make_unique<Programs>()) {}
+    : options_(options),
+      device_(make_cpu_device()),
+      pool_(std::make_unique<ThreadPool>(options.threads)),
+      programs_(std::make_unique<Programs>()) {}
 Session::~Session() = default;
 
 const ir::ScalarProgram& Session::program(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "tenon/ops/attention.h"
+#include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
@@ -11,6 +12,7 @@
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/normalization.h"
+#include "tenon/ops/pooling.h"
 #include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/softmax.h"
@@ -37,6 +39,8 @@ std::span<const OpDef* const> table() {
              normalization_ops(),
              loss_ops(),
              attention_ops(),
+             convolution_ops(),
+             pooling_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

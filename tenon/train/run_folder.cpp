@@ -88,6 +88,11 @@ void RunFolder::resume_at(std::int64_t step) {
   start_writing(step + 1);
 }
 
+void RunFolder::set_config(const Config& config) {
+  write_file_atomic(path_ + "/config.json", config.to_json());
+  config_ = config;
+}
+
 void RunFolder::start_writing(std::int64_t resumed_at) {
   metrics_file_.emplace(path_ + "/metrics.jsonl");
   events_.emplace(path_, resumed_at);

@@ -37,6 +37,9 @@ class RunFolder {
   // From here on record() may be called.
   void resume_at(std::int64_t step);
 
+  // Replaces config.json, for a resumed run with more steps.
+  void set_config(const Config& config);
+
   // Adds a row to metrics.jsonl and to the event file.
   void record(const MetricsRow& row);
   // Adds a number to the event file only: what is too fine for a row.

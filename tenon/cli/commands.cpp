@@ -1,0 +1,143 @@
+#include "tenon/cli/commands.h"
+
+namespace tenon::cli {
+namespace {
+
+using std::int64_t;
+
+Option integer(std::string name, std::string help, std::vector<train::ConfigValue> fallback, double low,
+               double high = 1e9) {
+  return {.name = std::move(name),
+          .kind = OptionKind::integer,
+          .value_name = "N",
+          .help = std::move(help),
+          .fallback = std::move(fallback),
+          .choices = {},
+          .low = low,
+          .high = high};
+}
+
+Option real(std::string name, std::string help, std::vector<train::ConfigValue> fallback, double low,
+            double high = 1e9) {
+  return {.name = std::move(name),
+          .kind = OptionKind::real,
+          .value_name = "X",
+          .help = std::move(help),
+          .fallback = std::move(fallback),
+          .choices = {},
+          .low = low,
+          .high = high};
+}
+
+Option text(std::string name, std::string value_name, std::string help, std::vector<train::ConfigValue> fallback = {}) {
+  return {.name = std::move(name),
+          .kind = OptionKind::text,
+          .value_name = std::move(value_name),
+          .help = std::move(help),
+          .fallback = std::move(fallback)};
+}
+
+Option choice(std::string name, std::string help, std::vector<std::string> choices,
+              std::vector<train::ConfigValue> fallback = {}) {
+  return {.name = name,
+          .kind = OptionKind::choice,
+          .value_name = name == "task" ? "TASK" : "NAME",
+          .help = std::move(help),
+          .fallback = std::move(fallback),
+          .choices = std::move(choices)};
+}
+
+Option threads() {
+  return integer("threads", "threads to compute with; 0: one per CPU. The result does not depend on it", {int64_t{0}},
+                 0, 4096);
+}
+Option seed() { return integer("seed", "seed of everything random", {int64_t{1}}, 0, 9e15); }
+
+Command train_command() {
+  Command command{.name = "train", .summary = "train a model and leave a run folder"};
+  command.options = {
+      choice("task", "what to learn", {"image-classification", "language-model"}),
+      text("data", "PATH", "the data: a folder of IDX files, or a text file"),
+      text("out", "RUN", "the run folder to make"),
+      text("resume", "RUN", "go on with an interrupted run, with the settings that it began with"),
+      seed(),
+      threads(),
+  };
+  command.selector = "task";
+  const std::vector<std::string> optimizers{"sgd", "adam", "adamw"};
+  const std::vector<std::string> schedules{"constant", "cosine", "linear", "step"};
+  command.variants = {
+      {.value = "image-classification",
+       .options = {choice("model", "the network", {"lenet", "mlp", "resnet18"}, {std::string("lenet")}),
+                   integer("epochs", "passes over the training data", {int64_t{5}}, 1),
+                   integer("batch-size", "examples per step", {int64_t{64}}, 1),
+                   choice("optimizer", "the update rule", optimizers, {std::string("adam")}),
+                   real("lr", "learning rate", {1e-3}, 0),
+                   choice("schedule", "how the learning rate falls", schedules, {std::string("cosine")}),
+                   integer("warmup", "steps over which the learning rate rises", {int64_t{0}}, 0),
+                   real("min-lr", "where the learning rate ends", {1e-5}, 0),
+                   real("momentum", "momentum of sgd", {0.9}, 0, 1), real("weight-decay", "weight decay", {0.0}, 0),
+                   real("grad-clip", "largest norm of the gradient; 0: no limit", {0.0}, 0),
+                   real("label-smoothing", "label smoothing of the loss", {0.0}, 0, 0.999),
+                   integer("patience", "stop after this many epochs without a better validation loss; 0: never",
+                           {int64_t{0}}, 0)}},
+      {.value = "language-model",
+       .options = {choice("model", "the network", {"gpt"}, {std::string("gpt")}),
+                   integer("layers", "transformer blocks", {int64_t{4}}, 1, 1000),
+                   integer("heads", "attention heads", {int64_t{4}}, 1, 1000),
+                   integer("width", "width of the residual stream", {int64_t{128}}, 1, 1e6),
+                   integer("context", "characters that the model sees", {int64_t{64}}, 1, 1e6),
+                   integer("steps", "optimiser steps", {int64_t{2000}}, 1),
+                   integer("batch-size", "sequences per step", {int64_t{12}}, 1),
+                   choice("optimizer", "the update rule", optimizers, {std::string("adamw")}),
+                   real("lr", "learning rate", {1e-3}, 0),
+                   choice("schedule", "how the learning rate falls", schedules, {std::string("cosine")}),
+                   integer("warmup", "steps over which the learning rate rises", {int64_t{100}}, 0),
+                   real("min-lr", "where the learning rate ends", {1e-4}, 0),
+                   real("beta1", "decay of the optimiser's first moment", {0.9}, 0, 0.999999),
+                   real("beta2", "decay of the optimiser's second moment", {0.99}, 0, 0.999999),
+                   real("weight-decay", "weight decay of matrices", {0.1}, 0),
+                   real("grad-clip", "largest norm of the gradient; 0: no limit", {1.0}, 0),
+                   real("dropout", "dropout", {0.0}, 0, 0.999),
+                   integer("eval-every", "steps between evaluations on the validation text, the last tenth",
+                           {int64_t{250}}, 1),
+                   integer("sample-length", "characters of the sample at each evaluation; 0: none", {int64_t{300}}, 0,
+                           1e6)}},
+  };
+  command.examples = {
+      "tenon train --task image-classification --data mnist --model lenet --epochs 5 --out runs/lenet",
+      "tenon train --task language-model --data input.txt --model gpt --steps 2000 --out runs/gpt",
+      "tenon train --resume runs/gpt",
+  };
+  return command;
+}
+
+std::vector<Command> make_commands() {
+  const Positional run{.name = "RUN", .help = "a run folder"};
+  Command eval{.name = "eval", .summary = "measure a trained model on its validation data", .positionals = {run}};
+  eval.options = {text("data", "PATH", "other data than the run was made with"),
+                  integer("batch-size", "examples or sequences at a time", {int64_t{64}}, 1), threads()};
+  eval.examples = {"tenon eval runs/lenet --data mnist"};
+
+  Command generate{.name = "generate", .summary = "let a language model write", .positionals = {run}};
+  generate.options = {text("prompt", "TEXT", "how the text begins", {std::string("\n")}),
+                      integer("length", "characters to write", {int64_t{500}}, 1, 1e7),
+                      real("temperature", "0: always the likeliest character; 1: as the model says", {0.8}, 0, 100),
+                      integer("top-k", "choose among the k likeliest; 0: among all", {int64_t{0}}, 0),
+                      seed(),
+                      threads()};
+  generate.examples = {"tenon generate runs/gpt --prompt 'ROMEO:' --length 500 --temperature 0.8 --seed 1"};
+
+  Command info{.name = "info", .summary = "show what a run folder holds", .positionals = {run}};
+  info.examples = {"tenon info runs/gpt"};
+  return {train_command(), eval, generate, info};
+}
+
+}  // namespace
+
+std::span<const Command> commands() {
+  static const std::vector<Command> list = make_commands();
+  return list;
+}
+
+}  // namespace tenon::cli
