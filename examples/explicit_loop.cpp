@@ -16,7 +16,7 @@ int main() {
   auto model = nn::Linear(784, 10);
   auto optimizer = optim::Adam(parameters(model), {.lr = 1e-3});
   auto loss_fn = nn::CrossEntropyLoss();
-  double last = 0;
+  double first = 0, last = 0;
   for (int epoch = 0; epoch < 5; ++epoch) {
     for (auto& batch : loader) {
       optimizer.zero_grad();
@@ -24,8 +24,9 @@ int main() {
       loss.backward();
       optimizer.step();
       last = loss.item();
+      if (first == 0) first = last;
     }
     std::printf("epoch %d: loss %.4f\n", epoch + 1, last);
   }
-  return last < 1 ? 0 : 1;
+  return last < first ? 0 : 1;
 }

@@ -28,7 +28,8 @@ Conv<N>::Conv(int64_t in_channels, int64_t out_channels, Size<N> kernel, ConvLay
     require_at_least(name, "kernel", extent, 1);
     shape.push_back(extent);
   }
-  const double bound = 1 / std::sqrt(static_cast<double>(numel(shape) / out_channels));
+  const int64_t weights_each = numel(shape) / out_channels;
+  const double bound = 1 / std::sqrt(static_cast<double>(weights_each));
   weight = Variable(init::uniform(shape, -bound, bound, options.dtype));
   if (options.bias) bias = Variable(init::uniform({out_channels}, -bound, bound, options.dtype));
 }

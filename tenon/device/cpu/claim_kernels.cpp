@@ -1,0 +1,110 @@
+#include "tenon/device/cpu/claim_kernels.h"
+
+#include <vector>
+
+#include "tenon/device/cpu/conv.h"
+#include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/gemm.h"
+
+namespace tenon::cpu {
+namespace {
+
+// An input row-major in memory: itself, or a copy that lives as long as this.
+template <class T>
+class RowMajor {
+ public:
+  RowMajor(const ConstView& x, ThreadPool& pool) {
+    if (x.data == nullptr) return;
+    if (x.contiguous()) {
+      data_ = x.as<T>();
+      return;
+    }
+    memory_.resize(static_cast<size_t>(numel(x.shape)));
+    const View to{reinterpret_cast<std::byte*>(memory_.data()), x.dtype, x.shape, contiguous_strides(x.shape), 0};
+    copy(x, to, pool);
+    data_ = memory_.data();
+  }
+  [[nodiscard]] const T* data() const { return data_; }
+
+ private:
+  std::vector<T> memory_;
+  const T* data_ = nullptr;
+};
+
+ConvShape::Extents extents(const Shape& shape, size_t first) {
+  ConvShape::Extents e{1, 1, 1};
+  for (size_t i = first; i < shape.size(); ++i) e[i - first] = shape[i];
+  return e;
+}
+ConvShape::Extents numbers(const Ints& list, int64_t rest) {
+  ConvShape::Extents e{rest, rest, rest};
+  for (size_t i = 0; i < list.size(); ++i) e[i] = list[i];
+  return e;
+}
+
+ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y, const ir::Attrs& attrs) {
+  ConvShape s;
+  s.axes = static_cast<int>(x.size()) - 2;
+  s.n = x[0];
+  s.channels = x[1];
+  s.filters = y[1];
+  s.groups = attrs.integer(4);
+  s.in = extents(x, 2);
+  s.out = extents(y, 2);
+  s.window = extents(weight, 2);
+  s.stride = numbers(attrs.ints(0), 1);
+  s.low = numbers(attrs.ints(1), 0);
+  s.high = numbers(attrs.ints(2), 0);
+  s.dilation = numbers(attrs.ints(3), 1);
+  return s;
+}
+
+template <class F>
+void by_dtype(DType dtype, F&& f) {
+  dtype == DType::F32 ? f(float{}) : f(double{});
+}
+
+}  // namespace
+
+bool full_floats(std::span<const TensorType> inputs, const ir::Attrs&) {
+  const DType dtype = inputs[0].dtype;
+  return dtype == DType::F32 || dtype == DType::F64;
+}
+
+void claim_matmul(const KernelArgs& args) { matmul(args.inputs[0], args.inputs[1], args.outputs[0], args.pool); }
+
+void claim_conv(const KernelArgs& args) {
+  const ConstView &x = args.inputs[0], &weight = args.inputs[1];
+  const View& y = args.outputs[0];
+  const ConvShape s = conv_shape(x.shape, weight.shape, y.shape, args.attrs);
+  by_dtype(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const RowMajor<T> xs(x, args.pool), ws(weight, args.pool);
+    const RowMajor<T> bias(args.inputs.size() > 2 ? args.inputs[2] : ConstView{}, args.pool);
+    conv_forward(s, xs.data(), ws.data(), bias.data(), y.as<T>(), args.pool);
+  });
+}
+
+void claim_conv_input_gradient(const KernelArgs& args) {
+  const ConstView &ct = args.inputs[0], &weight = args.inputs[1];
+  const View& dx = args.outputs[0];
+  const ConvShape s = conv_shape(dx.shape, weight.shape, ct.shape, args.attrs);
+  by_dtype(ct.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const RowMajor<T> cts(ct, args.pool), ws(weight, args.pool);
+    conv_backward_data(s, cts.data(), ws.data(), dx.as<T>(), args.pool);
+  });
+}
+
+void claim_conv_weight_gradient(const KernelArgs& args) {
+  const ConstView &x = args.inputs[0], &ct = args.inputs[1];
+  const View& dw = args.outputs[0];
+  const ConvShape s = conv_shape(x.shape, dw.shape, ct.shape, args.attrs);
+  by_dtype(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const RowMajor<T> xs(x, args.pool), cts(ct, args.pool);
+    conv_backward_weight(s, xs.data(), cts.data(), dw.as<T>(), args.pool);
+  });
+}
+
+}  // namespace tenon::cpu

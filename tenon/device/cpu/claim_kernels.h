@@ -1,0 +1,16 @@
+// Kernels behind the claims: from the arguments of a call to the raw kernels in this folder.
+#pragma once
+
+#include "tenon/device/device.h"
+
+namespace tenon::cpu {
+
+void claim_matmul(const KernelArgs& args);
+void claim_conv(const KernelArgs& args);
+void claim_conv_input_gradient(const KernelArgs& args);
+void claim_conv_weight_gradient(const KernelArgs& args);
+
+// All inputs f32, or all f64.
+bool full_floats(std::span<const TensorType> inputs, const ir::Attrs& attrs);
+
+}  // namespace tenon::cpu
