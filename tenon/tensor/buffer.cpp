@@ -120,7 +120,7 @@ std::byte* take_small(size_t bytes) {
   return take_from_system(kSmallest << index);
 }
 
-void give_small(std::byte* block, size_t bytes) {
+[[maybe_unused]] void give_small(std::byte* block, size_t bytes) {
   const int index = class_of(bytes);
   if (open_small_cache()) {
     auto& entry = small_cache.classes[static_cast<size_t>(index)];

@@ -250,12 +250,20 @@ Tensor from_span(std::span<const T> values, const Shape& shape) {
   return from_values<T>(values, shape);
 }
 
-Tensor tensor(std::initializer_list<float> values) { return literal(values); }
-Tensor tensor(std::initializer_list<double> values) { return literal(values); }
-Tensor tensor(std::initializer_list<int> values) { return literal(values); }
-Tensor tensor(std::initializer_list<std::initializer_list<float>> values) { return literal(values); }
-Tensor tensor(std::initializer_list<std::initializer_list<double>> values) { return literal(values); }
-Tensor tensor(std::initializer_list<std::initializer_list<int>> values) { return literal(values); }
+template <class T>
+Tensor tensor(std::initializer_list<T> values) {
+  return literal(values);
+}
+template <class T>
+Tensor tensor(std::initializer_list<std::initializer_list<T>> rows) {
+  return literal(rows);
+}
+template Tensor tensor(std::initializer_list<float> values);
+template Tensor tensor(std::initializer_list<double> values);
+template Tensor tensor(std::initializer_list<int> values);
+template Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
+template Tensor tensor(std::initializer_list<std::initializer_list<double>> rows);
+template Tensor tensor(std::initializer_list<std::initializer_list<int>> rows);
 
 Tensor strengthen(const Tensor& weak, DType dtype) {
   require_elements("strengthen", weak);

@@ -112,12 +112,11 @@ template <class T>
 Tensor from_span(std::span<const T> values, const Shape& shape);
 // tensor({1.f, 2.f}), tensor({{1, 2}, {3, 4}}): 1-d and 2-d literals. As for single numbers, fractions give
 // f32 whether they are written 0.5f or 0.5, and integers i64; from_vector keeps double.
-Tensor tensor(std::initializer_list<float> values);
-Tensor tensor(std::initializer_list<double> values);
-Tensor tensor(std::initializer_list<int> values);
-Tensor tensor(std::initializer_list<std::initializer_list<float>> values);
-Tensor tensor(std::initializer_list<std::initializer_list<double>> values);
-Tensor tensor(std::initializer_list<std::initializer_list<int>> values);
+// For float, double and int. (Templates, because plain overloads for nested lists are ambiguous to clang.)
+template <class T>
+Tensor tensor(std::initializer_list<T> values);
+template <class T>
+Tensor tensor(std::initializer_list<std::initializer_list<T>> rows);
 
 // The number behind a weak tensor as a 0-d tensor of `dtype` that is no longer weak, rounded once from the
 // number as the user wrote it. Without dtype: its own.

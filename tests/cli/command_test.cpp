@@ -10,6 +10,7 @@
 #include "tenon/data/idx.h"
 #include "tenon/data/random.h"
 #include "tenon/train/run_folder.h"
+#include "tests/support/temp_folder.h"
 
 namespace tenon::cli {
 namespace {
@@ -20,7 +21,8 @@ namespace fs = std::filesystem;
 class Command : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "/tenon_cli_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ =
+        testing_support::temp_folder() + "/tenon_cli_" + testing::UnitTest::GetInstance()->current_test_info()->name();
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }

@@ -5,6 +5,7 @@
 
 #include "process.h"
 #include "tenon/train/run_folder.h"
+#include "tests/support/temp_folder.h"
 
 namespace tenon::cli {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string fresh(const std::string& name) {
-  const std::string folder = testing::TempDir() + "/tenon_slow_" + name;
+  const std::string folder = testing_support::temp_folder() + "/tenon_slow_" + name;
   fs::remove_all(folder);
   fs::create_directories(folder);
   return folder;

@@ -11,6 +11,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tests/support/temp_folder.h"
 
 namespace tenon::formats {
 namespace {
@@ -72,14 +73,14 @@ TEST(SafeTensors, ReadsLowPrecisionFloats) {
 TEST(SafeTensors, WritesTheBytesOfTheReference) {
   for (const std::string name : {"all.safetensors", "low_precision.safetensors"}) {
     const auto file = load_safetensors(goldens + name);
-    const std::string copy = testing::TempDir() + "/" + name;
+    const std::string copy = testing_support::temp_folder() + "/" + name;
     save_safetensors(copy, file.tensors, file.metadata);
     EXPECT_EQ(read_file(copy), read_file(goldens + name)) << name;
   }
 }
 
 TEST(SafeTensors, TensorsPointIntoTheFileAndOutliveIt) {
-  const std::string path = testing::TempDir() + "/big.safetensors";
+  const std::string path = testing_support::temp_folder() + "/big.safetensors";
   save_safetensors(path, {{"w", from_vector(std::vector<float>(1 << 20, 0.5f), {1024, 1024})}});
   const int64_t before = memory_stats().current;
   Tensor w = load_safetensors(path).tensors.at("w");
@@ -100,7 +101,7 @@ TEST(SafeTensors, UnalignedElementsAreCopied) {
 }
 
 TEST(SafeTensors, AnEmptyFileOfTensorsRoundTrips) {
-  const std::string path = testing::TempDir() + "/none.safetensors";
+  const std::string path = testing_support::temp_folder() + "/none.safetensors";
   save_safetensors(path, {}, {{"a", "1"}, {"b", "zwei ü"}});
   const auto file = load_safetensors(path);
   EXPECT_TRUE(file.tensors.empty());
@@ -183,7 +184,7 @@ TEST(SafeTensors, ADtypeThatTenonHasNotIsUnsupported) {
 }
 
 TEST(SafeTensors, SavingRefusesWhatTheFormatHasNot) {
-  const std::string path = testing::TempDir() + "/refused.safetensors";
+  const std::string path = testing_support::temp_folder() + "/refused.safetensors";
   EXPECT_THROW(save_safetensors(path, {{"x", empty({4}, i4)}}), UnsupportedError);
   EXPECT_THROW(save_safetensors(path, {{"\xff", empty({4}, f32)}}), ValueError);
   EXPECT_THROW(save_safetensors(path, {{"x", Tensor()}}), ValueError);

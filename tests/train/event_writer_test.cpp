@@ -7,6 +7,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tests/support/temp_folder.h"
 
 namespace tenon::train {
 namespace {
@@ -30,7 +31,7 @@ TEST(EventWriter, SameBytesAsTensorBoard) {
 }
 
 TEST(EventWriter, EveryFileHasItsOwnName) {
-  const std::string folder = testing::TempDir() + "/events";
+  const std::string folder = testing_support::temp_folder() + "/events";
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   EventWriter first(folder), second(folder, 7);

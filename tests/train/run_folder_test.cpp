@@ -11,6 +11,7 @@
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/train/chart.h"
+#include "tests/support/temp_folder.h"
 
 namespace tenon::train {
 namespace {
@@ -19,7 +20,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 std::string fresh_folder(const std::string& name) {
-  const std::string path = testing::TempDir() + "/tenon_" + name;
+  const std::string path = testing_support::temp_folder() + "/tenon_" + name;
   std::filesystem::remove_all(path);
   return path;
 }
@@ -145,9 +146,9 @@ TEST(RunFolder, RefusesToOverwriteARun) {
 TEST(RunFolder, MissingRun) {
   EXPECT_EQ(text_of<FileError>([] { (void)RunFolder::open("/no/run"); }),
             "/no/run: no such run; expected a folder that `tenon train --out` made");
-  EXPECT_THAT(text_of<FileError>([] { (void)RunFolder::open(testing::TempDir()); }),
+  EXPECT_THAT(text_of<FileError>([] { (void)RunFolder::open(testing_support::temp_folder()); }),
               HasSubstr("config.json is missing"));
-  const auto file = testing::TempDir() + "/tenon_plain_file";
+  const auto file = testing_support::temp_folder() + "/tenon_plain_file";
   std::ofstream(file) << "x";
   EXPECT_THAT(text_of<FileError>([&] { (void)RunFolder::create(file + "/run", sample_config()); }),
               HasSubstr("cannot make the folder"));

@@ -17,6 +17,7 @@
 #include "tenon/optim/sgd.h"
 #include "tenon/train/checkpoint.h"
 #include "tenon/train/model.h"
+#include "tests/support/temp_folder.h"
 
 namespace tenon::train {
 namespace {
@@ -52,7 +53,7 @@ auto compiled(double dropout = 0, double lr = 1e-2) {
 }
 
 std::string fresh(const std::string& name) {
-  const auto folder = testing::TempDir() + "/tenon_trainer_" + name;
+  const auto folder = testing_support::temp_folder() + "/tenon_trainer_" + name;
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;
