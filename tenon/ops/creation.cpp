@@ -24,6 +24,8 @@ std::vector<Sample> creation_samples(std::vector<ir::Attrs> attrs) {
   return samples;
 }
 
+}  // namespace
+
 const OpDef& full_op() {
   static const OpDef def{
       .name = "full",
@@ -81,8 +83,6 @@ const OpDef& iota_op() {
       .invalid_samples = [] { return std::vector<InvalidSample>{{{}, {Ints{2}, int64_t{1}, DType::I64}, "axis"}}; }};
   return def;
 }
-
-}  // namespace
 
 std::vector<const OpDef*> creation_ops() { return {&full_op(), &iota_op()}; }
 

@@ -22,6 +22,8 @@ Tensor eye(int64_t rows, int64_t columns = -1, DType dtype = DType::F32);
 Tensor iota(const Shape& shape, int64_t axis, DType dtype = DType::I64);
 
 namespace ops {
+const OpDef& full_op();  // attributes shape, value, dtype
+const OpDef& iota_op();  // attributes shape, axis, dtype
 std::vector<const OpDef*> creation_ops();
 }  // namespace ops
 

@@ -3,8 +3,18 @@
 #include <array>
 
 #include "tenon/device/cpu/claim_kernels.h"
+#include "tenon/device/cpu/kernels.h"
+#include "tenon/ops/attention.h"
 #include "tenon/ops/convolution.h"
+#include "tenon/ops/creation.h"
+#include "tenon/ops/gather.h"
+#include "tenon/ops/indexing.h"
+#include "tenon/ops/loss.h"
 #include "tenon/ops/matmul.h"
+#include "tenon/ops/movement_ops.h"
+#include "tenon/ops/normalization.h"
+#include "tenon/ops/pooling.h"
+#include "tenon/ops/softmax.h"
 
 namespace tenon::cpu {
 
@@ -14,6 +24,28 @@ std::span<const Claim> cpu_claims() {
       Claim{&ops::conv_op(), full_floats, claim_conv},
       Claim{&ops::conv_input_gradient_op(), full_floats, claim_conv_input_gradient},
       Claim{&ops::conv_weight_gradient_op(), full_floats, claim_conv_weight_gradient},
+      Claim{&ops::max_pool_op(), full_floats, run_max_pool},
+      Claim{&ops::average_pool_op(), full_floats, run_average_pool},
+      Claim{&ops::average_pool_gradient_op(), full_floats, run_average_pool_gradient},
+      Claim{&ops::softmax_op(), accepts_last_axis, run_softmax},
+      Claim{&ops::softmax_grad_op(), accepts_last_axis, run_softmax_grad},
+      Claim{&ops::log_softmax_op(), accepts_last_axis, run_log_softmax},
+      Claim{&ops::log_softmax_grad_op(), accepts_last_axis, run_log_softmax_grad},
+      Claim{&ops::cross_entropy_op(), accepts_cross_entropy, run_cross_entropy},
+      Claim{&ops::cross_entropy_grad_op(), accepts_cross_entropy_grad, run_cross_entropy_grad},
+      Claim{&ops::normalize_op(), accepts_normalize, run_normalize},
+      Claim{&ops::normalize_grad_op(), accepts_normalize_grad, run_normalize_grad},
+      Claim{&ops::attention_op(), accepts_attention, run_attention},
+      Claim{&ops::attention_grad_op(), accepts_attention, run_attention_grad},
+      Claim{&ops::full_op(), accepts_full, run_full},
+      Claim{&ops::iota_op(), accepts_iota, run_iota},
+      Claim{&ops::pad_op(), accepts_whole_bytes, run_pad},
+      Claim{&ops::concat_op(), nullptr, run_concat},
+      Claim{&ops::take_op(), accepts_whole_bytes, run_take},
+      Claim{&ops::index_add_op(), accepts_index_add, run_index_add},
+      Claim{&ops::embedding_op(), accepts_whole_bytes, run_embedding},
+      Claim{&ops::take_along_axis_op(), accepts_whole_bytes, run_take_along_axis},
+      Claim{&ops::scatter_along_axis_op(), accepts_scatter, run_scatter},
   };
   return kClaims;
 }

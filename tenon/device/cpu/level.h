@@ -26,6 +26,34 @@ using FoldRowFn = void (*)(void* acc, const void* x, int64_t n);
 enum class Fold : uint8_t { Sum, Prod, Max, Min };
 inline constexpr int kFolds = 4;
 
+// One row of a normalisation: y = (x - mean) * rstd * weight + bias; weight and bias may be null.
+struct NormalizeRow {
+  const void *x, *weight, *bias;
+  void *y, *mean, *rstd;
+  int64_t n;
+  double epsilon;
+  bool center;
+};
+// Its gradient; the sums for weight and bias are added to, and may be null together.
+struct NormalizeGradRow {
+  const void *ct, *x, *weight, *mean, *rstd;
+  void *dx, *weight_sum, *bias_sum;
+  int64_t n;
+  bool center;
+};
+// Fused loops over one row of n elements of f32 or f64; what the parameters p mean stands in level_rows.h.
+struct RowLoops {
+  FoldFn softmax, log_sum_exp, log_softmax;
+  LoopFn softmax_grad, log_softmax_grad, exp_affine;
+  void (*online_softmax)(void* state, void* scores, int64_t n);
+  void (*scale)(void* x, const void* factor, int64_t n);
+  void (*normalize)(const NormalizeRow& row);
+  void (*normalize_grad)(const NormalizeGradRow& row);
+  void (*sum)(void* out, const void* x, const void* p, int64_t n);
+  void (*sum_of_squares)(void* out, const void* x, const void* p, int64_t n);
+  LoopFn standardize, gradient_sums, standardize_grad;
+};
+
 // Sums and products of integers run modulo 2^64, whatever the width: the low bits are right.
 struct LevelTable {
   const char* name;
@@ -36,6 +64,9 @@ struct LevelTable {
   // By fold and dtype. The accumulator is u64 for sums and products of integers and bool, otherwise the dtype itself.
   FoldFn fold[kFolds][kDTypes];
   FoldRowFn fold_row[kFolds][kDTypes];
+  RowLoops rows_f32, rows_f64;
+
+  [[nodiscard]] const RowLoops& rows(DType dtype) const { return dtype == DType::F64 ? rows_f64 : rows_f32; }
 };
 
 namespace v2 {

@@ -4,6 +4,7 @@
 #include "tenon/device/cpu/level.h"
 #include "tenon/device/cpu/level_elementwise.h"
 #include "tenon/device/cpu/level_reduce.h"
+#include "tenon/device/cpu/level_rows.h"
 
 namespace tenon::cpu::TENON_CPU_LEVEL {
 
@@ -264,6 +265,8 @@ constexpr LevelTable make_table(const char* name) {
   put_casts_to_computed<DType::I4>(t);
   put_casts_to_computed<DType::U4>(t);
   put_casts_to_computed<DType::I2>(t);
+  t.rows_f32 = Rows<float>::loops();
+  t.rows_f64 = Rows<double>::loops();
   return t;
 }
 

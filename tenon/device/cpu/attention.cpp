@@ -1,0 +1,184 @@
+// Attention in tiles of queries and keys: memory beside the results does not grow with the length of the sequences.
+//
+// Forward keeps a running maximum and sum for each query (Milakov and Gimelshein, arXiv 1805.02867; Dao et al.,
+// arXiv 2205.14135); backward makes the probabilities again from the logarithm of the denominator.
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/gemm.h"
+#include "tenon/device/cpu/kernels.h"
+#include "tenon/device/cpu/level.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr int64_t kQueries = 64;
+constexpr int64_t kKeys = 256;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+struct Problem {
+  Problem(const ConstView& q, const ConstView& k, const ConstView& v, const ConstView& mask_view,
+          const ir::Attrs& attrs)
+      : heads(q.shape[1]),
+        matrices(q.shape[0] * q.shape[1]),
+        queries(q.shape[2]),
+        keys(k.shape[2]),
+        width(q.shape[3]),
+        value_width(v.shape[3]),
+        causal(attrs.flag(0)),
+        scale(static_cast<float>(attrs.real(1))),
+        mask(mask_view) {
+    mask_strides.resize(4, 0);
+    const size_t missing = 4 - mask.shape.size();
+    for (size_t d = 0; d < mask.shape.size(); ++d) {
+      mask_strides[d + missing] = mask.shape[d] == 1 ? 0 : mask.strides[d];
+    }
+  }
+  // Keys that any of the queries up to `last` may see.
+  [[nodiscard]] int64_t visible(int64_t last) const {
+    return causal ? std::clamp<int64_t>(last + keys - queries + 1, 0, keys) : keys;
+  }
+  // Scores of queries [i, i + rows) and keys [j, j + columns): scaled, masked, hidden ones -inf.
+  void finish_scores(float* s, int64_t matrix, int64_t i, int64_t rows, int64_t j, int64_t columns) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      float* row = s + r * kKeys;
+      for (int64_t c = 0; c < columns; ++c) row[c] *= scale;
+      if (mask.data != nullptr) {
+        const float* m = mask.as<float>() + matrix / heads * mask_strides[0] + matrix % heads * mask_strides[1] +
+                         (i + r) * mask_strides[2] + j * mask_strides[3];
+        for (int64_t c = 0; c < columns; ++c) row[c] += m[c * mask_strides[3]];
+      }
+      if (causal) {
+        for (int64_t c = std::max<int64_t>(0, visible(i + r) - j); c < columns; ++c) row[c] = kMinusInfinity;
+      }
+    }
+  }
+
+  int64_t heads, matrices, queries, keys, width, value_width;
+  bool causal;
+  float scale;
+  ConstView mask;
+  Shape mask_strides;
+};
+
+void forward_tile(const Problem& p, const RowLoops& loops, const float* q, const float* k, const float* v, float* y,
+                  float* log_denominator, int64_t matrix, int64_t i) {
+  alignas(64) float s[kQueries * kKeys];
+  float state[kQueries][3];
+  const int64_t rows = std::min(kQueries, p.queries - i);
+  for (int64_t r = 0; r < rows; ++r) {
+    state[r][0] = kMinusInfinity;
+    state[r][1] = 0;
+  }
+  const int64_t end = p.visible(i + rows - 1);
+  if (end == 0) std::fill(y, y + rows * p.value_width, 0.0F);
+  for (int64_t j = 0; j < end; j += kKeys) {
+    const int64_t columns = std::min(kKeys, end - j);
+    gemm(Gemm<float>{rows, columns, p.width, q, p.width, false, k + j * p.width, p.width, true, s, kKeys});
+    p.finish_scores(s, matrix, i, rows, j, columns);
+    for (int64_t r = 0; r < rows; ++r) {
+      loops.online_softmax(state[r], s + r * kKeys, columns);
+      if (j > 0) loops.scale(y + r * p.value_width, &state[r][2], p.value_width);
+    }
+    gemm(Gemm<float>{rows, p.value_width, columns, s, kKeys, false, v + j * p.value_width, p.value_width, false, y,
+                     p.value_width, j > 0});
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const float inverse = state[r][1] == 0 ? 0.0F : 1.0F / state[r][1];
+    loops.scale(y + r * p.value_width, &inverse, p.value_width);
+    log_denominator[r] = state[r][1] == 0 ? kMinusInfinity : state[r][0] + std::log(state[r][1]);
+  }
+}
+
+struct GradientPointers {
+  const float *ct, *q, *k, *v, *y, *log_denominator;
+  float *dq, *dk, *dv;
+};
+
+void backward_tile(const Problem& p, const RowLoops& loops, const GradientPointers& g, int64_t matrix, int64_t i) {
+  alignas(64) float s[kQueries * kKeys];
+  alignas(64) float ds[kQueries * kKeys];
+  float inner[kQueries];
+  const int64_t rows = std::min(kQueries, p.queries - i);
+  const float* q = g.q + i * p.width;
+  const float* ct = g.ct + i * p.value_width;
+  for (int64_t r = 0; r < rows; ++r) {
+    inner[r] = 0;
+    for (int64_t c = 0; c < p.value_width; ++c) {
+      inner[r] += ct[r * p.value_width + c] * g.y[(i + r) * p.value_width + c];
+    }
+  }
+  const int64_t end = p.visible(i + rows - 1);
+  for (int64_t j = 0; j < end; j += kKeys) {
+    const int64_t columns = std::min(kKeys, end - j);
+    const float* k = g.k + j * p.width;
+    const float* v = g.v + j * p.value_width;
+    gemm(Gemm<float>{rows, columns, p.width, q, p.width, false, k, p.width, true, s, kKeys});
+    p.finish_scores(s, matrix, i, rows, j, columns);
+    gemm(Gemm<float>{rows, columns, p.value_width, ct, p.value_width, false, v, p.value_width, true, ds, kKeys});
+    for (int64_t r = 0; r < rows; ++r) {
+      const float shift = g.log_denominator[i + r];
+      const float parameters[4] = {std::isfinite(shift) ? shift : 0.0F, 0.0F, 1.0F, 0.0F};
+      float* probability = s + r * kKeys;
+      float* gradient = ds + r * kKeys;
+      loops.exp_affine(probability, probability, nullptr, parameters, columns);
+      for (int64_t c = 0; c < columns; ++c) gradient[c] = probability[c] * (gradient[c] - inner[r]) * p.scale;
+    }
+    gemm(Gemm<float>{columns, p.value_width, rows, s, kKeys, true, ct, p.value_width, false, g.dv + j * p.value_width,
+                     p.value_width, true});
+    gemm(Gemm<float>{rows, p.width, columns, ds, kKeys, false, k, p.width, false, g.dq + i * p.width, p.width, true});
+    gemm(Gemm<float>{columns, p.width, rows, ds, kKeys, true, q, p.width, false, g.dk + j * p.width, p.width, true});
+  }
+}
+
+}  // namespace
+
+bool accepts_attention(Types in, const ir::Attrs& /*attrs*/) {
+  return std::all_of(in.begin(), in.end(), [](const TensorType& t) { return t.dtype == DType::F32; });
+}
+
+void run_attention(const KernelArgs& a) {
+  const Problem p(a.inputs[0], a.inputs[1], a.inputs[2], a.inputs.size() > 3 ? a.inputs[3] : ConstView{}, a.attrs);
+  const Contiguous q(a.inputs[0], a.pool);
+  const Contiguous k(a.inputs[1], a.pool);
+  const Contiguous v(a.inputs[2], a.pool);
+  const RowLoops& loops = level_table(best_level()).rows(DType::F32);
+  const int64_t tiles = (p.queries + kQueries - 1) / kQueries;
+  const int64_t work = std::min(kQueries, p.queries) * std::max<int64_t>(1, p.keys);
+  for_units(a.pool, p.matrices * tiles, work, [&](int64_t u) {
+    const int64_t matrix = u / tiles;
+    const int64_t i = u % tiles * kQueries;
+    forward_tile(p, loops, q.as<float>() + (matrix * p.queries + i) * p.width,
+                 k.as<float>() + matrix * p.keys * p.width, v.as<float>() + matrix * p.keys * p.value_width,
+                 a.outputs[0].as<float>() + (matrix * p.queries + i) * p.value_width,
+                 a.outputs[1].as<float>() + matrix * p.queries + i, matrix, i);
+  });
+}
+
+void run_attention_grad(const KernelArgs& a) {
+  const Problem p(a.inputs[1], a.inputs[2], a.inputs[3], a.inputs[4], a.attrs);
+  const Contiguous ct(a.inputs[0], a.pool);
+  const Contiguous q(a.inputs[1], a.pool);
+  const Contiguous k(a.inputs[2], a.pool);
+  const Contiguous v(a.inputs[3], a.pool);
+  const Contiguous y(a.inputs[5], a.pool);
+  const Contiguous log_denominator(a.inputs[6], a.pool);
+  const RowLoops& loops = level_table(best_level()).rows(DType::F32);
+  for (const View& out : a.outputs) std::fill_n(out.as<float>(), numel(out.shape), 0.0F);
+  for_units(a.pool, p.matrices, p.queries * std::max<int64_t>(1, p.keys), [&](int64_t matrix) {
+    const GradientPointers g{ct.as<float>() + matrix * p.queries * p.value_width,
+                             q.as<float>() + matrix * p.queries * p.width,
+                             k.as<float>() + matrix * p.keys * p.width,
+                             v.as<float>() + matrix * p.keys * p.value_width,
+                             y.as<float>() + matrix * p.queries * p.value_width,
+                             log_denominator.as<float>() + matrix * p.queries,
+                             a.outputs[0].as<float>() + matrix * p.queries * p.width,
+                             a.outputs[1].as<float>() + matrix * p.keys * p.width,
+                             a.outputs[2].as<float>() + matrix * p.keys * p.value_width};
+    for (int64_t i = 0; i < p.queries; i += kQueries) backward_tile(p, loops, g, matrix, i);
+  });
+}
+
+}  // namespace tenon::cpu

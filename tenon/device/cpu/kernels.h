@@ -1,0 +1,73 @@
+// The functions that claims.cpp names: kernels of single ops, called with KernelArgs. What each computes is said by the
+// op's definition; inputs may have any strides, outputs are contiguous.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+
+#include "tenon/device/device.h"
+
+namespace tenon::cpu {
+
+using Types = std::span<const TensorType>;
+
+// rows.cpp: softmax family along the last axis, cross-entropy (f32, f64)
+bool accepts_last_axis(Types in, const ir::Attrs& attrs);
+void run_softmax(const KernelArgs& a);
+void run_softmax_grad(const KernelArgs& a);
+void run_log_softmax(const KernelArgs& a);
+void run_log_softmax_grad(const KernelArgs& a);
+bool accepts_cross_entropy(Types in, const ir::Attrs& attrs);
+void run_cross_entropy(const KernelArgs& a);
+bool accepts_cross_entropy_grad(Types in, const ir::Attrs& attrs);
+void run_cross_entropy_grad(const KernelArgs& a);
+
+// normalize.cpp: over the last axes, or over all but the channels (f32, f64)
+bool accepts_normalize(Types in, const ir::Attrs& attrs);
+void run_normalize(const KernelArgs& a);
+bool accepts_normalize_grad(Types in, const ir::Attrs& attrs);
+void run_normalize_grad(const KernelArgs& a);
+
+// attention.cpp: f32
+bool accepts_attention(Types in, const ir::Attrs& attrs);
+void run_attention(const KernelArgs& a);
+void run_attention_grad(const KernelArgs& a);
+
+// moves.cpp: every dtype of whole bytes
+bool accepts_whole_bytes(Types in, const ir::Attrs& attrs);
+bool accepts_full(Types in, const ir::Attrs& attrs);
+void run_full(const KernelArgs& a);
+bool accepts_iota(Types in, const ir::Attrs& attrs);
+void run_iota(const KernelArgs& a);
+void run_pad(const KernelArgs& a);
+void run_concat(const KernelArgs& a);
+
+// take.cpp: elements and slices at given positions
+void run_take(const KernelArgs& a);
+bool accepts_index_add(Types in, const ir::Attrs& attrs);
+void run_index_add(const KernelArgs& a);
+void run_embedding(const KernelArgs& a);
+void run_take_along_axis(const KernelArgs& a);
+bool accepts_scatter(Types in, const ir::Attrs& attrs);
+void run_scatter(const KernelArgs& a);
+
+// pool.cpp: f32, f64
+void run_max_pool(const KernelArgs& a);
+void run_average_pool(const KernelArgs& a);
+void run_average_pool_gradient(const KernelArgs& a);
+
+// Calls body(i) for i < units, in parts of about 32768 elements by units of `unit_size`.
+template <class F>
+void for_units(ThreadPool& pool, int64_t units, int64_t unit_size, const F& body) {
+  const int64_t group = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, unit_size));
+  if (units <= group) {
+    for (int64_t i = 0; i < units; ++i) body(i);
+    return;
+  }
+  pool.run((units + group - 1) / group, [&](int64_t part) {
+    for (int64_t i = part * group; i < std::min(units, (part + 1) * group); ++i) body(i);
+  });
+}
+
+}  // namespace tenon::cpu

@@ -1,0 +1,147 @@
+// Pooling, plane by plane (a plane is one channel of one example): taps in the outer loops, places of a row in the
+// inner one, so that every place sees its taps in order.
+#include <vector>
+
+#include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/kernels.h"
+#include "tenon/ops/window.h"
+
+namespace tenon::cpu {
+namespace {
+
+using ops::Windows;
+
+// Places o of one axis at which tap t lies inside the input: [first, end).
+struct Range {
+  int64_t first, end;
+};
+Range inside(const Windows& w, size_t axis, int64_t t) {
+  const int64_t shift = t * w.dilation[axis] - w.low[axis];  // element = o * stride + shift
+  const int64_t stride = w.stride[axis];
+  const int64_t first = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
+  const int64_t last = w.in[axis] - 1 - shift;
+  return {first, last < 0 ? 0 : std::min(w.out[axis], last / stride + 1)};
+}
+
+// f(places of the row from, to, first element, its stride) for each row of places and tap, taps of a place in order.
+template <class F>
+void each_row_of_places(const Windows& w, const F& f) {
+  for (int64_t a = 0; a < w.out[0]; ++a) {
+    for (int64_t b = 0; b < w.out[1]; ++b) {
+      const int64_t row = (a * w.out[1] + b) * w.out[2];
+      for (int64_t i = 0; i < w.window[0]; ++i) {
+        const int64_t x = a * w.stride[0] + i * w.dilation[0] - w.low[0];
+        if (x < 0 || x >= w.in[0]) continue;
+        for (int64_t j = 0; j < w.window[1]; ++j) {
+          const int64_t y = b * w.stride[1] + j * w.dilation[1] - w.low[1];
+          if (y < 0 || y >= w.in[1]) continue;
+          for (int64_t k = 0; k < w.window[2]; ++k) {
+            const Range range = inside(w, 2, k);
+            const int64_t z = range.first * w.stride[2] + k * w.dilation[2] - w.low[2];
+            if (range.first < range.end) {
+              f(row + range.first, row + range.end, (x * w.in[1] + y) * w.in[2] + z, w.stride[2]);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+int64_t volume(const Windows::Extents& e) { return e[0] * e[1] * e[2]; }
+
+template <class T>
+void max_pool(const KernelArgs& a) {
+  const ConstView& x = a.inputs[0];
+  const Windows w = ops::make_windows(ops::spatial(x.shape), ops::spatial(a.outputs[0].shape), a.attrs.ints(0),
+                                      a.attrs.ints(1), a.attrs.ints(2), a.attrs.ints(4));
+  const Contiguous source(x, a.pool);
+  const int64_t in = volume(w.in);
+  const int64_t out = volume(w.out);
+  for_units(a.pool, x.shape[0] * x.shape[1], out * volume(w.window), [&](int64_t plane) {
+    const T* from = source.as<T>() + plane * in;
+    T* best = a.outputs[0].as<T>() + plane * out;
+    int32_t* place = a.outputs[1].as<int32_t>() + plane * out;
+    std::fill(place, place + out, -1);
+    each_row_of_places(w, [&](int64_t begin, int64_t end, int64_t element, int64_t stride) {
+      for (int64_t o = begin; o < end; ++o, element += stride) {
+        const T value = from[element];
+        if (place[o] < 0 || value > best[o] || (value != value && best[o] == best[o])) {
+          best[o] = value;
+          place[o] = static_cast<int32_t>(element);
+        }
+      }
+    });
+  });
+}
+
+// What the elements of each window are divided by.
+template <class T>
+std::vector<T> counts_of(const Windows& w, const Ints& high, bool include_padding) {
+  const size_t first = 3 - high.size();
+  const auto count = [&](size_t axis, int64_t o) {
+    const int64_t start = o * w.stride[axis] - w.low[axis];
+    const int64_t padding = axis >= first && include_padding ? high[axis - first] : 0;
+    return std::min(start + w.window[axis], w.in[axis] + padding) -
+           (include_padding ? start : std::max<int64_t>(start, 0));
+  };
+  std::vector<T> counts;
+  for (int64_t a = 0; a < w.out[0]; ++a) {
+    for (int64_t b = 0; b < w.out[1]; ++b) {
+      for (int64_t c = 0; c < w.out[2]; ++c) counts.push_back(static_cast<T>(count(0, a) * count(1, b) * count(2, c)));
+    }
+  }
+  return counts;
+}
+
+template <class T>
+void average_pool(const KernelArgs& a) {
+  const ConstView& x = a.inputs[0];
+  const Windows w = ops::make_windows(ops::spatial(x.shape), ops::spatial(a.outputs[0].shape), a.attrs.ints(0),
+                                      a.attrs.ints(1), a.attrs.ints(2), {});
+  const std::vector<T> counts = counts_of<T>(w, a.attrs.ints(3), a.attrs.flag(5));
+  const Contiguous source(x, a.pool);
+  const int64_t in = volume(w.in);
+  const int64_t out = volume(w.out);
+  for_units(a.pool, x.shape[0] * x.shape[1], out * volume(w.window), [&](int64_t plane) {
+    const T* from = source.as<T>() + plane * in;
+    T* to = a.outputs[0].as<T>() + plane * out;
+    std::fill(to, to + out, T{0});
+    each_row_of_places(w, [&](int64_t begin, int64_t end, int64_t element, int64_t stride) {
+      for (int64_t o = begin; o < end; ++o, element += stride) to[o] += from[element];
+    });
+    for (int64_t o = 0; o < out; ++o) to[o] /= counts[static_cast<size_t>(o)];
+  });
+}
+
+template <class T>
+void average_pool_gradient(const KernelArgs& a) {
+  const ConstView& ct = a.inputs[0];
+  const View& dx = a.outputs[0];
+  const Windows w = ops::make_windows(ops::spatial(dx.shape), ops::spatial(ct.shape), a.attrs.ints(0), a.attrs.ints(1),
+                                      a.attrs.ints(2), {});
+  const std::vector<T> counts = counts_of<T>(w, a.attrs.ints(3), a.attrs.flag(5));
+  const Contiguous source(ct, a.pool);
+  const int64_t in = volume(w.in);
+  const int64_t out = volume(w.out);
+  for_units(a.pool, ct.shape[0] * ct.shape[1], out * volume(w.window), [&](int64_t plane) {
+    const T* from = source.as<T>() + plane * out;
+    T* to = dx.as<T>() + plane * in;
+    std::fill(to, to + in, T{0});
+    each_row_of_places(w, [&](int64_t begin, int64_t end, int64_t element, int64_t stride) {
+      for (int64_t o = begin; o < end; ++o, element += stride) to[element] += from[o] / counts[static_cast<size_t>(o)];
+    });
+  });
+}
+
+}  // namespace
+
+void run_max_pool(const KernelArgs& a) { a.inputs[0].dtype == DType::F64 ? max_pool<double>(a) : max_pool<float>(a); }
+void run_average_pool(const KernelArgs& a) {
+  a.inputs[0].dtype == DType::F64 ? average_pool<double>(a) : average_pool<float>(a);
+}
+void run_average_pool_gradient(const KernelArgs& a) {
+  a.inputs[0].dtype == DType::F64 ? average_pool_gradient<double>(a) : average_pool_gradient<float>(a);
+}
+
+}  // namespace tenon::cpu
