@@ -12,6 +12,7 @@ set(TENON_DEPENDENCIES
   OneDNN         # matmul and convolution
   LAPACKE        # decompositions
   OpenBLAS       # the BLAS under LAPACK
+  Libbacktrace   # file and line of the user's code in messages; comes with GCC, optional
 )
 
 # The names that the rooms' LIBRARIES lists use for the last of them.

@@ -27,6 +27,7 @@
 #include "tenon/optim/optim.h"
 #include "tenon/tensor/variable.h"
 #include "tenon/trace/capture.h"
+#include "tenon/trace/control.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
 #include "tenon/trace/transforms.h"

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "tenon/base/error.h"
+#include "tenon/exec/control.h"
 #include "tenon/exec/reference.h"
 #include "tenon/exec/reuse.h"
 #include "tenon/exec/session.h"
@@ -140,7 +141,7 @@ Tensors evaluate(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<
                           const Claim* claim = results.empty() ? nullptr : find_claim(c);
                           return claim ? run_kernel(c, claim, nullptr) : body.body(c.in, attrs);
                         },
-                        [&](const ops::ControlFlow& flow) { return flow.execute(c.in, attrs, run); },
+                        [&](const ops::ControlFlow& flow) { return run_control_flow(flow.kind, std::move(c.in), attrs); },
                         [&](const ops::DataDependent& d) { return d.execute(c.in, attrs); },
                     },
                     op.meaning);

@@ -128,10 +128,10 @@ struct Composite {
   Tensors (*body)(std::span<const Tensor> in, const ir::Attrs& attrs) = nullptr;
 };
 
-// Runs sub-graphs held in attributes (cond, while, scan). `run` executes one graph on values.
+// Runs sub-graphs held in attributes; ops/control.h says what each kind's attributes and inputs are.
+enum class ControlKind : uint8_t { Cond, While, Scan };
 struct ControlFlow {
-  using RunGraph = std::function<Tensors(const ir::Graph&, Tensors)>;
-  Tensors (*execute)(std::span<const Tensor> in, const ir::Attrs& attrs, const RunGraph& run) = nullptr;
+  ControlKind kind;
 };
 
 // The number of elements depends on the values (unique, nonzero): eager only.
@@ -159,7 +159,7 @@ struct Vjp {
   uint32_t saves_inputs = 0;  // bit i: `fn` reads in[i]. What is not named is freed as soon as it is dead
   uint32_t saves_outputs = 0;
 };
-struct GradientOfBody {};  // composite: differentiate the body
+struct GradientOfBody {};  // composite, elementwise or control flow: differentiate the body
 struct NoGradient {
   std::string_view reason;
 };  // the result does not vary with the inputs (or is not real)

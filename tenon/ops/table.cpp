@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "tenon/ops/attention.h"
+#include "tenon/ops/control.h"
 #include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
@@ -41,6 +42,7 @@ std::span<const OpDef* const> table() {
              attention_ops(),
              convolution_ops(),
              pooling_ops(),
+             control_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

@@ -3,10 +3,9 @@
 #include <cmath>
 
 #include "tenon/base/error.h"
+#include "tenon/trace/call_site.h"
 
 namespace tenon::trace {
-
-std::string call_site() { return {}; }
 
 void check_results(const ops::OpDef& op, const Tensors& out, const std::string& forward_site) {
   for (const auto& x : out) {

@@ -5,9 +5,6 @@
 
 namespace tenon::trace {
 
-// Where the user's code stands now: the innermost frame outside Tenon, as "file.cpp:12" when the program has
-// debug information, else a function name.
-std::string call_site();
 // NumericError if a concrete float result holds a NaN. `forward_site` is given in a backward pass: where
 // the forward call stood.
 void check_results(const ops::OpDef& op, const Tensors& out, const std::string& forward_site);

@@ -152,7 +152,7 @@ class Pass {
       // What this call kept is dead now: free it before the next rule allocates.
       node.saved_in.clear();
       node.saved_out.clear();
-      node.function = node.function ? [label = node.label](const Tensors&) -> Tensors {
+      node.function = node.function ? [label = node.label](const Tensors&, const Tensors&) -> Tensors {
         throw GradientError({label,
                              "a backward pass has already used up this graph",
                              {},

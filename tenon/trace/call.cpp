@@ -6,10 +6,13 @@
 
 #include "tenon/base/error.h"
 #include "tenon/exec/evaluate.h"
+#include "tenon/exec/session.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/infer.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/ops/replay.h"
 #include "tenon/trace/anomaly.h"
+#include "tenon/trace/control.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
 #include "tenon/trace/tape.h"
@@ -126,6 +129,13 @@ std::vector<TensorType> infer_results(const OpDef& op, const Tensors& in, const 
   return infer_types({op, types, present, attrs});
 }
 
+// The op as a chain of the basic ones, which have gradients of their own.
+Tensor replay_elementwise(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
+  InlineVector<DType, 8> dtypes;
+  for (const auto& x : in) dtypes.push_back(x.dtype());
+  return replay(exec::session().program(op, dtypes, attrs, infer_results(op, in, attrs)[0].dtype), in);
+}
+
 // Bodies run without recording: the node that is kept is the composite's own.
 Tensors compute(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   if (const int level = trace::batch_level(in)) return trace::call_batched(op, in, attrs, level);
@@ -161,6 +171,8 @@ Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   const bool keep = wants_gradient(in);
   if (keep && std::holds_alternative<GradientOfBody>(op.gradient)) {
     if (const auto* composite = std::get_if<Composite>(&op.meaning)) return composite->body(in, attrs);
+    if (std::holds_alternative<ControlFlow>(op.meaning)) return trace::call_differentiable_control(op, in, attrs);
+    if (std::holds_alternative<Elementwise>(op.meaning)) return {replay_elementwise(op, in, attrs)};
     throw InternalError(fmt::format("{}: no body to differentiate", op.name));
   }
   if (!keep || std::holds_alternative<NoGradient>(op.gradient)) {

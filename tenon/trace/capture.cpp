@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "tenon/base/error.h"
+#include "tenon/ops/call.h"
 #include "tenon/trace/state.h"
 
 namespace tenon::trace {
@@ -16,7 +18,9 @@ uint64_t next_recorder_id() {
 
 }  // namespace
 
-Recorder::Recorder(Outside outside) : outside_(outside), id_(next_recorder_id()) { state().recorders.push_back(this); }
+Recorder::Recorder(Outside outside) : outside_(outside), id_(next_recorder_id()), vmap_level_(state().vmap_level) {
+  state().recorders.push_back(this);
+}
 Recorder::~Recorder() {
   auto& stack = state().recorders;
   stack.erase(std::find(stack.begin(), stack.end(), this));
@@ -42,7 +46,7 @@ ir::ValueId Recorder::value_of(const Tensor& x) {
   if (value && value->recorder == id_) return value->id;
   if (auto found = known_.find(x.impl()); found != known_.end()) return found->second;
   ir::ValueId id;
-  if (outside_ == Outside::Captures) {
+  if (outside_ == Outside::Captures && (!x.is_concrete() || x.requires_grad())) {
     id = graph_.add_input(x.type());
     captures_.push_back(x);
   } else if (x.is_concrete()) {
@@ -82,35 +86,79 @@ const TracedValue* traced(const Tensor& x) {
 }
 
 Recorder* recorder_for(const Tensors& in) {
-  auto& stack = state().recorders;
-  if (stack.empty()) {
-    for (const auto& x : in) {
-      if (traced(x))
-        throw ValueError({"capture",
-                          "a traced value outlived its capture",
-                          {},
-                          {},
-                          "return it from the captured function instead of storing it"});
-    }
-    return nullptr;
-  }
-  if (in.empty()) return stack.back();
-  // Calls on concrete values only are computed at once, also inside a capture: they are constants.
+  const auto& stack = state().recorders;
+  if (in.empty()) return stack.empty() ? nullptr : stack.back();
+  // The innermost capture that one of the inputs belongs to. Calls on concrete values only are computed at once, also
+  // inside a capture: they are constants.
+  Recorder* found = nullptr;
+  size_t depth = 0;
   for (const auto& x : in) {
-    if (traced(x)) return stack.back();
+    const TracedValue* value = traced(x);
+    if (!value) continue;
+    size_t at = stack.size();
+    while (at > 0 && stack[at - 1]->id() != value->recorder) --at;
+    if (at == 0)
+      throw ValueError({"capture",
+                        "a traced value outlived its capture",
+                        {},
+                        {},
+                        "return it from the captured function instead of storing it"});
+    if (at > depth) {
+      depth = at;
+      found = stack[at - 1];
+    }
   }
-  return nullptr;
+  return found;
+}
+
+void expect_visible_gradients(const char* where) {
+  if (!state().gradients_from_graph) return;
+  throw UnsupportedError({where,
+                          "inside a captured branch or loop only the graph is differentiated, so this gradient "
+                          "would be lost",
+                          {},
+                          {},
+                          "move it out of the branch or loop, or put the whole under NoGrad if no gradient is wanted"});
 }
 
 CapturedFunction capture_subgraph(const Function& fn, const std::vector<TensorType>& inputs) {
+  struct Guard {
+    bool previous = std::exchange(state().gradients_from_graph, state().gradients_from_graph || grad_enabled());
+    Guard() = default;
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+    ~Guard() { state().gradients_from_graph = previous; }
+  } const guard;
+  const NoGrad no_grad;
   Recorder recorder(Recorder::Outside::Captures);
   Tensors in;
+  in.reserve(inputs.size());
   for (const auto& type : inputs) in.push_back(recorder.input(type));
   const Tensors out = fn(in);
   CapturedFunction result;
   result.graph = recorder.finish(out);
   result.captures = recorder.captures();
   return result;
+}
+
+Tensors interpret(const ir::Graph& graph, const Tensors& inputs) {
+  Tensors values(graph.values.size());
+  for (size_t i = 0; i < inputs.size(); ++i) values[static_cast<size_t>(graph.inputs[i])] = inputs[i];
+  for (const ir::Node& node : graph.nodes) {
+    if (!node.op) {
+      values[static_cast<size_t>(node.outputs[0])] = node.constant;
+      continue;
+    }
+    Tensors in;
+    in.reserve(node.inputs.size());
+    for (ir::ValueId id : node.inputs) in.push_back(id == ir::kAbsent ? Tensor() : values[static_cast<size_t>(id)]);
+    Tensors out = ops::call(*node.op, std::move(in), node.attrs);
+    for (size_t i = 0; i < out.size(); ++i) values[static_cast<size_t>(node.outputs[i])] = std::move(out[i]);
+  }
+  Tensors results;
+  results.reserve(graph.outputs.size());
+  for (ir::ValueId id : graph.outputs) results.push_back(values[static_cast<size_t>(id)]);
+  return results;
 }
 
 }  // namespace tenon::trace

@@ -1,8 +1,9 @@
 // Recording calls into a graph.
 //
 // While a Recorder is in force, a call whose inputs are traced (or that has no inputs) adds a node instead of
-// computing. Concrete tensors that meet traced ones become constants of the graph, or, in a recorder for a
-// sub-graph, additional inputs ("captures"), as do values of an outer recorder.
+// computing. Concrete tensors that meet traced ones become constants of the graph. In a recorder for a sub-graph,
+// values of an outer recorder, of an outer vmap, and those that a gradient flows through become additional
+// inputs ("captures").
 #pragma once
 
 #include <functional>
@@ -27,6 +28,9 @@ class Recorder {
   Tensors add(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs, const std::vector<TensorType>& types);
   // Closes the graph.
   ir::Graph finish(const Tensors& outputs);
+  [[nodiscard]] uint64_t id() const { return id_; }
+  // The number of vmaps around the capture: batched values of these levels are whole values to it.
+  [[nodiscard]] int vmap_level() const { return vmap_level_; }
   // What came in from outside, in the order of the additional inputs.
   [[nodiscard]] const Tensors& captures() const { return captures_; }
 
@@ -35,6 +39,7 @@ class Recorder {
   ir::Graph graph_;
   Outside outside_;
   uint64_t id_;
+  int vmap_level_;
   Tensors captures_;
   Tensors kept_;  // keeps handles alive, so that `known_` cannot confuse a new tensor with a dead one
   std::unordered_map<const TensorImpl*, ir::ValueId> known_;
@@ -54,9 +59,11 @@ struct CapturedFunction {
   Tensors captures;
 };
 using Function = std::function<Tensors(const Tensors&)>;
-// Runs fn once on traced inputs of these types; what it uses from outside becomes `captures`, which are
-// the graph's last inputs.
+// Runs fn once on traced inputs of these types, without recording gradients; what it uses from outside becomes
+// `captures`, which are the graph's last inputs.
 CapturedFunction capture_subgraph(const Function& fn, const std::vector<TensorType>& inputs);
+// The graph by one call for each node: on traced or batched values, or to differentiate it.
+Tensors interpret(const ir::Graph& graph, const Tensors& inputs);
 
 }  // namespace tenon::trace
 

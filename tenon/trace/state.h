@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "tenon/trace/capture.h"
@@ -11,10 +12,25 @@ namespace tenon::trace {
 struct ThreadState {
   bool record_gradients = true;
   bool anomaly = false;
-  int vmap_level = 0;                // number of vmaps in force
+  int vmap_level = 0;  // number of vmaps in force
+  // A body of control flow is being captured whose gradient, if one is wanted, will be made from its graph alone.
+  bool gradients_from_graph = false;
   std::vector<Recorder*> recorders;  // captures in progress, innermost last
 };
 ThreadState& state();
+// Anomaly detection on or off while it lives.
+class AnomalyScope {
+ public:
+  explicit AnomalyScope(bool on) : previous_(std::exchange(state().anomaly, on)) {}
+  ~AnomalyScope() { state().anomaly = previous_; }
+  AnomalyScope(const AnomalyScope&) = delete;
+  AnomalyScope& operator=(const AnomalyScope&) = delete;
+
+ private:
+  bool previous_;
+};
+// UnsupportedError where a gradient of the caller's own would be lost, because only the graph is kept.
+void expect_visible_gradients(const char* where);
 
 }  // namespace tenon::trace
 

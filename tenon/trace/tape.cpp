@@ -8,6 +8,7 @@
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/trace/anomaly.h"
+#include "tenon/trace/call_site.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
 
@@ -142,6 +143,27 @@ void record(const ops::OpDef& op, const ir::Attrs& attrs, const Tensors& in, Ten
   }
 }
 
+void link(Tensors& out, const Tensors& in, std::string label, TapeFunction rule, const LinkOptions& options) {
+  auto node = make_ref<TapeNode>();
+  node->label = std::move(label);
+  node->function = std::move(rule);
+  for (const auto& x : in) {
+    node->edges.push_back(x.defined() && is_float(x.dtype()) ? edge_of(x) : TapeEdge{});
+    node->in_types.push_back(x.defined() ? x.type() : TensorType{});
+  }
+  for (const auto& edge : options.more) {
+    node->edges.push_back(edge);
+    node->in_types.push_back(type_at(edge));
+  }
+  for (const auto& y : out) {
+    node->out_types.push_back(y.type());
+    if (options.keep_outputs) node->saved_out.push_back(y.detach());
+  }
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (is_float(out[i].dtype())) out[i] = with_tape(out[i], node, static_cast<uint32_t>(i));
+  }
+}
+
 namespace {
 
 // Brings a cotangent to the input's type: sums over what was broadcast, casts.
@@ -156,6 +178,16 @@ Tensor adapt(const TapeNode& node, size_t i, Tensor ct) {
   }
   if (ct.dtype() != want.dtype || ct.impl()->weak) ct = cast(std::move(ct), want.dtype);
   return ct;
+}
+
+// The outputs that the node keeps, linked to it again.
+Tensors kept_outputs(const TapeNode& node) {
+  Tensors outs(node.saved_out.size());
+  for (size_t i = 0; i < outs.size(); ++i) {
+    if (node.saved_out[i].defined())
+      outs[i] = with_tape(node.saved_out[i], Ref<TapeLink>(const_cast<TapeNode*>(&node)), static_cast<uint32_t>(i));
+  }
+  return outs;
 }
 
 Tensors rule_of_op(const TapeNode& node, const Tensors& ct, const std::vector<char>& needs) {
@@ -173,11 +205,7 @@ Tensors rule_of_op(const TapeNode& node, const Tensors& ct, const std::vector<ch
                          {},
                          "backward(/*retain_graph=*/true) in the earlier pass"});
   const auto& rule = std::get<ops::Vjp>(op.gradient);
-  Tensors outs(node.saved_out.size());
-  for (size_t i = 0; i < outs.size(); ++i) {
-    if (node.saved_out[i].defined())
-      outs[i] = with_tape(node.saved_out[i], Ref<TapeLink>(const_cast<TapeNode*>(&node)), static_cast<uint32_t>(i));
-  }
+  const Tensors outs = kept_outputs(node);
   std::unique_ptr<bool[]> wants(new bool[needs.size()]);
   for (size_t i = 0; i < needs.size(); ++i) wants[i] = needs[i] != 0;
   return rule.fn({op, node.saved_in, outs, node.in_types, node.out_types, ct, {wants.get(), needs.size()}, node.attrs});
@@ -188,12 +216,16 @@ Tensors rule_of_op(const TapeNode& node, const Tensors& ct, const std::vector<ch
 Tensors apply_rule(const TapeNode& node, const Tensors& ct, const std::vector<char>& needs) {
   Tensors result;
   if (node.op) {
-    result = rule_of_op(node, ct, needs);
+    {
+      // What the rule calls is not the user's: the result is checked as a whole, and the forward call is named.
+      const AnomalyScope quiet(false);
+      result = rule_of_op(node, ct, needs);
+    }
     if (result.size() != node.edges.size())
       throw InternalError(std::string(node.op->name) + ": gradient rule gave the wrong number of cotangents");
     if (state().anomaly) check_results(*node.op, result, node.location.empty() ? "unknown" : node.location);
   } else if (node.function) {
-    result = node.function(ct);
+    result = node.function(ct, kept_outputs(node));
     result.resize(node.edges.size());
   } else {
     if (node.released)

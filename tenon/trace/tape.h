@@ -21,8 +21,9 @@ struct TapeEdge {
   uint32_t index = 0;
 };
 
-// The cotangents of a call's inputs from those of its outputs.
-using TapeFunction = std::function<Tensors(const Tensors& ct)>;
+// The cotangents of a call's inputs from those of its outputs (undefined: none came in). `out` holds the outputs
+// that the node keeps, with their history, so that the rule itself can be differentiated.
+using TapeFunction = std::function<Tensors(const Tensors& ct, const Tensors& out)>;
 
 class TapeNode final : public TapeLink {
  public:
@@ -53,6 +54,13 @@ Tensor make_leaf(const Tensor& x);
 
 // Keeps the call for its gradient: returns the results linked to a new node.
 void record(const ops::OpDef& op, const ir::Attrs& attrs, const Tensors& in, Tensors& out);
+
+// Links outputs to a new node whose rule is `rule`; it gives a cotangent for each input, then for each of `more`.
+struct LinkOptions {
+  bool keep_outputs = false;
+  std::vector<TapeEdge> more = {};
+};
+void link(Tensors& out, const Tensors& in, std::string label, TapeFunction rule, const LinkOptions& options = {});
 
 struct BackwardOptions {
   bool retain_graph = false;

@@ -203,26 +203,6 @@ Tensor hessian(const UnaryFunction& fn, const Tensor& x) { return jacobian(grad(
 
 namespace {
 
-// Links outputs to a node whose rule is `rule`; it gives a cotangent for each input, then for each of `more`.
-void link(Tensors& out, const Tensors& in, std::string label, TapeFunction rule,
-          const std::vector<TapeEdge>& more = {}) {
-  auto node = make_ref<TapeNode>();
-  node->label = std::move(label);
-  node->function = std::move(rule);
-  for (const auto& x : in) {
-    node->edges.push_back(trace::edge_of(x));
-    node->in_types.push_back(x.defined() ? x.type() : TensorType{});
-  }
-  for (const auto& edge : more) {
-    node->edges.push_back(edge);
-    node->in_types.push_back(trace::type_at(edge));
-  }
-  for (const auto& y : out) node->out_types.push_back(y.type());
-  for (size_t i = 0; i < out.size(); ++i) {
-    if (is_float(out[i].dtype())) out[i] = trace::with_tape(out[i], node, static_cast<uint32_t>(i));
-  }
-}
-
 bool any_requires_grad(const Tensors& in) {
   if (!grad_enabled()) return false;
   for (const auto& x : in) {
@@ -243,6 +223,7 @@ Tensors filled(const Tensors& ct, const Tensors& out) {
 
 trace::Function custom_vjp(std::string name, trace::Function forward, CustomBackward backward) {
   return [name = std::move(name), forward = std::move(forward), backward = std::move(backward)](const Tensors& in) {
+    trace::expect_visible_gradients(name.c_str());
     if (!any_requires_grad(in)) return forward(in);
     Tensors out;
     {
@@ -251,8 +232,7 @@ trace::Function custom_vjp(std::string name, trace::Function forward, CustomBack
       for (const auto& x : in) plain.push_back(x.detach());
       out = forward(plain);
     }
-    const Tensors saved_out = out;
-    link(out, in, name, [name, backward, in, saved_out](const Tensors& ct) {
+    const auto rule = [name, backward, in](const Tensors& ct, const Tensors& saved_out) {
       Tensors g = backward(in, saved_out, filled(ct, saved_out));
       if (g.size() != in.size())
         throw GradientError({name,
@@ -261,7 +241,8 @@ trace::Function custom_vjp(std::string name, trace::Function forward, CustomBack
                              std::to_string(g.size()),
                              {}});
       return g;
-    });
+    };
+    trace::link(out, in, name, rule, {.keep_outputs = true});
     return out;
   };
 }
@@ -285,32 +266,32 @@ trace::Function checkpoint(trace::Function fn) {
       outside = trace::edges_to_older(first, start);
       for (const auto& y : first) out.push_back(y.detach());
     }
-    link(
-        out, in, "checkpoint",
-        [run, in, outside, generator](const Tensors& ct) {
-          const EnableGrad enable;
-          const RandomStateScope same_numbers(generator);
-          Tensors fresh;
-          const Tensors y = run(in, fresh);
-          Tensors outputs, cotangents;
-          for (size_t i = 0; i < y.size(); ++i) {
-            if (!ct[i].defined() || !y[i].requires_grad()) continue;
-            outputs.push_back(y[i]);
-            cotangents.push_back(ct[i]);
-          }
-          std::vector<TapeEdge> wrt = trace::edges_of(fresh);
-          wrt.insert(wrt.end(), outside.begin(), outside.end());
-          return trace::backpropagate(outputs, cotangents, wrt, kOnce);
-        },
-        outside);
+    trace::link(out, in, "checkpoint",
+                [run, in, outside, generator](const Tensors& ct, const Tensors&) {
+                  const EnableGrad enable;
+                  const RandomStateScope same_numbers(generator);
+                  Tensors fresh;
+                  const Tensors y = run(in, fresh);
+                  Tensors outputs, cotangents;
+                  for (size_t i = 0; i < y.size(); ++i) {
+                    if (!ct[i].defined() || !y[i].requires_grad()) continue;
+                    outputs.push_back(y[i]);
+                    cotangents.push_back(ct[i]);
+                  }
+                  std::vector<TapeEdge> wrt = trace::edges_of(fresh);
+                  wrt.insert(wrt.end(), outside.begin(), outside.end());
+                  return trace::backpropagate(outputs, cotangents, wrt, kOnce);
+                },
+                {.more = outside});
     return out;
   };
 }
 
 Tensor with_gradient_hook(const Tensor& x, std::function<Tensor(const Tensor&)> hook) {
+  trace::expect_visible_gradients("with_gradient_hook");
   if (!any_requires_grad({x})) return x;
   Tensors out{x};
-  link(out, {x}, "gradient hook", [hook = std::move(hook)](const Tensors& ct) {
+  trace::link(out, {x}, "gradient hook", [hook = std::move(hook)](const Tensors& ct, const Tensors&) {
     if (!ct[0].defined()) return ct;
     Tensor changed = hook(ct[0]);
     return Tensors{changed.defined() ? changed : ct[0]};

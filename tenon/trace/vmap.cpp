@@ -8,6 +8,7 @@
 #include "tenon/ops/call.h"
 #include "tenon/ops/infer.h"
 #include "tenon/ops/movement.h"
+#include "tenon/trace/control.h"
 #include "tenon/trace/state.h"
 
 namespace tenon {
@@ -42,8 +43,13 @@ int batch_level(const Tensors& in) {
   for (const auto& x : in) {
     if (const auto* b = batched(x)) level = std::max(level, b->level);
   }
-  return level;
+  if (level == 0 || state().recorders.empty()) return level;
+  const bool any_traced = std::any_of(in.begin(), in.end(), [](const Tensor& x) { return traced(x) != nullptr; });
+  return any_traced && level <= recorder_for(in)->vmap_level() ? 0 : level;
 }
+
+VmapLevel::VmapLevel() : level_(++state().vmap_level) {}
+VmapLevel::~VmapLevel() { --state().vmap_level; }
 
 namespace {
 
@@ -132,6 +138,9 @@ Tensors call_batched(const ops::OpDef& op, const Tensors& in, const ir::Attrs& a
   const Split s = split(in, level);
   if (std::holds_alternative<ops::BatchBody>(op.batching)) {
     if (const auto* composite = std::get_if<ops::Composite>(&op.meaning)) return composite->body(in, attrs);
+    if (std::holds_alternative<ops::ControlFlow>(op.meaning))
+      return call_batched_control(op, s.in, std::vector<bool>(s.batched.begin(), s.batched.end()), s.size, attrs,
+                                  level);
   }
   Tensors out =
       std::visit(ops::Overloaded{
@@ -162,19 +171,6 @@ Tensors call_batched(const ops::OpDef& op, const Tensors& in, const ir::Attrs& a
 
 }  // namespace trace
 
-namespace {
-
-// Levels grow inwards; the scope gives its level back also when the function throws.
-struct LevelScope {
-  int level = ++trace::state().vmap_level;
-  LevelScope() = default;
-  LevelScope(const LevelScope&) = delete;
-  LevelScope& operator=(const LevelScope&) = delete;
-  ~LevelScope() { --trace::state().vmap_level; }
-};
-
-}  // namespace
-
 trace::Function vmap(trace::Function fn, VmapOptions options) {
   return [fn = std::move(fn), options = std::move(options)](const Tensors& in) {
     int64_t size = -1;
@@ -198,15 +194,15 @@ trace::Function vmap(trace::Function fn, VmapOptions options) {
       size = extent;
     }
     if (size < 0) throw ValueError({"vmap", "no input is batched", "at least one", "none", {}});
-    const LevelScope scope;
+    const trace::VmapLevel scope;
     for (size_t i = 0; i < in.size(); ++i) {
-      if (is_batched[i]) inner[i] = trace::make_batched(inner[i], scope.level);
+      if (is_batched[i]) inner[i] = trace::make_batched(inner[i], scope.level());
     }
     Tensors out = fn(inner);
     for (size_t k = 0; k < out.size(); ++k) {
       const auto* b = trace::batched(out[k]);
       const int64_t axis = k < options.out_axes.size() ? options.out_axes[k] : 0;
-      if (b && b->level == scope.level) {
+      if (b && b->level == scope.level()) {
         out[k] = moveaxis(b->inner, 0, axis);
       } else {
         // Does not depend on the batch: the same for every example.

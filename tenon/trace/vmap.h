@@ -12,8 +12,21 @@ struct BatchedValue final : Placeholder {
 };
 const BatchedValue* batched(const Tensor& x);
 Tensor make_batched(Tensor inner, int level);
-// The highest vmap level among the inputs; 0: none is batched.
+// The highest vmap level among the inputs; 0: none is batched. Beside a value of a capture, batched values of the
+// vmaps around that capture do not count: to it they are whole values.
 int batch_level(const Tensors& in);
+// One more vmap in force while it lives; also when a function throws.
+class VmapLevel {
+ public:
+  VmapLevel();
+  ~VmapLevel();
+  VmapLevel(const VmapLevel&) = delete;
+  VmapLevel& operator=(const VmapLevel&) = delete;
+  [[nodiscard]] int level() const { return level_; }
+
+ private:
+  int level_;
+};
 // The call at that level by the op's batching rule.
 Tensors call_batched(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs, int level);
 
