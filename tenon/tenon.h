@@ -13,6 +13,7 @@
 #include "tenon/ops/attention.h"
 #include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
+#include "tenon/ops/einsum.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"

@@ -130,7 +130,14 @@ std::vector<Command> make_commands() {
 
   Command info{.name = "info", .summary = "show what a run folder holds", .positionals = {run}};
   info.examples = {"tenon info runs/gpt"};
-  return {train_command(), eval, generate, info};
+
+  Command conformance{.name = "conformance",
+                      .summary = "run a standard's own test cases",
+                      .positionals = {{.name = "SET", .help = "onnx: folders in the layout of the ONNX backend tests"},
+                                      {.name = "DIR", .help = "where the cases are"}}};
+  conformance.options = {text("json", "FILE", "also write the results as JSON")};
+  conformance.examples = {"tenon conformance onnx onnx/backend/test/data/node --json results.json"};
+  return {train_command(), eval, generate, info, conformance};
 }
 
 }  // namespace

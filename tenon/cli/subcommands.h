@@ -21,6 +21,7 @@ struct Console {
 int train_command(const Arguments& arguments, const Console& console);
 int eval_command(const Arguments& arguments, const Console& console);
 int generate_command(const Arguments& arguments, const Console& console);
+int conformance_command(const Arguments& arguments, const Console& console);
 int info_command(const Arguments& arguments, const Console& console);
 
 }  // namespace tenon::cli

@@ -6,6 +6,7 @@
 #include "tenon/ops/control.h"
 #include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
+#include "tenon/ops/einsum.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
@@ -43,6 +44,7 @@ std::span<const OpDef* const> table() {
              convolution_ops(),
              pooling_ops(),
              control_ops(),
+             einsum_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

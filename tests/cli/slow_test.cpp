@@ -39,7 +39,7 @@ INSTANTIATE_TEST_SUITE_P(ThreeSeeds, SlowLeNet, testing::Values(1, 2, 3), testin
 
 TEST(SlowGpt, ReachesALossOf188OnTinyShakespeareIn2000Steps) {
   std::string data;
-  for (const auto* name : {"/tinyshakespeare/input.txt", "/tinyshakespeare/data/input.txt"})
+  for (const auto* name : {"/tinyshakespeare/input.txt", "/tinyshakespeare/data/tinyshakespeare/input.txt"})
     if (fs::exists(std::string(TENON_SHARED_DATA) + name)) data = std::string(TENON_SHARED_DATA) + name;
   if (data.empty()) GTEST_SKIP() << "tinyshakespeare is not in " << TENON_SHARED_DATA;
   const auto folder = fresh("gpt");

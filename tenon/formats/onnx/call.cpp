@@ -1,0 +1,87 @@
+#include "tenon/formats/onnx/call.h"
+
+#include <fmt/format.h>
+
+#include <unordered_map>
+
+#include "tenon/base/error.h"
+
+namespace tenon::formats::onnx {
+
+void Call::unsupported(std::string problem, std::string hint) const {
+  throw UnsupportedError({where, std::move(problem), {}, {}, std::move(hint)});
+}
+void Call::fail(std::string problem, std::string expected, std::string got) const {
+  throw ValueError({where, std::move(problem), std::move(expected), std::move(got), {}});
+}
+
+Tensor Call::tensor(size_t i) const {
+  if (!has(i)) fail(fmt::format("input {} is missing", i));
+  if (const auto* x = in[i].tensor()) return *x;
+  if (const auto* codes = in[i].codes()) return decode(*codes);
+  fail(fmt::format("input {} is no tensor of numbers", i), "a tensor", in[i].describe());
+}
+const Texts& Call::texts(size_t i) const {
+  if (has(i)) {
+    if (const auto* x = in[i].texts()) return *x;
+  }
+  fail(fmt::format("input {} is no tensor of strings", i), "strings", has(i) ? in[i].describe() : "nothing");
+}
+const Sequence& Call::sequence(size_t i) const {
+  if (has(i)) {
+    if (const auto* x = in[i].sequence()) return *x;
+  }
+  fail(fmt::format("input {} is no sequence", i), "a sequence", has(i) ? in[i].describe() : "nothing");
+}
+std::vector<int64_t> Call::integers(size_t i) const { return tensor(i).to_vector<int64_t>(); }
+double Call::number(size_t i) const { return tensor(i).item<double>(); }
+
+const Attribute* Call::attribute(std::string_view name) const {
+  for (const Attribute* a : attributes) {
+    if (a->name == name) return a;
+  }
+  return nullptr;
+}
+int64_t Call::integer_attribute(std::string_view name, int64_t fallback) const {
+  const auto* a = attribute(name);
+  return a ? a->i : fallback;
+}
+double Call::real_attribute(std::string_view name, double fallback) const {
+  const auto* a = attribute(name);
+  return a ? static_cast<double>(a->f) : fallback;
+}
+std::string Call::text_attribute(std::string_view name, std::string fallback) const {
+  const auto* a = attribute(name);
+  return a ? a->s : std::move(fallback);
+}
+std::vector<int64_t> Call::integers_attribute(std::string_view name, std::vector<int64_t> fallback) const {
+  const auto* a = attribute(name);
+  return a ? a->ints : std::move(fallback);
+}
+const GraphData& Call::graph_attribute(std::string_view name) const {
+  const auto* a = attribute(name);
+  if (!a || !a->graph) fail(fmt::format("the graph '{}' is missing", name));
+  return *a->graph;
+}
+std::optional<std::vector<int64_t>> Call::integers_of(size_t input, std::string_view name) const {
+  if (has(input)) return integers(input);
+  if (const auto* a = attribute(name)) return a->ints;
+  return std::nullopt;
+}
+
+Tensor tensor_of(const std::vector<int64_t>& list) { return from_vector(list, {static_cast<int64_t>(list.size())}); }
+
+const Rule* find_rule(std::string_view domain, std::string_view name) {
+  static const auto table = [] {
+    std::unordered_map<std::string, const Rule*> map;
+    for (const auto& family : {math_rules(), shape_rules(), reduce_rules(), network_rules(), image_rules(),
+                               quantize_rules(), control_rules(), text_rules(), signal_rules(), training_rules()}) {
+      for (const Rule& rule : family) map.emplace(fmt::format("{}.{}", rule.domain, rule.name), &rule);
+    }
+    return map;
+  }();
+  const auto found = table.find(fmt::format("{}.{}", domain, name));
+  return found == table.end() ? nullptr : found->second;
+}
+
+}  // namespace tenon::formats::onnx

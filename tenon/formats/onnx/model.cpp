@@ -1,0 +1,309 @@
+#include "tenon/formats/onnx/model.h"
+
+#include <fmt/format.h>
+
+#include <set>
+#include <unordered_map>
+
+#include "tenon/base/error.h"
+#include "tenon/base/file.h"
+#include "tenon/base/nearest.h"
+#include "tenon/formats/onnx/call.h"
+
+namespace tenon::formats::onnx {
+namespace {
+
+std::string describe(const NodeData& node) {
+  const std::string op = node.domain.empty() ? node.op_type : node.domain + "." + node.op_type;
+  return node.name.empty() ? fmt::format("node {}", op) : fmt::format("node '{}' ({})", node.name, op);
+}
+
+// Names and their values, with those of the graph around behind them.
+struct Scope {
+  const Scope* outer = nullptr;
+  std::unordered_map<std::string, Value> values;
+
+  [[nodiscard]] const Value* find(const std::string& name) const {
+    for (const Scope* s = this; s; s = s->outer) {
+      if (const auto found = s->values.find(name); found != s->values.end()) return &found->second;
+    }
+    return nullptr;
+  }
+};
+
+class Runner {
+ public:
+  Runner(const ModelData& model, const std::string& where) : model_(model), where_(where) {}
+
+  // The attributes of the function call around, if any.
+  using FunctionAttributes = std::map<std::string, const Attribute*>;
+
+  Values run(const GraphData& graph, Scope& scope, const std::map<std::string, int64_t>& opsets,
+             const FunctionAttributes* around) {
+    for (const auto& data : graph.initializers) {
+      if (!scope.values.contains(data.name)) scope.values[data.name] = read_tensor(data, nullptr, {}, where_);
+    }
+    run_nodes(graph.nodes, scope, opsets, around);
+    Values out;
+    for (const auto& output : graph.outputs) {
+      const Value* value = scope.find(output.name);
+      if (!value) throw FormatError({where_, fmt::format("output '{}' is made by no node", output.name), {}, {}, {}});
+      out.push_back(*value);
+    }
+    return out;
+  }
+
+ private:
+  void run_nodes(const std::vector<NodeData>& nodes, Scope& scope, const std::map<std::string, int64_t>& opsets,
+                 const FunctionAttributes* around) {
+    for (const NodeData& node : nodes) {
+      Values in;
+      for (const auto& name : node.inputs) {
+        if (name.empty()) {
+          in.emplace_back();
+          continue;
+        }
+        const Value* value = scope.find(name);
+        if (!value)
+          throw FormatError(
+              {where_, fmt::format("{} reads '{}', which nothing before it makes", describe(node), name), {}, {}, {}});
+        in.push_back(*value);
+      }
+      Values out = call(node, std::move(in), scope, opsets, around);
+      for (size_t i = 0; i < node.outputs.size(); ++i) {
+        if (node.outputs[i].empty()) continue;
+        if (i >= out.size())
+          throw UnsupportedError(
+              {fmt::format("{}: {}", where_, describe(node)), fmt::format("output {} is not computed", i), {}, {}, {}});
+        scope.values[node.outputs[i]] = std::move(out[i]);
+      }
+    }
+  }
+
+  Values call(const NodeData& node, Values in, Scope& scope, const std::map<std::string, int64_t>& opsets,
+              const FunctionAttributes* around) {
+    std::vector<Attribute> renamed;
+    renamed.reserve(node.attributes.size());
+    std::vector<const Attribute*> attributes;
+    for (const auto& a : node.attributes) {
+      if (a.reference.empty()) {
+        attributes.push_back(&a);
+        continue;
+      }
+      if (!around) continue;
+      const auto found = around->find(a.reference);
+      if (found == around->end()) continue;
+      renamed.push_back(*found->second);
+      renamed.back().name = a.name;
+      attributes.push_back(&renamed.back());
+    }
+    const std::string where = fmt::format("{}: {}", where_, describe(node));
+    if (const FunctionData* function = find_function(node))
+      return call_function(*function, std::move(in), attributes, where);
+    const Rule* rule = find_rule(node.domain, node.op_type);
+    if (!rule) throw UnsupportedError({where, "the operator is not known", {}, {}, {}});
+    const auto opset = opsets.find(node.domain);
+    Call c{node,
+           std::move(in),
+           opset == opsets.end() ? 1 : opset->second,
+           where,
+           attributes,
+           [&](const GraphData& graph, Values inputs) {
+             Scope inner{&scope, {}};
+             if (inputs.size() != graph.inputs.size())
+               throw FormatError({where,
+                                  fmt::format("graph '{}' has another number of inputs", graph.name),
+                                  std::to_string(graph.inputs.size()),
+                                  std::to_string(inputs.size()),
+                                  {}});
+             for (size_t i = 0; i < inputs.size(); ++i) inner.values[graph.inputs[i].name] = std::move(inputs[i]);
+             return run(graph, inner, opsets, around);
+           }};
+    try {
+      return rule->compute(c);
+    } catch (const ShapeError& error) {
+      throw ShapeError(named(error, where));
+    } catch (const DTypeError& error) {
+      throw DTypeError(named(error, where));
+    } catch (const IndexError& error) {
+      throw IndexError(named(error, where));
+    } catch (const ValueError& error) {
+      throw ValueError(named(error, where));
+    }
+  }
+
+  // The error of a function that a rule called, under the node's name.
+  static ErrorParts named(const Error& error, const std::string& where) {
+    ErrorParts parts = error.parts();
+    if (parts.where.starts_with(where)) return parts;
+    parts.problem = parts.where.empty() ? parts.problem : fmt::format("{}: {}", parts.where, parts.problem);
+    parts.where = where;
+    return parts;
+  }
+
+  const FunctionData* find_function(const NodeData& node) const {
+    for (const auto& f : model_.functions) {
+      if (f.name == node.op_type && (f.domain == node.domain || (f.domain == "ai.onnx" && node.domain.empty())) &&
+          f.overload == node.overload)
+        return &f;
+    }
+    return nullptr;
+  }
+
+  Values call_function(const FunctionData& function, Values in, const std::vector<const Attribute*>& attributes,
+                       const std::string& where) {
+    constexpr int kDeepest = 200;
+    if (depth_ >= kDeepest) throw FormatError({where, "functions call each other without end", {}, {}, {}});
+    ++depth_;
+    struct Leave {
+      int& depth;
+      ~Leave() { --depth; }
+    } const leave{depth_};
+    FunctionAttributes given;
+    for (const auto& a : function.defaults) given[a.name] = &a;
+    for (const Attribute* a : attributes) given[a->name] = a;
+    Scope scope;
+    for (size_t i = 0; i < function.inputs.size(); ++i)
+      scope.values[function.inputs[i]] = i < in.size() ? std::move(in[i]) : Value();
+    run_nodes(function.nodes, scope, function.opsets, &given);
+    Values out;
+    for (const auto& name : function.outputs) {
+      const Value* value = scope.find(name);
+      out.push_back(value ? *value : Value());
+    }
+    return out;
+  }
+
+  const ModelData& model_;
+  const std::string& where_;
+  int depth_ = 0;
+};
+
+// Every node that cannot run, in sub-graphs and functions too.
+void collect_unsupported(const ModelData& model, const std::vector<NodeData>& nodes,
+                         std::vector<UnsupportedNode>& list) {
+  for (const NodeData& node : nodes) {
+    bool known = find_rule(node.domain, node.op_type) != nullptr;
+    for (const auto& f : model.functions)
+      known = known || (f.name == node.op_type && (f.domain == node.domain || node.domain.empty()));
+    if (!known) list.push_back({describe(node), "the operator is not known"});
+    for (const auto& a : node.attributes) {
+      if (a.graph) collect_unsupported(model, a.graph->nodes, list);
+    }
+  }
+}
+
+void check_input(const ValueInfo& info, const Value& value, const std::string& where) {
+  const TypeData& type = info.type;
+  if (type.kind != TypeData::Kind::Tensor || !value.tensor()) return;
+  const Tensor& x = *value.tensor();
+  if (has_dtype(type.element) && x.dtype() != dtype_of(type.element, where))
+    throw DTypeError({where,
+                      fmt::format("input '{}' has another element type", info.name),
+                      std::string(name(dtype_of(type.element, where))),
+                      std::string(name(x.dtype())),
+                      {}});
+  if (!type.has_shape) return;
+  bool fits = type.dims.size() == x.shape().size();
+  for (size_t i = 0; fits && i < type.dims.size(); ++i) {
+    const bool fixed = !type.dims[i].empty() && type.dims[i].find_first_not_of("0123456789") == std::string::npos;
+    fits = !fixed || type.dims[i] == std::to_string(x.shape()[i]);
+  }
+  if (!fits)
+    throw ShapeError({where,
+                      fmt::format("input '{}' has another shape", info.name),
+                      fmt::format("[{}]", fmt::join(type.dims, ", ")),
+                      to_string(x.shape()),
+                      {}});
+}
+
+}  // namespace
+
+Model Model::load(const std::filesystem::path& path) {
+  auto file = std::make_shared<const MappedFile>(path);
+  const auto bytes = file->bytes();
+  const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
+  return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file, path.string(), folder);
+}
+
+Model Model::parse(std::string_view bytes, std::shared_ptr<const void> owner, const std::string& where,
+                   const std::string& folder) {
+  Model model;
+  model.data_ = std::make_shared<const ModelData>(parse_model(bytes, where));
+  model.where_ = where;
+  model.owner_ = owner;
+  std::vector<UnsupportedNode> unsupported;
+  collect_unsupported(*model.data_, model.data_->graph.nodes, unsupported);
+  for (const auto& f : model.data_->functions) collect_unsupported(*model.data_, f.nodes, unsupported);
+  if (!unsupported.empty()) {
+    std::string list;
+    for (const auto& node : unsupported) list += fmt::format("\n  {}: {}", node.node, node.reason);
+    throw UnsupportedError({where, fmt::format("{} nodes cannot run:{}", unsupported.size(), list), {}, {}, {}});
+  }
+  for (const auto& data : model.data_->graph.initializers)
+    model.parameters_[data.name] = read_tensor(data, owner, folder, where);
+  return model;
+}
+
+std::vector<ValueInfo> Model::inputs() const {
+  std::vector<ValueInfo> list;
+  for (const auto& info : data_->graph.inputs) {
+    if (!parameters_.contains(info.name)) list.push_back(info);
+  }
+  return list;
+}
+
+void Model::set_parameter(const std::string& name, Tensor value) {
+  const auto found = parameters_.find(name);
+  if (found == parameters_.end()) throw ValueError({where_, "no parameter of this name", {}, name, {}});
+  const Tensor* old = found->second.tensor();
+  if (!old || old->type() != value.type())
+    throw ShapeError({where_,
+                      fmt::format("parameter '{}' has another type", name),
+                      found->second.describe(),
+                      to_string(value.type()),
+                      {}});
+  found->second = std::move(value);
+}
+
+Values Model::run(const std::map<std::string, Value>& inputs) const {
+  Scope scope;
+  for (const auto& [name, value] : parameters_) scope.values[name] = value;
+  std::set<std::string> known;
+  for (const auto& info : data_->graph.inputs) {
+    known.insert(info.name);
+    const auto given = inputs.find(info.name);
+    if (given == inputs.end()) {
+      if (!scope.values.contains(info.name))
+        throw ValueError({where_, fmt::format("input '{}' is not given", info.name), {}, {}, {}});
+      continue;
+    }
+    check_input(info, given->second, where_);
+    scope.values[info.name] = given->second;
+  }
+  for (const auto& [name, value] : inputs) {
+    if (known.contains(name)) continue;
+    const std::vector<std::string> names(known.begin(), known.end());
+    throw ValueError(
+        {where_, fmt::format("there is no input '{}'", name), fmt::format("{}", fmt::join(names, ", ")), name, {}});
+  }
+  return Runner(*data_, where_).run(data_->graph, scope, data_->opsets, nullptr);
+}
+
+Tensors Model::operator()(const Tensors& given) const {
+  const auto infos = inputs();
+  if (given.size() != infos.size())
+    throw ValueError(
+        {where_, "another number of inputs", std::to_string(infos.size()), std::to_string(given.size()), {}});
+  std::map<std::string, Value> named;
+  for (size_t i = 0; i < given.size(); ++i) named.emplace(infos[i].name, given[i]);
+  Tensors out;
+  for (const Value& value : run(named)) {
+    if (!value.tensor())
+      throw UnsupportedError({where_, "an output is no tensor", {}, value.describe(), "run({{name, value}, …})"});
+    out.push_back(*value.tensor());
+  }
+  return out;
+}
+
+}  // namespace tenon::formats::onnx

@@ -1,0 +1,223 @@
+// Control flow, sequences and optionals. Loops run as C++ loops: their number of steps may depend on values.
+#include <array>
+
+#include "tenon/formats/onnx/call.h"
+#include "tenon/ops/creation.h"
+#include "tenon/ops/elementwise.h"
+#include "tenon/ops/movement.h"
+
+namespace tenon::formats::onnx {
+namespace {
+
+Values if_rule(Call& c) {
+  const bool yes = reshape(c.tensor(0), {}).item<bool>();
+  return c.run_graph(c.graph_attribute(yes ? "then_branch" : "else_branch"), {});
+}
+
+// Values gathered step by step: stacked, or of unknown kind if there was no step.
+Value stacked(Call& c, std::vector<Values>& columns, size_t k, const GraphData& body, size_t output, int64_t axis = 0,
+              bool reversed = false) {
+  Tensors rows;
+  for (auto& step : columns) {
+    if (!step[k].tensor()) c.unsupported("a loop gathers values that are no tensors");
+    rows.push_back(*step[k].tensor());
+  }
+  if (reversed) std::reverse(rows.begin(), rows.end());
+  if (!rows.empty()) return stack(rows, axis);
+  const TypeData& type = body.outputs[output].type;
+  Shape shape{0};
+  for (const auto& d : type.dims)
+    shape.push_back(d.empty() || d.find_first_not_of("0123456789") != d.npos ? 0 : std::stoll(d));
+  return zeros(shape, has_dtype(type.element) ? dtype_of(type.element, c.where) : DType::F32);
+}
+
+Values loop_rule(Call& c) {
+  const GraphData& body = c.graph_attribute("body");
+  const int64_t most = c.has(0) ? reshape(c.tensor(0), {}).item<int64_t>() : INT64_MAX;
+  bool go_on = !c.has(1) || reshape(c.tensor(1), {}).item<bool>();
+  Values carried(c.in.begin() + 2, c.in.end());
+  const size_t scans = body.outputs.size() - 1 - carried.size();
+  std::vector<Values> columns;
+  for (int64_t step = 0; step < most && go_on; ++step) {
+    Values args{from_vector<int64_t>({step}, {}), from_vector<bool>({go_on}, {})};
+    args.insert(args.end(), carried.begin(), carried.end());
+    Values out = c.run_graph(body, std::move(args));
+    if (!out[0].tensor()) c.fail("the body's condition is no tensor");
+    go_on = reshape(*out[0].tensor(), {}).item<bool>();
+    carried.assign(out.begin() + 1, out.begin() + 1 + static_cast<std::ptrdiff_t>(carried.size()));
+    columns.emplace_back(out.end() - static_cast<std::ptrdiff_t>(scans), out.end());
+  }
+  Values result = carried;
+  for (size_t k = 0; k < scans; ++k) result.push_back(stacked(c, columns, k, body, 1 + carried.size() + k));
+  return result;
+}
+
+// Opset 8: the loop runs for each example of a batch; the first input, lengths, is not supported.
+Values scan_of_batch(Call& c, const GraphData& body, size_t scanned) {
+  if (c.has(0)) c.unsupported("Scan of opset 8 with sequence lengths");
+  const size_t states = c.in.size() - 1 - scanned, rows = body.outputs.size() - states;
+  const int64_t batch = c.tensor(1).shape(0);
+  const auto directions = c.integers_attribute("directions");
+  std::vector<Tensors> results(states + rows);
+  for (int64_t b = 0; b < batch; ++b) {
+    Values carried;
+    for (size_t k = 0; k < states; ++k) carried.emplace_back(c.tensor(1 + k)[b]);
+    Tensors xs;
+    for (size_t k = 0; k < scanned; ++k) xs.push_back(c.tensor(1 + states + k)[b]);
+    const int64_t steps = xs.empty() ? 0 : xs[0].shape(0);
+    std::vector<Values> columns;
+    for (int64_t step = 0; step < steps; ++step) {
+      Values args = carried;
+      for (size_t k = 0; k < scanned; ++k)
+        args.emplace_back(xs[k][k < directions.size() && directions[k] != 0 ? steps - 1 - step : step]);
+      Values out = c.run_graph(body, std::move(args));
+      carried.assign(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(states));
+      columns.emplace_back(out.begin() + static_cast<std::ptrdiff_t>(states), out.end());
+    }
+    for (size_t k = 0; k < states; ++k) results[k].push_back(*carried[k].tensor());
+    for (size_t k = 0; k < rows; ++k) results[states + k].push_back(*stacked(c, columns, k, body, states + k).tensor());
+  }
+  Values out;
+  for (auto& examples : results) out.emplace_back(stack(examples, 0));
+  return out;
+}
+
+Values scan_rule(Call& c) {
+  const GraphData& body = c.graph_attribute("body");
+  const auto scanned = static_cast<size_t>(c.integer_attribute("num_scan_inputs", 1));
+  if (c.opset < 9) return scan_of_batch(c, body, scanned);
+  const size_t states = c.in.size() - scanned, rows = body.outputs.size() - states;
+  const auto at = [](const std::vector<int64_t>& list, size_t k) { return k < list.size() ? list[k] : 0; };
+  const auto in_axes = c.integers_attribute("scan_input_axes"), in_back = c.integers_attribute("scan_input_directions");
+  const auto out_axes = c.integers_attribute("scan_output_axes"),
+             out_back = c.integers_attribute("scan_output_directions");
+  Values carried(c.in.begin(), c.in.begin() + static_cast<std::ptrdiff_t>(states));
+  Tensors xs;
+  for (size_t k = 0; k < scanned; ++k) xs.push_back(moveaxis(c.tensor(states + k), at(in_axes, k), 0));
+  const int64_t steps = xs.empty() ? 0 : xs[0].shape(0);
+  std::vector<Values> columns;
+  for (int64_t step = 0; step < steps; ++step) {
+    Values args = carried;
+    for (size_t k = 0; k < scanned; ++k) args.emplace_back(xs[k][at(in_back, k) != 0 ? steps - 1 - step : step]);
+    Values out = c.run_graph(body, std::move(args));
+    carried.assign(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(states));
+    columns.emplace_back(out.begin() + static_cast<std::ptrdiff_t>(states), out.end());
+  }
+  Values result = carried;
+  for (size_t k = 0; k < rows; ++k)
+    result.push_back(stacked(c, columns, k, body, states + k, at(out_axes, k), at(out_back, k) != 0));
+  return result;
+}
+
+// ---- sequences ----
+Values sequence_construct(Call& c) { return {Sequence{c.in, nullptr}}; }
+Values sequence_empty(Call&) { return {Sequence{}}; }
+
+size_t position(Call& c, size_t input, int64_t size, int64_t fallback, int64_t past_end = 0) {
+  int64_t p = c.has(input) ? reshape(c.tensor(input), {}).item<int64_t>() : fallback;
+  if (p < 0) p += size;
+  if (p < 0 || p >= size + past_end)
+    c.fail("a position out of the sequence", "below " + std::to_string(size + past_end), std::to_string(p));
+  return static_cast<size_t>(p);
+}
+
+Values sequence_insert(Call& c) {
+  Sequence s = c.sequence(0);
+  const auto size = static_cast<int64_t>(s.items.size());
+  const size_t p = position(c, 2, size, size, 1);
+  s.items.insert(s.items.begin() + static_cast<std::ptrdiff_t>(p), c.in[1]);
+  return {s};
+}
+Values sequence_erase(Call& c) {
+  Sequence s = c.sequence(0);
+  const auto size = static_cast<int64_t>(s.items.size());
+  s.items.erase(s.items.begin() + static_cast<std::ptrdiff_t>(position(c, 1, size, size - 1)));
+  return {s};
+}
+Values sequence_at(Call& c) {
+  const Sequence& s = c.sequence(0);
+  return {s.items[position(c, 1, static_cast<int64_t>(s.items.size()), 0)]};
+}
+Values sequence_length(Call& c) {
+  return {from_vector<int64_t>({static_cast<int64_t>(c.sequence(0).items.size())}, {})};
+}
+
+Values concat_from_sequence(Call& c) {
+  const int64_t axis = c.integer_attribute("axis", 0);
+  Tensors parts;
+  for (const Value& item : c.sequence(0).items) {
+    if (!item.tensor()) c.unsupported("a sequence of something else than tensors");
+    parts.push_back(*item.tensor());
+  }
+  return {c.integer_attribute("new_axis", 0) != 0 ? stack(parts, axis) : concat(parts, axis)};
+}
+
+Values split_to_sequence(Call& c) {
+  const Tensor x = c.tensor(0);
+  const int64_t axis = normalize_axis(c.where, c.integer_attribute("axis", 0), x.ndim()), extent = x.shape(axis);
+  const bool keep = c.has(1) || c.integer_attribute("keepdims", 1) != 0;
+  std::vector<int64_t> sizes;
+  if (!c.has(1)) {
+    sizes.assign(static_cast<size_t>(extent), 1);
+  } else if (c.tensor(1).ndim() == 0) {
+    const int64_t each = c.tensor(1).item<int64_t>();
+    if (each < 1) c.fail("parts of no extent");
+    for (int64_t left = extent; left > 0; left -= each) sizes.push_back(std::min(left, each));
+  } else {
+    sizes = c.integers(1);
+  }
+  Sequence s;
+  for (auto& part : split(x, ints_of(sizes), axis)) s.items.emplace_back(keep ? part : squeeze(part, {axis}));
+  return {s};
+}
+
+Values sequence_map(Call& c) {
+  const GraphData& body = c.graph_attribute("body");
+  const size_t steps = c.sequence(0).items.size();
+  std::vector<Sequence> out(body.outputs.size());
+  for (size_t k = 0; k < steps; ++k) {
+    Values args;
+    for (const Value& v : c.in) {
+      const Sequence* s = v.sequence();
+      if (s && k >= s->items.size()) c.fail("sequences of different length");
+      args.push_back(s ? s->items[k] : v);
+    }
+    const Values results = c.run_graph(body, std::move(args));
+    for (size_t i = 0; i < results.size(); ++i) out[i].items.push_back(results[i]);
+  }
+  Values values;
+  for (auto& s : out) values.emplace_back(std::move(s));
+  return values;
+}
+
+// ---- optionals ----
+Values optional(Call& c) { return {c.has(0) ? c.in[0] : Value()}; }
+Values optional_has_element(Call& c) { return {from_vector<bool>({c.has(0)}, {})}; }
+Values optional_get_element(Call& c) {
+  if (!c.has(0)) c.fail("the optional is empty");
+  return {c.in[0]};
+}
+
+constexpr std::array kRules{
+    Rule{"If", if_rule},
+    Rule{"Loop", loop_rule},
+    Rule{"Scan", scan_rule},
+    Rule{"SequenceConstruct", sequence_construct},
+    Rule{"SequenceEmpty", sequence_empty},
+    Rule{"SequenceInsert", sequence_insert},
+    Rule{"SequenceErase", sequence_erase},
+    Rule{"SequenceAt", sequence_at},
+    Rule{"SequenceLength", sequence_length},
+    Rule{"ConcatFromSequence", concat_from_sequence},
+    Rule{"SplitToSequence", split_to_sequence},
+    Rule{"SequenceMap", sequence_map},
+    Rule{"Optional", optional},
+    Rule{"OptionalHasElement", optional_has_element},
+    Rule{"OptionalGetElement", optional_get_element},
+};
+
+}  // namespace
+
+std::span<const Rule> control_rules() { return kRules; }
+
+}  // namespace tenon::formats::onnx

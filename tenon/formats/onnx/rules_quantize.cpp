@@ -1,0 +1,154 @@
+// Quantisation: numbers as small integers with a scale and a zero point.
+#include <array>
+#include <cmath>
+
+#include "tenon/formats/onnx/call.h"
+#include "tenon/ops/convolution.h"
+#include "tenon/ops/creation.h"
+#include "tenon/ops/elementwise.h"
+#include "tenon/ops/matmul.h"
+#include "tenon/ops/movement.h"
+#include "tenon/ops/reduce.h"
+
+namespace tenon::formats::onnx {
+namespace {
+
+// A scale or zero point beside x: one number, one for each position along the axis, or one for each block of it.
+Tensor spread(Call& c, const Tensor& v, const Tensor& x) {
+  if (v.size() == 1 && v.ndim() <= 1) return reshape(v, {});
+  const int64_t block = c.integer_attribute("block_size", 0);
+  const int64_t axis = normalize_axis(c.where, c.integer_attribute("axis", 1), x.ndim());
+  if (v.ndim() == 1 && block == 0) {
+    Shape column(static_cast<size_t>(x.ndim()), 1);
+    column[static_cast<size_t>(axis)] = v.size();
+    return reshape(v, column);
+  }
+  const int64_t size = block != 0 ? block : (x.shape(axis) + v.shape(axis) - 1) / v.shape(axis);
+  return narrow(repeat_interleave(v, size, axis), axis, 0, x.shape(axis));
+}
+
+struct Range {
+  double low, high;
+};
+Range range_of(DType dtype) {
+  const int bits = info(dtype).bits;
+  if (info(dtype).kind == DTypeKind::Unsigned) return {0, std::ldexp(1.0, bits) - 1};
+  return {-std::ldexp(1.0, bits - 1), std::ldexp(1.0, bits - 1) - 1};
+}
+
+// round(x / scale) + zero, cut to the type's range.
+Value quantized(Call& c, const Tensor& x, const Tensor& scale, const Tensor& zero, DataType type) {
+  if (!has_dtype(type) && type != DataType::Uint2)
+    return encode(cast(x / scale, f32), type, c.integer_attribute("saturate", 1) != 0, c.where);
+  if (type == DataType::Uint2) {
+    Tensor q = round(x / scale);
+    if (zero.defined()) q = q + zero;
+    return encode(minimum(maximum(q, 0), 3), type, true, c.where);
+  }
+  const DType dtype = dtype_of(type, c.where);
+  if (is_float(dtype)) {
+    const double limit = dtype == DType::F8E4M3 ? 448 : 57344;
+    const Tensor y = cast(x / scale, f32);
+    const bool saturate = c.integer_attribute("saturate", 1) != 0;
+    return cast(saturate ? minimum(maximum(y, -limit), limit) : y, dtype);
+  }
+  Tensor q = round(x / scale);
+  if (zero.defined()) q = q + zero;
+  const Range range = range_of(dtype);
+  return cast(cast(minimum(maximum(q, range.low), range.high), f32), dtype);
+}
+
+DataType zero_type(Call& c, size_t input) {
+  const auto fallback = static_cast<DataType>(c.integer_attribute("output_dtype", 0));
+  if (!c.has(input)) return fallback == DataType::Undefined ? DataType::Uint8 : fallback;
+  if (const Codes* codes = c.in[input].codes()) return codes->type;
+  return data_type_of(c.tensor(input).dtype());
+}
+
+Tensor as_float(const Tensor& x) { return is_float(x.dtype()) && !info(x.dtype()).storage_only ? x : cast(x, f32); }
+
+Values quantize_linear(Call& c) {
+  const Tensor x = as_float(c.tensor(0));
+  const Tensor scale = cast(spread(c, c.tensor(1), x), x.dtype() == DType::F64 ? f64 : f32);
+  const Tensor zero = c.has(2) ? spread(c, cast(c.tensor(2), f32), x) : Tensor();
+  return {quantized(c, cast(x, scale.dtype()), scale, zero, zero_type(c, 2))};
+}
+
+Values dequantize_linear(Call& c) {
+  const Tensor x = cast(c.tensor(0), f32), scale = c.tensor(1);
+  const Tensor zero = c.has(2) ? spread(c, cast(c.tensor(2), f32), x) : Tensor(0.0);
+  const auto wanted = static_cast<DataType>(c.integer_attribute("output_dtype", 0));
+  const DType dtype = wanted == DataType::Undefined ? scale.dtype() : dtype_of(wanted, c.where);
+  return {cast((x - zero) * cast(spread(c, scale, x), f32), dtype)};
+}
+
+Values dynamic_quantize(Call& c) {
+  const Tensor x = c.tensor(0);
+  const Tensor low = minimum(min(x), 0), high = maximum(max(x), 0);
+  const Tensor scale = (high - low) / 255;
+  const Tensor zero = minimum(maximum(round(-low / where(equal(scale, 0), ones_like(scale), scale)), 0), 255);
+  const Tensor q = minimum(maximum(round(x / where(equal(scale, 0), ones_like(scale), scale)) + zero, 0), 255);
+  return {cast(q, u8), scale, cast(zero, u8)};
+}
+
+// Products of integers, exact in f64.
+Tensor without_zero(Call& c, size_t x, size_t zero, bool columns) {
+  const Tensor v = cast(c.tensor(x), f64);
+  if (!c.has(zero)) return v;
+  Tensor z = cast(c.tensor(zero), f64);
+  if (z.ndim() == 1 && z.size() > 1) z = columns ? reshape(z, {1, -1}) : reshape(z, {-1, 1});
+  return v - (z.size() == 1 ? reshape(z, {}) : z);
+}
+
+Values matmul_integer(Call& c) {
+  return {cast(matmul(without_zero(c, 0, 2, false), without_zero(c, 1, 3, true)), i32)};
+}
+
+// Scales of the rows of a, of the columns of b.
+Tensor scale_of(Call& c, size_t input, bool columns) {
+  const Tensor s = cast(c.tensor(input), f64);
+  if (s.ndim() == 1 && s.size() > 1) return columns ? reshape(s, {1, -1}) : reshape(s, {-1, 1});
+  return s.size() == 1 ? reshape(s, {}) : s;
+}
+
+Values qlinear_matmul(Call& c) {
+  const Tensor product = matmul(without_zero(c, 0, 2, false), without_zero(c, 3, 5, true));
+  const Tensor real = product * (scale_of(c, 1, false) * scale_of(c, 4, true));
+  return {quantized(c, real, scale_of(c, 6, true),
+                    cast(reshape(c.tensor(7), c.tensor(7).size() == 1 ? Shape{} : c.tensor(7).shape()), f64),
+                    zero_type(c, 7))};
+}
+
+Values qlinear_conv(Call& c) {
+  const Rule* plain = find_rule("", "Conv");
+  const auto per_output = [&](Tensor v) {
+    v = cast(v, f64);
+    return v.ndim() == 1 && v.size() > 1 ? v : reshape(v, {});
+  };
+  const auto column = [](const Tensor& v, int64_t rank, int64_t axis) {
+    if (v.ndim() == 0) return v;
+    Shape shape(static_cast<size_t>(rank), 1);
+    shape[static_cast<size_t>(axis)] = v.size();
+    return reshape(v, shape);
+  };
+  const Tensor x = cast(c.tensor(0), f64) - per_output(c.tensor(2)), w0 = cast(c.tensor(3), f64);
+  const Tensor w = w0 - column(per_output(c.tensor(5)), w0.ndim(), 0);
+  Call inner{c.node, {x, w}, c.opset, c.where, c.attributes, c.run_graph};
+  if (c.has(8)) inner.in.emplace_back(cast(c.tensor(8), f64));
+  const Values sums = plain->compute(inner);
+  const Tensor y = *sums[0].tensor();
+  const Tensor real = y * (per_output(c.tensor(1)) * column(per_output(c.tensor(4)), y.ndim(), 1));
+  return {quantized(c, real, per_output(c.tensor(6)), per_output(c.tensor(7)), zero_type(c, 7))};
+}
+
+constexpr std::array kRules{
+    Rule{"QuantizeLinear", quantize_linear},         Rule{"DequantizeLinear", dequantize_linear},
+    Rule{"DynamicQuantizeLinear", dynamic_quantize}, Rule{"MatMulInteger", matmul_integer},
+    Rule{"QLinearMatMul", qlinear_matmul},           Rule{"QLinearConv", qlinear_conv},
+};
+
+}  // namespace
+
+std::span<const Rule> quantize_rules() { return kRules; }
+
+}  // namespace tenon::formats::onnx

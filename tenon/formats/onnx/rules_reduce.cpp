@@ -1,0 +1,301 @@
+// Reductions, ordering, products of tensors.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "tenon/formats/onnx/call.h"
+#include "tenon/ops/creation.h"
+#include "tenon/ops/einsum.h"
+#include "tenon/ops/elementwise.h"
+#include "tenon/ops/gather.h"
+#include "tenon/ops/indexing.h"
+#include "tenon/ops/matmul.h"
+#include "tenon/ops/movement.h"
+#include "tenon/ops/reduce.h"
+
+namespace tenon::formats::onnx {
+namespace {
+
+// The axes of a reduction; nothing: the input goes through as it is.
+std::optional<Ints> axes_of(Call& c) {
+  const auto axes = c.integers_of(1, "axes");
+  if (axes && !axes->empty()) return ints_of(*axes);
+  if (c.integer_attribute("noop_with_empty_axes", 0) != 0) return std::nullopt;
+  return Ints{};
+}
+
+// `elementwise` is what the operator does to single elements where nothing is combined.
+template <class Reduce, class Each>
+Values reduce(Call& c, const Reduce& combine, const Each& each) {
+  const Tensor x = c.tensor(0);
+  const bool keep = c.integer_attribute("keepdims", 1) != 0;
+  const auto axes = axes_of(c);
+  return {cast(axes ? combine(x, *axes, keep) : each(x), x.dtype())};
+}
+Tensor same(const Tensor& x) { return x; }
+
+// The largest of nothing is the smallest number there is.
+Tensor extreme(const Tensor& x, const Ints& axes, bool keep, bool largest) {
+  const Ints all = normalize_axes("ReduceMax", axes, x.ndim());
+  bool nothing = false;
+  for (int64_t k = 0; k < x.ndim(); ++k) {
+    const bool reduced = all.empty() || std::find(all.begin(), all.end(), k) != all.end();
+    nothing = nothing || (reduced && x.shape(k) == 0);
+  }
+  const auto pick = [&](const Tensor& v) { return largest ? max(v, axes, keep) : min(v, axes, keep); };
+  if (x.dtype() == DType::Bool)
+    return largest ? any(x, axes, keep) : all.empty() ? tenon::all(x, {}, keep) : tenon::all(x, axes, keep);
+  if (!nothing) return pick(x);
+  const double infinity = std::numeric_limits<double>::infinity();
+  return full_like(sum(x, axes, keep), largest ? -infinity : infinity);
+}
+
+Values reduce_max(Call& c) {
+  return reduce(c, [](const Tensor& x, const Ints& axes, bool keep) { return extreme(x, axes, keep, true); }, same);
+}
+Values reduce_min(Call& c) {
+  return reduce(c, [](const Tensor& x, const Ints& axes, bool keep) { return extreme(x, axes, keep, false); }, same);
+}
+Values reduce_sum(Call& c) {
+  return reduce(c, [](const Tensor& x, const Ints& axes, bool keep) { return sum(x, axes, keep); }, same);
+}
+Values reduce_mean(Call& c) {
+  return reduce(c, [](const Tensor& x, const Ints& axes, bool keep) { return mean(x, axes, keep); }, same);
+}
+Values reduce_prod(Call& c) {
+  return reduce(c, [](const Tensor& x, const Ints& axes, bool keep) { return prod(x, axes, keep); }, same);
+}
+Values reduce_l1(Call& c) {
+  const auto each = [](const Tensor& x) { return abs(x); };
+  return reduce(c, [](const Tensor& x, const Ints& axes, bool keep) { return sum(abs(x), axes, keep); }, each);
+}
+Values reduce_l2(Call& c) {
+  const auto each = [](const Tensor& x) { return abs(x); };
+  return reduce(c, [](const Tensor& x, const Ints& axes, bool keep) { return sqrt(sum(square(x), axes, keep)); }, each);
+}
+Values reduce_sum_square(Call& c) {
+  const auto each = [](const Tensor& x) { return square(x); };
+  return reduce(c, [](const Tensor& x, const Ints& axes, bool keep) { return sum(square(x), axes, keep); }, each);
+}
+Values reduce_log_sum(Call& c) {
+  const auto each = [](const Tensor& x) { return log(x); };
+  return reduce(c, [](const Tensor& x, const Ints& axes, bool keep) { return log(sum(x, axes, keep)); }, each);
+}
+Values reduce_log_sum_exp(Call& c) {
+  return reduce(
+      c,
+      [](const Tensor& x, const Ints& axes, bool keep) {
+        const Tensor y = sum(x, axes, keep);
+        // Of nothing: log 0.
+        if (x.size() == 0) return full_like(y, -std::numeric_limits<double>::infinity());
+        return logsumexp(x, axes, keep);
+      },
+      same);
+}
+
+Values arg(Call& c, bool largest) {
+  Tensor x = c.tensor(0);
+  const int64_t axis = normalize_axis(c.where, c.integer_attribute("axis", 0), x.ndim());
+  const bool keep = c.integer_attribute("keepdims", 1) != 0, last = c.integer_attribute("select_last_index", 0) != 0;
+  if (last) x = flip(x, {axis});
+  const Tensor place = largest ? argmax(x, axis, keep) : argmin(x, axis, keep);
+  return {last ? (x.shape(axis) - 1) - place : place};
+}
+Values arg_max(Call& c) { return arg(c, true); }
+Values arg_min(Call& c) { return arg(c, false); }
+
+// Sums of all elements up to each one, one step after another along the axis.
+template <class Combine>
+Values cumulative(Call& c, const Combine& combine, double start) {
+  Tensor x = c.tensor(0);
+  const int64_t axis = normalize_axis(c.where, c.tensor(1).item<int64_t>(), x.ndim());
+  const bool exclusive = c.integer_attribute("exclusive", 0) != 0, reverse = c.integer_attribute("reverse", 0) != 0;
+  if (reverse) x = flip(x, {axis});
+  const int64_t steps = x.shape(axis);
+  if (steps == 0) return {x};
+  Tensors rows;
+  Tensor total = full_like(select(x, axis, 0), start);
+  for (int64_t k = 0; k < steps; ++k) {
+    const Tensor next = combine(total, select(x, axis, k));
+    rows.push_back(exclusive ? total : next);
+    total = next;
+  }
+  const Tensor y = stack(rows, axis);
+  return {reverse ? flip(y, {axis}) : y};
+}
+Values cum_sum(Call& c) {
+  return cumulative(c, [](const Tensor& a, const Tensor& b) { return a + b; }, 0);
+}
+Values cum_prod(Call& c) {
+  return cumulative(c, [](const Tensor& a, const Tensor& b) { return a * b; }, 1);
+}
+
+Values matmul_rule(Call& c) { return {matmul(c.tensor(0), c.tensor(1))}; }
+
+Values einsum_rule(Call& c) {
+  Tensors operands;
+  for (size_t i = 0; i < c.in.size(); ++i) operands.push_back(c.tensor(i));
+  return {einsum(c.text_attribute("equation", ""), operands)};
+}
+
+Values gemm(Call& c) {
+  Tensor a = c.tensor(0), b = c.tensor(1);
+  if (c.integer_attribute("transA", 0) != 0) a = transpose(a);
+  if (c.integer_attribute("transB", 0) != 0) b = transpose(b);
+  const double alpha = c.real_attribute("alpha", 1), beta = c.real_attribute("beta", 1);
+  Tensor y = matmul(a, b);
+  if (alpha != 1) y = y * alpha;
+  if (c.has(2) && beta != 0) {
+    Tensor bias = c.tensor(2);
+    y = y + (beta == 1 ? bias : bias * beta);
+  }
+  return {cast(y, a.dtype())};
+}
+
+// The determinant by elimination with the largest pivot, in f64: exact enough for f32, and small in practice.
+Values det(Call& c) {
+  const Tensor x = c.tensor(0);
+  const int64_t n = x.shape(-1);
+  if (x.ndim() < 2 || x.shape(-2) != n) c.fail("not a square matrix", "[…, n, n]", to_string(x.shape()));
+  auto v = x.to_vector<double>();
+  const Shape batch(x.shape().begin(), x.shape().end() - 2);
+  std::vector<double> out;
+  for (int64_t b = 0; b < numel(batch); ++b) {
+    double* m = v.data() + b * n * n;
+    double d = 1;
+    for (int64_t k = 0; k < n; ++k) {
+      int64_t pivot = k;
+      for (int64_t r = k + 1; r < n; ++r) {
+        if (std::abs(m[r * n + k]) > std::abs(m[pivot * n + k])) pivot = r;
+      }
+      if (m[pivot * n + k] == 0) {
+        d = 0;
+        break;
+      }
+      if (pivot != k) {
+        std::swap_ranges(m + k * n, m + (k + 1) * n, m + pivot * n);
+        d = -d;
+      }
+      d *= m[k * n + k];
+      for (int64_t r = k + 1; r < n; ++r) {
+        const double f = m[r * n + k] / m[k * n + k];
+        for (int64_t j = k; j < n; ++j) m[r * n + j] -= f * m[k * n + j];
+      }
+    }
+    out.push_back(d);
+  }
+  return {cast(from_vector(out, batch), x.dtype())};
+}
+
+// Positions that bring each row along the axis in order; equal elements keep theirs.
+Tensor order_along(const Tensor& x, int64_t axis, bool descending) {
+  const Tensor last = contiguous(moveaxis(x, axis, -1));
+  const int64_t n = last.shape(-1), rows = n == 0 ? 0 : last.size() / n;
+  std::vector<int64_t> places(static_cast<size_t>(last.size()));
+  const auto sort_rows = [&](const auto& v) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const auto first = places.begin() + r * n;
+      std::iota(first, first + n, 0);
+      std::stable_sort(first, first + n, [&](int64_t a, int64_t b) {
+        const auto va = v[static_cast<size_t>(r * n + a)], vb = v[static_cast<size_t>(r * n + b)];
+        return descending ? va > vb : va < vb;
+      });
+    }
+  };
+  if (is_integer(x.dtype())) {
+    if (x.dtype() == DType::U64) {
+      sort_rows(last.to_vector<uint64_t>());
+    } else {
+      sort_rows(last.to_vector<int64_t>());
+    }
+  } else {
+    sort_rows(last.to_vector<double>());
+  }
+  return moveaxis(from_vector(places, last.shape()), -1, axis);
+}
+
+Values top_k(Call& c) {
+  const Tensor x = c.tensor(0);
+  const int64_t axis = normalize_axis(c.where, c.integer_attribute("axis", -1), x.ndim());
+  const int64_t k = c.has(1) ? c.tensor(1).item<int64_t>() : c.integer_attribute("k", 1);
+  if (k < 0 || k > x.shape(axis))
+    c.fail("k is out of range", "0 to " + std::to_string(x.shape(axis)), std::to_string(k));
+  const Tensor order = order_along(x, axis, c.integer_attribute("largest", 1) != 0);
+  const Tensor places = narrow(order, axis, 0, k);
+  return {take_along_axis(x, places, axis), places};
+}
+
+// Rows along the axis (or elements of all), each once: first position, number of the row it equals, how often.
+Values unique_rule(Call& c) {
+  Tensor x = c.tensor(0);
+  const bool by_row = c.attribute("axis") != nullptr, sorted = c.integer_attribute("sorted", 1) != 0;
+  const int64_t axis = by_row ? normalize_axis(c.where, c.integer_attribute("axis", 0), x.ndim()) : 0;
+  if (!by_row) x = reshape(x, {-1});
+  const Tensor front = moveaxis(x, axis, 0);
+  const int64_t n = front.shape(0), width = n == 0 ? 0 : front.size() / n;
+  const auto v = front.to_vector<double>();
+  const auto row_less = [&](int64_t a, int64_t b) {
+    return std::lexicographical_compare(v.begin() + a * width, v.begin() + (a + 1) * width, v.begin() + b * width,
+                                        v.begin() + (b + 1) * width);
+  };
+  std::vector<int64_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), row_less);
+  std::vector<int64_t> first, counts, group(static_cast<size_t>(n));
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (i == 0 || row_less(order[i - 1], order[i])) {
+      first.push_back(order[i]);
+      counts.push_back(0);
+    }
+    ++counts.back();
+    group[static_cast<size_t>(order[i])] = static_cast<int64_t>(first.size()) - 1;
+  }
+  if (!sorted) {
+    // In order of first appearance.
+    std::vector<int64_t> by_place(first.size()), rank(first.size());
+    std::iota(by_place.begin(), by_place.end(), 0);
+    std::sort(by_place.begin(), by_place.end(),
+              [&](int64_t a, int64_t b) { return first[static_cast<size_t>(a)] < first[static_cast<size_t>(b)]; });
+    std::vector<int64_t> new_first, new_counts;
+    for (size_t i = 0; i < by_place.size(); ++i) {
+      const auto old = static_cast<size_t>(by_place[i]);
+      rank[old] = static_cast<int64_t>(i);
+      new_first.push_back(first[old]);
+      new_counts.push_back(counts[old]);
+    }
+    first = std::move(new_first);
+    counts = std::move(new_counts);
+    for (auto& g : group) g = rank[static_cast<size_t>(g)];
+  }
+  return {take(x, tensor_of(first), axis), tensor_of(first), tensor_of(group), tensor_of(counts)};
+}
+
+constexpr std::array kRules{
+    Rule{"ReduceMax", reduce_max},
+    Rule{"ReduceMin", reduce_min},
+    Rule{"ReduceSum", reduce_sum},
+    Rule{"ReduceMean", reduce_mean},
+    Rule{"ReduceProd", reduce_prod},
+    Rule{"ReduceL1", reduce_l1},
+    Rule{"ReduceL2", reduce_l2},
+    Rule{"ReduceSumSquare", reduce_sum_square},
+    Rule{"ReduceLogSum", reduce_log_sum},
+    Rule{"ReduceLogSumExp", reduce_log_sum_exp},
+    Rule{"ArgMax", arg_max},
+    Rule{"ArgMin", arg_min},
+    Rule{"CumSum", cum_sum},
+    Rule{"CumProd", cum_prod},
+    Rule{"MatMul", matmul_rule},
+    Rule{"Einsum", einsum_rule},
+    Rule{"Gemm", gemm},
+    Rule{"Det", det},
+    Rule{"TopK", top_k},
+    Rule{"Unique", unique_rule},
+};
+
+}  // namespace
+
+std::span<const Rule> reduce_rules() { return kRules; }
+
+}  // namespace tenon::formats::onnx
