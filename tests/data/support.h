@@ -30,7 +30,7 @@ inline std::vector<std::byte> bytes_of(std::string_view text) {
 template <class T>
 HostArray array_of(std::vector<T> values, std::vector<std::int64_t> shape) {
   HostArray array{dtype_of<T>, std::move(shape), std::vector<std::byte>(values.size() * sizeof(T))};
-  std::memcpy(array.bytes.data(), values.data(), array.bytes.size());
+  if (!values.empty()) std::memcpy(array.bytes.data(), values.data(), array.bytes.size());
   return array;
 }
 
