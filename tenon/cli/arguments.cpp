@@ -30,7 +30,7 @@ std::string where(const Command& command) { return "tenon " + command.name; }
 std::string quoted_list(const std::vector<std::string>& words) { return fmt::format("{}", fmt::join(words, ", ")); }
 
 std::string range_text(const Option& option) {
-  const std::string kind = option.kind == OptionKind::integer ? "an integer" : "a number";
+  std::string kind = option.kind == OptionKind::integer ? "an integer" : "a number";
   if (std::isfinite(option.low) && std::isfinite(option.high))
     return fmt::format("{} from {} to {}", kind, option.low, option.high);
   if (std::isfinite(option.low)) return fmt::format("{} of at least {}", kind, option.low);

@@ -39,9 +39,10 @@ Option text(std::string name, std::string value_name, std::string help, std::vec
 
 Option choice(std::string name, std::string help, std::vector<std::string> choices,
               std::vector<train::ConfigValue> fallback = {}) {
-  return {.name = name,
+  const std::string value_name = name == "task" ? "TASK" : "NAME";
+  return {.name = std::move(name),
           .kind = OptionKind::choice,
-          .value_name = name == "task" ? "TASK" : "NAME",
+          .value_name = value_name,
           .help = std::move(help),
           .fallback = std::move(fallback),
           .choices = std::move(choices)};

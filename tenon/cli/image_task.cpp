@@ -70,7 +70,8 @@ struct Built {
 };
 template <class Net>
 Built built(const Net& network) {
-  return {.trainer = train::Model(network), .parameters = nn::parameters(network)};
+  return {.trainer = train::Trainer(train::network_of(std::make_shared<Net>(network))),
+          .parameters = nn::parameters(network)};
 }
 
 Built make_network(const train::Config& config, const Images& images) {

@@ -6,7 +6,7 @@
 
 namespace tenon::cli {
 
-Interrupt::Interrupt() {
+Interrupt::Interrupt() : signals_{}, before_{} {
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGINT);
   sigaddset(&signals_, SIGTERM);

@@ -50,8 +50,10 @@ std::int64_t draw_token(const std::vector<double>& logits, const WriteOptions& o
   std::vector<double> weights;
   for (const auto token : order) weights.push_back(std::exp((logits[token] - logits[order[0]]) / options.temperature));
   double left = random.uniform() * std::accumulate(weights.begin(), weights.end(), 0.0);
-  for (std::size_t i = 0; i < order.size(); ++i)
-    if ((left -= weights[i]) < 0) return static_cast<std::int64_t>(order[i]);
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    left -= weights[i];
+    if (left < 0) return static_cast<std::int64_t>(order[i]);
+  }
   return static_cast<std::int64_t>(order.back());
 }
 
@@ -98,8 +100,9 @@ Task make_language_task(const train::Config& config, const TaskRequest& request)
     validation = data::sequential_windows(std::move(tokens), context);
   }
 
-  const auto network = make_network(config, vocabulary.size());
-  train::Trainer trainer = train::Model(network);
+  const auto held = std::make_shared<models::GPT>(make_network(config, vocabulary.size()));
+  const models::GPT& network = *held;
+  train::Trainer trainer(train::network_of(held));
   trainer.compile({.optimizer = make_optimizer(config, nn::parameters(network)), .loss = token_loss});
   trainer.set_metadata({{vocabulary_key, vocabulary.characters()}});
   if (!request.model_path.empty()) trainer.load_weights(request.model_path);

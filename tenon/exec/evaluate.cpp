@@ -132,19 +132,20 @@ Tensors run_kernel(Call& c, const Claim* claim, const ops::Primitive* primitive)
 
 Tensors evaluate(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<const TensorType> results) {
   Call c{op, std::move(in), attrs, results};
-  return std::visit(ops::Overloaded{
-                        [&](const ops::Elementwise&) { return run_elementwise(c); },
-                        [&](const ops::Reduction& r) { return run_reduction(c, r.kind); },
-                        [&](const ops::Relayout& r) { return run_relayout(c, r); },
-                        [&](const ops::Primitive& p) { return run_kernel(c, find_claim(c), &p); },
-                        [&](const ops::Composite& body) {
-                          const Claim* claim = results.empty() ? nullptr : find_claim(c);
-                          return claim ? run_kernel(c, claim, nullptr) : body.body(c.in, attrs);
-                        },
-                        [&](const ops::ControlFlow& flow) { return run_control_flow(flow.kind, std::move(c.in), attrs); },
-                        [&](const ops::DataDependent& d) { return d.execute(c.in, attrs); },
-                    },
-                    op.meaning);
+  return std::visit(
+      ops::Overloaded{
+          [&](const ops::Elementwise&) { return run_elementwise(c); },
+          [&](const ops::Reduction& r) { return run_reduction(c, r.kind); },
+          [&](const ops::Relayout& r) { return run_relayout(c, r); },
+          [&](const ops::Primitive& p) { return run_kernel(c, find_claim(c), &p); },
+          [&](const ops::Composite& body) {
+            const Claim* claim = results.empty() ? nullptr : find_claim(c);
+            return claim ? run_kernel(c, claim, nullptr) : body.body(c.in, attrs);
+          },
+          [&](const ops::ControlFlow& flow) { return run_control_flow(flow.kind, std::move(c.in), attrs); },
+          [&](const ops::DataDependent& d) { return d.execute(c.in, attrs); },
+      },
+      op.meaning);
 }
 
 Tensors run(const ir::Graph& graph, Tensors inputs) {

@@ -15,6 +15,16 @@
 
 namespace tenon::train {
 
+// What the fit loop needs of a network.
+template <class Net>
+Network network_of(std::shared_ptr<Net> network) {
+  return {.forward = [network](const Tensor& input) { return (*network)(input); },
+          .parameters = [network] { return nn::parameters(*network); },
+          .state = [network] { return nn::state_dict(*network); },
+          .load = [network](const StateDict& dict) { nn::load_state_dict(*network, dict); },
+          .set_training = [network](bool training) { nn::train(*network, training); }};
+}
+
 template <class Net>
 class Model : public Trainer {
  public:
@@ -24,13 +34,7 @@ class Model : public Trainer {
   Tensor operator()(const Tensor& input) const { return (*network_)(input); }
 
  private:
-  explicit Model(std::shared_ptr<Net> network)
-      : Trainer({.forward = [network](const Tensor& input) { return (*network)(input); },
-                 .parameters = [network] { return nn::parameters(*network); },
-                 .state = [network] { return nn::state_dict(*network); },
-                 .load = [network](const StateDict& dict) { nn::load_state_dict(*network, dict); },
-                 .set_training = [network](bool training) { nn::train(*network, training); }}),
-        network_(std::move(network)) {}
+  explicit Model(std::shared_ptr<Net> network) : Trainer(network_of(network)), network_(std::move(network)) {}
 
   std::shared_ptr<Net> network_;
 };

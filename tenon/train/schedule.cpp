@@ -57,7 +57,8 @@ Schedule linear_schedule(const ScheduleOptions& options) {
 Schedule step_schedule(const ScheduleOptions& options) {
   return with_warmup(options, [](const ScheduleOptions& o, std::int64_t step) {
     const std::int64_t every = o.every > 0 ? o.every : std::max<std::int64_t>(1, (o.steps - o.warmup + 2) / 3);
-    return std::max(o.floor, o.peak * std::pow(o.factor, static_cast<double>((step - o.warmup) / every)));
+    const std::int64_t times = (step - o.warmup) / every;  // whole ones
+    return std::max(o.floor, o.peak * std::pow(o.factor, static_cast<double>(times)));
   });
 }
 
