@@ -26,25 +26,10 @@ std::span<const OpDef* const> table() {
   static const std::vector<const OpDef*> all = [] {
     std::vector<const OpDef*> list;
     for (const auto& family : {
-             creation_ops(),
-             arithmetic_ops(),
-             unary_ops(),
-             logic_ops(),
-             activation_ops(),
-             reduce_ops(),
-             movement_ops(),
-             indexing_ops(),
-             matmul_ops(),
-             gather_ops(),
-             random_ops(),
-             softmax_ops(),
-             normalization_ops(),
-             loss_ops(),
-             attention_ops(),
-             convolution_ops(),
-             pooling_ops(),
-             control_ops(),
-             einsum_ops(),
+             creation_ops(),    arithmetic_ops(), unary_ops(),         logic_ops(),  activation_ops(),
+             reduce_ops(),      movement_ops(),   indexing_ops(),      matmul_ops(), gather_ops(),
+             random_ops(),      softmax_ops(),    normalization_ops(), loss_ops(),   attention_ops(),
+             convolution_ops(), pooling_ops(),    control_ops(),       einsum_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

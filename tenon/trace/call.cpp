@@ -162,6 +162,8 @@ Tensors compute(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
 }  // namespace
 
 Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
+  // Optional inputs at the end may be left out.
+  while (in.size() < op.inputs.size() && op.inputs[in.size()].kind == ArgKind::Optional) in.emplace_back();
   check_inputs(op, in, attrs);
   for (auto& x : in) {
     if (sparse_rows(x)) x = to_dense(x);

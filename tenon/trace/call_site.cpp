@@ -65,16 +65,24 @@ backtrace_state* debug_information() {
   return state;
 }
 
+std::string function_name(std::uintptr_t pc, const char* function) {
+  std::string name = demangled(function);
+  // Line tables alone carry no names or unqualified ones; the symbol table has the whole.
+  if (name.find(':') == std::string::npos) backtrace_syminfo(debug_information(), pc, take_name, ignore_error, &name);
+  return name;
+}
+
 // Ends the walk (by returning 1) at the first frame of the user's.
 int look_at_frame(void* data, std::uintptr_t pc, const char* file, int line, const char* function) {
   auto& site = *static_cast<std::string*>(data);
   if (file && line > 0) {
-    if (is_library_file(file)) return 0;
+    // Some compilers' line tables leave the folder out: then the function's name must tell.
+    const bool bare = std::string_view(file).find('/') == std::string_view::npos;
+    if (bare ? is_library_function(function_name(pc, function)) : is_library_file(file)) return 0;
     site = std::filesystem::path(file).filename().string() + ":" + std::to_string(line);
     return 1;
   }
-  std::string name = demangled(function);
-  if (name.empty()) backtrace_syminfo(debug_information(), pc, take_name, ignore_error, &name);
+  std::string name = function_name(pc, function);
   if (is_library_function(name)) return 0;
   site = std::move(name);
   return 1;
