@@ -23,6 +23,7 @@ namespace tenon::ops {
 
 std::span<const OpDef* const> table() {
   // To add a family: one line.
+  // clang-format off
   static const std::vector<const OpDef*> all = [] {
     std::vector<const OpDef*> list;
     for (const auto& family : {
@@ -34,6 +35,7 @@ std::span<const OpDef* const> table() {
       list.insert(list.end(), family.begin(), family.end());
     return list;
   }();
+  // clang-format on
   return all;
 }
 

@@ -46,7 +46,7 @@ std::string demangled(const char* name) {
 // The function's own name is what stands before its parameters.
 bool is_library_function(std::string_view name) {
   name = name.substr(0, name.find('('));
-  return name.empty() || name.find("tenon::") != name.npos || name.find("std::") != name.npos;
+  return name.empty() || name.find("tenon::") != std::string_view::npos || name.find("std::") != std::string_view::npos;
 }
 
 bool is_library_file(std::string_view file) {

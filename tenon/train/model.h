@@ -17,7 +17,7 @@ namespace tenon::train {
 
 // What the fit loop needs of a network.
 template <class Net>
-Network network_of(std::shared_ptr<Net> network) {
+Network network_of(const std::shared_ptr<Net>& network) {
   return {.forward = [network](const Tensor& input) { return (*network)(input); },
           .parameters = [network] { return nn::parameters(*network); },
           .state = [network] { return nn::state_dict(*network); },

@@ -135,7 +135,8 @@ TEST(Arguments, UnknownCommandSuggests) {
     FAIL();
   } catch (const UsageError& error) {
     EXPECT_STREQ(error.what(),
-                 "tenon: unknown command \"trian\"; expected train, eval, generate, info\n  try: tenon train");
+                 "tenon: unknown command \"trian\"; expected train, eval, generate, info, conformance\n"
+                 "  try: tenon train");
   }
 }
 

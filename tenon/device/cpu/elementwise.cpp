@@ -192,8 +192,8 @@ class Run {
       block_ = rows_per_unit_ * nest_.inner();
       if (block_ > block && slots_ > 0) {  // many registers, so blocks shorter than a row: rows are cut after all
         by_piece_ = true;
-        for (size_t k = 0; k < operands_.size(); ++k) {
-          if (operands_[k].access == Access::Periodic) operands_[k].access = Access::Gathered;
+        for (auto& operand : operands_) {
+          if (operand.access == Access::Periodic) operand.access = Access::Gathered;
         }
         rows_per_unit_ = 1;
         block_ = std::min(block, nest_.inner());

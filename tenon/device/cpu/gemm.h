@@ -16,15 +16,15 @@ namespace tenon::cpu {
 // then stored [k, m], b [n, k].
 template <class T>
 struct Gemm {
-  int64_t m, n, k;
-  const T* a;
-  int64_t lda;
-  bool a_transposed;
-  const T* b;
-  int64_t ldb;
-  bool b_transposed;
-  T* c;
-  int64_t ldc;
+  int64_t m = 0, n = 0, k = 0;
+  const T* a = nullptr;
+  int64_t lda = 0;
+  bool a_transposed = false;
+  const T* b = nullptr;
+  int64_t ldb = 0;
+  bool b_transposed = false;
+  T* c = nullptr;
+  int64_t ldc = 0;
   bool accumulate = false;
 };
 

@@ -521,7 +521,8 @@ struct CastOp {
       return static_cast<To>(static_cast<uint8_t>(x));
     } else if constexpr (Kind<From>::is_float && !Kind<To>::is_float) {
       // The bound above the largest number is a power of two: exact in every float.
-      constexpr double high = static_cast<double>(Limits<To>::high / 2 + 1) * 2.0;
+      constexpr auto half = Limits<To>::high / 2 + 1;
+      constexpr double high = static_cast<double>(half) * 2.0;
       constexpr double low = static_cast<double>(Limits<To>::low);
       const From inside = (x > static_cast<From>(low) && x < static_cast<From>(high)) ? x : From{0};
       const To cut = static_cast<To>(inside);

@@ -22,7 +22,7 @@ inline constexpr int kRowLanes = 32;
 template <class Op, class T, class F>
 inline T fold_over(int64_t n, T empty, const F& value) {
   alignas(64) T lane[kRowLanes];
-  for (int j = 0; j < kRowLanes; ++j) lane[j] = empty;
+  for (T& one : lane) one = empty;
   int64_t i = 0;
   for (; i + kRowLanes <= n; i += kRowLanes) {
     TENON_INDEPENDENT
