@@ -6,6 +6,7 @@
 #include "tenon/ops/control.h"
 #include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
+#include "tenon/ops/cumulative.h"
 #include "tenon/ops/einsum.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
@@ -14,6 +15,7 @@
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/normalization.h"
+#include "tenon/ops/ordering.h"
 #include "tenon/ops/pooling.h"
 #include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
@@ -27,10 +29,10 @@ std::span<const OpDef* const> table() {
   static const std::vector<const OpDef*> all = [] {
     std::vector<const OpDef*> list;
     for (const auto& family : {
-             creation_ops(),    arithmetic_ops(), unary_ops(),         logic_ops(),  activation_ops(),
-             reduce_ops(),      movement_ops(),   indexing_ops(),      matmul_ops(), gather_ops(),
-             random_ops(),      softmax_ops(),    normalization_ops(), loss_ops(),   attention_ops(),
-             convolution_ops(), pooling_ops(),    control_ops(),       einsum_ops(),
+             creation_ops(),      arithmetic_ops(), unary_ops(),     logic_ops(),       activation_ops(), reduce_ops(),
+             movement_ops(),      indexing_ops(),   matmul_ops(),    gather_ops(),      random_ops(),     softmax_ops(),
+             normalization_ops(), loss_ops(),       attention_ops(), convolution_ops(), pooling_ops(),    control_ops(),
+             einsum_ops(),        cumulative_ops(), ordering_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

@@ -6,12 +6,14 @@
 
 #include "tenon/formats/onnx/call.h"
 #include "tenon/ops/creation.h"
+#include "tenon/ops/cumulative.h"
 #include "tenon/ops/einsum.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
+#include "tenon/ops/ordering.h"
 #include "tenon/ops/reduce.h"
 
 namespace tenon::formats::onnx {
@@ -105,30 +107,10 @@ Values arg(Call& c, bool largest) {
 Values arg_max(Call& c) { return arg(c, true); }
 Values arg_min(Call& c) { return arg(c, false); }
 
-// Sums of all elements up to each one, one step after another along the axis.
-template <class Combine>
-Values cumulative(Call& c, const Combine& combine, double start) {
-  Tensor x = c.tensor(0);
-  const int64_t axis = normalize_axis(c.where, c.tensor(1).item<int64_t>(), x.ndim());
-  const bool exclusive = c.integer_attribute("exclusive", 0) != 0, reverse = c.integer_attribute("reverse", 0) != 0;
-  if (reverse) x = flip(x, {axis});
-  const int64_t steps = x.shape(axis);
-  if (steps == 0) return {x};
-  Tensors rows;
-  Tensor total = full_like(select(x, axis, 0), start);
-  for (int64_t k = 0; k < steps; ++k) {
-    const Tensor next = combine(total, select(x, axis, k));
-    rows.push_back(exclusive ? total : next);
-    total = next;
-  }
-  const Tensor y = stack(rows, axis);
-  return {reverse ? flip(y, {axis}) : y};
-}
-Values cum_sum(Call& c) {
-  return cumulative(c, [](const Tensor& a, const Tensor& b) { return a + b; }, 0);
-}
-Values cum_prod(Call& c) {
-  return cumulative(c, [](const Tensor& a, const Tensor& b) { return a * b; }, 1);
+template <Tensor (*Scan)(Tensor, int64_t, bool, bool)>
+Values cumulative(Call& c) {
+  return {Scan(c.tensor(0), c.tensor(1).item<int64_t>(), c.integer_attribute("exclusive", 0) != 0,
+               c.integer_attribute("reverse", 0) != 0)};
 }
 
 Values matmul_rule(Call& c) { return {matmul(c.tensor(0), c.tensor(1))}; }
@@ -188,87 +170,27 @@ Values det(Call& c) {
   return {cast(from_vector(out, batch), x.dtype())};
 }
 
-// Positions that bring each row along the axis in order; equal elements keep theirs.
-Tensor order_along(const Tensor& x, int64_t axis, bool descending) {
-  const Tensor last = contiguous(moveaxis(x, axis, -1));
-  const int64_t n = last.shape(-1), rows = n == 0 ? 0 : last.size() / n;
-  std::vector<int64_t> places(static_cast<size_t>(last.size()));
-  const auto sort_rows = [&](const auto& v) {
-    for (int64_t r = 0; r < rows; ++r) {
-      const auto first = places.begin() + r * n;
-      std::iota(first, first + n, 0);
-      std::stable_sort(first, first + n, [&](int64_t a, int64_t b) {
-        const auto va = v[static_cast<size_t>(r * n + a)], vb = v[static_cast<size_t>(r * n + b)];
-        return descending ? va > vb : va < vb;
-      });
-    }
-  };
-  if (is_integer(x.dtype())) {
-    if (x.dtype() == DType::U64) {
-      sort_rows(last.to_vector<uint64_t>());
-    } else {
-      sort_rows(last.to_vector<int64_t>());
-    }
-  } else {
-    sort_rows(last.to_vector<double>());
-  }
-  return moveaxis(from_vector(places, last.shape()), -1, axis);
-}
-
 Values top_k(Call& c) {
   const Tensor x = c.tensor(0);
   const int64_t axis = normalize_axis(c.where, c.integer_attribute("axis", -1), x.ndim());
   const int64_t k = c.has(1) ? c.tensor(1).item<int64_t>() : c.integer_attribute("k", 1);
   if (k < 0 || k > x.shape(axis))
     c.fail("k is out of range", "0 to " + std::to_string(x.shape(axis)), std::to_string(k));
-  const Tensor order = order_along(x, axis, c.integer_attribute("largest", 1) != 0);
-  const Tensor places = narrow(order, axis, 0, k);
-  return {take_along_axis(x, places, axis), places};
+  const Sorted best = topk(x, k, axis, c.integer_attribute("largest", 1) != 0);
+  return {best.values, best.indices};
 }
 
-// Rows along the axis (or elements of all), each once: first position, number of the row it equals, how often.
 Values unique_rule(Call& c) {
-  Tensor x = c.tensor(0);
+  const Tensor x = c.tensor(0);
   const bool by_row = c.attribute("axis") != nullptr, sorted = c.integer_attribute("sorted", 1) != 0;
   const int64_t axis = by_row ? normalize_axis(c.where, c.integer_attribute("axis", 0), x.ndim()) : 0;
-  if (!by_row) x = reshape(x, {-1});
-  const Tensor front = moveaxis(x, axis, 0);
-  const int64_t n = front.shape(0), width = n == 0 ? 0 : front.size() / n;
-  const auto v = front.to_vector<double>();
-  const auto row_less = [&](int64_t a, int64_t b) {
-    return std::lexicographical_compare(v.begin() + a * width, v.begin() + (a + 1) * width, v.begin() + b * width,
-                                        v.begin() + (b + 1) * width);
-  };
-  std::vector<int64_t> order(static_cast<size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), row_less);
-  std::vector<int64_t> first, counts, group(static_cast<size_t>(n));
-  for (size_t i = 0; i < order.size(); ++i) {
-    if (i == 0 || row_less(order[i - 1], order[i])) {
-      first.push_back(order[i]);
-      counts.push_back(0);
-    }
-    ++counts.back();
-    group[static_cast<size_t>(order[i])] = static_cast<int64_t>(first.size()) - 1;
-  }
+  Unique u = by_row ? unique(x, axis) : unique(x);
   if (!sorted) {
     // In order of first appearance.
-    std::vector<int64_t> by_place(first.size()), rank(first.size());
-    std::iota(by_place.begin(), by_place.end(), 0);
-    std::sort(by_place.begin(), by_place.end(),
-              [&](int64_t a, int64_t b) { return first[static_cast<size_t>(a)] < first[static_cast<size_t>(b)]; });
-    std::vector<int64_t> new_first, new_counts;
-    for (size_t i = 0; i < by_place.size(); ++i) {
-      const auto old = static_cast<size_t>(by_place[i]);
-      rank[old] = static_cast<int64_t>(i);
-      new_first.push_back(first[old]);
-      new_counts.push_back(counts[old]);
-    }
-    first = std::move(new_first);
-    counts = std::move(new_counts);
-    for (auto& g : group) g = rank[static_cast<size_t>(g)];
+    const Tensor order = argsort(u.indices), rank = argsort(order);
+    u = {take(u.values, order, axis), take(u.indices, order, 0), take(rank, u.inverse, 0), take(u.counts, order, 0)};
   }
-  return {take(x, tensor_of(first), axis), tensor_of(first), tensor_of(group), tensor_of(counts)};
+  return {u.values, u.indices, reshape(u.inverse, {-1}), u.counts};
 }
 
 constexpr std::array kRules{
@@ -284,8 +206,8 @@ constexpr std::array kRules{
     Rule{"ReduceLogSumExp", reduce_log_sum_exp},
     Rule{"ArgMax", arg_max},
     Rule{"ArgMin", arg_min},
-    Rule{"CumSum", cum_sum},
-    Rule{"CumProd", cum_prod},
+    Rule{"CumSum", cumulative<cumsum>},
+    Rule{"CumProd", cumulative<cumprod>},
     Rule{"MatMul", matmul_rule},
     Rule{"Einsum", einsum_rule},
     Rule{"Gemm", gemm},

@@ -10,6 +10,7 @@
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
 #include "tenon/ops/movement.h"
+#include "tenon/ops/ordering.h"
 #include "tenon/ops/reduce.h"
 
 namespace tenon::formats::onnx {
@@ -418,22 +419,7 @@ Values compress(Call& c) {
   return {take(x, tensor_of(places), axis)};
 }
 
-Values nonzero_rule(Call& c) {
-  const Tensor x = c.tensor(0);
-  const auto hits = not_equal(x, 0).to_vector<bool>();
-  std::vector<int64_t> flat;
-  for (size_t i = 0; i < hits.size(); ++i) {
-    if (hits[i]) flat.push_back(static_cast<int64_t>(i));
-  }
-  Tensors rows;
-  Tensor position = tensor_of(flat);
-  for (int64_t k = x.ndim() - 1; k >= 0; --k) {
-    rows.insert(rows.begin(), remainder(position, x.shape(k)));
-    position = floor_divide(position, x.shape(k));
-  }
-  if (rows.empty()) return {zeros({0, static_cast<int64_t>(flat.size())}, i64)};
-  return {stack(rows, 0)};
-}
+Values nonzero_rule(Call& c) { return {transpose(nonzero(c.tensor(0)), 0, 1)}; }
 
 constexpr std::array kRules{
     Rule{"Constant", constant},
