@@ -17,6 +17,7 @@
 #include "tenon/ops/einsum.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
+#include "tenon/ops/index.h"
 #include "tenon/ops/indexing.h"
 #include "tenon/ops/loss.h"
 #include "tenon/ops/matmul.h"

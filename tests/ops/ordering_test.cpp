@@ -8,6 +8,7 @@
 #include "tenon/base/error.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/cumulative.h"
+#include "tenon/ops/elementwise.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/trace/transforms.h"
 
