@@ -24,7 +24,7 @@ struct Session::Programs {
 
 Session::Session(SessionOptions options)
     : options_(options),
-      device_(make_cpu_device()),
+      device_(make_cpu_device({.max_level = options.cpu_level})),
       pool_(std::make_unique<ThreadPool>(options.threads)),
       programs_(std::make_unique<Programs>()) {}
 Session::~Session() = default;

@@ -17,6 +17,7 @@ struct SessionOptions {
   bool reuse = true;       // results may take the buffer of an input that is dead
   bool poison = false;     // overwrite a buffer that was (or would have been) reused, and fresh memory
   bool claims = true;      // false: every op by its own meaning, never by a device's faster kernel
+  int cpu_level = 4;       // the highest CPU level to use (device/cpu/cpu_device.h); results are the same bits
   bool reference = false;  // everything by the reference evaluator: slow, the oracle of the tests
 };
 

@@ -166,9 +166,10 @@ const OpDef& attention_op() {
       .samples = attention_samples,
       .invalid_samples =
           [] {
+            const SampleInput none{.shape = {}, .absent = true};
             return std::vector<InvalidSample>{
-                {{{{1, 2, 3, 4}}, {{1, 2, 5, 3}}, {{1, 2, 5, 3}}}, {false, 1.0}, "keys do not fit"},
-                {{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 4, 3}}}, {false, 1.0}, "values do not fit"},
+                {{{{1, 2, 3, 4}}, {{1, 2, 5, 3}}, {{1, 2, 5, 3}}, none}, {false, 1.0}, "keys do not fit"},
+                {{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 4, 3}}, none}, {false, 1.0}, "values do not fit"},
                 {{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 5, 4}}, {{3, 4}}}, {false, 1.0}, "broadcast"}};
           },
       .tolerance = {64, 1e-4}};

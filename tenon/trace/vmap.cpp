@@ -93,7 +93,12 @@ Tensors batch_broadcast(const ops::OpDef& op, const Split& s, const Tensors& out
 // Attribute 0 is `axes` in every reduction: they move by one, counted from the front.
 Tensors batch_reduction(const ops::OpDef& op, const Split& s, const Tensors& outer, ir::Attrs attrs) {
   Ints axes = ops::reduction_axes(op.name, attrs.ints(0), outer[0].ndim());
-  if (axes.empty()) return {s.in[0]};  // a 0-d example: nothing to combine
+  if (axes.empty()) {
+    // 0-d examples: reduce an axis of one element, because the result may have another dtype (any, argmax, sum).
+    attrs[0] = Ints{1};
+    attrs[1] = false;
+    return ops::call(op, {reshape(s.in[0], {s.size, 1})}, attrs);
+  }
   for (auto& axis : axes) ++axis;
   attrs[0] = axes;
   return ops::call(op, s.in, attrs);
