@@ -285,7 +285,8 @@ Tensor bincount(Tensor x, Tensor weights, int64_t length) {
     throw ValueError({"bincount", "a negative number", "0 or more", std::to_string(min(x).item<int64_t>()), {}});
   if (length < 0) length = x.size() == 0 ? 0 : max(x).item<int64_t>() + 1;
   if (!weights.defined()) weights = ones(x.shape(), i64);
-  return index_add(zeros({length}, weights.dtype()), 0, cast(std::move(x), i64), std::move(weights));
+  const Tensor none = zeros({length}, weights.dtype());
+  return index_add(none, 0, cast(std::move(x), i64), std::move(weights));
 }
 
 }  // namespace tenon

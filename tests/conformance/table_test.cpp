@@ -7,6 +7,7 @@
 #include "tenon/base/error.h"
 #include "tenon/ops/call.h"
 #include "tenon/tensor/tensor_view.h"
+#include "tenon/trace/capture.h"
 
 namespace tenon::test {
 namespace {
@@ -77,6 +78,29 @@ TEST_P(Conformance, Invalid) {
       }
     }
     for (size_t i = 0; i < in.size(); ++i) EXPECT_EQ(bytes(in[i]), before[i]) << place << ": input " << i << " changed";
+  }
+}
+
+TEST(OpTable, NamesEveryOpOnceAndFindsIt) {
+  for (const OpDef* op : table()) EXPECT_EQ(find(op->name), op) << op->name << " is in the table twice";
+}
+
+TEST(OpTable, HasAtLeastSixtyWrongCallsWithTheirTexts) {
+  size_t count = 0;
+  for (const OpDef* op : table()) count += op->invalid_samples ? op->invalid_samples().size() : 0;
+  EXPECT_GE(count, 60U);
+}
+
+TEST(OpTable, WhatDependsOnValuesIsNotCaptured) {
+  for (const OpDef* op : table()) {
+    if (!std::holds_alternative<DataDependent>(op->meaning)) continue;
+    for (const Case& c : cases(*op)) {
+      std::vector<InputSpec> specs;
+      for (const auto& x : make_inputs(*op, c, DType::F32)) specs.push_back({"", x.type()});
+      EXPECT_THROW((void)capture([&](const Tensors& in) { return call(*op, in, c.sample.attrs); }, specs),
+                   UnsupportedError)
+          << op->name;
+    }
   }
 }
 
