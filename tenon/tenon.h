@@ -19,6 +19,7 @@
 #include "tenon/ops/gather.h"
 #include "tenon/ops/index.h"
 #include "tenon/ops/indexing.h"
+#include "tenon/ops/linalg.h"
 #include "tenon/ops/loss.h"
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"

@@ -11,6 +11,7 @@
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
+#include "tenon/ops/linalg.h"
 #include "tenon/ops/loss.h"
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
@@ -32,7 +33,7 @@ std::span<const OpDef* const> table() {
              creation_ops(),      arithmetic_ops(), unary_ops(),     logic_ops(),       activation_ops(), reduce_ops(),
              movement_ops(),      indexing_ops(),   matmul_ops(),    gather_ops(),      random_ops(),     softmax_ops(),
              normalization_ops(), loss_ops(),       attention_ops(), convolution_ops(), pooling_ops(),    control_ops(),
-             einsum_ops(),        cumulative_ops(), ordering_ops(),
+             einsum_ops(),        cumulative_ops(), ordering_ops(), linalg_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

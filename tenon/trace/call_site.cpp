@@ -2,6 +2,8 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -30,11 +32,10 @@ namespace tenon::trace {
 #ifdef TENON_HAS_LIBBACKTRACE
 namespace {
 
-// ".../tenon/": the folder of the library's own sources, as this file's name was given to the compiler.
-std::string_view own_folder() {
-  constexpr std::string_view kThis = __FILE__, kTail = "trace/call_site.cpp";
-  return kThis.substr(0, kThis.size() - kTail.size());
-}
+// The folders of Tenon's own sources. Compilers name files by absolute or by relative paths, so the end must tell.
+constexpr std::array kOwnFolders{"tenon/base/", "tenon/tensor/",  "tenon/ir/",   "tenon/ops/",   "tenon/device/",
+                                 "tenon/exec/", "tenon/trace/",   "tenon/nn/",   "tenon/optim/", "tenon/models/",
+                                 "tenon/data/", "tenon/formats/", "tenon/train/"};
 
 std::string demangled(const char* name) {
   if (!name) return {};
@@ -50,9 +51,10 @@ bool is_library_function(std::string_view name) {
 }
 
 bool is_library_file(std::string_view file) {
-  const std::string normal = std::filesystem::path(file).lexically_normal().string();
-  const std::string own = std::filesystem::path(own_folder()).lexically_normal().string();
-  return normal.starts_with(own) || normal.starts_with("/usr/");
+  const std::string normal = "/" + std::filesystem::path(file).lexically_normal().string();
+  if (normal.starts_with("//usr/")) return true;
+  return std::any_of(kOwnFolders.begin(), kOwnFolders.end(),
+                     [&](const char* folder) { return normal.find(std::string("/") + folder) != std::string::npos; });
 }
 
 void ignore_error(void*, const char*, int) {}

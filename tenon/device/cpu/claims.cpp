@@ -9,6 +9,7 @@
 #include "tenon/ops/creation.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
+#include "tenon/ops/linalg.h"
 #include "tenon/ops/loss.h"
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement_ops.h"
@@ -46,6 +47,12 @@ std::span<const Claim> cpu_claims() {
       Claim{&ops::embedding_op(), accepts_whole_bytes, run_embedding},
       Claim{&ops::take_along_axis_op(), accepts_whole_bytes, run_take_along_axis},
       Claim{&ops::scatter_along_axis_op(), accepts_scatter, run_scatter},
+      Claim{&ops::cholesky_op(), full_floats, run_cholesky},
+      Claim{&ops::solve_op(), full_floats, run_solve},
+      Claim{&ops::triangular_solve_op(), full_floats, run_triangular_solve},
+      Claim{&ops::qr_op(), full_floats, run_qr},
+      Claim{&ops::eigh_op(), full_floats, run_eigh},
+      Claim{&ops::svd_op(), full_floats, run_svd},
   };
   return kClaims;
 }

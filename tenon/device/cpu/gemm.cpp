@@ -71,16 +71,20 @@ void gemm_in_parts(const Gemm<T>& g, ThreadPool& pool) {
 // Wrapping products of integers: rows of b are scaled and added into rows of c.
 template <class T>
 void integer_gemm(const Gemm<T>& g) {
+  // Unsigned and not shorter than int: only such products may wrap.
+  using U = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
   scale_or_clear(g);
   for (int64_t i = 0; i < g.m; ++i) {
     T* row = g.c + i * g.ldc;
     for (int64_t p = 0; p < g.k; ++p) {
-      const T factor = g.a_transposed ? g.a[p * g.lda + i] : g.a[i * g.lda + p];
+      const auto factor = static_cast<U>(g.a_transposed ? g.a[p * g.lda + i] : g.a[i * g.lda + p]);
       if (g.b_transposed) {
-        for (int64_t j = 0; j < g.n; ++j) row[j] = static_cast<T>(row[j] + factor * g.b[j * g.ldb + p]);
+        for (int64_t j = 0; j < g.n; ++j)
+          row[j] = static_cast<T>(static_cast<U>(row[j]) + factor * static_cast<U>(g.b[j * g.ldb + p]));
       } else {
         const T* from = g.b + p * g.ldb;
-        for (int64_t j = 0; j < g.n; ++j) row[j] = static_cast<T>(row[j] + factor * from[j]);
+        for (int64_t j = 0; j < g.n; ++j)
+          row[j] = static_cast<T>(static_cast<U>(row[j]) + factor * static_cast<U>(from[j]));
       }
     }
   }

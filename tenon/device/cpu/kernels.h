@@ -70,4 +70,12 @@ void for_units(ThreadPool& pool, int64_t units, int64_t unit_size, const F& body
   });
 }
 
+// lapack.cpp
+void run_cholesky(const KernelArgs& args);
+void run_solve(const KernelArgs& args);
+void run_triangular_solve(const KernelArgs& args);
+void run_qr(const KernelArgs& args);
+void run_eigh(const KernelArgs& args);
+void run_svd(const KernelArgs& args);
+
 }  // namespace tenon::cpu

@@ -16,30 +16,51 @@ using protozero::pbf_wire_type;
 // Graphs lie in attributes of nodes of graphs; a hostile file would nest them until the stack ends.
 constexpr int kDeepest = 48;
 
-std::string text(pbf_reader& r) {
-  const auto view = r.get_view();
-  return {view.data(), view.size()};
+// The reader itself takes the field's wire type on trust; a file must not be.
+void expect(const pbf_reader& r, pbf_wire_type type) {
+  if (!r.has_wire_type(type)) throw protozero::unknown_pbf_wire_type_exception();
 }
-pbf_reader message(pbf_reader& r) { return pbf_reader(r.get_view()); }
+protozero::data_view view(pbf_reader& r) {
+  expect(r, pbf_wire_type::length_delimited);
+  return r.get_view();
+}
+int64_t integer(pbf_reader& r) {
+  expect(r, pbf_wire_type::varint);
+  return r.get_int64();
+}
+int32_t short_integer(pbf_reader& r) {
+  expect(r, pbf_wire_type::varint);
+  return r.get_int32();
+}
+float real(pbf_reader& r) {
+  expect(r, pbf_wire_type::fixed32);
+  return r.get_float();
+}
+std::string text(pbf_reader& r) {
+  const auto bytes = view(r);
+  return {bytes.data(), bytes.size()};
+}
+pbf_reader message(pbf_reader& r) { return pbf_reader(view(r)); }
 
 void add_int(pbf_reader& r, std::vector<int64_t>& list) {
   if (r.has_wire_type(pbf_wire_type::length_delimited)) {
     for (int64_t v : r.get_packed_int64()) list.push_back(v);
   } else {
-    list.push_back(r.get_int64());
+    list.push_back(integer(r));
   }
 }
 void add_float(pbf_reader& r, std::vector<float>& list) {
   if (r.has_wire_type(pbf_wire_type::length_delimited)) {
     for (float v : r.get_packed_float()) list.push_back(v);
   } else {
-    list.push_back(r.get_float());
+    list.push_back(real(r));
   }
 }
 void add_double(pbf_reader& r, std::vector<double>& list) {
   if (r.has_wire_type(pbf_wire_type::length_delimited)) {
     for (double v : r.get_packed_double()) list.push_back(v);
   } else {
+    expect(r, pbf_wire_type::fixed64);
     list.push_back(r.get_double());
   }
 }
@@ -66,7 +87,7 @@ TensorData tensor(pbf_reader r) {
         add_int(r, t.dims);
         break;
       case 2:
-        t.type = static_cast<DataType>(r.get_int32());
+        t.type = static_cast<DataType>(short_integer(r));
         break;
       case 4:
         add_float(r, t.floats);
@@ -83,8 +104,8 @@ TensorData tensor(pbf_reader r) {
         t.name = text(r);
         break;
       case 9: {
-        const auto view = r.get_view();
-        t.raw = {view.data(), view.size()};
+        const auto bytes = view(r);
+        t.raw = {bytes.data(), bytes.size()};
         t.has_raw = true;
         break;
       }
@@ -105,7 +126,7 @@ std::string dimension(pbf_reader r) {
   std::string text_of_dim;
   while (r.next()) {
     if (r.tag() == 1) {
-      text_of_dim = std::to_string(r.get_int64());
+      text_of_dim = std::to_string(integer(r));
     } else if (r.tag() == 2) {
       text_of_dim = text(r);
     } else {
@@ -120,7 +141,7 @@ TypeData type_of(pbf_reader r, int depth);
 void tensor_type(pbf_reader r, TypeData& type) {
   while (r.next()) {
     if (r.tag() == 1) {
-      type.element = static_cast<DataType>(r.get_int32());
+      type.element = static_cast<DataType>(short_integer(r));
     } else if (r.tag() == 2) {
       type.has_shape = true;
       pbf_reader shape = message(r);
@@ -189,10 +210,10 @@ Attribute attribute(pbf_reader r, int depth) {
         a.name = text(r);
         break;
       case 2:
-        a.f = r.get_float();
+        a.f = real(r);
         break;
       case 3:
-        a.i = r.get_int64();
+        a.i = integer(r);
         break;
       case 4:
         a.s = text(r);
@@ -216,7 +237,7 @@ Attribute attribute(pbf_reader r, int depth) {
         a.type_proto = std::make_shared<const TypeData>(type_of(message(r), depth + 1));
         break;
       case 20:
-        a.type = r.get_int32();
+        a.type = short_integer(r);
         break;
       case 21:
         a.reference = text(r);
@@ -309,7 +330,7 @@ void opset(pbf_reader r, std::map<std::string, int64_t>& opsets) {
     if (r.tag() == 1) {
       domain = text(r);
     } else if (r.tag() == 2) {
-      version = r.get_int64();
+      version = integer(r);
     } else {
       r.skip();
     }
@@ -360,7 +381,7 @@ ModelData model(pbf_reader r) {
   while (r.next()) {
     switch (r.tag()) {
       case 1:
-        m.ir_version = r.get_int64();
+        m.ir_version = integer(r);
         break;
       case 2:
         m.producer_name = text(r);
@@ -396,7 +417,7 @@ SequenceData sequence(pbf_reader r, int depth) {
   while (r.next()) {
     switch (r.tag()) {
       case 2:
-        s.element = r.get_int32();
+        s.element = short_integer(r);
         break;
       case 3:
         s.tensors.push_back(tensor(message(r)));
@@ -416,7 +437,7 @@ OptionalData optional(pbf_reader r) {
   while (r.next()) {
     switch (r.tag()) {
       case 2:
-        o.element = r.get_int32();
+        o.element = short_integer(r);
         break;
       case 3:
         o.tensor = std::make_shared<TensorData>(tensor(message(r)));

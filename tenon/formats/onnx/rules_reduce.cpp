@@ -11,6 +11,7 @@
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
+#include "tenon/ops/linalg.h"
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/ordering.h"
@@ -135,40 +136,7 @@ Values gemm(Call& c) {
   return {cast(y, a.dtype())};
 }
 
-// The determinant by elimination with the largest pivot, in f64: exact enough for f32, and small in practice.
-Values det(Call& c) {
-  const Tensor x = c.tensor(0);
-  const int64_t n = x.shape(-1);
-  if (x.ndim() < 2 || x.shape(-2) != n) c.fail("not a square matrix", "[…, n, n]", to_string(x.shape()));
-  auto v = x.to_vector<double>();
-  const Shape batch(x.shape().begin(), x.shape().end() - 2);
-  std::vector<double> out;
-  for (int64_t b = 0; b < numel(batch); ++b) {
-    double* m = v.data() + b * n * n;
-    double d = 1;
-    for (int64_t k = 0; k < n; ++k) {
-      int64_t pivot = k;
-      for (int64_t r = k + 1; r < n; ++r) {
-        if (std::abs(m[r * n + k]) > std::abs(m[pivot * n + k])) pivot = r;
-      }
-      if (m[pivot * n + k] == 0) {
-        d = 0;
-        break;
-      }
-      if (pivot != k) {
-        std::swap_ranges(m + k * n, m + (k + 1) * n, m + pivot * n);
-        d = -d;
-      }
-      d *= m[k * n + k];
-      for (int64_t r = k + 1; r < n; ++r) {
-        const double f = m[r * n + k] / m[k * n + k];
-        for (int64_t j = k; j < n; ++j) m[r * n + j] -= f * m[k * n + j];
-      }
-    }
-    out.push_back(d);
-  }
-  return {cast(from_vector(out, batch), x.dtype())};
-}
+Values det_rule(Call& c) { return {det(c.tensor(0))}; }
 
 Values top_k(Call& c) {
   const Tensor x = c.tensor(0);
@@ -211,7 +179,7 @@ constexpr std::array kRules{
     Rule{"MatMul", matmul_rule},
     Rule{"Einsum", einsum_rule},
     Rule{"Gemm", gemm},
-    Rule{"Det", det},
+    Rule{"Det", det_rule},
     Rule{"TopK", top_k},
     Rule{"Unique", unique_rule},
 };
