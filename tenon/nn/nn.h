@@ -13,4 +13,5 @@
 #include "tenon/nn/module.h"
 #include "tenon/nn/norm.h"
 #include "tenon/nn/pooling.h"
+#include "tenon/nn/resample.h"
 #include "tenon/nn/sequential.h"

@@ -15,6 +15,21 @@ struct MaxPool2d {
     return max_pool2d(x, window.ints(), {.stride = stride, .padding = padding});
   }
 };
+// [N, C, spatial...] and the positions that max_pool_with_indices gave -> zeros [N, C, spatial'...] with the elements
+// at their positions. The stride is the window unless given; `extents`, unless given, is what the pool's options undo.
+template <int N>
+struct MaxUnpool {
+  Size<N> window = 2;
+  Ints stride = {};
+  Ints padding{0};
+  Ints extents = {};
+  Tensor operator()(const Tensor& x, const Tensor& indices) const {
+    return max_unpool(x, indices, window.ints(), {.stride = stride, .padding = padding, .extents = extents});
+  }
+};
+using MaxUnpool1d = MaxUnpool<1>;
+using MaxUnpool2d = MaxUnpool<2>;
+using MaxUnpool3d = MaxUnpool<3>;
 struct AvgPool2d {
   Size<2> window = 2;
   Ints stride = {};

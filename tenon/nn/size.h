@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "tenon/nn/members.h"
 #include "tenon/tensor/shape.h"
 
 namespace tenon::nn {
@@ -22,6 +23,7 @@ struct Size {
     for (int64_t value : values) list.push_back(value);
     return list;
   }
+  using Members = nn::Members<>;
 };
 
 }  // namespace tenon::nn

@@ -129,6 +129,30 @@ Tensors scatter_vjp(const VjpArgs& a) {
   return {share * hit_x, Tensor(), at(share) * hit_v};
 }
 
+// Rows that no gradient belongs to are left out.
+Tensor embedding_table_gradient(const VjpArgs& a) {
+  const TensorType& table = a.in_types[0];
+  const int64_t padding = a.attrs.integer(1);
+  Tensor rows = flatten(a.in[1]);
+  Tensor values = reshape(a.ct[0], {rows.size(), table.shape[1]});
+  if (padding >= 0 || a.attrs.flag(0)) rows = remainder(cast(rows, DType::I64), table.shape[0]);
+  if (a.attrs.flag(0) && values.is_concrete() && !values.requires_grad()) {
+    if (padding >= 0) {
+      const auto all = rows.to_vector<int64_t>();
+      std::vector<int64_t> kept;
+      for (size_t i = 0; i < all.size(); ++i) {
+        if (all[i] != padding) kept.push_back(static_cast<int64_t>(i));
+      }
+      const Tensor which = from_vector(kept, {static_cast<int64_t>(kept.size())});
+      rows = take(rows, which, 0);
+      values = take(values, which, 0);
+    }
+    return make_sparse_rows(rows, values, table);
+  }
+  if (padding >= 0) values = where(unsqueeze(equal(rows, padding), {1}), 0, values);
+  return index_add(zeros(table.shape, values.dtype()), 0, rows, values);
+}
+
 }  // namespace
 
 const OpDef& take_along_axis_op() {
@@ -224,40 +248,51 @@ const OpDef& scatter_along_axis_op() {
 const OpDef& embedding_op() {
   static const OpDef def{
       .name = "embedding",
-      .doc = "Rows of a table at the given positions. With `sparse`, the table's gradient holds only the rows used.",
+      .doc =
+          "Rows of a table at the given positions. With `sparse`, the table's gradient holds only the rows used; the "
+          "row "
+          "`padding` has none.",
       .inputs = {{"table", kFloats}, {"indices", kIndex}},
-      .attrs = {{"sparse", 1, ir::AttrType::Flag, "row-sparse gradient"}},
+      .attrs = {{"sparse", 1, ir::AttrType::Flag, "row-sparse gradient"},
+                {"padding", 2, ir::AttrType::Int, "a row without a gradient, or -1"}},
       .infer =
           [](const InferArgs& a) {
             expect_rank(a, 0, 2, 2);
+            const Shape& table = a.in[0].shape;
+            if (a.attrs.integer(1) < -1 || (a.attrs.integer(1) >= table[0] && table[0] > 0))
+              fail_value(a, "there is no such padding row", fmt::format("-1 to {}", table[0] - 1),
+                         std::to_string(a.attrs.integer(1)));
             Shape shape = a.in[1].shape;
-            shape.push_back(a.in[0].shape[1]);
+            shape.push_back(table[1]);
             return std::vector<TensorType>{{a.in[0].dtype, shape}};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs&) { return Tensors{take(in[0], in[1], 0)}; }},
-      .gradient = Vjp{[](const VjpArgs& a) {
-                        const Tensor rows = flatten(a.in[1]);
-                        const Tensor values = reshape(a.ct[0], {rows.size(), a.in_types[0].shape[1]});
-                        if (a.attrs.flag(0) && values.is_concrete() && !values.requires_grad())
-                          return Tensors{make_sparse_rows(remainder(cast(rows, DType::I64), a.in_types[0].shape[0]),
-                                                          values, a.in_types[0]),
-                                         Tensor()};
-                        return Tensors{index_add(zeros(a.in_types[0].shape, values.dtype()), 0, rows, values),
-                                       Tensor()};
-                      },
-                      bit(1), 0},
+      .gradient = Vjp{[](const VjpArgs& a) { return Tensors{embedding_table_gradient(a), Tensor()}; }, bit(1), 0},
       .batching = BatchBody{},
       .samples =
           [] {
-            return std::vector<Sample>{{{{{5, 3}}, {{2, 2}, 0, 0, {0, 4, 1, 4}, kI64}}, {false}},
-                                       {{{{5, 3}}, {{3}, 0, 0, {2, 2, -1}, kI64}}, {true}}};
+            return std::vector<Sample>{{{{{5, 3}}, {{2, 2}, 0, 0, {0, 4, 1, 4}, kI64}}, {false, int64_t{-1}}},
+                                       {{{{5, 3}}, {{3}, 0, 0, {2, 2, -1}, kI64}}, {true, int64_t{-1}}}};
           },
       .invalid_samples =
           [] {
-            return std::vector<InvalidSample>{{{{{5, 3}}, {{1}, 0, 0, {5}, kI64}}, {false}, "out of range"},
-                                              {{{{5}}, {{1}, 0, 0, {0}, kI64}}, {false}, "wrong rank"}};
+            return std::vector<InvalidSample>{
+                {{{{5, 3}}, {{1}, 0, 0, {5}, kI64}}, {false, int64_t{-1}}, "out of range"},
+                {{{{5}}, {{1}, 0, 0, {0}, kI64}}, {false, int64_t{-1}}, "wrong rank"},
+                {{{{5, 3}}, {{1}, 0, 0, {0}, kI64}}, {false, int64_t{5}}, "no such padding row"}};
           }};
   return def;
+}
+
+int64_t padding_row(std::string_view where, std::optional<int64_t> index, const Tensor& table) {
+  const int64_t rows = table.ndim() > 0 ? table.shape(0) : 0;
+  if (index && (*index < -rows || *index >= rows))
+    throw IndexError({std::string(where),
+                      "there is no such padding row",
+                      fmt::format("{} to {}", -rows, rows - 1),
+                      std::to_string(*index),
+                      {}});
+  return !index ? -1 : *index < 0 ? *index + rows : *index;
 }
 
 std::vector<const OpDef*> gather_ops() { return {&take_along_axis_op(), &scatter_along_axis_op(), &embedding_op()}; }
@@ -288,8 +323,9 @@ Tensor one_hot(Tensor indices, int64_t classes, DType dtype) {
   return cast(equal(unsqueeze(std::move(indices), {-1}), arange(classes)), dtype);
 }
 
-Tensor embedding(Tensor table, Tensor indices, bool sparse) {
-  return ops::call1(ops::embedding_op(), {std::move(table), std::move(indices)}, {sparse});
+Tensor embedding(Tensor table, Tensor indices, bool sparse, std::optional<int64_t> padding_index) {
+  const int64_t padding = ops::padding_row("embedding", padding_index, table);
+  return ops::call1(ops::embedding_op(), {std::move(table), std::move(indices)}, {sparse, padding});
 }
 
 }  // namespace tenon

@@ -8,13 +8,14 @@
 #include <cmath>
 
 #include "tenon/base/error.h"
+#include "tenon/ops/batching.h"
 #include "tenon/ops/call.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
 #include "tenon/ops/infer.h"
-#include "tenon/ops/matmul.h"
+#include "tenon/ops/interpolate.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/window.h"
@@ -65,20 +66,6 @@ Shape pool_shape(const InferArgs& a, const Shape& x, const PoolRule& rule) {
                    fmt::format("window {}, padding {} and {}", window, low, high));
     }
     out.push_back(count);
-  }
-  return out;
-}
-
-// The batch joins N.
-Tensors batch_pool(const BatchArgs& a) {
-  const auto& x = a.in[0];
-  Shape merged{x.shape(0) * x.shape(1)};
-  for (int64_t i = 2; i < x.ndim(); ++i) merged.push_back(x.shape(i));
-  Tensors out = call(a.op, {reshape(x, merged)}, a.attrs);
-  for (auto& y : out) {
-    Shape shape{x.shape(0), x.shape(1)};
-    for (int64_t i = 1; i < y.ndim(); ++i) shape.push_back(y.shape(i));
-    y = reshape(y, shape);
   }
   return out;
 }
@@ -220,7 +207,7 @@ const OpDef& max_pool_op() {
           },
       .meaning = Primitive{max_reference},
       .gradient = Vjp{max_vjp, 0, bit(1)},
-      .batching = BatchRule{batch_pool},
+      .batching = BatchRule{batch_joins_examples},
       .samples =
           [] {
             const Ints twos{2, 2}, ones{1, 1}, none{0, 0};
@@ -247,6 +234,51 @@ const OpDef& max_pool_op() {
   return def;
 }
 
+const OpDef& max_unpool_op() {
+  static const OpDef def{
+      .name = "max_unpool",
+      .doc =
+          "Zeros [N, C, extents…] with the elements of x [N, C, …] at the row-major positions that max_pool gave; of "
+          "several at one place the last.",
+      .inputs = {{"x", kNumbers}, {"indices", kIndex}},
+      .attrs = {{"extents", 1, ir::AttrType::IntList, "spatial extents of the result"}},
+      .infer =
+          [](const InferArgs& a) {
+            expect_rank(a, 0, 3);
+            const Shape& x = a.in[0].shape;
+            if (a.in[1].shape != x)
+              fail_shape(a, "there is not one position for each element", to_string(x), to_string(a.in[1].shape));
+            check_window_attr(a, 0, x.size() - 2, 0);
+            return std::vector<TensorType>{{a.in[0].dtype, with_channels(x[0], x[1], a.attrs.ints(0))}};
+          },
+      .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
+        const Shape& x = in[0].shape();
+        const Shape flat{x[0], x[1], numel(spatial(x))}, map{x[0], x[1], numel(attrs.ints(0))};
+        return Tensors{
+            reshape(scatter_along_axis(zeros(map, in[0].dtype()), reshape(in[1], flat), reshape(in[0], flat), 2),
+                    with_channels(x[0], x[1], attrs.ints(0)))};
+      }},
+      .gradient = GradientOfBody{},
+      .batching = BatchRule{batch_joins_examples},
+      .samples =
+          [] {
+            const int i64 = static_cast<int>(DType::I64), i32 = static_cast<int>(DType::I32);
+            return std::vector<Sample>{
+                {{{{1, 2, 2, 2}}, {{1, 2, 2, 2}, 0, 0, {0, 3, 9, 11, 5, 2, 8, 6}, i32}}, {Ints{3, 4}}},
+                {{{{2, 1, 3}}, {{2, 1, 3}, 0, 0, {1, 4, 1, 0, 2, 3}, i64}}, {Ints{5}}, "a place twice"}};
+          },
+      .invalid_samples =
+          [] {
+            const int i64 = static_cast<int>(DType::I64);
+            return std::vector<InvalidSample>{
+                {{{{1, 1, 2}}, {{1, 1, 2}, 0, 0, {0, 4}, i64}}, {Ints{4}}, "out of range"},
+                {{{{1, 1, 2}}, {{1, 1, 1}, 0, 0, {0}, i64}}, {Ints{4}}, "one position for each"},
+                {{{{1, 1, 2}}, {{1, 1, 2}, 0, 0, {0, 1}, i64}}, {Ints{4, 4}}, "one number for each"},
+                {{{{1, 2}}, {{1, 2}, 0, 0, {0, 1}, i64}}, {Ints{4}}, "wrong rank"}};
+          }};
+  return def;
+}
+
 const OpDef& average_pool_op() {
   static const OpDef def{
       .name = "average_pool",
@@ -264,7 +296,7 @@ const OpDef& average_pool_op() {
             average_pool_gradient_op(), {a.ct[0]},
             {a.attrs[0], a.attrs[1], a.attrs[2], a.attrs[3], a.attrs[4], a.attrs[5], spatial(a.in_types[0].shape)})};
       }},
-      .batching = BatchRule{batch_pool},
+      .batching = BatchRule{batch_joins_examples},
       .samples =
           [] {
             const Ints twos{2, 2}, ones{1, 1}, none{0, 0};
@@ -317,7 +349,7 @@ const OpDef& average_pool_gradient_op() {
         return Tensors{call1(average_pool_op(), {a.ct[0]},
                              {a.attrs[0], a.attrs[1], a.attrs[2], a.attrs[3], a.attrs[4], a.attrs[5]})};
       }},
-      .batching = BatchRule{batch_pool},
+      .batching = BatchRule{batch_joins_examples},
       .samples =
           [] {
             const Ints twos{2, 2}, ones{1, 1}, none{0, 0};
@@ -335,7 +367,9 @@ const OpDef& average_pool_gradient_op() {
   return def;
 }
 
-std::vector<const OpDef*> pooling_ops() { return {&max_pool_op(), &average_pool_op(), &average_pool_gradient_op()}; }
+std::vector<const OpDef*> pooling_ops() {
+  return {&max_pool_op(), &max_unpool_op(), &average_pool_op(), &average_pool_gradient_op()};
+}
 
 }  // namespace ops
 
@@ -427,19 +461,9 @@ Tensor along_axes(std::string_view where, size_t rank, Tensor x, const Ints& ext
   });
 }
 
-// A mean over each axis' windows is a product with a matrix [in, out] of their weights.
 Tensor average_along(Tensor x, int64_t axis, int64_t out) {
-  const int64_t in = x.shape(axis);
   if (out == 1) return mean(std::move(x), {axis}, true);
-  std::vector<double> weights(static_cast<size_t>(in * out), 0);
-  for (int64_t o = 0; o < out; ++o) {
-    const int64_t start = window_start(o, in, out), stop = window_stop(o, in, out);
-    for (int64_t i = start; i < stop; ++i)
-      weights[static_cast<size_t>(i * out + o)] = 1 / static_cast<double>(stop - start);
-  }
-  const Tensor matrix = cast(from_vector(weights, {in, out}), x.dtype());
-  if (axis == x.ndim() - 1) return matmul(std::move(x), matrix);
-  return moveaxis(matmul(moveaxis(std::move(x), axis, -1), matrix), -1, axis);
+  return interpolate_axis(std::move(x), axis, {.extent = out, .method = AxisInterpolation::Method::Area});
 }
 
 // Windows differ by one in length at most: the shorter ones name their last element twice.
@@ -488,6 +512,30 @@ MaxPoolResult max_pool_with_indices(Tensor x, const Ints& window, const MaxPoolO
   Tensors r = max_pool("max_pool_with_indices", window.size(), std::move(x), window, options);
   if (single) return {squeeze(r[0], {0}), squeeze(r[1], {0})};
   return {r[0], r[1]};
+}
+
+Tensor max_unpool(Tensor x, Tensor indices, const Ints& window, const MaxUnpoolOptions& o) {
+  const size_t rank = window.size();
+  if (x.shape() != indices.shape())
+    throw ShapeError({"max_unpool",
+                      "there is not one position for each element",
+                      to_string(x.shape()),
+                      to_string(indices.shape()),
+                      {}});
+  Ints extents = o.extents;
+  if (extents.empty() && static_cast<size_t>(x.ndim()) > rank) {
+    const Ints stride = stride_or_window("max_unpool", o.stride, window, rank);
+    const Ints padding = ops::for_each_axis("max_unpool", "padding", o.padding, rank);
+    for (size_t k = 0; k < rank; ++k) {
+      const int64_t extent = x.shape(static_cast<int64_t>(k) - static_cast<int64_t>(rank));
+      extents.push_back((extent - 1) * stride[k] - 2 * padding[k] + window[k]);
+    }
+  }
+  const bool single = static_cast<size_t>(x.ndim()) == rank + 1;
+  return on_batch("max_unpool", rank, std::move(x), [&](Tensor batch) {
+    if (single) indices = unsqueeze(std::move(indices), {0});
+    return ops::call1(ops::max_unpool_op(), {std::move(batch), std::move(indices)}, {extents});
+  });
 }
 
 Tensor avg_pool1d(Tensor x, const Ints& window, const AveragePoolOptions& options) {

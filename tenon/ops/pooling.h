@@ -25,6 +25,16 @@ struct MaxPoolResult {
 };
 MaxPoolResult max_pool_with_indices(Tensor x, const Ints& window, const MaxPoolOptions& options = {});
 
+// The way back: each element of x [N, C, spatial…] at its position in a map of zeros, as max_pool_with_indices gave it;
+// of several elements at one place the last. `window` names every axis; N may be left out. Errors: IndexError for a
+// position outside of the map.
+struct MaxUnpoolOptions {
+  Ints stride{};  // empty: the window
+  Ints padding{0};
+  Ints extents{};  // of the map; empty: (extent - 1) * stride - 2 * padding + window
+};
+Tensor max_unpool(Tensor x, Tensor indices, const Ints& window, const MaxUnpoolOptions& options = {});
+
 struct AveragePoolOptions {
   Ints stride{};
   Ints padding{0};
@@ -61,6 +71,8 @@ Tensor global_max_pool(Tensor x);
 namespace ops {
 // x; attributes window, strides, padding_low, padding_high, dilations, ceil_mode. Results: values and indices (i32).
 const OpDef& max_pool_op();
+// x, indices; attribute 0: the spatial extents of the result.
+const OpDef& max_unpool_op();
 // x; attributes window, strides, padding_low, padding_high, ceil_mode, count_include_pad.
 const OpDef& average_pool_op();
 // ct; the same and attribute 6: the spatial extents of x.

@@ -9,14 +9,18 @@
 #include "tenon/ops/cumulative.h"
 #include "tenon/ops/einsum.h"
 #include "tenon/ops/elementwise.h"
+#include "tenon/ops/embedding_bag.h"
 #include "tenon/ops/gather.h"
+#include "tenon/ops/grid_sample.h"
 #include "tenon/ops/indexing.h"
+#include "tenon/ops/interpolate.h"
 #include "tenon/ops/linalg.h"
 #include "tenon/ops/loss.h"
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/normalization.h"
 #include "tenon/ops/ordering.h"
+#include "tenon/ops/patches.h"
 #include "tenon/ops/pooling.h"
 #include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
@@ -34,6 +38,7 @@ std::span<const OpDef* const> table() {
              movement_ops(),      indexing_ops(),   matmul_ops(),    gather_ops(),      random_ops(),     softmax_ops(),
              normalization_ops(), loss_ops(),       attention_ops(), convolution_ops(), pooling_ops(),    control_ops(),
              einsum_ops(),        cumulative_ops(), ordering_ops(), linalg_ops(),
+             interpolate_ops(),   grid_sample_ops(), patch_ops(), embedding_bag_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

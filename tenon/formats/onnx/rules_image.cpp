@@ -9,105 +9,71 @@
 #include "tenon/formats/onnx/call.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
-#include "tenon/ops/gather.h"
-#include "tenon/ops/indexing.h"
-#include "tenon/ops/matmul.h"
+#include "tenon/ops/grid_sample.h"
+#include "tenon/ops/interpolate.h"
 #include "tenon/ops/movement.h"
-#include "tenon/ops/reduce.h"
+#include "tenon/ops/patches.h"
 
 namespace tenon::formats::onnx {
 namespace {
 
-// ---- Resize: one axis at a time, as a matrix from old positions to new ones ----
+// ---- Resize: one axis at a time ----
 struct Resampling {
-  std::string mode, coordinates, nearest;
-  double cubic = -0.75, scale = 1, roi_start = 0, roi_end = 1;
-  bool exclude_outside = false, antialias = false;
+  AxisInterpolation how;
+  std::string coordinates;
+  double scale = 1, roi_start = 0, roi_end = 1;
+  bool antialias = false;
 };
 
-double source_of(const Resampling& r, int64_t out_index, int64_t in, int64_t out, double out_length) {
-  const auto x = static_cast<double>(out_index);
+AxisInterpolation::Rounding rounding_of(const std::string& nearest_mode) {
+  using Rounding = AxisInterpolation::Rounding;
+  if (nearest_mode == "round_prefer_ceil") return Rounding::HalfUp;
+  if (nearest_mode == "floor") return Rounding::Floor;
+  return nearest_mode == "ceil" ? Rounding::Ceil : Rounding::HalfDown;  // round_prefer_floor
+}
+AxisInterpolation::Method method_of(const std::string& mode) {
+  using Method = AxisInterpolation::Method;
+  if (mode == "cubic") return Method::Cubic;
+  return mode == "nearest" ? Method::Nearest : Method::Linear;
+}
+
+// Where the new elements stand, by the names of the standard. `length` is the new extent before it was rounded.
+AxisInterpolation positions_of(const Resampling& r, int64_t in, int64_t out, double length) {
+  AxisInterpolation how = r.how;
+  how.extent = out;
+  how.step = 1 / r.scale;
+  how.stretch = r.antialias && r.scale < 1 ? 1 / r.scale : 1;
   const auto n = static_cast<double>(in), m = static_cast<double>(out);
-  if (r.coordinates == "align_corners") return out_length == 1 ? 0 : x * (n - 1) / (out_length - 1);
-  if (r.coordinates == "asymmetric") return x / r.scale;
-  if (r.coordinates == "pytorch_half_pixel") return out_length == 1 ? 0 : (x + 0.5) / r.scale - 0.5;
-  if (r.coordinates == "half_pixel_symmetric") {
-    const double adjustment = m / out_length, center = n / 2, offset = center * (1 - adjustment);
-    return offset + (x + 0.5) / r.scale - 0.5;
+  const double middles = how.step / 2 - 0.5;
+  if (r.coordinates == "align_corners") {
+    how.step = length == 1 ? 0 : (n - 1) / (length - 1);
+  } else if (r.coordinates == "asymmetric") {
+    how.start = 0;
+  } else if (r.coordinates == "pytorch_half_pixel") {
+    how.start = out == 1 ? 0 : middles;
+  } else if (r.coordinates == "half_pixel_symmetric") {
+    how.start = n / 2 * (1 - m / length) + middles;
+  } else if (r.coordinates == "tf_crop_and_resize") {
+    how.step = out == 1 ? 0 : (r.roi_end - r.roi_start) * (n - 1) / (m - 1);
+    how.start = (out == 1 ? (r.roi_start + r.roi_end) / 2 : r.roi_start) * (n - 1);
+  } else {
+    how.start = middles;  // half_pixel
   }
-  if (r.coordinates == "tf_crop_and_resize")
-    return out == 1 ? 0.5 * (r.roi_start + r.roi_end) * (n - 1)
-                    : r.roi_start * (n - 1) + x * (r.roi_end - r.roi_start) * (n - 1) / (m - 1);
-  return (x + 0.5) / r.scale - 0.5;  // half_pixel
+  return how;
 }
 
-double cubic_weight(double d, double a) {
-  d = std::abs(d);
-  if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-  if (d < 2) return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
-  return 0;
-}
-
-int64_t nearest_index(const std::string& rounding, double x) {
-  if (rounding == "round_prefer_ceil") return static_cast<int64_t>(std::floor(x + 0.5));
-  if (rounding == "floor") return static_cast<int64_t>(std::floor(x));
-  if (rounding == "ceil") return static_cast<int64_t>(std::ceil(x));
-  return static_cast<int64_t>(std::ceil(x - 0.5));  // round_prefer_floor
-}
-
-// Row o: the weights of the old positions in new position o. A position outside of the crop is marked in `outside`.
-std::vector<double> resample_matrix(const Resampling& r, int64_t in, int64_t out, double out_length,
-                                    std::vector<bool>& outside) {
-  std::vector<double> matrix(static_cast<size_t>(in * out), 0);
-  for (int64_t o = 0; o < out; ++o) {
-    const double x = source_of(r, o, in, out, out_length);
-    double* row = matrix.data() + o * in;
-    outside[static_cast<size_t>(o)] =
-        r.coordinates == "tf_crop_and_resize" && (x < 0 || x > static_cast<double>(in - 1));
-    if (r.mode == "nearest") {
-      row[std::clamp<int64_t>(nearest_index(r.nearest, x), 0, in - 1)] += 1;
-      continue;
-    }
-    const double widen = r.antialias && r.scale < 1 ? 1 / r.scale : 1;  // the filter covers what one output stands for
-    const double support = (r.mode == "cubic" ? 2 : 1) * widen;
-    const auto first = static_cast<int64_t>(std::floor(x - support)),
-               last = static_cast<int64_t>(std::ceil(x + support));
-    double total = 0;
-    std::vector<std::pair<int64_t, double>> taps;
-    for (int64_t k = first; k <= last; ++k) {
-      const double d = (static_cast<double>(k) - x) / widen;
-      const double w = r.mode == "cubic" ? cubic_weight(d, r.cubic) : std::max(0.0, 1 - std::abs(d));
-      const bool inside = k >= 0 && k < in;
-      if (w == 0 || (r.exclude_outside && !inside)) continue;
-      // Antialiasing counts only what is there; otherwise the border is repeated.
-      if (r.antialias && !inside) {
-        if (r.exclude_outside) continue;
-      }
-      taps.emplace_back(std::clamp<int64_t>(k, 0, in - 1), w);
-      total += w;
-    }
-    for (const auto& [k, w] : taps) row[k] += w / total;
-  }
-  return matrix;
-}
-
-Tensor resample_axis(const Tensor& x, int64_t axis, const std::vector<double>& matrix, int64_t in, int64_t out) {
-  const DType work = x.dtype() == DType::F64 ? DType::F64 : DType::F32;
-  const Tensor weights = cast(from_vector(matrix, {out, in}), work);
-  const Tensor last = moveaxis(cast(x, work), axis, -1);
-  return moveaxis(matmul(last, transpose(weights)), -1, axis);
-}
+// What sums are made in, over all axes before they are rounded.
+Tensor widened(const Tensor& x) { return cast(x, x.dtype() == DType::F64 ? DType::F64 : DType::F32); }
 
 Values resize(Call& c) {
   const Tensor x = c.tensor(0);
   Resampling r;
-  r.mode = c.text_attribute("mode", "nearest");
-  if (r.mode == "bilinear" || r.mode == "trilinear") r.mode = "linear";
   const bool old = c.opset < 11;
+  r.how.method = method_of(c.text_attribute("mode", "nearest"));
+  r.how.rounding = rounding_of(old ? "floor" : c.text_attribute("nearest_mode", "round_prefer_floor"));
+  r.how.cubic_coefficient = c.real_attribute("cubic_coeff_a", -0.75);
+  r.how.exclude_outside = c.integer_attribute("exclude_outside", 0) != 0;
   r.coordinates = old ? "asymmetric" : c.text_attribute("coordinate_transformation_mode", "half_pixel");
-  r.nearest = old ? "floor" : c.text_attribute("nearest_mode", "round_prefer_floor");
-  r.cubic = c.real_attribute("cubic_coeff_a", -0.75);
-  r.exclude_outside = c.integer_attribute("exclude_outside", 0) != 0;
   r.antialias = c.integer_attribute("antialias", 0) != 0;
   const size_t scales_at = old ? 1 : 2;
   const auto rank = static_cast<size_t>(x.ndim());
@@ -135,7 +101,7 @@ Values resize(Call& c) {
     for (size_t k = 0; k < axes.size(); ++k)
       sizes[k] = static_cast<int64_t>(std::floor(common * static_cast<double>(x.shape(axes[k])) + 0.5));
   }
-  Tensor y = x;
+  Tensor y = r.how.method == AxisInterpolation::Method::Nearest && x.dtype() != boolean ? x : widened(x);
   Tensor hidden;
   for (size_t k = 0; k < axes.size(); ++k) {
     const int64_t axis = normalize_axis(c.where, axes[k], x.ndim()), in = x.shape(axis);
@@ -159,175 +125,55 @@ Values resize(Call& c) {
     }
     if (out == in && r.scale == 1 && !crop) continue;
     if (out < 0 || in == 0) c.fail("nothing can be resized to this");
-    std::vector<bool> outside(static_cast<size_t>(out));
-    const double reach = r.coordinates == "half_pixel_symmetric" ? length
-                         : r.coordinates == "align_corners"      ? length
-                                                                 : static_cast<double>(out);
-    y = resample_axis(y, axis, resample_matrix(r, in, out, reach, outside), in, out);
+    const AxisInterpolation how = positions_of(r, in, out, length);
+    y = interpolate_axis(y, axis, how);
     if (crop) {
       Shape shape(rank, 1);
       shape[static_cast<size_t>(axis)] = out;
-      const Tensor here = reshape(from_vector(outside, {out}), shape);
+      const Tensor at = cast(reshape(arange(out), shape), f64) * how.step + how.start;
+      const Tensor here = logical_or(at<0, at> static_cast<double>(in - 1));
       hidden = hidden.defined() ? logical_or(hidden, here) : here;
     }
   }
   if (hidden.defined()) y = where(hidden, c.real_attribute("extrapolation_value", 0), y);
-  if (is_integer(x.dtype())) y = round(y);
+  if (is_integer(x.dtype()) && is_float(y.dtype())) y = round(y);
   return {cast(y, x.dtype())};
 }
 
 Values upsample(Call& c) {
   Resampling r;
-  r.mode = c.text_attribute("mode", "nearest") == "nearest" ? "nearest" : "linear";
+  r.how.method = method_of(c.text_attribute("mode", "nearest"));
   r.coordinates = "asymmetric";
-  r.nearest = "floor";
-  Tensor y = c.tensor(0);
+  Tensor y = widened(c.tensor(0));
   std::vector<double> scales;
   if (const auto* a = c.attribute("scales")) scales.assign(a->floats.begin(), a->floats.end());
   if (c.has(1)) scales = c.tensor(1).to_vector<double>();
-  const DType dtype = y.dtype();
   for (size_t axis = 0; axis < scales.size(); ++axis) {
     const int64_t in = y.shape(static_cast<int64_t>(axis));
     r.scale = scales[axis];
-    const auto out = static_cast<int64_t>(std::floor(static_cast<double>(in) * r.scale));
-    if (out == in) continue;
-    std::vector<bool> outside(static_cast<size_t>(out));
-    y = resample_axis(y, static_cast<int64_t>(axis), resample_matrix(r, in, out, static_cast<double>(out), outside), in,
-                      out);
+    const double length = static_cast<double>(in) * r.scale;
+    const auto out = static_cast<int64_t>(std::floor(length));
+    if (out != in) y = interpolate_axis(y, static_cast<int64_t>(axis), positions_of(r, in, out, length));
   }
-  return {cast(y, dtype)};
+  return {cast(y, c.tensor(0).dtype())};
 }
 
-// ---- GridSample ----
-// Back into [low, high] by mirroring at the ends.
-Tensor reflected(const Tensor& x, double low, double high) {
-  const double span = high - low;
-  if (span == 0) return zeros_like(x);
-  const Tensor d = abs(x - low), folded = tenon::fmod(d, span);
-  const Tensor turns = remainder(floor(d / span), 2);
-  return where(equal(turns, 0), folded + low, high - folded);
-}
-
-class GridSampler {
- public:
-  GridSampler(Call& c, const Tensor& x) : x_(x) {
-    mode_ = c.text_attribute("mode", "linear");
-    if (mode_ == "bilinear") mode_ = "linear";
-    if (mode_ == "bicubic") mode_ = "cubic";
-    padding_ = c.text_attribute("padding_mode", "zeros");
-    corners_ = c.integer_attribute("align_corners", 0) != 0;
-    axes_ = x.ndim() - 2;
-  }
-
-  // grid: [N, out…, axes], the last axis of x first.
-  Tensor operator()(const Tensor& grid) {
-    Tensors at;
-    for (int64_t k = 0; k < axes_; ++k) {
-      const Tensor g = select(grid, -1, axes_ - 1 - k);
-      const auto extent = static_cast<double>(x_.shape(k + 2));
-      Tensor p = corners_ ? (g + 1) * ((extent - 1) / 2) : ((g + 1) * extent - 1) / 2;
-      if (mode_ == "nearest") {
-        p = round(p);
-      } else if (mode_ == "linear") {
-        p = bounded(p, k);
-      }
-      at.push_back(p);
-    }
-    if (mode_ == "nearest") return value_at(at);
-    return mode_ == "linear" ? mix(at, 0, 1, [](const Tensor& f, int64_t tap) { return tap == 0 ? 1 - f : f; })
-                             : mix(at, -1, 2, cubic);
-  }
-
- private:
-  // What padding makes of a position, before neighbours are chosen.
-  Tensor bounded(const Tensor& p, int64_t k) const {
-    const auto extent = static_cast<double>(x_.shape(k + 2));
-    if (padding_ == "border") return minimum(maximum(p, 0), extent - 1);
-    if (padding_ == "reflection")
-      return corners_ ? reflected(p, 0, extent - 1) : minimum(maximum(reflected(p, -0.5, extent - 0.5), 0), extent - 1);
-    return p;
-  }
-
-  static Tensor cubic(const Tensor& f, int64_t tap) {
-    const double a = -0.75;
-    const Tensor d = abs(f - static_cast<double>(tap));
-    return tap == 0 || tap == 1 ? ((a + 2) * d - (a + 3)) * d * d + 1 : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
-  }
-
-  template <class Weight>
-  Tensor mix(const Tensors& at, int64_t first, int64_t last, const Weight& weight) {
-    Tensor total;
-    const int64_t taps = last - first + 1;
-    int64_t combinations = 1;
-    for (int64_t k = 0; k < axes_; ++k) combinations *= taps;
-    for (int64_t n = 0; n < combinations; ++n) {
-      Tensors place;
-      Tensor w;
-      int64_t rest = n;
-      for (int64_t k = 0; k < axes_; ++k) {
-        const int64_t tap = first + rest % taps;
-        rest /= taps;
-        const Tensor base = floor(at[static_cast<size_t>(k)]);
-        const Tensor factor = weight(at[static_cast<size_t>(k)] - base, tap);
-        w = w.defined() ? w * factor : factor;
-        place.push_back(base + static_cast<double>(tap));
-      }
-      const Tensor part = value_at(place) * unsqueeze(w, {1});
-      total = total.defined() ? total + part : part;
-    }
-    return total;
-  }
-
-  // x at whole positions [N, out…] for each channel: [N, C, out…].
-  Tensor value_at(const Tensors& place) {
-    Tensor index, inside;
-    for (int64_t k = 0; k < axes_; ++k) {
-      const auto extent = static_cast<double>(x_.shape(k + 2));
-      Tensor p = place[static_cast<size_t>(k)];
-      if (padding_ != "zeros") p = bounded(p, k);
-      const Tensor here = logical_and(p >= 0, p <= extent - 1);
-      inside = inside.defined() ? logical_and(inside, here) : here;
-      const Tensor whole = cast(minimum(maximum(p, 0), extent - 1), i64);
-      index = index.defined() ? index * x_.shape(k + 2) + whole : whole;
-    }
-    const int64_t n = x_.shape(0), channels = x_.shape(1);
-    const Tensor flat = reshape(x_, {n, channels, -1});
-    const Tensor where_to = expand(reshape(index, {n, 1, -1}), {n, channels, index.size() / std::max<int64_t>(n, 1)});
-    Shape shape = index.shape();
-    shape.insert(shape.begin() + 1, channels);
-    const Tensor values = reshape(take_along_axis(flat, where_to, 2), shape);
-    return where(unsqueeze(inside, {1}), values, zeros_like(values));
-  }
-
-  Tensor x_;
-  std::string mode_, padding_;
-  bool corners_ = false;
-  int64_t axes_ = 2;
-};
-
+// ---- sampling ----
 Values grid_sample_rule(Call& c) {
   const Tensor x = c.tensor(0);
-  if (x.ndim() < 3) c.fail("no spatial axes", "[N, C, …]", to_string(x.shape()));
-  return {GridSampler(c, x)(cast(c.tensor(1), x.dtype()))};
+  const std::string mode = c.text_attribute("mode", "linear"), padding = c.text_attribute("padding_mode", "zeros");
+  GridSampleOptions options;
+  if (mode == "nearest") options.mode = GridMode::Nearest;
+  if (mode == "cubic" || mode == "bicubic") options.mode = GridMode::Cubic;
+  if (padding == "border") options.padding = GridPadding::Border;
+  if (padding == "reflection") options.padding = GridPadding::Reflection;
+  options.align_corners = c.integer_attribute("align_corners", 0) != 0;
+  const Tensor values = is_float(x.dtype()) ? x : cast(x, f32);
+  return {cast(grid_sample(values, cast(c.tensor(1), values.dtype()), options), x.dtype())};
 }
 
-// theta [N, k, k + 1] and a size [N, C, …] to the positions of each output in [-1, 1].
 Values affine_grid_rule(Call& c) {
-  const Tensor theta = c.tensor(0);
-  const auto size = c.integers(1);
-  const bool corners = c.integer_attribute("align_corners", 0) != 0;
-  const Shape out(size.begin() + 2, size.end());
-  Tensors base;
-  for (size_t k = out.size(); k-- > 0;) {
-    const auto n = static_cast<double>(out[k]);
-    const Tensor i = cast(iota(out, static_cast<int64_t>(k)), theta.dtype());
-    base.push_back(corners ? (out[k] == 1 ? i * 0 : i * (2 / (n - 1)) - 1) : (i * 2 + 1) / n - 1);
-  }
-  base.push_back(ones(out, theta.dtype()));
-  const Tensor points = reshape(stack(base, -1), {-1, static_cast<int64_t>(base.size())});
-  Shape shape = joined({size[0]}, out);
-  shape.push_back(static_cast<int64_t>(out.size()));
-  return {reshape(matmul(points, transpose(theta)), shape)};
+  return {affine_grid(c.tensor(0), ints_of(c.integers(1)), c.integer_attribute("align_corners", 0) != 0)};
 }
 
 // ---- regions ----
@@ -461,32 +307,16 @@ Values center_crop_pad(Call& c) {
   return {x};
 }
 
-// Adds patches [N, C * window, positions] up into images: the transpose of unfolding.
 Values col2im(Call& c) {
-  const Tensor x = c.tensor(0);
   const auto image = c.integers(1), block = c.integers(2);
   const size_t rank = image.size();
-  auto dilations = c.integers_attribute("dilations", std::vector<int64_t>(rank, 1)),
-       strides = c.integers_attribute("strides", std::vector<int64_t>(rank, 1)),
-       pads = c.integers_attribute("pads", std::vector<int64_t>(2 * rank, 0));
-  Shape window = ints_of(block), places, padded;
-  for (size_t k = 0; k < rank; ++k) {
-    padded.push_back(image[k] + pads[k] + pads[k + rank]);
-    places.push_back((padded[k] - dilations[k] * (block[k] - 1) - 1) / strides[k] + 1);
-  }
-  const int64_t n = x.shape(0), channels = x.shape(1) / numel(window);
-  // The place in the padded image of each element of each patch.
-  const Shape both = joined(window, places);
-  Tensor index = zeros(both, i64);
-  for (size_t k = 0; k < rank; ++k)
-    index = index * padded[k] + iota(both, static_cast<int64_t>(k)) * dilations[k] +
-            iota(both, static_cast<int64_t>(rank + k)) * strides[k];
-  const Tensor values = reshape(x, {n * channels, -1});
-  const Tensor sums = index_add(zeros({n * channels, numel(padded)}, x.dtype()), 1, reshape(index, {-1}), values);
-  const Shape shape = joined({n, channels}, padded);
-  Tensor y = reshape(sums, shape);
-  for (size_t k = 0; k < rank; ++k) y = narrow(y, static_cast<int64_t>(k) + 2, pads[k], image[k]);
-  return {y};
+  const auto pads = c.integers_attribute("pads", std::vector<int64_t>(2 * rank, 0));
+  if (pads.size() != 2 * rank) c.fail("pads do not fit the image");
+  return {fold(c.tensor(0), ints_of(image), ints_of(block),
+               {.stride = ints_of(c.integers_attribute("strides", std::vector<int64_t>(rank, 1))),
+                .padding = Ints(pads.begin(), pads.begin() + static_cast<std::ptrdiff_t>(rank)),
+                .padding_high = Ints(pads.begin() + static_cast<std::ptrdiff_t>(rank), pads.end()),
+                .dilation = ints_of(c.integers_attribute("dilations", std::vector<int64_t>(rank, 1)))})};
 }
 
 // PNG and JPEG files as u8 [height, width, channels].

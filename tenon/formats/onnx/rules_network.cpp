@@ -187,7 +187,7 @@ Values max_pool(Call& c) {
   return {cast(r.values, x.dtype()), place + plane * numel(extents)};
 }
 
-Values max_unpool(Call& c) {
+Values max_unpool_rule(Call& c) {
   const Tensor x = c.tensor(0), places = c.tensor(1);
   Shape shape = x.shape();
   if (c.has(2)) {
@@ -201,23 +201,9 @@ Values max_unpool(Call& c) {
     for (size_t k = 0; k < window.size(); ++k)
       shape[k + 2] = (shape[k + 2] - 1) * strides[k] - pads[k] - pads[k + window.size()] + window[k];
   }
-  // The positions count in the shape that the pool read; with an output shape of its own that is smaller.
-  Shape read = x.shape();
-  const Ints window = kernel_shape(c);
-  auto strides = c.integers_attribute("strides");
-  if (strides.empty()) strides.assign(window.size(), 1);
-  for (size_t k = 0; k < window.size(); ++k) read[k + 2] = (read[k + 2] - 1) * strides[k] + window[k];
-  Tensor flat = scatter_along_axis(zeros({numel(read)}, x.dtype()), reshape(places, {-1}), reshape(x, {-1}), 0);
-  Tensor y = reshape(flat, read);
-  if (read != shape) {
-    if (numel(read) == numel(shape)) return {reshape(y, shape)};
-    Ints before(shape.size(), 0), after;
-    for (size_t k = 0; k < shape.size(); ++k) after.push_back(shape[k] - read[k]);
-    // Positions are those of the larger tensor.
-    flat = scatter_along_axis(zeros({numel(shape)}, x.dtype()), reshape(places, {-1}), reshape(x, {-1}), 0);
-    return {reshape(flat, shape)};
-  }
-  return {y};
+  // The positions count in the whole result.
+  const Tensor y = max_unpool(reshape(x, {1, -1}), reshape(places, {1, -1}), {1}, {.extents = {numel(shape)}});
+  return {reshape(y, shape)};
 }
 
 Tensor average(const Tensor& x, const Windows& w, bool ceil_mode, bool with_padding) {
@@ -741,7 +727,7 @@ constexpr std::array kRules{
     Rule{"ConvTranspose", conv_transpose},
     Rule{"ConvInteger", conv_integer},
     Rule{"MaxPool", max_pool},
-    Rule{"MaxUnpool", max_unpool},
+    Rule{"MaxUnpool", max_unpool_rule},
     Rule{"AveragePool", average_pool},
     Rule{"LpPool", lp_pool},
     Rule{"GlobalAveragePool", global_average},

@@ -11,6 +11,7 @@
 #include "tenon/ops/indexing.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/ordering.h"
+#include "tenon/ops/patches.h"
 #include "tenon/ops/reduce.h"
 
 namespace tenon::formats::onnx {
@@ -375,23 +376,15 @@ Values eye_like(Call& c) {
   return {cast(equal(iota(x.shape(), 1), iota(x.shape(), 0) + k), dtype)};
 }
 
+// DCR has the place in the block as the slower part of the channel's number, CRD (and pixel_shuffle) as the faster.
 Values depth_to_space(Call& c) {
-  const Tensor x = c.tensor(0);
-  const int64_t b = c.integer_attribute("blocksize", 1), n = x.shape(0), ch = x.shape(1), h = x.shape(2),
-                w = x.shape(3);
-  if (b < 1 || ch % (b * b) != 0) c.fail("the channels do not divide into blocks");
-  if (c.text_attribute("mode", "DCR") == "DCR")
-    return {reshape(permute(reshape(x, {n, b, b, ch / (b * b), h, w}), {0, 3, 4, 1, 5, 2}),
-                    {n, ch / (b * b), h * b, w * b})};
-  return {
-      reshape(permute(reshape(x, {n, ch / (b * b), b, b, h, w}), {0, 1, 4, 2, 5, 3}), {n, ch / (b * b), h * b, w * b})};
+  const int64_t b = c.integer_attribute("blocksize", 1);
+  const bool slower = c.text_attribute("mode", "DCR") == "DCR";
+  return {pixel_shuffle(slower ? channel_shuffle(c.tensor(0), b * b) : c.tensor(0), b)};
 }
 Values space_to_depth(Call& c) {
   const Tensor x = c.tensor(0);
-  const int64_t b = c.integer_attribute("blocksize", 1), n = x.shape(0), ch = x.shape(1), h = x.shape(2),
-                w = x.shape(3);
-  if (b < 1 || h % b != 0 || w % b != 0) c.fail("the extents do not divide into blocks");
-  return {reshape(permute(reshape(x, {n, ch, h / b, b, w / b, b}), {0, 3, 5, 1, 2, 4}), {n, ch * b * b, h / b, w / b})};
+  return {channel_shuffle(pixel_unshuffle(x, c.integer_attribute("blocksize", 1)), std::max<int64_t>(x.shape(1), 1))};
 }
 
 Values reverse_sequence(Call& c) {
