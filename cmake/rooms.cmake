@@ -1,22 +1,26 @@
 # A room is one folder below tenon/ and one object library. Its DEPENDS list is the list of rooms
 # that it may include from; tools/check_rooms.py compares the includes with it.
 #
-#   tenon_room(NAME [DEPENDS room...] [LIBRARIES outside-target...] [PROGRAM name])
+#   tenon_room(NAME [DEPENDS room...] [LIBRARIES outside-target...] [PROGRAM name] [SEPARATE])
 #
 # Sources are every .cpp directly in the folder and in its sub-folders. Every room is a part of libtenon, except one
 # with PROGRAM: that is an executable of that name, linked with libtenon and installed beside it. All of it but
-# main.cpp is the library tenon_NAME_parts, so that tests reach it.
+# main.cpp is the library tenon_NAME_parts, so that tests reach it. A SEPARATE room is the library tenon_NAME beside
+# libtenon: who does not ask for it does not carry what it links.
 set_property(GLOBAL PROPERTY TENON_ROOMS "")
 set_property(GLOBAL PROPERTY TENON_LIBRARIES "")
 set_property(GLOBAL PROPERTY TENON_PROGRAMS "")
 function(tenon_room name)
-  cmake_parse_arguments(ROOM "" "PROGRAM" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ROOM "SEPARATE" "PROGRAM" "DEPENDS;LIBRARIES" ${ARGN})
   if(ROOM_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "room ${name}: unknown arguments: ${ROOM_UNPARSED_ARGUMENTS}")
   endif()
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp")
   if(NOT sources)  # headers only
     add_library(tenon_${name} INTERFACE)
+  elseif(ROOM_SEPARATE)
+    add_library(tenon_${name} STATIC ${sources})
+    target_link_libraries(tenon_${name} PUBLIC tenon)
   elseif(ROOM_PROGRAM)
     list(REMOVE_ITEM sources "${CMAKE_CURRENT_SOURCE_DIR}/${name}/main.cpp")
     add_library(tenon_${name}_parts STATIC ${sources})

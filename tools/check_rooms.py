@@ -34,7 +34,7 @@ OUTSIDE = [
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 ROOM = re.compile(r"tenon_room\(\s*([\w-]+)([^)]*)\)", re.DOTALL)
-KEYWORDS = {"DEPENDS", "LIBRARIES", "PROGRAM"}
+KEYWORDS = {"DEPENDS", "LIBRARIES", "PROGRAM", "SEPARATE"}
 
 
 def read_rooms(cmake_file):

@@ -136,7 +136,7 @@ Tensor embedding_table_gradient(const VjpArgs& a) {
   Tensor rows = flatten(a.in[1]);
   Tensor values = reshape(a.ct[0], {rows.size(), table.shape[1]});
   if (padding >= 0 || a.attrs.flag(0)) rows = remainder(cast(rows, DType::I64), table.shape[0]);
-  if (a.attrs.flag(0) && values.is_concrete() && !values.requires_grad()) {
+  if (a.attrs.flag(0) && values.has_elements() && !values.requires_grad()) {
     if (padding >= 0) {
       const auto all = rows.to_vector<int64_t>();
       std::vector<int64_t> kept;

@@ -8,7 +8,7 @@ Tensor make_sparse_rows(Tensor indices, Tensor values, const TensorType& type) {
   rows->values = std::move(values);
   auto impl = make_ref<TensorImpl>();
   impl->type = type;
-  impl->placeholder = std::move(rows);
+  impl->stand_for(std::move(rows));
   return Tensor(std::move(impl));
 }
 

@@ -1,8 +1,9 @@
 // Tensor: a value. Immutable, cheap to copy (one pointer), never written through another handle.
 //
 // `y = x` shares; `x += y` and `x = set(x, …)` rebind x to a new value, and the runtime reuses the
-// buffer when nobody else holds it. A tensor is one of three things, told apart by `Tensor::state()`:
+// buffer when nobody else holds it. A tensor is one of four things:
 //   - concrete: elements in a buffer, with shape, strides and offset;
+//   - lazy: inside compile(fn), elements that are computed when somebody looks at them; it then becomes concrete;
 //   - traced: a value inside a graph that is being captured (ir), without elements;
 //   - batched: the view of one example that a function under vmap sees.
 // Arithmetic lives in ops/, gradients in trace/. Reading elements of a traced or batched tensor is an error.
@@ -24,8 +25,18 @@ namespace tenon {
 // What a tensor remembers of the call that made it, so that gradients can flow; see trace/tape.h.
 class TapeLink : public RefCounted {};
 
-// What stands in place of elements in a traced or batched tensor; the kinds are defined in trace/.
-class Placeholder : public RefCounted {};
+struct TensorImpl;
+
+// What stands in place of elements in a traced, batched or lazy tensor; the kinds are defined in trace/.
+class Placeholder : public RefCounted {
+ public:
+  // A lazy value knows the tensors that stand for it, and gives them their elements when it is forced.
+  virtual void attach(TensorImpl& /*tensor*/) {}
+  virtual void detach(TensorImpl& /*tensor*/) noexcept {}
+  // True if force() would give elements.
+  [[nodiscard]] virtual bool lazy() const { return false; }
+  virtual void force() {}
+};
 
 // The shared body of Tensor handles. Users never see it; kernels and transformations do.
 struct TensorImpl final : RefCounted {
@@ -38,6 +49,18 @@ struct TensorImpl final : RefCounted {
   Ref<Placeholder> placeholder;  // null if concrete
   Ref<TapeLink> tape;            // null if no gradient flows through this value
   uint32_t tape_output = 0;      // which output of the tape node this value is
+
+  TensorImpl() = default;
+  TensorImpl(const TensorImpl&) = delete;
+  TensorImpl& operator=(const TensorImpl&) = delete;
+  ~TensorImpl() override {
+    if (placeholder) placeholder->detach(*this);
+  }
+  // The one way in which a tensor comes to have a placeholder.
+  void stand_for(Ref<Placeholder> value) {
+    placeholder = std::move(value);
+    if (placeholder) placeholder->attach(*this);
+  }
 };
 
 class Tensor {
@@ -62,7 +85,15 @@ class Tensor {
   // Number of elements.
   [[nodiscard]] int64_t size() const { return numel(impl_->type.shape); }
   [[nodiscard]] DType dtype() const { return impl_->type.dtype; }
-  [[nodiscard]] bool is_concrete() const { return static_cast<bool>(impl_->buffer); }
+  // True if there are elements to read; those of a lazy tensor (inside compile) are computed now.
+  [[nodiscard]] bool is_concrete() const {
+    if (impl_->placeholder && impl_->placeholder->lazy()) impl_->placeholder->force();
+    return static_cast<bool>(impl_->buffer);
+  }
+  // The same without computing anything.
+  [[nodiscard]] bool has_elements() const {
+    return impl_->buffer || (impl_->placeholder && impl_->placeholder->lazy());
+  }
   [[nodiscard]] bool is_contiguous() const;
 
   // The single element as a C++ number, converted as by a cast op (a fraction is cut towards zero, a value

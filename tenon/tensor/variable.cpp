@@ -20,7 +20,7 @@ Tensor settle(Tensor value, const Ref<TapeLink>& leaf) {
   copy->strides = impl->strides;
   copy->offset = impl->offset;
   copy->buffer = impl->buffer;
-  copy->placeholder = impl->placeholder;
+  copy->stand_for(impl->placeholder);
   copy->tape = leaf;
   return Tensor(std::move(copy));
 }

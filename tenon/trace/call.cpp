@@ -13,6 +13,7 @@
 #include "tenon/ops/replay.h"
 #include "tenon/trace/anomaly.h"
 #include "tenon/trace/control.h"
+#include "tenon/trace/lazy.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
 #include "tenon/trace/tape.h"
@@ -152,6 +153,10 @@ Tensors compute(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   }
   std::vector<TensorType> types;
   if (has_infer(op)) types = infer_results(op, in, attrs);
+  if (trace::LazyRecorder* lazy = trace::state().lazy) {
+    if (lazy->takes(op, in, attrs, types)) return lazy->add(op, std::move(in), attrs, std::move(types));
+  }
+  trace::force(in);
   if (std::holds_alternative<Composite>(op.meaning) || std::holds_alternative<ControlFlow>(op.meaning)) {
     const NoGrad no_grad;
     return exec::evaluate(op, std::move(in), attrs, types);

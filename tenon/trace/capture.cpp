@@ -32,7 +32,7 @@ Tensor Recorder::wrap(ir::ValueId id) {
   value->id = id;
   auto impl = make_ref<TensorImpl>();
   impl->type = graph_.type(id);
-  impl->placeholder = std::move(value);
+  impl->stand_for(std::move(value));
   return Tensor(std::move(impl));
 }
 

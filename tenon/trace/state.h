@@ -9,6 +9,8 @@
 
 namespace tenon::trace {
 
+class LazyRecorder;
+
 struct ThreadState {
   bool record_gradients = true;
   bool anomaly = false;
@@ -16,6 +18,7 @@ struct ThreadState {
   // A body of control flow is being captured whose gradient, if one is wanted, will be made from its graph alone.
   bool gradients_from_graph = false;
   std::vector<Recorder*> recorders;  // captures in progress, innermost last
+  LazyRecorder* lazy = nullptr;      // calls on concrete values are recorded here instead of computed (trace/lazy.h)
 };
 ThreadState& state();
 // Anomaly detection on or off while it lives.

@@ -96,7 +96,7 @@ Tensor with_tape(const Tensor& x, Ref<TapeLink> node, uint32_t index) {
   impl->strides = from.strides;
   impl->offset = from.offset;
   impl->buffer = from.buffer;
-  impl->placeholder = from.placeholder;
+  impl->stand_for(from.placeholder);
   impl->tape = std::move(node);
   impl->tape_output = index;
   return Tensor(std::move(impl));

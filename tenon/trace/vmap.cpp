@@ -25,7 +25,7 @@ Tensor make_batched(Tensor inner, int level) {
   auto value = make_ref<BatchedValue>();
   value->inner = std::move(inner);
   value->level = level;
-  impl->placeholder = std::move(value);
+  impl->stand_for(std::move(value));
   return Tensor(std::move(impl));
 }
 

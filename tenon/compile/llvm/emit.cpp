@@ -1,0 +1,486 @@
+#include "tenon/compile/llvm/emit.h"
+
+#include <fmt/format.h>
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Intrinsics.h>
+
+#include <limits>
+
+#include "tenon/base/error.h"
+
+namespace tenon::compile {
+
+using ir::ScalarOp;
+using llvm::Value;
+
+std::string symbol_of(ScalarOp op, DType operand, DType result) {
+  return fmt::format("tenon.loop.{}.{}.{}", static_cast<int>(op), static_cast<int>(operand), static_cast<int>(result));
+}
+
+namespace {
+
+bool is_signed(DType t) { return info(t).kind == DTypeKind::Signed; }
+// Floats that only exist in memory: a register holds their bits.
+bool is_narrow(DType t) { return is_float(t) && t != DType::F32 && t != DType::F64; }
+
+class Emitter {
+ public:
+  Emitter(llvm::Module& module, const Kernel& k, const EmitOptions& options, std::set<std::string>& symbols)
+      : m_(module), c_(module.getContext()), b_(c_), k_(k), options_(options), symbols_(symbols) {}
+
+  void run() {
+    auto* pointer = llvm::PointerType::get(c_, 0);
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(), {pointer, b_.getInt64Ty(), b_.getInt64Ty()}, false);
+    f_ = llvm::Function::Create(type, llvm::Function::ExternalLinkage, k_.name, m_);
+    f_->setDoesNotThrow();
+    if (options_.wide) f_->addFnAttr("prefer-vector-width", "512");
+    f_->addFnAttr("no-builtins");
+    entry_ = llvm::BasicBlock::Create(c_, "entry", f_);
+    b_.SetInsertPoint(entry_);
+    for (size_t i = 0; i < k_.buffers.size(); ++i) {
+      Value* at = b_.CreateConstInBoundsGEP1_64(pointer, f_->getArg(0), i);
+      places_.push_back(b_.CreateLoad(pointer, at));
+    }
+    for (const auto& s : k_.scratch) {
+      auto* space = b_.CreateAlloca(llvm::ArrayType::get(memory_type(s.dtype), static_cast<uint64_t>(s.size)));
+      space->setAlignment(llvm::Align(64));
+      places_.push_back(space);
+    }
+    registers_.resize(static_cast<size_t>(k_.registers));
+    types_.resize(registers_.size());
+    loops_.resize(static_cast<size_t>(k_.loops));
+    domain();
+    b_.CreateRetVoid();
+  }
+
+ private:
+  // ---- types -------------------------------------------------------------------------------
+  llvm::Type* scalar_type(DType t) {
+    if (t == DType::Bool) return b_.getInt1Ty();
+    if (t == DType::F32) return b_.getFloatTy();
+    if (t == DType::F64) return b_.getDoubleTy();
+    return b_.getIntNTy(static_cast<unsigned>(info(t).bits));
+  }
+  llvm::Type* memory_type(DType t) { return t == DType::Bool ? b_.getInt8Ty() : scalar_type(t); }
+  static llvm::Type* with_shape(llvm::Type* element, const Value* like) {
+    const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(like->getType());
+    return vector ? llvm::FixedVectorType::get(element, vector->getNumElements()) : element;
+  }
+
+  // ---- loops -------------------------------------------------------------------------------
+  // for (i = begin; i + step <= end; i += step) body(i); returns the value of i after it.
+  template <class F>
+  Value* loop(Value* begin, Value* end, int64_t step, const F& body) {
+    auto* before = b_.GetInsertBlock();
+    auto* head = llvm::BasicBlock::Create(c_, "head", f_);
+    auto* inside = llvm::BasicBlock::Create(c_, "body", f_);
+    auto* after = llvm::BasicBlock::Create(c_, "after", f_);
+    b_.CreateBr(head);
+    b_.SetInsertPoint(head);
+    auto* i = b_.CreatePHI(b_.getInt64Ty(), 2);
+    i->addIncoming(begin, before);
+    Value* next = b_.CreateNSWAdd(i, b_.getInt64(static_cast<uint64_t>(step)));
+    b_.CreateCondBr(b_.CreateICmpSLE(next, end), inside, after);
+    b_.SetInsertPoint(inside);
+    body(i);
+    i->addIncoming(next, b_.GetInsertBlock());
+    b_.CreateBr(head);
+    b_.SetInsertPoint(after);
+    return i;
+  }
+  void iteration(const Stmt& s, Value* i, int width) {
+    loops_[static_cast<size_t>(s.loop)] = i;
+    vec_ = s.vec ? s.loop : -1;
+    width_ = s.vec ? width : 1;
+    for (const Stmt& inner : s.body) statement(inner);
+    vec_ = -1;
+    width_ = 1;
+  }
+  void domain() {
+    const Stmt& s = k_.root;
+    Value* at = f_->getArg(1);
+    if (s.vec && options_.lanes > 1) {
+      at = loop(at, f_->getArg(2), options_.lanes, [&](Value* i) { iteration(s, i, options_.lanes); });
+    }
+    loop(at, f_->getArg(2), 1, [&](Value* i) { iteration(s, i, 1); });
+  }
+  void inner_loop(const Stmt& s) {
+    const int64_t lanes = s.vec ? options_.lanes : 1;
+    int64_t done = 0;
+    if (s.unroll) {
+      for (; done + lanes <= s.extent; done += lanes) iteration(s, number(done), static_cast<int>(lanes));
+    } else if (s.extent >= lanes) {
+      loop(number(0), number(s.extent), lanes, [&](Value* i) { iteration(s, i, static_cast<int>(lanes)); });
+      done = s.extent / lanes * lanes;
+    }
+    // What is left: shorter vectors, then single elements.
+    const bool small = s.body.size() <= 200;
+    for (int64_t width = lanes / 2; width >= 4 && small; width /= 2) {
+      if (done + width > s.extent) continue;
+      iteration(s, number(done), static_cast<int>(width));
+      done += width;
+    }
+    if (done == s.extent) return;
+    if (s.unroll || s.extent - done == 1) {
+      for (; done < s.extent; ++done) iteration(s, number(done), 1);
+    } else {
+      loop(number(done), number(s.extent), 1, [&](Value* i) { iteration(s, i, 1); });
+    }
+  }
+  Value* number(int64_t n) { return b_.getInt64(static_cast<uint64_t>(n)); }
+
+  // ---- statements --------------------------------------------------------------------------
+  void statement(const Stmt& s) {
+    switch (s.kind) {
+      case StmtKind::For:
+        inner_loop(s);
+        return;
+      case StmtKind::Load:
+        set(s.result, s.dtype, load(s));
+        return;
+      case StmtKind::Store:
+        store(s);
+        return;
+      case StmtKind::Scalar:
+        set(s.result, s.dtype, scalar(s));
+        return;
+    }
+  }
+  void set(int32_t r, DType dtype, Value* v) {
+    registers_[static_cast<size_t>(r)] = v;
+    types_[static_cast<size_t>(r)] = dtype;
+  }
+  Value* place(const Stmt& s, int lane = 0) {
+    Value* at = nullptr;
+    int64_t constant = s.index.constant;
+    for (const auto& term : s.index.terms) {
+      Value* i = loops_[static_cast<size_t>(term.loop)];
+      if (term.loop == vec_) constant += term.factor * lane;
+      if (auto* known = llvm::dyn_cast<llvm::ConstantInt>(i)) {
+        constant += term.factor * known->getSExtValue();
+        continue;
+      }
+      if (term.factor != 1) i = b_.CreateNSWMul(i, number(term.factor));
+      at = at ? b_.CreateNSWAdd(at, i) : i;
+    }
+    llvm::Type* type = memory_type(k_.buffer(s.buffer).dtype);
+    Value* base = places_[static_cast<size_t>(s.buffer)];
+    if (at) base = b_.CreateInBoundsGEP(type, base, at);
+    return constant == 0 ? base : b_.CreateConstInBoundsGEP1_64(type, base, static_cast<uint64_t>(constant));
+  }
+  Value* from_memory(Value* v, DType t) {
+    return t == DType::Bool ? b_.CreateICmpNE(v, llvm::Constant::getNullValue(v->getType())) : v;
+  }
+  Value* load(const Stmt& s) {
+    llvm::Type* type = memory_type(s.dtype);
+    const llvm::Align align(static_cast<uint64_t>(info(s.dtype).bits / 8));
+    const int64_t stride = vec_ >= 0 ? s.index.factor(vec_) : 0;
+    if (width_ == 1 || stride == 0) return from_memory(b_.CreateAlignedLoad(type, place(s), align), s.dtype);
+    auto* vector = llvm::FixedVectorType::get(type, static_cast<unsigned>(width_));
+    if (stride == 1) return from_memory(b_.CreateAlignedLoad(vector, place(s), align), s.dtype);
+    Value* v = llvm::PoisonValue::get(vector);
+    for (int lane = 0; lane < width_; ++lane) {
+      Value* one = b_.CreateAlignedLoad(type, place(s, lane), align);
+      v = b_.CreateInsertElement(v, one, static_cast<uint64_t>(lane));
+    }
+    return from_memory(v, s.dtype);
+  }
+  void store(const Stmt& s) {
+    llvm::Type* type = memory_type(s.dtype);
+    const llvm::Align align(static_cast<uint64_t>(info(s.dtype).bits / 8));
+    Value* v = registers_[static_cast<size_t>(s.args[0])];
+    if (s.dtype == DType::Bool) v = b_.CreateZExt(v, with_shape(type, v));
+    const int64_t stride = vec_ >= 0 ? s.index.factor(vec_) : 0;
+    if (width_ == 1) {
+      b_.CreateAlignedStore(v, place(s), align);
+      return;
+    }
+    v = splat(v);
+    if (stride == 1) {
+      b_.CreateAlignedStore(v, place(s), align);
+      return;
+    }
+    for (int lane = 0; lane < width_; ++lane)
+      b_.CreateAlignedStore(b_.CreateExtractElement(v, static_cast<uint64_t>(lane)), place(s, lane), align);
+  }
+  Value* splat(Value* v) {
+    if (width_ == 1 || v->getType()->isVectorTy()) return v;
+    return b_.CreateVectorSplat(static_cast<unsigned>(width_), v);
+  }
+
+  // ---- scalar instructions -----------------------------------------------------------------
+  Value* scalar(const Stmt& s) {
+    if (s.op == ScalarOp::Const) return constant(s);
+    Value* args[3] = {nullptr, nullptr, nullptr};
+    const int arity = info(s.op).arity;
+    bool vector = false;
+    for (int a = 0; a < arity; ++a) {
+      args[a] = registers_[static_cast<size_t>(s.args[a])];
+      vector = vector || args[a]->getType()->isVectorTy();
+    }
+    if (vector) {
+      for (int a = 0; a < arity; ++a) args[a] = splat(args[a]);
+    }
+    const DType operand = types_[static_cast<size_t>(s.args[s.op == ScalarOp::Select ? 1 : 0])];
+    Value* v = s.op == ScalarOp::Cast ? cast(args[0], operand, s.dtype)
+               : arity == 1           ? unary(s, args[0], operand)
+               : arity == 2           ? binary(s, args[0], args[1], operand)
+                                      : b_.CreateSelect(args[0], args[1], args[2]);
+    return v ? v : call(s, args, operand);
+  }
+  Value* constant(const Stmt& s) {
+    if (s.dtype == DType::F32) return llvm::ConstantFP::get(c_, llvm::APFloat(static_cast<float>(s.real)));
+    if (s.dtype == DType::F64) return llvm::ConstantFP::get(c_, llvm::APFloat(s.real));
+    const auto bits = static_cast<unsigned>(info(s.dtype).bits);
+    if (s.dtype == DType::Bool) return b_.getInt1(s.integer != 0);
+    return b_.getInt(llvm::APInt(64, static_cast<uint64_t>(s.integer)).trunc(bits));
+  }
+  Value* zero(const Value* like) { return llvm::Constant::getNullValue(like->getType()); }
+  Value* real(const Value* like, double x) { return llvm::ConstantFP::get(like->getType(), x); }
+  Value* whole(const Value* like, int64_t x) {
+    return llvm::ConstantInt::get(like->getType(), static_cast<uint64_t>(x), true);
+  }
+  Value* intrinsic(llvm::Intrinsic::ID id, Value* a) { return b_.CreateUnaryIntrinsic(id, a); }
+
+  // Null: call the device's loop.
+  Value* unary(const Stmt& s, Value* a, DType t) {
+    const bool real_type = is_float(t) && !is_narrow(t);
+    switch (s.op) {
+      case ScalarOp::Neg:
+        return real_type ? b_.CreateFNeg(a) : b_.CreateNeg(a);
+      case ScalarOp::Abs:
+        if (real_type) return intrinsic(llvm::Intrinsic::fabs, a);
+        return is_signed(t) ? b_.CreateSelect(b_.CreateICmpSLT(a, zero(a)), b_.CreateNeg(a), a) : a;
+      case ScalarOp::Sign: {
+        if (!real_type) return nullptr;
+        Value* rest = b_.CreateSelect(b_.CreateFCmpOEQ(a, zero(a)), zero(a), a);
+        Value* below = b_.CreateSelect(b_.CreateFCmpOLT(a, zero(a)), real(a, -1), rest);
+        return b_.CreateSelect(b_.CreateFCmpOGT(a, zero(a)), real(a, 1), below);
+      }
+      case ScalarOp::Floor:
+        return real_type ? intrinsic(llvm::Intrinsic::floor, a) : nullptr;
+      case ScalarOp::Ceil:
+        return real_type ? intrinsic(llvm::Intrinsic::ceil, a) : nullptr;
+      case ScalarOp::Round:
+        return real_type ? intrinsic(llvm::Intrinsic::rint, a) : nullptr;
+      case ScalarOp::Trunc:
+        return real_type ? intrinsic(llvm::Intrinsic::trunc, a) : nullptr;
+      case ScalarOp::Sqrt:
+        return real_type ? intrinsic(llvm::Intrinsic::sqrt, a) : nullptr;
+      case ScalarOp::Not:
+        return b_.CreateNot(a);
+      case ScalarOp::IsNan:
+        return b_.CreateFCmpUNO(a, a);
+      case ScalarOp::IsInf:
+        return b_.CreateFCmpOEQ(intrinsic(llvm::Intrinsic::fabs, a), real(a, std::numeric_limits<double>::infinity()));
+      case ScalarOp::IsFinite:
+        return b_.CreateFCmpOLT(intrinsic(llvm::Intrinsic::fabs, a), real(a, std::numeric_limits<double>::infinity()));
+      case ScalarOp::SignBit: {
+        Value* bits = b_.CreateBitCast(a, with_shape(b_.getIntNTy(static_cast<unsigned>(info(t).bits)), a));
+        return b_.CreateICmpSLT(bits, zero(bits));
+      }
+      case ScalarOp::Bitcast:
+        if (t == DType::Bool || s.dtype == DType::Bool) return nullptr;
+        return b_.CreateBitCast(a, with_shape(scalar_type(s.dtype), a));
+      default:
+        return nullptr;
+    }
+  }
+
+  Value* binary(const Stmt& s, Value* a, Value* b, DType t) {
+    if (is_float(t)) return is_narrow(t) ? nullptr : binary_float(s.op, a, b);
+    if (t == DType::Bool) return binary_bool(s.op, a, b);
+    const bool sign = is_signed(t);
+    const auto compare = [&](llvm::CmpInst::Predicate with_sign, llvm::CmpInst::Predicate without) {
+      return b_.CreateICmp(sign ? with_sign : without, a, b);
+    };
+    using P = llvm::CmpInst;
+    switch (s.op) {
+      case ScalarOp::Add:
+        return b_.CreateAdd(a, b);
+      case ScalarOp::Sub:
+        return b_.CreateSub(a, b);
+      case ScalarOp::Mul:
+        return b_.CreateMul(a, b);
+      case ScalarOp::Min:
+        return b_.CreateSelect(compare(P::ICMP_SLT, P::ICMP_ULT), a, b);
+      case ScalarOp::Max:
+        return b_.CreateSelect(compare(P::ICMP_SGT, P::ICMP_UGT), a, b);
+      case ScalarOp::And:
+        return b_.CreateAnd(a, b);
+      case ScalarOp::Or:
+        return b_.CreateOr(a, b);
+      case ScalarOp::Xor:
+        return b_.CreateXor(a, b);
+      case ScalarOp::Shl:
+      case ScalarOp::Shr: {
+        // A negative distance is a large one.
+        Value* inside = b_.CreateICmpULT(b, whole(b, info(t).bits));
+        Value* by = b_.CreateSelect(inside, b, zero(b));
+        if (s.op == ScalarOp::Shl) return b_.CreateSelect(inside, b_.CreateShl(a, by), zero(a));
+        if (!sign) return b_.CreateSelect(inside, b_.CreateLShr(a, by), zero(a));
+        return b_.CreateSelect(inside, b_.CreateAShr(a, by), b_.CreateAShr(a, whole(a, info(t).bits - 1)));
+      }
+      case ScalarOp::Lt:
+        return compare(P::ICMP_SLT, P::ICMP_ULT);
+      case ScalarOp::Le:
+        return compare(P::ICMP_SLE, P::ICMP_ULE);
+      case ScalarOp::Gt:
+        return compare(P::ICMP_SGT, P::ICMP_UGT);
+      case ScalarOp::Ge:
+        return compare(P::ICMP_SGE, P::ICMP_UGE);
+      case ScalarOp::Eq:
+        return b_.CreateICmpEQ(a, b);
+      case ScalarOp::Ne:
+        return b_.CreateICmpNE(a, b);
+      default:
+        return nullptr;
+    }
+  }
+  Value* binary_bool(ScalarOp op, Value* a, Value* b) {
+    switch (op) {
+      case ScalarOp::Add:
+      case ScalarOp::Max:
+      case ScalarOp::Or:
+        return b_.CreateOr(a, b);
+      case ScalarOp::Mul:
+      case ScalarOp::Min:
+      case ScalarOp::And:
+        return b_.CreateAnd(a, b);
+      case ScalarOp::Xor:
+      case ScalarOp::Ne:
+        return b_.CreateXor(a, b);
+      case ScalarOp::Eq:
+        return b_.CreateNot(b_.CreateXor(a, b));
+      case ScalarOp::Lt:
+        return b_.CreateAnd(b_.CreateNot(a), b);
+      case ScalarOp::Le:
+        return b_.CreateOr(b_.CreateNot(a), b);
+      case ScalarOp::Gt:
+        return b_.CreateAnd(a, b_.CreateNot(b));
+      case ScalarOp::Ge:
+        return b_.CreateOr(a, b_.CreateNot(b));
+      default:
+        return nullptr;
+    }
+  }
+  Value* binary_float(ScalarOp op, Value* a, Value* b) {
+    switch (op) {
+      case ScalarOp::Add:
+        return b_.CreateFAdd(a, b);
+      case ScalarOp::Sub:
+        return b_.CreateFSub(a, b);
+      case ScalarOp::Mul:
+        return b_.CreateFMul(a, b);
+      case ScalarOp::Div:
+        return b_.CreateFDiv(a, b);
+      case ScalarOp::Tdiv:
+        return intrinsic(llvm::Intrinsic::trunc, b_.CreateFDiv(a, b));
+      case ScalarOp::Min:
+        return b_.CreateSelect(b_.CreateOr(b_.CreateFCmpOLT(a, b), b_.CreateFCmpUNO(a, a)), a, b);
+      case ScalarOp::Max:
+        return b_.CreateSelect(b_.CreateOr(b_.CreateFCmpOGT(a, b), b_.CreateFCmpUNO(a, a)), a, b);
+      case ScalarOp::CopySign:
+        return b_.CreateBinaryIntrinsic(llvm::Intrinsic::copysign, a, b);
+      case ScalarOp::Lt:
+        return b_.CreateFCmpOLT(a, b);
+      case ScalarOp::Le:
+        return b_.CreateFCmpOLE(a, b);
+      case ScalarOp::Gt:
+        return b_.CreateFCmpOGT(a, b);
+      case ScalarOp::Ge:
+        return b_.CreateFCmpOGE(a, b);
+      case ScalarOp::Eq:
+        return b_.CreateFCmpOEQ(a, b);
+      case ScalarOp::Ne:
+        return b_.CreateFCmpUNE(a, b);
+      default:
+        return nullptr;
+    }
+  }
+
+  Value* cast(Value* a, DType from, DType to) {
+    if (from == to) return a;
+    if (is_narrow(from) || is_narrow(to) || info(from).bits < 8 || info(to).bits < 8) return nullptr;
+    llvm::Type* type = with_shape(scalar_type(to), a);
+    if (to == DType::Bool) return is_float(from) ? b_.CreateFCmpUNE(a, zero(a)) : b_.CreateICmpNE(a, zero(a));
+    if (is_float(from) && is_float(to)) return b_.CreateFPCast(a, type);
+    if (is_float(to)) return is_signed(from) ? b_.CreateSIToFP(a, type) : b_.CreateUIToFP(a, type);
+    if (!is_float(from)) return b_.CreateIntCast(a, type, is_signed(from));
+    // Saturates; NaN gives 0. The bound above the largest number is a power of two: exact in every float.
+    const int bits = info(to).bits;
+    const double high = std::ldexp(1.0, is_signed(to) ? bits - 1 : bits), low = is_signed(to) ? -high : 0.0;
+    Value* above = b_.CreateFCmpOGE(a, real(a, high));
+    Value* below = b_.CreateFCmpOLE(a, real(a, low));
+    Value* inside = b_.CreateAnd(b_.CreateFCmpOGT(a, real(a, low)), b_.CreateFCmpOLT(a, real(a, high)));
+    Value* safe = b_.CreateSelect(inside, a, zero(a));
+    Value* cut = is_signed(to) ? b_.CreateFPToSI(safe, type) : b_.CreateFPToUI(safe, type);
+    const auto most =
+        llvm::ConstantInt::get(type, is_signed(to) ? llvm::APInt::getSignedMaxValue(static_cast<unsigned>(bits))
+                                                   : llvm::APInt::getMaxValue(static_cast<unsigned>(bits)));
+    const auto least =
+        llvm::ConstantInt::get(type, is_signed(to) ? llvm::APInt::getSignedMinValue(static_cast<unsigned>(bits))
+                                                   : llvm::APInt(static_cast<unsigned>(bits), 0));
+    return b_.CreateSelect(above, most, b_.CreateSelect(below, least, cut));
+  }
+
+  // The device's own loop over the lanes.
+  Value* call(const Stmt& s, Value* const* args, DType operand) {
+    const std::string symbol = symbol_of(s.op, operand, s.dtype);
+    symbols_.insert(symbol);
+    auto* pointer = llvm::PointerType::get(c_, 0);
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(), {pointer, pointer, pointer, pointer, b_.getInt64Ty()}, false);
+    llvm::FunctionCallee function = m_.getOrInsertFunction(symbol, type);
+    llvm::cast<llvm::Function>(function.getCallee())->setDoesNotThrow();
+    int lanes = 1;
+    Value* slots[4];
+    for (int a = 0; a < 3; ++a) {
+      slots[a + 1] = llvm::ConstantPointerNull::get(pointer);
+      if (!args[a]) continue;
+      Value* v = args[a];
+      if (v->getType()->isVectorTy()) lanes = width_;
+      const DType t = types_[static_cast<size_t>(s.args[a])];
+      if (t == DType::Bool) v = b_.CreateZExt(v, with_shape(b_.getInt8Ty(), v));
+      slots[a + 1] = slot(a + 1);
+      b_.CreateStore(v, slots[a + 1]);
+    }
+    slots[0] = slot(0);
+    b_.CreateCall(function, {slots[0], slots[1], slots[2], slots[3], b_.getInt64(static_cast<uint64_t>(lanes))});
+    llvm::Type* result = memory_type(s.dtype);
+    if (lanes > 1) result = llvm::FixedVectorType::get(result, static_cast<unsigned>(lanes));
+    return from_memory(b_.CreateLoad(result, slots[0]), s.dtype);
+  }
+  Value* slot(int i) {
+    auto& space = slots_[i];
+    if (!space) {
+      llvm::IRBuilder<> at(entry_, entry_->begin());
+      space = at.CreateAlloca(llvm::ArrayType::get(b_.getInt8Ty(), 16 * 8));
+      space->setAlignment(llvm::Align(128));
+    }
+    return space;
+  }
+
+  llvm::Module& m_;
+  llvm::LLVMContext& c_;
+  llvm::IRBuilder<> b_;
+  const Kernel& k_;
+  const EmitOptions& options_;
+  std::set<std::string>& symbols_;
+  llvm::Function* f_ = nullptr;
+  llvm::BasicBlock* entry_ = nullptr;
+  std::vector<Value*> places_;     // of buffers and scratch
+  std::vector<Value*> registers_;  // scalars, or vectors within a vec loop
+  std::vector<DType> types_;
+  std::vector<Value*> loops_;
+  llvm::AllocaInst* slots_[4] = {};
+  int32_t vec_ = -1;  // the vec loop around
+  int width_ = 1;     // its lanes now
+};
+
+}  // namespace
+
+void emit(llvm::Module& module, const Kernel& kernel, const EmitOptions& options, std::set<std::string>& symbols) {
+  Emitter(module, kernel, options, symbols).run();
+}
+
+}  // namespace tenon::compile

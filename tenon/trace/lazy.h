@@ -1,0 +1,84 @@
+// Lazy evaluation: what compile(fn) does with the calls of fn.
+//
+// While a LazyRecorder is in force on a thread, a call on concrete values is checked and recorded, and its results are
+// lazy tensors. When somebody looks at one (item, data, a print), or at the end, everything recorded so far goes to
+// the engine as one segment, and every tensor that still stands for a value of it gets its elements. Values that nobody
+// holds any more are not asked for. Recording then goes on with a new segment.
+// Lazy tensors belong to the thread that made them until they have their elements. Calls that cannot be recorded
+// (their shapes depend on values) are computed at once, which looks at their inputs.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "tenon/ir/graph.h"
+#include "tenon/ops/opdef.h"
+
+namespace tenon::trace {
+
+// A concrete tensor from outside.
+struct Leaf {
+  Ref<Buffer> buffer;
+  TensorType type;
+  Shape strides;
+  int64_t offset = 0;
+  // Nobody else holds the memory: the engine may write results there.
+  bool donated = false;
+};
+
+struct Segment {
+  ir::Graph graph;  // inputs: one for each leaf; outputs: the values that are still wanted
+  std::vector<Leaf> leaves;
+  std::string reason;  // why it ended here: "end", "a value was looked at"
+};
+
+class LazyEngine {
+ public:
+  virtual ~LazyEngine() = default;
+  // Concrete tensors, one for each output of the segment's graph, of exactly its type.
+  virtual Tensors run(Segment& segment) = 0;
+};
+
+class LazyRecorder {
+ public:
+  // In force on this thread while it lives; not to be nested (see current()).
+  explicit LazyRecorder(LazyEngine& engine);
+  // What is still lazy is computed, also when an exception passes: Variables then hold what the host code gave them.
+  ~LazyRecorder();
+  LazyRecorder(const LazyRecorder&) = delete;
+  LazyRecorder& operator=(const LazyRecorder&) = delete;
+
+  [[nodiscard]] bool takes(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs,
+                           const std::vector<TensorType>& types) const;
+  Tensors add(const ops::OpDef& op, Tensors in, const ir::Attrs& attrs, std::vector<TensorType> types);
+  // Runs what was recorded so far. Errors: what a kernel says of the values (an index out of range).
+  void flush(const char* reason);
+
+ private:
+  struct LazyValue;
+  struct LeafKey {
+    const Buffer* buffer;
+    int64_t offset;
+    bool operator==(const LeafKey&) const = default;
+  };
+  struct LeafHash {
+    size_t operator()(const LeafKey& key) const {
+      return std::hash<const void*>()(key.buffer) * 31 + static_cast<size_t>(key.offset);
+    }
+  };
+  ir::ValueId value_of(Tensor x);
+  void reset();
+
+  LazyEngine& engine_;
+  Segment segment_;
+  std::unordered_map<LeafKey, std::vector<ir::ValueId>, LeafHash> known_;
+  std::vector<size_t> leaf_of_;          // by value: the number of the leaf
+  std::vector<Ref<LazyValue>> results_;  // what the segment's nodes give, in order
+  bool flushing_ = false;
+};
+
+// Lazy tensors among these get their elements.
+void force(const Tensors& in);
+
+}  // namespace tenon::trace
