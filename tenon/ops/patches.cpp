@@ -1,5 +1,5 @@
-// unfold stacks one strided slice for each element of the window; fold adds elements to the places they came from. Each
-// is the other's gradient.
+// unfold copies a view of sliding windows; fold adds elements to the places they came from. Each is the other's
+// gradient.
 #include "tenon/ops/patches.h"
 
 #include <fmt/format.h>
@@ -63,25 +63,21 @@ Tensors unfold_body(std::span<const Tensor> in, const ir::Attrs& attrs) {
   const Ints extents = spatial(x.shape()), counts = window_counts(extents, attrs);
   const Ints &window = attrs.ints(kWindow), &strides = attrs.ints(kStrides), &dilations = attrs.ints(kDilations);
   const size_t rank = extents.size();
-  Ints before{0, 0}, after{0, 0}, axes;
+  Ints before{0, 0}, after{0, 0};
   for (size_t k = 0; k < rank; ++k) {
     before.push_back(attrs.ints(kLow)[k]);
     after.push_back(attrs.ints(kHigh)[k]);
-    axes.push_back(static_cast<int64_t>(k) + 2);
   }
-  const Tensor padded = padded_extents(extents, attrs) == extents ? x : pad(x, before, after);
-  Tensors taps;
-  for (int64_t t = 0; t < numel(window); ++t) {
-    Ints starts(rank, 0), stops(rank, 0);
-    int64_t rest = t;
-    for (size_t k = rank; k-- > 0;) {
-      starts[k] = rest % window[k] * dilations[k];
-      stops[k] = starts[k] + (counts[k] - 1) * strides[k] + 1;
-      rest /= window[k];
-    }
-    taps.push_back(slice(padded, axes, starts, stops, strides));
+  Tensor y = padded_extents(extents, attrs) == extents ? x : pad(x, before, after);
+  // [N, C, windows…, their elements…]
+  for (size_t k = 0; k < rank; ++k) {
+    y = sliding_window(y, static_cast<int64_t>(k) + 2, dilations[k] * (window[k] - 1) + 1, strides[k]);
+    if (dilations[k] != 1) y = slice(y, {-1}, {0}, {kEnd}, {dilations[k]});
   }
-  return {reshape(stack(taps, 2), {x.shape(0), x.shape(1) * numel(window), numel(counts)})};
+  Ints order{0, 1};
+  for (size_t k = 0; k < rank; ++k) order.push_back(static_cast<int64_t>(2 + rank + k));
+  for (size_t k = 0; k < rank; ++k) order.push_back(static_cast<int64_t>(2 + k));
+  return {reshape(permute(y, order), {x.shape(0), x.shape(1) * numel(window), numel(counts)})};
 }
 
 // Where in the padded map, row-major, each element of each window lies: for each tap, for each window.
@@ -184,6 +180,69 @@ std::vector<Sample> unfold_samples() {
 }
 
 }  // namespace
+
+const OpDef& sliding_window_op() {
+  static const OpDef def{
+      .name = "sliding_window",
+      .doc =
+          "Windows of one axis: element j of window i, x[…, i * step + j, …], stands at […, i, …, j], with the windows "
+          "in place of the axis and their elements last.",
+      .inputs = {{"x", kAny}},
+      .attrs = {{"axis", 1, ir::AttrType::Int},
+                {"size", 2, ir::AttrType::Int, "of a window"},
+                {"step", 3, ir::AttrType::Int, "from one window to the next"}},
+      .infer =
+          [](const InferArgs& a) {
+            Shape shape = a.in[0].shape;
+            const auto axis =
+                static_cast<size_t>(normalize_axis(a.op.name, a.attrs.integer(0), static_cast<int64_t>(shape.size())));
+            const int64_t size = a.attrs.integer(1), step = a.attrs.integer(2);
+            if (size < 1 || step < 1)
+              fail_value(a, "a window's size or step is too small", "at least 1", fmt::format("{} and {}", size, step));
+            if (shape[axis] < size)
+              fail_shape(a, fmt::format("axis {} is shorter than a window", axis), fmt::format("at least {}", size),
+                         std::to_string(shape[axis]));
+            shape[axis] = (shape[axis] - size) / step + 1;
+            shape.push_back(size);
+            return std::vector<TensorType>{{a.in[0].dtype, shape}};
+          },
+      .meaning = Relayout{[](const Window& in, const ir::Attrs& attrs, const Shape& out, Window& result) {
+        const auto axis = static_cast<size_t>(
+            normalize_axis("sliding_window", attrs.integer(0), static_cast<int64_t>(in.shape.size())));
+        result = {out, in.strides, in.offset};
+        result.strides.push_back(in.strides[axis]);
+        result.strides[axis] *= attrs.integer(2);
+        return true;
+      }},
+      .gradient = Vjp{[](const VjpArgs& a) {
+        const Shape& x = a.in_types[0].shape;
+        const int64_t axis = normalize_axis("sliding_window", a.attrs.integer(0), static_cast<int64_t>(x.size()));
+        const Tensor ct = moveaxis(a.ct[0], -1, axis + 1);
+        const int64_t count = ct.shape(axis), size = a.attrs.integer(1);
+        const Tensor places = reshape(arange(count) * a.attrs.integer(2), {count, 1}) + arange(size);
+        Shape merged = x;
+        merged[static_cast<size_t>(axis)] = count * size;
+        return Tensors{index_add(zeros(x, ct.dtype()), axis, flatten(places), reshape(ct, merged))};
+      }},
+      .batching = BatchRule{[](const BatchArgs& a) {
+        const int64_t axis = normalize_axis(a.op.name, a.attrs.integer(0), a.in[0].ndim() - 1);
+        return Tensors{sliding_window(a.in[0], axis + 1, a.attrs.integer(1), a.attrs.integer(2))};
+      }},
+      .samples =
+          [] {
+            return std::vector<Sample>{{{{{2, 5, 3}}}, {int64_t{1}, int64_t{3}, int64_t{1}}},
+                                       {{{{7}}}, {int64_t{-1}, int64_t{2}, int64_t{3}}},
+                                       {{{{4, 2}}}, {int64_t{0}, int64_t{4}, int64_t{1}}}};
+          },
+      .invalid_samples =
+          [] {
+            return std::vector<InvalidSample>{
+                {{{{2, 5}}}, {int64_t{1}, int64_t{6}, int64_t{1}}, "shorter than a window"},
+                {{{{2, 5}}}, {int64_t{1}, int64_t{2}, int64_t{0}}, "too small"},
+                {{{{2, 5}}}, {int64_t{2}, int64_t{2}, int64_t{1}}, "axis"}};
+          }};
+  return def;
+}
 
 const OpDef& unfold_op() {
   static const OpDef def{
@@ -369,7 +428,8 @@ const OpDef& channel_shuffle_op() {
 }  // namespace
 
 std::vector<const OpDef*> patch_ops() {
-  return {&unfold_op(), &fold_op(), &pixel_shuffle_op(), &pixel_unshuffle_op(), &channel_shuffle_op()};
+  return {&sliding_window_op(), &unfold_op(),          &fold_op(),
+          &pixel_shuffle_op(),  &pixel_unshuffle_op(), &channel_shuffle_op()};
 }
 
 }  // namespace ops
@@ -397,6 +457,10 @@ Tensor on_batch(std::string_view where, size_t axes, std::string_view shape, Ten
 }
 
 }  // namespace
+
+Tensor sliding_window(Tensor x, int64_t axis, int64_t size, int64_t step) {
+  return ops::call1(ops::sliding_window_op(), {std::move(x)}, {axis, size, step});
+}
 
 Tensor unfold(Tensor x, const Ints& window, const UnfoldOptions& options) {
   const ir::Attrs attrs = attrs_of("unfold", window, options);

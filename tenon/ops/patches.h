@@ -20,6 +20,10 @@ Tensor unfold(Tensor x, const Ints& window, const UnfoldOptions& options = {});
 // windows overlap, elements add up. Errors: ShapeError if the columns do not fit the windows.
 Tensor fold(Tensor x, const Ints& extents, const Ints& window, const UnfoldOptions& options = {});
 
+// Windows of one axis: element j of window i, x[…, i * step + j, …], stands at […, i, …, j]. Shares x's buffer.
+// Errors: ShapeError if the axis is shorter than a window; ValueError for a size or step below 1.
+Tensor sliding_window(Tensor x, int64_t axis, int64_t size, int64_t step = 1);
+
 // [..., C * factor * factor, H, W] -> [..., C, H * factor, W * factor] (Shi et al., arXiv 1609.05158), and back.
 // Errors: ShapeError if the channels, or the extents, do not divide.
 Tensor pixel_shuffle(Tensor x, int64_t factor);
@@ -29,6 +33,7 @@ Tensor pixel_unshuffle(Tensor x, int64_t factor);
 Tensor channel_shuffle(Tensor x, int64_t groups);
 
 namespace ops {
+const OpDef& sliding_window_op();
 const OpDef& unfold_op();
 const OpDef& fold_op();
 std::vector<const OpDef*> patch_ops();

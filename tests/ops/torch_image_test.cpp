@@ -109,6 +109,7 @@ TEST(TorchImage, Patches) {
   check("fold", [](const Tensor& x) { return fold(x, {4, 5}, {2, 3}); });
   check("fold_options", [&](const Tensor& x) { return fold(x, {5, 4}, {3, 2}, options); });
   check("fold_one", [](const Tensor& x) { return fold(x, {4, 4}, {2, 2}, {.stride = {2}}); });
+  check("sliding_window", [](const Tensor& x) { return sliding_window(x, 1, 3, 2); });
   check("pixel_shuffle", [](const Tensor& x) { return pixel_shuffle(x, 2); });
   check("pixel_unshuffle", [](const Tensor& x) { return pixel_unshuffle(x, 3); });
   check("channel_shuffle", [](const Tensor& x) { return channel_shuffle(x, 3); });

@@ -66,6 +66,7 @@ r.add("max_unpool1d", lambda x: F.max_unpool1d(*F.max_pool1d(x, 2, return_indice
 r.add("max_unpool2d", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, 2, return_indices=True), 2, 2, output_size=(5, 6)), n(2, 1, 5, 6))
 r.add("max_unpool2d_padding", lambda x: F.max_unpool2d(*F.max_pool2d(x, 3, 3, 1, return_indices=True), 3, 3, 1), n(1, 2, 7, 4))
 r.add("max_unpool3d", lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), 2), n(1, 1, 2, 4, 2))
+r.add("sliding_window", lambda x: x.unfold(1, 3, 2), n(2, 8, 2))
 save("patches")
 
 # ---- embedding bags

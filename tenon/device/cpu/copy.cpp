@@ -85,7 +85,7 @@ void copy_packed(const ConstView& in, const View& out) {
 int transposed_loop(const Nest& nest) {
   if (nest.strides[0].back() != 1 || nest.strides[1].back() == 1 || nest.strides[1].back() == 0) return -1;
   for (size_t d = 0; d + 1 < nest.shape.size(); ++d) {
-    if (nest.strides[1][d] == 1 && nest.shape[d] >= 4 && nest.inner() >= 4) return static_cast<int>(d);
+    if (nest.strides[1][d] == 1 && nest.shape[d] >= 4 && nest.inner() >= 2) return static_cast<int>(d);
   }
   return -1;
 }

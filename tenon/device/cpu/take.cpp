@@ -44,6 +44,34 @@ std::vector<int64_t> positions(const char* op, const ConstView& indices, const A
   return result;
 }
 
+// Single elements, for which a call of memcpy or of a loop each would take longer than they do.
+template <class T>
+void take_singles(const std::byte* from, std::byte* to, const std::vector<int64_t>& at) {
+  const T* source = reinterpret_cast<const T*>(from);
+  T* target = reinterpret_cast<T*>(to);
+  for (size_t i = 0; i < at.size(); ++i) target[i] = source[at[i]];
+}
+template <class T>
+void add_singles(std::byte* to, const std::byte* from, const std::vector<int64_t>& at) {
+  T* target = reinterpret_cast<T*>(to);
+  const T* values = reinterpret_cast<const T*>(from);
+  for (size_t i = 0; i < at.size(); ++i) target[at[i]] += values[i];
+}
+
+using TakeSinglesFn = void (*)(const std::byte*, std::byte*, const std::vector<int64_t>&);
+TakeSinglesFn take_singles_of(int bytes) {
+  switch (bytes) {
+    case 1:
+      return take_singles<uint8_t>;
+    case 2:
+      return take_singles<uint16_t>;
+    case 4:
+      return take_singles<uint32_t>;
+    default:
+      return take_singles<uint64_t>;
+  }
+}
+
 // out[o, i, :] = x[o, at[i], :]
 void take_slices(const char* op, const ConstView& x, const ConstView& indices, int64_t axis, const View& out,
                  ThreadPool& pool) {
@@ -53,6 +81,12 @@ void take_slices(const char* op, const ConstView& x, const ConstView& indices, i
   const int64_t slice = shape.inner * bytes_of(x.dtype);
   const auto count = static_cast<int64_t>(at.size());
   std::byte* to = out.data + out.offset * bytes_of(out.dtype);
+  if (shape.inner == 1) {
+    const TakeSinglesFn take = take_singles_of(bytes_of(x.dtype));
+    for_units(pool, shape.outer, count,
+              [&](int64_t o) { take(source.data() + o * shape.extent * slice, to + o * count * slice, at); });
+    return;
+  }
   for_units(pool, shape.outer * count, shape.inner, [&](int64_t u) {
     const int64_t row = u / count * shape.extent + at[static_cast<size_t>(u % count)];
     std::memcpy(to + u * slice, source.data() + row * slice, static_cast<size_t>(slice));
@@ -150,6 +184,12 @@ void run_index_add(const KernelArgs& a) {
       level_table(best_level()).loop[static_cast<size_t>(ir::ScalarOp::Add)][static_cast<size_t>(x.dtype)];
   std::byte* to = out.data + out.offset * bytes;
   const auto count = static_cast<int64_t>(at.size());
+  if (shape.inner == 1 && is_float(x.dtype)) {
+    const auto add_all = x.dtype == DType::F32 ? add_singles<float> : add_singles<double>;
+    for_units(a.pool, shape.outer, count,
+              [&](int64_t o) { add_all(to + o * shape.extent * bytes, values.data() + o * count * bytes, at); });
+    return;
+  }
   // In order for every element: parts differ in their columns.
   constexpr int64_t kTile = 256;
   const int64_t tiles = (shape.inner + kTile - 1) / kTile;
