@@ -261,6 +261,7 @@ const OpDef& affine_grid_op() {
               shape.push_back(d);
             }
             shape.push_back(axes);
+            expect_countable(a, shape);
             return std::vector<TensorType>{{a.in[0].dtype, shape}};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {

@@ -110,6 +110,15 @@ ir::ScalarProgram build_program(const OpDef& op, std::span<const DType> in, cons
 
 const Shape& shape_of(const InferArgs& a, size_t i) { return a.in[i].shape; }
 
+void expect_countable(const InferArgs& a, const Shape& shape) {
+  constexpr int64_t kMost = int64_t{1} << 46;
+  int64_t n = 1;
+  for (int64_t extent : shape) {
+    if (__builtin_mul_overflow(n, std::max<int64_t>(extent, 1), &n) || n > kMost)
+      fail_shape(a, "more elements than fit in any memory", {}, to_string(shape));
+  }
+}
+
 void expect_rank(const InferArgs& a, size_t i, size_t low, size_t high) {
   const size_t rank = a.in[i].shape.size();
   if (rank >= low && rank <= high) return;

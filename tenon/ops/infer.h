@@ -25,6 +25,9 @@ ir::ScalarProgram build_program(const OpDef& op, std::span<const DType> in, cons
 
 // ---- for writing rules ----
 const Shape& shape_of(const InferArgs& a, size_t i);
+// Throws ShapeError if a shape, of a result or of what a body makes on the way, has more elements than any memory
+// holds. Composites whose attributes say how large a result is ask before their bodies count to it.
+void expect_countable(const InferArgs& a, const Shape& shape);
 // Throws ShapeError unless the rank is in [low, high].
 void expect_rank(const InferArgs& a, size_t i, size_t low, size_t high = 64);
 [[noreturn]] void fail_shape(const InferArgs& a, std::string problem, std::string expected = {}, std::string got = {},

@@ -92,38 +92,51 @@ Terms filter_terms(double position, int64_t in, const ir::Attrs& attrs) {
   return terms;
 }
 
-std::vector<Terms> terms_of(int64_t in, const ir::Attrs& attrs) {
-  const int64_t out = attrs.integer(kExtent);
-  const Method method = method_of(attrs);
-  std::vector<Terms> all;
-  for (int64_t o = 0; o < out; ++o) {
+// What each new element is made of.
+class AllTerms {
+ public:
+  AllTerms(int64_t in, const ir::Attrs& attrs)
+      : in_(in), out_(attrs.integer(kExtent)), method_(method_of(attrs)), attrs_(attrs) {}
+
+  [[nodiscard]] int64_t size() const { return out_; }
+  [[nodiscard]] Terms operator[](int64_t o) const {
+    // Farther out there is nothing new.
+    const double reach = 2 * attrs_.real(kStretch) + 1;
+    const double position = std::clamp(static_cast<double>(o) * attrs_.real(kStep) + attrs_.real(kStart), -reach,
+                                       static_cast<double>(in_) + reach);
+    if (method_ == Method::Nearest)
+      return {{std::clamp<int64_t>(rounded(position, attrs_.text(kRounding)), 0, in_ - 1), 1}};
+    if (method_ != Method::Area) return filter_terms(position, in_, attrs_);
     Terms terms;
-    const double position = static_cast<double>(o) * attrs.real(kStep) + attrs.real(kStart);
-    if (method == Method::Nearest) {
-      terms.push_back({std::clamp<int64_t>(rounded(position, attrs.text(kRounding)), 0, in - 1), 1});
-    } else if (method == Method::Area) {
-      const int64_t first = o * in / out, end = ((o + 1) * in + out - 1) / out;
-      for (int64_t i = first; i < end; ++i) terms.push_back({i, 1 / static_cast<double>(end - first)});
-    } else {
-      terms = filter_terms(position, in, attrs);
-    }
-    all.push_back(std::move(terms));
+    const int64_t first = o * in_ / out_, end = ((o + 1) * in_ + out_ - 1) / out_;
+    for (int64_t i = first; i < end; ++i) terms.push_back({i, 1 / static_cast<double>(end - first)});
+    return terms;
   }
-  return all;
-}
+  [[nodiscard]] size_t most() const {
+    size_t count = 1;
+    for (int64_t o = 0; o < out_; ++o) count = std::max(count, (*this)[o].size());
+    return count;
+  }
+
+ private:
+  int64_t in_, out_;
+  Method method_;
+  const ir::Attrs& attrs_;
+};
 
 // The k-th terms of all new elements; those that have fewer take their first with no weight.
 struct Layer {
   Tensor positions;  // [out]
   Tensor weights;    // [out, 1, …], to meet the slices along the axis; undefined: all are 1
 };
-std::vector<Layer> layers_of(const std::vector<Terms>& terms, size_t count, int64_t axes_after, DType dtype) {
+std::vector<Layer> layers_of(const AllTerms& terms, size_t count, int64_t axes_after, DType dtype) {
   std::vector<Layer> layers;
-  const auto out = static_cast<int64_t>(terms.size());
+  const int64_t out = terms.size();
   for (size_t k = 0; k < count; ++k) {
     std::vector<int64_t> positions;
     std::vector<double> weights;
-    for (const Terms& t : terms) {
+    for (int64_t o = 0; o < out; ++o) {
+      const Terms t = terms[o];
       const Term none{t.empty() ? 0 : t[0].position, 0};
       positions.push_back(k < t.size() ? t[k].position : none.position);
       weights.push_back(k < t.size() ? t[k].weight : none.weight);
@@ -136,11 +149,11 @@ std::vector<Layer> layers_of(const std::vector<Terms>& terms, size_t count, int6
   return layers;
 }
 
-Tensor weight_matrix(const std::vector<Terms>& terms, int64_t in, DType dtype) {
-  const auto out = static_cast<int64_t>(terms.size());
+Tensor weight_matrix(const AllTerms& terms, int64_t in, DType dtype) {
+  const int64_t out = terms.size();
   std::vector<double> weights(static_cast<size_t>(in * out), 0);
   for (int64_t o = 0; o < out; ++o) {
-    for (const Term& t : terms[static_cast<size_t>(o)]) weights[static_cast<size_t>(t.position * out + o)] += t.weight;
+    for (const Term& t : terms[o]) weights[static_cast<size_t>(t.position * out + o)] += t.weight;
   }
   return cast(from_vector(weights, {in, out}), dtype);
 }
@@ -151,17 +164,12 @@ Tensor product_along(const Tensor& x, int64_t axis, const Tensor& matrix) {
 }
 
 constexpr size_t kFewTerms = 4;
-size_t most_terms(const std::vector<Terms>& terms) {
-  size_t count = 1;
-  for (const Terms& t : terms) count = std::max(count, t.size());
-  return count;
-}
-
+constexpr double kMostStretch = 1e6;  // terms are counted one by one
 Tensors interpolate_body(std::span<const Tensor> in, const ir::Attrs& attrs) {
   const Tensor& x = in[0];
   const int64_t axis = normalize_axis("interpolate", attrs.integer(kAxis), x.ndim()), extent = x.shape(axis);
-  const auto terms = terms_of(extent, attrs);
-  const size_t count = most_terms(terms);
+  const AllTerms terms(extent, attrs);
+  const size_t count = terms.most();
   const DType work = work_dtype(x.dtype());
   const auto layers = count <= kFewTerms ? layers_of(terms, count, x.ndim() - 1 - axis, work) : std::vector<Layer>();
   if (count == 1 && !layers[0].weights.defined()) return {take(x, layers[0].positions, axis)};
@@ -183,8 +191,8 @@ Tensors interpolate_vjp(const VjpArgs& a) {
   const auto rank = static_cast<int64_t>(x.shape.size());
   const int64_t axis = normalize_axis("interpolate", a.attrs.integer(kAxis), rank);
   const int64_t extent = x.shape[static_cast<size_t>(axis)];
-  const auto terms = terms_of(extent, a.attrs);
-  const size_t count = most_terms(terms);
+  const AllTerms terms(extent, a.attrs);
+  const size_t count = terms.most();
   const DType work = work_dtype(x.dtype);
   const Tensor ct = cast(a.ct[0], work);
   if (count > kFewTerms) return {product_along(ct, axis, transpose(weight_matrix(terms, extent, work)))};
@@ -209,9 +217,14 @@ std::vector<TensorType> infer_interpolate(const InferArgs& a) {
   if (!std::isfinite(a.attrs.real(kStep)) || !std::isfinite(a.attrs.real(kStart)))
     fail_value(a, "positions are not numbers", "a finite step and start",
                fmt::format("{} and {}", a.attrs.real(kStep), a.attrs.real(kStart)));
-  if (!(a.attrs.real(kStretch) >= 1) || std::isinf(a.attrs.real(kStretch)))
-    fail_value(a, "the filter cannot be stretched so", "1 or more", fmt::format("{}", a.attrs.real(kStretch)));
+  if (!(a.attrs.real(kStretch) >= 1 && a.attrs.real(kStretch) <= kMostStretch))
+    fail_value(a, "the filter cannot be stretched so", fmt::format("1 to {}", kMostStretch),
+               fmt::format("{}", a.attrs.real(kStretch)));
   shape[axis] = out;
+  expect_countable(a, shape);
+  // Of means over areas, extents are multiplied.
+  if (out > INT32_MAX || a.in[0].shape[axis] > INT32_MAX)
+    fail_shape(a, "the extents are too large", std::to_string(INT32_MAX), to_string(shape));
   return {{a.in[0].dtype, shape}};
 }
 
@@ -269,6 +282,8 @@ const OpDef& interpolate_op() {
             return std::vector<InvalidSample>{{{{{2, 4}}}, with(kAxis, int64_t{2}), "axis"},
                                               {{{{2, 4}}}, with(kExtent, int64_t{-1}), "extent is negative"},
                                               {{{{2, 0}}}, with(kExtent, int64_t{3}), "no elements"},
+                                              {{{{2, 4}}}, with(kExtent, int64_t{1} << 40), "too large"},
+                                              {{{{2, 4}}}, with(kExtent, int64_t{1} << 60), "more elements than fit"},
                                               {{{{2, 4}}}, with(kMethod, std::string("quadratic")), "unknown method"},
                                               {{{{2, 4}}}, with(kRounding, std::string("even")), "unknown rounding"},
                                               {{{{2, 4}}}, with(kStep, std::nan("")), "positions are not numbers"},
@@ -330,6 +345,12 @@ Target target_of(const Tensor& x, const InterpolateOptions& o) {
       if (!(scale > 0) || std::isinf(scale))
         throw ValueError(
             {"interpolate", "'scale' is not a positive number", "more than 0", fmt::format("{}", scale), {}});
+      if (in * scale > INT32_MAX)
+        throw ValueError({"interpolate",
+                          fmt::format("spatial axis {} would be too large", k),
+                          fmt::format("an extent of at most {}", INT32_MAX),
+                          fmt::format("{}", in * scale),
+                          {}});
       t.growth.push_back(scale);
       t.extents.push_back(static_cast<int64_t>(std::floor(in * scale)));
     } else {

@@ -37,6 +37,12 @@ Ints window_counts(const Ints& extents, const ir::Attrs& attrs) {
   return counts;
 }
 
+Ints padded_extents(const Ints& extents, const ir::Attrs& attrs) {
+  Ints padded;
+  for (size_t k = 0; k < extents.size(); ++k) padded.push_back(extents[k] + attrs.ints(kLow)[k] + attrs.ints(kHigh)[k]);
+  return padded;
+}
+
 Ints checked_counts(const InferArgs& a, const Ints& extents) {
   for (const auto& [which, least] :
        {std::pair<size_t, int64_t>{kWindow, 1}, {kStrides, 1}, {kLow, 0}, {kHigh, 0}, {kDilations, 1}})
@@ -49,15 +55,11 @@ Ints checked_counts(const InferArgs& a, const Ints& extents) {
           fmt::format("an extent of at least {}", a.attrs.ints(kDilations)[k] * (a.attrs.ints(kWindow)[k] - 1) + 1),
           fmt::format("{} with padding", extents[k] + a.attrs.ints(kLow)[k] + a.attrs.ints(kHigh)[k]));
   }
+  expect_countable(a, padded_extents(extents, a.attrs));
+  expect_countable(a, a.attrs.ints(kWindow));
+  expect_countable(a, counts);
   return counts;
 }
-
-Ints padded_extents(const Ints& extents, const ir::Attrs& attrs) {
-  Ints padded;
-  for (size_t k = 0; k < extents.size(); ++k) padded.push_back(extents[k] + attrs.ints(kLow)[k] + attrs.ints(kHigh)[k]);
-  return padded;
-}
-
 Tensors unfold_body(std::span<const Tensor> in, const ir::Attrs& attrs) {
   const Tensor& x = in[0];
   const Ints extents = spatial(x.shape()), counts = window_counts(extents, attrs);
@@ -128,9 +130,7 @@ std::vector<TensorType> infer_fold(const InferArgs& a) {
   const Shape& x = a.in[0].shape;
   const Ints& extents = a.attrs.ints(kExtents);
   if (extents.empty()) fail_value(a, "there is no spatial axis", "at least one extent", "none");
-  for (int64_t d : extents) {
-    if (d < 1) fail_value(a, "an extent is too small", "at least 1", to_string(extents));
-  }
+  check_window_attr(a, kExtents, extents.size(), 1);
   const Ints counts = checked_counts(a, extents);
   const int64_t window = numel(a.attrs.ints(kWindow));
   if (x[1] % window != 0 || x[2] != numel(counts))
@@ -141,8 +141,8 @@ std::vector<TensorType> infer_fold(const InferArgs& a) {
 
 int64_t factor_of(const InferArgs& a) {
   expect_rank(a, 0, 3);
-  if (a.attrs.integer(0) < 1)
-    fail_value(a, "the factor is too small", "at least 1", std::to_string(a.attrs.integer(0)));
+  if (a.attrs.integer(0) < 1 || a.attrs.integer(0) > UINT16_MAX)
+    fail_value(a, "the factor is too small or too large", "1 to 65535", std::to_string(a.attrs.integer(0)));
   return a.attrs.integer(0);
 }
 
@@ -211,7 +211,7 @@ const OpDef& sliding_window_op() {
             normalize_axis("sliding_window", attrs.integer(0), static_cast<int64_t>(in.shape.size())));
         result = {out, in.strides, in.offset};
         result.strides.push_back(in.strides[axis]);
-        result.strides[axis] *= attrs.integer(2);
+        if (out[axis] > 1) result.strides[axis] *= attrs.integer(2);
         return true;
       }},
       .gradient = Vjp{[](const VjpArgs& a) {
@@ -313,6 +313,7 @@ const OpDef& fold_op() {
                 {{{{1, 2, 4}}}, {two, one, none, none, one, Ints{4}}, "do not fit the windows"},
                 {{{{1, 3, 3}}}, {two, one, none, none, one, Ints{4}}, "do not fit the windows"},
                 {{{{1, 2, 3}}}, {two, one, none, none, one, Ints{1}}, "no window fits"},
+                {{{{1, 2, 3}}}, {two, one, none, none, one, Ints{int64_t{1} << 40}}, "'extents' is too large"},
                 {{{{1, 2, 3}}}, {two, one, none, none, one, Ints{}}, "no spatial axis"},
                 {{{{2, 3}}}, {two, one, none, none, one, Ints{4}}, "wrong rank"}};
           },

@@ -249,6 +249,7 @@ const OpDef& max_unpool_op() {
             if (a.in[1].shape != x)
               fail_shape(a, "there is not one position for each element", to_string(x), to_string(a.in[1].shape));
             check_window_attr(a, 0, x.size() - 2, 0);
+            expect_countable(a, with_channels(x[0], x[1], a.attrs.ints(0)));
             return std::vector<TensorType>{{a.in[0].dtype, with_channels(x[0], x[1], a.attrs.ints(0))}};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {

@@ -41,6 +41,10 @@ void check_window_attr(const InferArgs& a, size_t which, size_t rank, int64_t mi
                to_string(values));
   if (std::any_of(values.begin(), values.end(), [&](int64_t v) { return v < minimum; }))
     fail_value(a, fmt::format("'{}' is too small", name), fmt::format("at least {}", minimum), to_string(values));
+  // So that sums and products of two of them are numbers.
+  constexpr int64_t kMost = INT32_MAX;
+  if (std::any_of(values.begin(), values.end(), [&](int64_t v) { return v > kMost; }))
+    fail_value(a, fmt::format("'{}' is too large", name), fmt::format("at most {}", kMost), to_string(values));
 }
 
 Ints for_each_axis(std::string_view where, std::string_view option, const Ints& values, size_t rank) {

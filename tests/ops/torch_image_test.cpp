@@ -186,6 +186,16 @@ TEST(Interpolate, PositionsAreExact) {
   }
 }
 
+// Positions far beyond the ends mean the ends.
+TEST(Interpolate, FarOutsideIsTheEnd) {
+  using Method = AxisInterpolation::Method;
+  const Tensor x = tensor({1.0, 2.0, 3.0});
+  for (const Method method : {Method::Nearest, Method::Linear, Method::Cubic}) {
+    const Tensor y = interpolate_axis(x, 0, {.extent = 3, .method = method, .step = 1e300, .start = -1e300});
+    EXPECT_EQ(y.to_vector<float>(), (std::vector<float>{1, 1, 3}));
+  }
+}
+
 TEST(Interpolate, RoundsIntegers) {
   const Tensor x = cast(tensor({0, 255}), u8);
   const Tensor y = interpolate_axis(x, 0, {.extent = 5, .step = 0.25});
@@ -210,6 +220,7 @@ TEST(Interpolate, SaysWhatIsWrong) {
   EXPECT_THAT(text_of([&] { (void)interpolate(x, {.size = {4, 4}}); }), HasSubstr("does not fit 1 spatial axes"));
   EXPECT_THAT(text_of([&] { (void)interpolate(x, {.size = {0}}); }), HasSubstr("would be empty"));
   EXPECT_THAT(text_of([&] { (void)interpolate(x, {.scale = {-1}}); }), HasSubstr("not a positive number"));
+  EXPECT_THAT(text_of([&] { (void)interpolate(x, {.scale = {1e300}}); }), HasSubstr("would be too large"));
   EXPECT_THAT(text_of([&] { (void)interpolate(x, {.size = {8}, .align_corners = true}); }),
               HasSubstr("'align_corners' has no meaning"));
 }

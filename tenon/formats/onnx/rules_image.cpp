@@ -90,6 +90,9 @@ Values resize(Call& c) {
   if (scales.empty() && sizes.empty()) c.fail("neither scales nor sizes are given");
   if ((sizes.empty() ? scales.size() : sizes.size()) != axes.size())
     c.fail("scales or sizes have another number of axes");
+  for (int64_t size : sizes) {
+    if (size > INT32_MAX) c.fail("an axis would be too large");
+  }
   const std::string policy = c.text_attribute("keep_aspect_ratio_policy", "stretch");
   if (!sizes.empty() && policy != "stretch") {
     double common = policy == "not_larger" ? 1e300 : 0;
@@ -121,6 +124,7 @@ Values resize(Call& c) {
       r.scale = scales[k];
       const double extent = crop ? static_cast<double>(in) * (r.roi_end - r.roi_start) : static_cast<double>(in);
       length = extent * r.scale;
+      if (!(std::abs(length) < INT32_MAX)) c.fail("an axis would be too large");
       out = static_cast<int64_t>(std::floor(length));
     }
     if (out == in && r.scale == 1 && !crop) continue;
@@ -152,6 +156,7 @@ Values upsample(Call& c) {
     const int64_t in = y.shape(static_cast<int64_t>(axis));
     r.scale = scales[axis];
     const double length = static_cast<double>(in) * r.scale;
+    if (!(std::abs(length) < INT32_MAX)) c.fail("an axis would be too large");
     const auto out = static_cast<int64_t>(std::floor(length));
     if (out != in) y = interpolate_axis(y, static_cast<int64_t>(axis), positions_of(r, in, out, length));
   }
