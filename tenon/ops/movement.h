@@ -36,6 +36,9 @@ Tensor narrow(Tensor x, int64_t axis, int64_t start, int64_t length);
 Tensor pad(Tensor x, const Ints& before, const Ints& after, Tensor value = 0);
 enum class PadMode : uint8_t { Reflect, Replicate, Circular };
 Tensor pad(Tensor x, const Ints& before, const Ints& after, PadMode mode);
+// These axes cut, or padded with zeros, on both sides alike until they have these extents; an odd element is cut at the
+// high end, and added there.
+Tensor center_crop(Tensor x, const Ints& axes, const Ints& extents);
 Tensor concat(const Tensors& parts, int64_t axis = 0);
 Tensor stack(const Tensors& parts, int64_t axis = 0);
 // Parts of these sizes, or of equal size (the last may be smaller).

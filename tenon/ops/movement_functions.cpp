@@ -247,6 +247,28 @@ Tensor concat(const Tensors& parts, int64_t axis) {
   return call1(ops::concat_op(), parts, {axis});
 }
 
+Tensor center_crop(Tensor x, const Ints& axes, const Ints& extents) {
+  if (axes.size() != extents.size())
+    throw ValueError({"center_crop",
+                      "there is not one extent for each axis",
+                      std::to_string(axes.size()),
+                      std::to_string(extents.size()),
+                      {}});
+  const Ints normal = normalize_axes("center_crop", axes, x.ndim());
+  Ints before(static_cast<size_t>(x.ndim()), 0), after = before;
+  for (size_t k = 0; k < normal.size(); ++k) {
+    const int64_t axis = normal[k], have = x.shape(axis), want = extents[k];
+    if (want < 0) throw ValueError({"center_crop", "an extent is negative", "0 or more", to_string(extents), {}});
+    if (want <= have) {
+      x = narrow(std::move(x), axis, (have - want) / 2, want);
+    } else {
+      before[static_cast<size_t>(axis)] = (want - have) / 2;
+      after[static_cast<size_t>(axis)] = want - have - (want - have) / 2;
+    }
+  }
+  return pad(std::move(x), before, after);
+}
+
 Tensor stack(const Tensors& parts, int64_t axis) {
   Tensors lifted;
   for (const auto& x : parts) {

@@ -203,6 +203,14 @@ TEST(Interpolate, RoundsIntegers) {
   EXPECT_EQ(y.to_vector<int>(), (std::vector<int>{0, 64, 128, 191, 255}));
 }
 
+TEST(CenterCrop, CutsAndPadsBothSides) {
+  const Tensor x = tensor({{1, 2, 3, 4}, {5, 6, 7, 8}});
+  EXPECT_EQ(center_crop(x, {1, 0}, {1, 5}).to_vector<int>(), (std::vector<int>{0, 2, 6, 0, 0}));
+  EXPECT_EQ(center_crop(x, {-1}, {2}).to_vector<int>(), (std::vector<int>{2, 3, 6, 7}));
+  EXPECT_THAT(text_of([&] { (void)center_crop(x, {0}, {1, 2}); }), HasSubstr("one extent for each axis"));
+  EXPECT_THAT(text_of([&] { (void)center_crop(x, {0}, {-1}); }), HasSubstr("extent is negative"));
+}
+
 TEST(Patches, SayWhatIsWrong) {
   const Tensor x = ones({1, 2, 4, 4});
   EXPECT_THAT(text_of([&] { (void)unfold(x, {2}); }), HasSubstr("with 1 spatial axes"));

@@ -291,25 +291,13 @@ Values non_max_suppression(Call& c) {
 }
 
 Values center_crop_pad(Call& c) {
-  Tensor x = c.tensor(0);
   const auto wanted = c.integers(1);
   auto axes = c.integers_attribute("axes");
   if (axes.empty()) {
     axes.resize(wanted.size());
     std::iota(axes.begin(), axes.end(), 0);
   }
-  for (size_t k = 0; k < axes.size(); ++k) {
-    const int64_t axis = normalize_axis(c.where, axes[k], x.ndim()), have = x.shape(axis), want = wanted[k];
-    if (want < have) {
-      x = narrow(x, axis, (have - want) / 2, want);
-    } else if (want > have) {
-      Ints before(static_cast<size_t>(x.ndim()), 0), after = before;
-      before[static_cast<size_t>(axis)] = (want - have) / 2;
-      after[static_cast<size_t>(axis)] = want - have - (want - have) / 2;
-      x = pad(x, before, after);
-    }
-  }
-  return {x};
+  return {center_crop(c.tensor(0), ints_of(axes), ints_of(wanted))};
 }
 
 Values col2im(Call& c) {
