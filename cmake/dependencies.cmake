@@ -12,6 +12,8 @@ set(TENON_DEPENDENCIES
   OneDNN         # matmul and convolution
   LAPACKE        # decompositions
   OpenBLAS       # the BLAS under LAPACK
+  PCRE2          # regular expressions of tokenizers
+  Utf8proc       # Unicode tables: normal forms, categories
   Libbacktrace   # file and line of the user's code in messages; comes with GCC, optional
 )
 
@@ -20,3 +22,5 @@ set(TENON_ONEDNN OneDNN::dnnl)
 set(TENON_LAPACKE LAPACKE::LAPACKE)
 set(TENON_OPENBLAS OpenBLAS::OpenBLAS)
 set(TENON_LIBZIP LibZip::LibZip)
+set(TENON_PCRE2 PCRE2::PCRE2)
+set(TENON_UTF8PROC Utf8proc::Utf8proc)
