@@ -31,6 +31,7 @@
 #include "tenon/ops/patches.h"
 #include "tenon/ops/pooling.h"
 #include "tenon/ops/random.h"
+#include "tenon/ops/recurrent.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/softmax.h"
 #include "tenon/optim/optim.h"

@@ -10,6 +10,7 @@ namespace tenon::nn {
 struct NormOptions {
   double epsilon = 1e-5;
   bool affine = true;  // learn a weight (starting at 1) and a bias (0)
+  bool bias = true;    // false: only a weight
   DType dtype = DType::F32;
 };
 
@@ -69,12 +70,45 @@ class BatchNorm {
   double epsilon, momentum;
   Variable weight, bias;
   Variable running_mean, running_var;  // not trainable
+  Variable num_batches_tracked;        // i64: how many batches the running statistics have seen
   Mode mode;
   using Members = nn::Members<&BatchNorm::weight, &BatchNorm::bias, &BatchNorm::running_mean, &BatchNorm::running_var,
-                              &BatchNorm::mode>;
+                              &BatchNorm::num_batches_tracked, &BatchNorm::mode>;
 };
 using BatchNorm1d = BatchNorm;
 using BatchNorm2d = BatchNorm;
 using BatchNorm3d = BatchNorm;
+
+struct InstanceNormOptions {
+  double epsilon = 1e-5;
+  double momentum = 0.1;
+  bool affine = false;
+  bool track_running_stats = false;  // evaluate by running statistics instead of each example's own
+  DType dtype = DType::F32;
+};
+// [N, channels, ...]: each channel of each example by itself. One class serves InstanceNorm1d, 2d and 3d.
+class InstanceNorm {
+ public:
+  explicit InstanceNorm(int64_t channels, InstanceNormOptions options = {});
+  [[nodiscard]] Tensor operator()(const Tensor& x) const;
+
+  int64_t channels;
+  InstanceNormOptions options;
+  // Undefined unless asked for. As in PyTorch, nothing counts the batches here.
+  Variable weight, bias, running_mean, running_var, num_batches_tracked;
+  Mode mode;
+  using Members = nn::Members<&InstanceNorm::weight, &InstanceNorm::bias, &InstanceNorm::running_mean,
+                              &InstanceNorm::running_var, &InstanceNorm::num_batches_tracked, &InstanceNorm::mode>;
+};
+using InstanceNorm1d = InstanceNorm;
+using InstanceNorm2d = InstanceNorm;
+using InstanceNorm3d = InstanceNorm;
+
+// x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta (Krizhevsky et al., 2012): [N, C, ...] -> same.
+struct LocalResponseNorm {
+  int64_t size = 5;
+  double alpha = 1e-4, beta = 0.75, k = 1;
+  [[nodiscard]] Tensor operator()(const Tensor& x) const;
+};
 
 }  // namespace tenon::nn

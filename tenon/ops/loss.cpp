@@ -6,7 +6,9 @@
 #include "tenon/ops/call.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
+#include "tenon/ops/indexing.h"
 #include "tenon/ops/infer.h"
+#include "tenon/ops/loss_reduce.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/softmax.h"
@@ -112,23 +114,66 @@ const OpDef& cross_entropy_op() {
   return def;
 }
 
-std::vector<const OpDef*> loss_ops() { return {&cross_entropy_op(), &cross_entropy_grad_op()}; }
+const OpDef& nll_loss_op() {
+  static const OpDef def{
+      .name = "nll_loss",
+      .doc =
+          "-log_probabilities[target] for each row, times the weight of the target's class; 0 where the target is "
+          "ignore_index.",
+      .inputs = {{"log_probabilities", kFloats}, {"target", kIndex}, {"weight", kFloats, ArgKind::Optional}},
+      .attrs = {{"ignore_index", 1, ir::AttrType::Int, "targets that count for nothing"}},
+      .promote = {5, true},
+      .infer =
+          [](const InferArgs& a) {
+            expect_rank(a, 0, 2, 2);
+            const Shape& x = a.in[0].shape;
+            if (a.in[1].shape != Shape{x[0]})
+              fail_shape(a, "there is not one target for each row", fmt::format("[{}]", x[0]),
+                         to_string(a.in[1].shape));
+            if (a.in.size() > 2 && a.present[2] && a.in[2].shape != Shape{x[1]})
+              fail_shape(a, "there is not one weight for each class", fmt::format("[{}]", x[1]),
+                         to_string(a.in[2].shape));
+            return std::vector<TensorType>{{a.in[0].dtype, {x[0]}}};
+          },
+      .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
+        const Targets t = targets_of(in[1], attrs);
+        Tensor loss = -squeeze(take_along_axis(in[0], t.position, 1), {1});
+        if (in[2].defined()) loss = std::move(loss) * take(in[2], squeeze(t.position, {1}));
+        return Tensors{where(t.counts, loss, 0)};
+      }},
+      .gradient = GradientOfBody{},
+      .batching = BatchBody{},
+      .samples =
+          [] {
+            const SampleInput target{{3}, 0, 0, {0, 3, 1}, kI64};
+            return std::vector<Sample>{{{{{3, 4}}, target, {.shape = {}, .absent = true}}, {int64_t{-100}}},
+                                       {{{{3, 4}}, target, {{4}}}, {int64_t{3}}}};
+          },
+      .invalid_samples =
+          [] {
+            return std::vector<InvalidSample>{
+                {{{{3, 4}}, {{3}, 0, 0, {0, 4, 1}, kI64}, {.shape = {}, .absent = true}},
+                 {int64_t{-100}},
+                 "out of range"},
+                {{{{3, 4}}, {{2}, 0, 0, {0, 1}, kI64}, {.shape = {}, .absent = true}}, {int64_t{-100}}, "one target"},
+                {{{{3, 4}}, {{3}, 0, 0, {0, 1, 1}, kI64}, {{3}}}, {int64_t{-100}}, "one weight"}};
+          },
+      .tolerance = {32, 1e-5}};
+  return def;
+}
+
+std::vector<const OpDef*> loss_ops() {
+  std::vector<const OpDef*> list{&cross_entropy_op(), &cross_entropy_grad_op(), &nll_loss_op()};
+  for (const auto& family : {elementwise_loss_ops(), row_loss_ops()})
+    list.insert(list.end(), family.begin(), family.end());
+  return list;
+}
 
 }  // namespace ops
 
-namespace {
+using ops::reduced;
 
-Tensor reduced(Tensor losses, LossReduction reduction) {
-  switch (reduction) {
-    case LossReduction::Mean:
-      return mean(std::move(losses));
-    case LossReduction::Sum:
-      return sum(std::move(losses));
-    case LossReduction::None:
-      return losses;
-  }
-  throw InternalError("unknown reduction");
-}
+namespace {
 
 // The mean counts only what is not ignored.
 Tensor reduced_targets(Tensor losses, const Tensor& target, int64_t ignore_index, LossReduction reduction) {
@@ -137,13 +182,29 @@ Tensor reduced_targets(Tensor losses, const Tensor& target, int64_t ignore_index
   return sum(std::move(losses)) / count;
 }
 
-void same_shape(const char* where, const Tensor& a, const Tensor& b) {
-  if (a.shape() != b.shape())
-    throw ShapeError({where, "input and target differ in shape", to_string(a.shape()), to_string(b.shape()), {}});
+// The weight of each target's class; 0 for the ignored ones.
+Tensor weight_of(const Tensor& weight, const Tensor& target, int64_t ignore_index) {
+  const Tensor counts = not_equal(target, ignore_index);
+  return where(counts, take(weight, where(counts, target, 0)), 0);
 }
 
 // [N, C, …] as [N * …, C].
 Tensor classes_last(const Tensor& x) { return x.ndim() <= 2 ? x : reshape(moveaxis(x, 1, -1), {-1, x.shape(1)}); }
+
+// With a weight for each class, by which the mean divides too.
+Tensor weighted_cross_entropy(Tensor logits, Tensor target, const CrossEntropyOptions& options) {
+  const Shape shape = target.shape();
+  const Tensor flat = flatten(cast(std::move(target), DType::I64)), logp = log_softmax(classes_last(logits), 1);
+  const double s = options.label_smoothing;
+  Tensor losses = nll_loss(logp, flat, options.ignore_index, LossReduction::None, options.weight) * (1 - s);
+  if (s != 0) {
+    const Tensor spread = sum(logp * options.weight, {1}) * (s / static_cast<double>(logp.shape(1)));
+    losses = std::move(losses) - where(not_equal(flat, options.ignore_index), spread, 0);
+  }
+  if (options.reduction == LossReduction::None) return reshape(std::move(losses), shape);
+  if (options.reduction != LossReduction::Mean) return reduced(std::move(losses), options.reduction);
+  return sum(std::move(losses)) / sum(weight_of(options.weight, flat, options.ignore_index));
+}
 
 }  // namespace
 
@@ -155,6 +216,7 @@ Tensor cross_entropy(Tensor logits, Tensor target, CrossEntropyOptions options) 
     throw DTypeError({"cross_entropy", "the target is not a class number", "i32 or i64",
                       std::string(name(target.dtype())),
                       "cross_entropy_probabilities(logits, target) for target probabilities"});
+  if (options.weight.defined()) return weighted_cross_entropy(std::move(logits), std::move(target), options);
   const Shape shape = target.shape();
   target = cast(std::move(target), DType::I64);
   Tensor losses = ops::call1(ops::cross_entropy_op(), {classes_last(logits), flatten(target)},
@@ -164,72 +226,21 @@ Tensor cross_entropy(Tensor logits, Tensor target, CrossEntropyOptions options) 
 }
 
 Tensor cross_entropy_probabilities(Tensor logits, Tensor target, double label_smoothing, LossReduction reduction) {
-  same_shape("cross_entropy", logits, target);
+  ops::expect_same_shape("cross_entropy", logits, target);
   if (label_smoothing != 0)
     target = std::move(target) * (1 - label_smoothing) + label_smoothing / static_cast<double>(logits.shape(1));
   return reduced(-sum(log_softmax(std::move(logits), 1) * target, {1}), reduction);
 }
 
-Tensor nll_loss(Tensor log_probabilities, Tensor target, int64_t ignore_index, LossReduction reduction) {
-  const Shape& shape = target.shape();
-  const Tensor flat = flatten(cast(target, DType::I64));
-  const Tensor counts = not_equal(flat, ignore_index);
-  const Tensor picked =
-      squeeze(take_along_axis(classes_last(log_probabilities), unsqueeze(where(counts, flat, 0), {1}), 1), {1});
-  Tensor losses = where(counts, -picked, 0);
+Tensor nll_loss(Tensor log_probabilities, Tensor target, int64_t ignore_index, LossReduction reduction,
+                const Tensor& weight) {
+  const Shape shape = target.shape();
+  const Tensor flat = flatten(cast(std::move(target), DType::I64));
+  Tensor losses = ops::call1(ops::nll_loss_op(), {classes_last(log_probabilities), flat, weight}, {ignore_index});
   if (reduction == LossReduction::None) return reshape(std::move(losses), shape);
-  return reduced_targets(std::move(losses), flat, ignore_index, reduction);
-}
-
-Tensor mse_loss(Tensor input, Tensor target, LossReduction reduction) {
-  same_shape("mse_loss", input, target);
-  return reduced(square(std::move(input) - std::move(target)), reduction);
-}
-Tensor l1_loss(Tensor input, Tensor target, LossReduction reduction) {
-  same_shape("l1_loss", input, target);
-  return reduced(abs(std::move(input) - std::move(target)), reduction);
-}
-Tensor huber_loss(Tensor input, Tensor target, double delta, LossReduction reduction) {
-  same_shape("huber_loss", input, target);
-  if (!(delta > 0))
-    throw ValueError({"huber_loss", "delta is not positive", "more than 0", fmt::format("{}", delta), {}});
-  const Tensor d = abs(std::move(input) - std::move(target));
-  // min(d, delta) * (d - min(d, delta) / 2) is both branches at once.
-  const Tensor inner = minimum(d, delta);
-  return reduced(inner * (d - inner * 0.5), reduction);
-}
-Tensor smooth_l1_loss(Tensor input, Tensor target, double beta, LossReduction reduction) {
-  if (beta == 0) return l1_loss(std::move(input), std::move(target), reduction);
-  return huber_loss(std::move(input), std::move(target), beta, reduction) / beta;
-}
-Tensor bce_with_logits(Tensor logits, Tensor target, LossReduction reduction, Tensor positive_weight) {
-  same_shape("bce_with_logits", logits, target);
-  const Tensor positive = log_sigmoid(logits) * target, negative = log_sigmoid(-logits) * (1 - target);
-  return reduced(-(positive_weight.defined() ? positive * positive_weight + negative : positive + negative), reduction);
-}
-Tensor kl_div(Tensor input, Tensor target, bool log_target, LossReduction reduction) {
-  same_shape("kl_div", input, target);
-  if (log_target) return reduced(exp(target) * (target - input), reduction);
-  // 0 log 0 counts as 0.
-  const Tensor positive = greater(target, 0);
-  return reduced(where(positive, target * (log(where(positive, target, 1)) - input), 0), reduction);
-}
-Tensor cosine_similarity(Tensor a, Tensor b, int64_t axis, double epsilon) {
-  const Tensor lengths = sqrt(sum(square(a), {axis}) * sum(square(b), {axis}));
-  return sum(std::move(a) * std::move(b), {axis}) / maximum(lengths, epsilon);
-}
-Tensor cosine_embedding_loss(Tensor a, Tensor b, Tensor label, double margin, LossReduction reduction) {
-  same_shape("cosine_embedding_loss", a, b);
-  const Tensor similarity = cosine_similarity(std::move(a), std::move(b));
-  return reduced(where(greater(label, 0), 1 - similarity, maximum(similarity - margin, 0)), reduction);
-}
-Tensor triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, double margin, double p,
-                           LossReduction reduction) {
-  same_shape("triplet_margin_loss", anchor, positive);
-  same_shape("triplet_margin_loss", anchor, negative);
-  // The small number keeps the norm's derivative finite where two points coincide.
-  const Tensor near = norm(anchor - positive + 1e-6, p, {-1}), far = norm(anchor - negative + 1e-6, p, {-1});
-  return reduced(relu(near - far + margin), reduction);
+  if (!weight.defined()) return reduced_targets(std::move(losses), flat, ignore_index, reduction);
+  if (reduction != LossReduction::Mean) return reduced(std::move(losses), reduction);
+  return sum(std::move(losses)) / sum(weight_of(weight, flat, ignore_index));
 }
 
 }  // namespace tenon

@@ -10,8 +10,10 @@
 #include "tenon/ops/call.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
+#include "tenon/ops/indexing.h"
 #include "tenon/ops/infer.h"
 #include "tenon/ops/movement.h"
+#include "tenon/ops/ordering.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/tensor/element.h"
 
@@ -242,10 +244,52 @@ Tensor dropout(Tensor x, double p, Tensor key) {
   return call1(dropout_op(), {std::move(x), given(std::move(key))}, {p});
 }
 
+namespace {
+
+Tensor gumbel_noise(const Shape& shape, const Tensor& key) {
+  return -log(-log(unit_interval(key, shape, DType::F64) + std::ldexp(1.0, -54)));
+}
+
+}  // namespace
+
+Tensor exponential(const Shape& shape, double rate, DType dtype, Tensor key) {
+  if (!(rate > 0))
+    throw ValueError({"exponential", "the rate is not positive", "more than 0", fmt::format("{}", rate), {}});
+  const DType wide = dtype == DType::F64 ? DType::F64 : DType::F32;
+  return cast(log1p(-unit_interval(given(std::move(key)), shape, wide)) * (-1 / rate), dtype);
+}
+
+Tensor gumbel(const Shape& shape, DType dtype, Tensor key) {
+  return cast(gumbel_noise(shape, given(std::move(key))), dtype);
+}
+
+Tensor permutation(int64_t n, Tensor key) {
+  if (n < 0) throw ValueError({"permutation", "a negative number of items", "0 or more", std::to_string(n), {}});
+  return argsort(unit_interval(given(std::move(key)), {n}, DType::F64), 0);
+}
+
+Tensor shuffle(const Tensor& x, int64_t axis, Tensor key) {
+  axis = normalize_axis("shuffle", axis, x.ndim());
+  return take(x, permutation(x.shape(axis), std::move(key)), axis);
+}
+
+Tensor multinomial(const Tensor& weights, int64_t count, bool replacement, Tensor key) {
+  if (weights.ndim() == 0)
+    throw ShapeError({"multinomial", "the weights have no axis to draw from", "[..., n]", "[]", {}});
+  if (count < 1 || (!replacement && count > weights.shape(-1)))
+    throw ValueError({"multinomial", "the number of draws does not fit",
+                      replacement ? "1 or more" : fmt::format("1 to {}", weights.shape(-1)), std::to_string(count),
+                      replacement ? "" : "replacement = true"});
+  const Tensor scores = log(cast(weights, DType::F64));
+  if (!replacement)  // the largest of perturbed scores are a sample in order (Vieira, 2014)
+    return topk(scores + gumbel_noise(weights.shape(), given(std::move(key))), count, -1).indices;
+  Shape shape = weights.shape();
+  shape.insert(shape.end() - 1, count);
+  return argmax(unsqueeze(scores, {-2}) + gumbel_noise(shape, given(std::move(key))), -1);
+}
+
 Tensor categorical(const Tensor& logits, Tensor key) {
-  const Tensor u = unit_interval(given(std::move(key)), logits.shape(), DType::F64);
-  const Tensor gumbel = -log(-log(u + std::ldexp(1.0, -54)));
-  return argmax(cast(logits, DType::F64) + gumbel, -1);
+  return argmax(cast(logits, DType::F64) + gumbel_noise(logits.shape(), given(std::move(key))), -1);
 }
 
 }  // namespace tenon

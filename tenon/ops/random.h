@@ -62,6 +62,17 @@ Tensor bernoulli(double p, const Shape& shape, Tensor key = {});
 // x with elements zeroed with probability p, the others divided by 1 - p (Srivastava et al., JMLR 15, 2014). The
 // gradient redraws the same mask from the key: nothing is stored.
 Tensor dropout(Tensor x, double p, Tensor key = {});
+// -log(1 - u) / rate.
+Tensor exponential(const Shape& shape, double rate = 1, DType dtype = DType::F32, Tensor key = {});
+// The distribution of the maximum of many: -log(-log u).
+Tensor gumbel(const Shape& shape, DType dtype = DType::F32, Tensor key = {});
+// 0 … n-1 in random order (i64), all orders equally likely.
+Tensor permutation(int64_t n, Tensor key = {});
+// x with its slices along an axis in random order.
+Tensor shuffle(const Tensor& x, int64_t axis = 0, Tensor key = {});
+// `count` positions for each row of weights (not negative, need not sum to 1), drawn in proportion; without replacement
+// one after the other, so that none comes twice. Errors: ValueError for more draws than there are to draw from.
+Tensor multinomial(const Tensor& weights, int64_t count, bool replacement = false, Tensor key = {});
 // One position for each row of unnormalised log probabilities, drawn in proportion (Gumbel's trick).
 Tensor categorical(const Tensor& logits, Tensor key = {});
 

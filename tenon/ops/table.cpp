@@ -23,6 +23,7 @@
 #include "tenon/ops/patches.h"
 #include "tenon/ops/pooling.h"
 #include "tenon/ops/random.h"
+#include "tenon/ops/recurrent.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/softmax.h"
 
@@ -39,6 +40,7 @@ std::span<const OpDef* const> table() {
              normalization_ops(), loss_ops(),       attention_ops(), convolution_ops(), pooling_ops(),    control_ops(),
              einsum_ops(),        cumulative_ops(), ordering_ops(), linalg_ops(),
              interpolate_ops(),   grid_sample_ops(), patch_ops(), embedding_bag_ops(),
+             recurrent_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

@@ -539,6 +539,26 @@ Tensors while_loop(const std::function<Tensor(const Tensors&)>& condition, const
   }
 }
 
+namespace {
+
+// The slices along the first axis, as one differentiable step: the gradient of each slice by itself would be of the
+// size of the whole.
+Tensors unstack(const Tensor& x, int64_t length) {
+  Tensors rows;
+  const bool keep = x.requires_grad() && trace::state().record_gradients;
+  const Tensor plain = keep ? x.detach() : x;
+  for (int64_t t = 0; t < length; ++t) rows.push_back(select(plain, 0, t));
+  if (!keep || rows.empty()) return rows;
+  trace::link(rows, {x}, "scan", [type = rows[0].type()](const Tensors& ct, const Tensors&) {
+    Tensors parts;
+    for (const auto& c : ct) parts.push_back(c.defined() ? to_dense(c) : zeros(type.shape, type.dtype));
+    return Tensors{stack(parts, 0)};
+  });
+  return rows;
+}
+
+}  // namespace
+
 ScanStep scan(const std::function<ScanStep(const Tensors&, const Tensors&)>& body, Tensors carry, const Tensors& xs,
               const ScanOptions& options) {
   carry = settled(std::move(carry));
@@ -586,11 +606,12 @@ ScanStep scan(const std::function<ScanStep(const Tensors&, const Tensors&)>& bod
       return {{out.begin(), middle}, {middle, out.end()}};
     }
   }
-  std::vector<Tensors> columns;
+  std::vector<Tensors> columns, rows;
+  for (const auto& all : xs) rows.push_back(unstack(all, length));
   for (int64_t k = 0; k < length; ++k) {
     const int64_t t = options.reverse ? length - 1 - k : k;
     Tensors x;
-    for (const auto& all : xs) x.push_back(select(all, 0, t));
+    for (auto& row : rows) x.push_back(std::move(row[static_cast<size_t>(t)]));
     ScanStep next = step(carry, x);
     carry = std::move(next.carry);
     columns.resize(next.rows.size());

@@ -8,6 +8,7 @@
 
 #include <functional>
 
+#include "tenon/ops/control.h"
 #include "tenon/trace/capture.h"
 
 namespace tenon {
@@ -23,19 +24,7 @@ Tensors cond(const Tensor& predicate, const trace::Function& then_branch, const 
 // Differentiable outside of a capture; inside one, use scan if a gradient is wanted.
 Tensors while_loop(const std::function<Tensor(const Tensors&)>& condition, const trace::Function& body, Tensors values);
 
-struct ScanStep {
-  Tensors carry;
-  Tensors rows;
-};
-struct ScanOptions {
-  int64_t length = -1;  // needed if nothing is scanned
-  bool reverse = false;
-};
-// For each t: (carry, rows) = body(carry, {xs[0][t], xs[1][t], …}). Gives the last carry, and the rows stacked along a
-// new first axis. Differentiable everywhere; in a capture the way back computes each step again from its carry.
-// Errors: ShapeError if the xs disagree on their first extent; ValueError without xs and length.
-ScanStep scan(const std::function<ScanStep(const Tensors& carry, const Tensors& x)>& body, Tensors carry,
-              const Tensors& xs, const ScanOptions& options = {});
+// scan: the loop with a known number of steps, differentiable also in a capture, is declared in ops/control.h.
 
 namespace trace {
 // What call() does with control flow: keep it for a gradient; under vmap (inputs unwrapped, batch first).

@@ -16,6 +16,7 @@
 #include "tenon/ops/normalization.h"
 #include "tenon/ops/pooling.h"
 #include "tenon/ops/random.h"
+#include "tenon/ops/recurrent.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/softmax.h"
 
@@ -459,9 +460,9 @@ class Recurrent {
     if (batch_first) x = transpose(x, 0, 1);
     const std::string direction = c_.text_attribute("direction", "forward");
     const size_t directions = direction == "bidirectional" ? 2 : 1;
-    const int64_t steps = x.shape(0), batch = x.shape(1), hidden = c_.tensor(2).shape(-1);
+    const int64_t batch = x.shape(1), hidden = c_.tensor(2).shape(-1);
     const Tensor lengths = c_.has(4) ? cast(c_.tensor(4), i64) : Tensor();
-    std::vector<Tensors> rows(directions);
+    Tensors sides;
     std::vector<Tensors> last(states);
     for (direction_ = 0; direction_ < directions; ++direction_) {
       const bool backwards = direction == "reverse" || direction_ == 1;
@@ -477,24 +478,16 @@ class Recurrent {
         if (start.defined() && batch_first) start = transpose(start, 0, 1);
         now.push_back(start.defined() ? start[d] : zeros({batch, hidden}, x.dtype()));
       }
-      Tensors outputs(static_cast<size_t>(steps));
-      for (int64_t k = 0; k < steps; ++k) {
-        const int64_t t = backwards ? steps - 1 - k : k;
-        Tensors next = step(*this, x[t], now);
-        Tensor y = next[0];
-        if (lengths.defined()) {
-          const Tensor inside = reshape(lengths > t, {batch, 1});
-          for (size_t s = 0; s < states; ++s) next[s] = where(inside, next[s], now[s]);
-          y = where(inside, y, zeros_like(y));
-        }
-        now = std::move(next);
-        outputs[static_cast<size_t>(t)] = y;
-      }
-      rows[direction_] = std::move(outputs);
+      // All steps' inputs in one product.
+      Tensor projected = matmul(x, weight_);
+      if (bias_in_.defined()) projected = std::move(projected) + bias_in_;
+      RecurrenceResult r =
+          tenon::recurrence([&](const Tensor& at, const Tensors& state) { return step(*this, at, state); }, projected,
+                            std::move(now), lengths, backwards);
+      now = std::move(r.states);
+      sides.push_back(std::move(r.y));
       for (size_t s = 0; s < states; ++s) last[s].push_back(now[s]);
     }
-    Tensors sides;
-    for (auto& side : rows) sides.push_back(stack(side, 0));
     Tensor y = stack(sides, 1);  // [steps, directions, batch, hidden]
     Values out{batch_first ? permute(y, {2, 0, 1, 3}) : y};
     for (auto& state : last) {
@@ -504,8 +497,8 @@ class Recurrent {
     return out;
   }
 
-  // Gate inputs x W + b_in and h R + b_hidden, cut into gates.
-  [[nodiscard]] Tensors from_input(const Tensor& x) const { return gates(matmul(x, weight_), bias_in_); }
+  // Gate inputs x W + b_in (computed before the loop) and h R + b_hidden, cut into gates.
+  [[nodiscard]] Tensors from_input(const Tensor& projected) const { return gates(projected, {}); }
   [[nodiscard]] Tensors from_hidden(const Tensor& h) const { return gates(matmul(h, recurrence_), bias_hidden_); }
   // h R of one gate alone, without bias, and that bias.
   [[nodiscard]] Tensor recurrence(const Tensor& h, int64_t gate) const {
