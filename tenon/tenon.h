@@ -34,6 +34,7 @@
 #include "tenon/ops/recurrent.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/softmax.h"
+#include "tenon/ops/special.h"
 #include "tenon/optim/optim.h"
 #include "tenon/tensor/variable.h"
 #include "tenon/trace/capture.h"

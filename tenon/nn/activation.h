@@ -40,6 +40,11 @@ struct Softshrink { double limit = 0.5; Tensor operator()(const Tensor& x) const
 struct Threshold { double limit = 0, value = 0; Tensor operator()(const Tensor& x) const { return where(greater(x, limit), x, value); } };
 // clang-format on
 
+// PyTorch's spelling.
+using Hardswish = HardSwish;
+using Hardsigmoid = HardSigmoid;
+using Hardtanh = HardTanh;
+
 // The first half of an axis times the sigmoid of the second (Dauphin et al., arXiv 1612.08083).
 struct GLU {
   int64_t axis = -1;

@@ -215,6 +215,32 @@ const OpDef& qr_op() {
 
 namespace {
 
+const OpDef& orthogonal_complement_op() {
+  static const OpDef def = [] {
+    OpDef d =
+        matrix_def("orthogonal_complement",
+                   "Orthonormal columns [m, m - k] orthogonal to the k orthonormal columns of q: unit vectors, the "
+                   "one farthest from what is spanned first, made orthogonal.",
+                   Primitive{complement_reference});
+    d.inputs = {{"q", kFullFloats}};
+    d.infer = [](const InferArgs& a) {
+      expect_rank(a, 0, 2);
+      const Shape& s = a.in[0].shape;
+      const int64_t m = s[s.size() - 2], k = s.back();
+      if (k > m) fail_shape(a, "more columns than rows cannot be orthonormal", "k <= m", to_string(s));
+      return std::vector<TensorType>{{a.in[0].dtype, with(batch_of(s), {m, m - k})}};
+    };
+    d.gradient = NotDifferentiable{"the columns that complete a basis are a choice: only the space they span is given"};
+    d.samples = [] {
+      return std::vector<Sample>{{{{{3, 1}, 0, 0, {0.6, 0, 0.8}}}},
+                                 {{{{2, 3, 2}, 0, 0, {1, 0, 0, 0.6, 0, 0.8, 0, 0, 1, 0, 0, 1}}}}};
+    };
+    d.invalid_samples = [] { return std::vector<InvalidSample>{{{{{2, 3}}}, {}, "cannot be orthonormal"}}; };
+    return d;
+  }();
+  return def;
+}
+
 // 1 / (v_j - v_i) beside the diagonal, 0 on it.
 Tensor inverse_gaps(const Tensor& v) {
   const Tensor gap = unsqueeze(v, {-2}) - unsqueeze(v, {-1});
@@ -300,7 +326,8 @@ const OpDef& svd_op() {
 }
 
 std::vector<const OpDef*> linalg_ops() {
-  return {&cholesky_op(), &triangular_solve_op(), &solve_op(), &slogdet_op(), &qr_op(), &eigh_op(), &svd_op()};
+  return {&cholesky_op(), &triangular_solve_op(),      &solve_op(), &slogdet_op(),
+          &qr_op(),       &orthogonal_complement_op(), &eigh_op(),  &svd_op()};
 }
 
 }  // namespace ops
@@ -341,9 +368,20 @@ Tensor solve(const Tensor& a, const Tensor& b) {
   return ops::call1(ops::solve_op(), {m, right});
 }
 Tensor inverse(const Tensor& a) { return solve(a, eye(a.shape(-1), a.shape(-1), a.dtype())); }
-QR qr(const Tensor& a) {
+QR qr(const Tensor& a, QRMode mode) {
+  if (a.ndim() >= 2 && a.shape(-1) > a.shape(-2) && a.requires_grad()) {
+    // The square part decides q; r of the other columns is a product. So the gradient is that of a square matrix.
+    const int64_t m = a.shape(-2);
+    const QR left = qr(narrow(a, -1, 0, m));
+    return {left.q, concat({left.r, matmul(transpose(left.q), narrow(a, -1, m, a.shape(-1) - m))}, -1)};
+  }
   Tensors r = ops::call(ops::qr_op(), {a});
-  return {r[0], r[1]};
+  const int64_t more = a.shape(-2) - r[0].shape(-1);
+  if (mode == QRMode::Reduced || more <= 0) return {r[0], r[1]};
+  Shape below = r[1].shape();
+  below[below.size() - 2] = more;
+  return {concat({r[0], ops::call1(ops::orthogonal_complement_op(), {r[0]})}, -1),
+          concat({r[1], zeros(below, r[1].dtype())}, -2)};
 }
 SVD svd(const Tensor& a) {
   Tensors r = ops::call(ops::svd_op(), {a});

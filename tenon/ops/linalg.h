@@ -26,12 +26,13 @@ Tensor triangular_solve(const Tensor& a, const Tensor& b, const TriangularOption
 Tensor solve(const Tensor& a, const Tensor& b);
 Tensor inverse(const Tensor& a);
 
-// a = q r: q [..., m, k] has orthonormal columns, r [..., k, n] is upper triangular, k = min(m, n). Differentiable for
-// m >= n.
+// a = q r: q [..., m, k] has orthonormal columns, r [..., k, n] is upper triangular, k = min(m, n). Complete: q is
+// square and r has rows of zeros below; the columns that complete q are a choice, through which no gradient flows.
+enum class QRMode : uint8_t { Reduced, Complete };
 struct QR {
   Tensor q, r;
 };
-QR qr(const Tensor& a);
+QR qr(const Tensor& a, QRMode mode = QRMode::Reduced);
 
 // a = u diag(s) vh: u [..., m, k], s [..., k] falling, vh [..., k, n], k = min(m, n).
 struct SVD {

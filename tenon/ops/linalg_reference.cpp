@@ -214,6 +214,47 @@ void qr_reference(const ReferenceArgs& args) {
   });
 }
 
+// Each time the unit vector that is farthest from what is spanned already, made orthogonal to it, twice.
+void complement_reference(const ReferenceArgs& args) {
+  for_each_matrix(args, [](int64_t, std::vector<Matrix>& in) {
+    const Matrix& q = in[0];
+    const int64_t m = q.rows, k = std::min(q.columns, m);
+    Matrix all(m, m), rest(m, m - k);
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < k; ++j) all.at(i, j) = q.at(i, j);
+    }
+    for (int64_t c = k; c < m; ++c) {
+      int64_t farthest = 0;
+      double least = 2;
+      for (int64_t i = 0; i < m; ++i) {
+        double within = 0;
+        for (int64_t j = 0; j < c; ++j) within += all.at(i, j) * all.at(i, j);
+        if (within < least - 1e-9) {  // near ties go to the first, so that rounding does not decide
+          least = within;
+          farthest = i;
+        }
+      }
+      std::vector<double> v(static_cast<size_t>(m), 0.0);
+      v[static_cast<size_t>(farthest)] = 1;
+      for (int pass = 0; pass < 2; ++pass) {
+        for (int64_t j = 0; j < c; ++j) {
+          double dot = 0;
+          for (int64_t i = 0; i < m; ++i) dot += all.at(i, j) * v[static_cast<size_t>(i)];
+          for (int64_t i = 0; i < m; ++i) v[static_cast<size_t>(i)] -= dot * all.at(i, j);
+        }
+      }
+      double length = 0;
+      for (const double e : v) length += e * e;
+      length = std::sqrt(length);
+      for (int64_t i = 0; i < m; ++i) {
+        all.at(i, c) = v[static_cast<size_t>(i)] / length;
+        rest.at(i, c - k) = all.at(i, c);
+      }
+    }
+    return std::vector<Matrix>{rest};
+  });
+}
+
 namespace {
 
 // Columns of `vectors` and entries of `values` in the order of `order`.

@@ -10,6 +10,7 @@ void triangular_solve_reference(const ReferenceArgs& args);
 void solve_reference(const ReferenceArgs& args);
 void slogdet_reference(const ReferenceArgs& args);
 void qr_reference(const ReferenceArgs& args);
+void complement_reference(const ReferenceArgs& args);
 void eigh_reference(const ReferenceArgs& args);
 void svd_reference(const ReferenceArgs& args);
 

@@ -26,6 +26,7 @@
 #include "tenon/ops/recurrent.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/softmax.h"
+#include "tenon/ops/special.h"
 
 namespace tenon::ops {
 
@@ -40,7 +41,7 @@ std::span<const OpDef* const> table() {
              normalization_ops(), loss_ops(),       attention_ops(), convolution_ops(), pooling_ops(),    control_ops(),
              einsum_ops(),        cumulative_ops(), ordering_ops(), linalg_ops(),
              interpolate_ops(),   grid_sample_ops(), patch_ops(), embedding_bag_ops(),
-             recurrent_ops(),
+             recurrent_ops(),     special_ops(),
          })
       list.insert(list.end(), family.begin(), family.end());
     return list;

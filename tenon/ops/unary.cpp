@@ -1,6 +1,7 @@
 // Elementwise functions of one tensor.
 // To add one: a definition, a line in unary_ops(), a function at the end, its declaration in elementwise.h.
 #include "tenon/ops/elementwise_def.h"
+#include "tenon/ops/special.h"
 
 namespace tenon {
 namespace ops {
@@ -431,7 +432,7 @@ const OpDef& digamma_op() {
       {.name = "digamma",
        .doc = "The derivative of log Gamma.",
        .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Digamma, std::array{x[0]}); },
-       .gradient = NotDifferentiable{"the trigamma function is not among the scalar instructions"},
+       .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return trigamma(x); }>(),
        .dtypes = kFloats,
        .promote = kPromoteToFloat,
        .low = 0.5,

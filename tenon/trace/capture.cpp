@@ -93,6 +93,9 @@ Recorder* recorder_for(const Tensors& in) {
   Recorder* found = nullptr;
   size_t depth = 0;
   for (const auto& x : in) {
+    // A sub-graph is traced without recording gradients: what is computed from a value through which one flows belongs
+    // into the sub-graph, whose derivative then counts it.
+    if (x.requires_grad() && !stack.empty() && stack.back()->takes_captures()) return stack.back();
     const TracedValue* value = traced(x);
     if (!value) continue;
     size_t at = stack.size();

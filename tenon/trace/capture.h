@@ -31,6 +31,7 @@ class Recorder {
   [[nodiscard]] uint64_t id() const { return id_; }
   // The number of vmaps around the capture: batched values of these levels are whole values to it.
   [[nodiscard]] int vmap_level() const { return vmap_level_; }
+  [[nodiscard]] bool takes_captures() const { return outside_ == Outside::Captures; }
   // What came in from outside, in the order of the additional inputs.
   [[nodiscard]] const Tensors& captures() const { return captures_; }
 

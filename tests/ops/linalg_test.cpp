@@ -13,6 +13,7 @@
 #include "tenon/ops/movement.h"
 #include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/trace/transforms.h"
 
 using namespace tenon;
 using testing::DoubleNear;
@@ -54,6 +55,38 @@ TEST(Linalg, DecompositionsGiveTheirMatrixBack) {
   expect_near(matmul(b, solve(b, x)), x, 1e-8);
   expect_near(matmul(b, inverse(b)), expand(eye(8, 8, f64), {4, 8, 8}), 1e-8);
   expect_near(matmul(triu(definite), triangular_solve(definite, x, {.upper = true})), x, 1e-9);
+}
+
+TEST(Linalg, CompleteQr) {
+  for (const Shape& shape : {Shape{7, 3}, Shape{2, 5, 1}, Shape{4, 4}, Shape{3, 5}}) {
+    const Tensor a = random(shape, 9);
+    const QR f = qr(a, QRMode::Complete);
+    const int64_t m = a.shape(-2);
+    EXPECT_EQ(f.q.shape(-1), m);
+    EXPECT_EQ(f.r.shape(-2), m);
+    expect_near(matmul(f.q, f.r), a);
+    const Tensor unit = matmul(transpose(f.q), f.q);
+    expect_near(unit, expand(eye(m, m, f64), unit.shape()));
+  }
+}
+
+// Of a wide matrix: against central differences.
+TEST(Linalg, GradientOfWideQr) {
+  const Tensor a = random({2, 4}, 10), wq = random({2, 2}, 11), wr = random({2, 4}, 12);
+  const auto f = [&](const Tensor& x) {
+    const QR d = qr(x);
+    return sum(d.q * wq) + sum(d.r * wr);
+  };
+  const auto g = grad(UnaryFunction(f))(a).to_vector<double>();
+  const auto v = a.to_vector<double>();
+  for (size_t i = 0; i < v.size(); ++i) {
+    auto up = v, down = v;
+    up[i] += 1e-5;
+    down[i] -= 1e-5;
+    const double slope =
+        (f(from_vector(up, {2, 4})).item<double>() - f(from_vector(down, {2, 4})).item<double>()) / 2e-5;
+    EXPECT_NEAR(g[i], slope, 1e-6 * std::max(1.0, std::abs(slope))) << i;
+  }
 }
 
 TEST(Linalg, NumbersFromNumPy) {

@@ -254,6 +254,20 @@ TEST(CustomVjp, IsNotLostInACapturedLoop) {
   EXPECT_THROW(captured(fn, {number(1)}), UnsupportedError);
 }
 
+// What the body computes from an outer value alone is part of the loop, so that the gradient reaches the value.
+TEST(Scan, GradientReachesWhatTheBodyDerivesFromOutside) {
+  const auto fn = [](const Tensors& in) {
+    return grad([](const Tensors& v) {
+      const auto body = [&](const Tensors& c, const Tensors&) { return ScanStep{{c[0] * exp(v[1])}, {}}; };
+      return scan(body, {v[0]}, {}, {.length = 3}).carry[0];
+    })(in);
+  };
+  const Tensors in{number(1.5), number(0.2)}, eager = fn(in), in_capture = captured(fn, in);
+  EXPECT_NEAR(eager[1].item(), 3 * 1.5 * std::exp(0.6), 1e-12);
+  EXPECT_NEAR(in_capture[1].item(), eager[1].item(), 1e-12);
+  EXPECT_NEAR(in_capture[0].item(), eager[0].item(), 1e-12);
+}
+
 TEST(CustomVjp, SecondDerivativesFlowThroughSavedOutputs) {
   const auto my_exp = custom_vjp(
       "my_exp", [](const Tensors& in) { return Tensors{exp(in[0])}; },
