@@ -16,6 +16,12 @@ set(TENON_DEPENDENCIES
   Utf8proc       # Unicode tables: normal forms, categories
   Libbacktrace   # file and line of the user's code in messages; comes with GCC, optional
 )
+# Only the server's (tenon/serve), a library of its own that the installed package does not offer.
+set(TENON_SERVE_DEPENDENCIES
+  Boost          # Beast and Asio: HTTP (headers)
+  GRPCpp         # gRPC
+  OpenSSL        # TLS of HTTP
+)
 
 # The names that the rooms' LIBRARIES lists use for the last of them.
 set(TENON_ONEDNN OneDNN::dnnl)

@@ -6,10 +6,11 @@
 # Sources are every .cpp directly in the folder and in its sub-folders. Every room is a part of libtenon, except one
 # with PROGRAM: that is an executable of that name, linked with libtenon and installed beside it. All of it but
 # main.cpp is the library tenon_NAME_parts, so that tests reach it. A SEPARATE room is the library tenon_NAME beside
-# libtenon: who does not ask for it does not carry what it links.
+# libtenon: who does not ask for it does not carry what it links. A program that depends on it links it.
 set_property(GLOBAL PROPERTY TENON_ROOMS "")
 set_property(GLOBAL PROPERTY TENON_LIBRARIES "")
 set_property(GLOBAL PROPERTY TENON_PROGRAMS "")
+set_property(GLOBAL PROPERTY TENON_SEPARATE "")
 function(tenon_room name)
   cmake_parse_arguments(ROOM "SEPARATE" "PROGRAM" "DEPENDS;LIBRARIES" ${ARGN})
   if(ROOM_UNPARSED_ARGUMENTS)
@@ -21,6 +22,7 @@ function(tenon_room name)
   elseif(ROOM_SEPARATE)
     add_library(tenon_${name} STATIC ${sources})
     target_link_libraries(tenon_${name} PUBLIC tenon)
+    set_property(GLOBAL APPEND PROPERTY TENON_SEPARATE ${name})
   elseif(ROOM_PROGRAM)
     list(REMOVE_ITEM sources "${CMAKE_CURRENT_SOURCE_DIR}/${name}/main.cpp")
     add_library(tenon_${name}_parts STATIC ${sources})
@@ -29,6 +31,12 @@ function(tenon_room name)
     set_target_properties(tenon_${name} PROPERTIES OUTPUT_NAME ${ROOM_PROGRAM})
     target_link_libraries(tenon_${name} PRIVATE tenon_${name}_parts)
     set_property(GLOBAL APPEND PROPERTY TENON_PROGRAMS tenon_${name})
+    get_property(separate GLOBAL PROPERTY TENON_SEPARATE)
+    foreach(room IN LISTS ROOM_DEPENDS)
+      if(room IN_LIST separate)
+        target_link_libraries(tenon_${name}_parts PUBLIC tenon_${room})
+      endif()
+    endforeach()
   else()
     add_library(tenon_${name} OBJECT ${sources})
     target_include_directories(tenon_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)

@@ -1,0 +1,68 @@
+// The server without a network: repository, scheduler, admission and metrics, and infer() for all front ends.
+//
+//   Core core({});
+//   core.repository().configure({{.name = "m", .base_path = "models/m"}});
+//   core.infer(core.repository().resolve({"m"}), {.inputs = …}, [](InferResponse answer) { … });
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "tenon/serve/admission.h"
+#include "tenon/serve/metrics.h"
+#include "tenon/serve/repository.h"
+#include "tenon/serve/request.h"
+#include "tenon/serve/scheduler.h"
+
+namespace tenon::serve {
+
+struct CoreOptions {
+  SchedulerOptions scheduler{};
+  AdmissionLimits admission{};
+  RepositoryOptions repository{};
+  std::chrono::milliseconds default_timeout{0};  // of a request that names none; 0: none
+  std::string version = "0";                     // of the server, for its metadata
+  bool legacy_metrics = true;                    // keep TensorFlow Serving's names too
+};
+
+class Core {
+ public:
+  explicit Core(CoreOptions options);
+  ~Core();
+
+  [[nodiscard]] Repository& repository() { return repository_; }
+  [[nodiscard]] Scheduler& scheduler() { return scheduler_; }
+  [[nodiscard]] Admission& admission() { return admission_; }
+  [[nodiscard]] Metrics& metrics() { return metrics_; }
+  // TensorFlow Serving's names (:tensorflow:serving:request_count …), for their own page.
+  [[nodiscard]] Metrics& legacy_metrics() { return legacy_; }
+  [[nodiscard]] const CoreOptions& options() const { return options_; }
+
+  // Checks the request against the model and queues it. Everything that goes wrong is the status of the answer.
+  void infer(const LanePtr& lane, InferRequest request, Completion done);
+  // The deadline of a request that allows so much from now; `timeout` 0: the server's default.
+  [[nodiscard]] Clock::time_point deadline(std::chrono::nanoseconds timeout) const;
+  // Counts a request that never reached a model.
+  void count_refused(Api api, const std::string& model, const Status& status);
+
+  // Ready: every model has a version ready, and the server is not about to stop.
+  [[nodiscard]] bool ready() const;
+  // Says "not ready" from now on, but still answers: load balancers look elsewhere.
+  void leave() { leaving_.store(true, std::memory_order_release); }
+  [[nodiscard]] bool leaving() const { return leaving_.load(std::memory_order_acquire); }
+  // Takes no new request; waits until those inside are answered. False if `patience` ran out first.
+  bool drain(std::chrono::milliseconds patience);
+
+ private:
+  void count(const LanePtr& lane, Api api, const Status& status, Clock::duration took);
+
+  CoreOptions options_;
+  Metrics metrics_, legacy_;
+  Admission admission_;
+  Repository repository_;
+  Scheduler scheduler_;
+  std::atomic<bool> leaving_{false};
+};
+
+}  // namespace tenon::serve

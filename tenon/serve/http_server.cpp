@@ -1,0 +1,539 @@
+#include "tenon/serve/http_server.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <atomic>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/ssl.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+#include <mutex>
+#include <thread>
+#include <unordered_set>
+
+namespace tenon::serve {
+namespace {
+
+namespace net = boost::asio;
+namespace http = boost::beast::http;
+namespace ssl = boost::asio::ssl;
+using tcp = net::ip::tcp;
+using boost::system::error_code;
+
+constexpr size_t kLargeBody = 128 << 10;  // from here on a body is handled on the pool
+constexpr size_t kReadAhead = 64 << 10;   // of a client that sends the next request before it has the answer
+constexpr auto kSweep = std::chrono::milliseconds(250);
+constexpr auto kLinger = std::chrono::milliseconds(2000);
+
+std::chrono::milliseconds allowance(std::chrono::milliseconds base, size_t bytes) {
+  return base + std::chrono::milliseconds(bytes / 64);
+}
+
+}  // namespace
+
+struct Listener {
+  std::string name;
+  HttpHandler handler;
+  std::unique_ptr<tcp::acceptor> acceptor;
+  std::optional<TlsFiles> tls;
+  std::mutex tls_mutex;
+  std::shared_ptr<ssl::context> tls_context;
+  int64_t tls_stamp = 0;
+  Metrics* metrics = nullptr;
+  std::array<std::atomic<Counter*>, 600> responses{};
+
+  void count(int status) {
+    auto& slot = responses[static_cast<size_t>(std::clamp(status, 0, 599))];
+    Counter* counter = slot.load(std::memory_order_acquire);
+    if (!counter) {
+      counter = &metrics->counter("tenon_http_responses_total", "HTTP answers, by listener and status.",
+                                  {{"listener", name}, {"code", std::to_string(status)}});
+      slot.store(counter, std::memory_order_release);
+    }
+    counter->add();
+  }
+};
+
+class SessionBase : public std::enable_shared_from_this<SessionBase> {
+ public:
+  virtual ~SessionBase() = default;
+  virtual void start() = 0;
+  virtual void abort() = 0;
+  [[nodiscard]] virtual bool idle() const = 0;
+  // The client is gone, but no read is under way that would tell.
+  [[nodiscard]] virtual bool hung_up_unseen() = 0;
+  [[nodiscard]] bool late(Clock::time_point now) const { return now >= deadline_; }
+
+ protected:
+  Clock::time_point deadline_ = kNever;
+};
+
+// A loop, its thread, and the connections on it (touched on its thread only).
+struct Loop {
+  std::unordered_set<SessionBase*> sessions;  // before io: what still waits there leaves the set when io goes
+  net::io_context io{1};
+  net::steady_timer sweep{io};
+  std::thread thread;
+};
+
+struct HttpServer::State {
+  HttpServerOptions options;
+  Admission& admission;
+  Metrics& metrics;
+  std::vector<std::unique_ptr<Loop>> loops;
+  std::vector<std::shared_ptr<Listener>> listeners;
+  std::vector<net::executor_work_guard<net::io_context::executor_type>> guards;
+  net::thread_pool pool{2};
+  std::shared_ptr<std::atomic<int64_t>> connections = std::make_shared<std::atomic<int64_t>>(0);
+  std::atomic<size_t> next_loop{0};
+  std::atomic<bool> closing{false};
+
+  State(HttpServerOptions o, Admission& a, Metrics& m) : options(o), admission(a), metrics(m) {}
+  void accept(const std::shared_ptr<Listener>& listener);
+  void sweep(Loop& loop);
+  static void reload_certificate(Listener& listener);
+};
+
+namespace {
+
+tcp::socket& lowest(tcp::socket& s) { return s; }
+tcp::socket& lowest(ssl::stream<tcp::socket>& s) { return s.next_layer(); }
+
+// One connection. All methods run on its loop; only respond() may be called elsewhere.
+template <class Stream, class State>
+class Session final : public SessionBase {
+ public:
+  Session(Stream stream, std::shared_ptr<void> keep, std::shared_ptr<Listener> listener, State& state, Loop& loop)
+      : keep_(std::move(keep)), stream_(std::move(stream)), listener_(std::move(listener)), state_(state), loop_(loop) {
+    loop_.sessions.insert(this);
+  }
+  ~Session() override {
+    loop_.sessions.erase(this);
+    state_.connections->fetch_sub(1, std::memory_order_relaxed);
+  }
+
+  void start() override {
+    error_code ignored;
+    lowest(stream_).set_option(tcp::no_delay(true), ignored);
+    if constexpr (std::is_same_v<Stream, tcp::socket>) {
+      next_request();
+    } else {
+      wait(state_.options.header_timeout);
+      stream_.async_handshake(ssl::stream_base::server, [self = self()](error_code error) {
+        if (error) return self->abort();
+        self->next_request();
+      });
+    }
+  }
+  void abort() override {
+    if (cancel_) cancel_->request();
+    gone_ = true;
+    error_code ignored;
+    lowest(stream_).close(ignored);
+  }
+  [[nodiscard]] bool idle() const override { return phase_ == Phase::Idle; }
+  [[nodiscard]] bool hung_up_unseen() override {
+    if (phase_ != Phase::Handling || watching_) return false;
+    pollfd p{lowest(stream_).native_handle(), POLLRDHUP, 0};
+    return ::poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+  }
+
+ private:
+  enum class Phase : uint8_t { Idle, Reading, Handling, Writing, Closing };
+
+  std::shared_ptr<Session> self() { return std::static_pointer_cast<Session>(this->shared_from_this()); }
+  void wait(std::chrono::milliseconds d) { deadline_ = Clock::now() + d; }
+
+  // ---- reading ----
+  void next_request() {
+    cancel_.reset();
+    phase_ = Phase::Idle;
+    if (buffer_.size() > 0) return read_header();
+    if (state_.closing) return abort();
+    if (buffer_.capacity() > (256U << 10)) buffer_ = boost::beast::flat_buffer();
+    wait(state_.options.idle_timeout);
+    if (!watching_) watch();
+  }
+
+  // Reads on while nothing is expected: the next request, or the end of a client that hangs up.
+  void watch() {
+    watching_ = true;
+    stream_.async_read_some(buffer_.prepare(4096), [self = self()](error_code error, size_t n) {
+      self->watching_ = false;
+      if (self->gone_) return;
+      if (error) return self->hung_up();
+      self->buffer_.commit(n);
+      if (self->phase_ == Phase::Idle) self->read_header();
+      // Else the next request is there already; from now on the sweep looks whether the client is.
+    });
+  }
+  void hung_up() {
+    if (phase_ == Phase::Writing) return;  // its own error follows
+    abort();
+  }
+
+  void read_header() {
+    phase_ = Phase::Reading;
+    wait(state_.options.header_timeout);
+    header_.emplace();
+    header_->header_limit(state_.options.header_bytes);
+    header_->body_limit(boost::none);
+    http::async_read_header(stream_, buffer_, *header_, [self = self()](error_code error, size_t) {
+      if (error) return self->broken(error);
+      self->on_header();
+    });
+  }
+
+  void broken(error_code error) {
+    if (error == http::error::end_of_stream || error == net::error::eof || gone_) return abort();
+    if (error.category() != boost::beast::http::make_error_code(http::error::bad_method).category()) return abort();
+    int status = 400;
+    if (error == http::error::header_limit) status = 431;
+    if (error == http::error::body_limit) status = 413;
+    keep_alive_ = false;
+    HttpResponse r = listener_->handler.on_error({Code::InvalidArgument, "Malformed HTTP: " + error.message(), 0});
+    r.status = status;
+    write(std::move(r));
+  }
+
+  void on_header() {
+    const auto& head = header_->get();
+    keep_alive_ = head.keep_alive();
+    version_ = head.version();
+    head_only_ = head.method() == http::verb::head;
+    const auto length = header_->content_length();
+    const bool has_body = head.method() == http::verb::post || header_->chunked() || (length && *length > 0);
+    try {
+      if (has_body) {
+        const int64_t known = length ? static_cast<int64_t>(std::min<uint64_t>(*length, INT64_MAX)) : 0;
+        // A chunked body tells no length: the first piece now, what it became when it is there.
+        const auto first = std::min<int64_t>(kReadAhead, state_.admission.limits().body);
+        ticket_ = state_.admission.reserve(length ? known : first);
+      }
+    } catch (const RequestError& error) {
+      keep_alive_ = false;  // the body will not be read
+      const Status status = status_of(error);
+      HttpResponse r = listener_->handler.on_error(status);
+      if (status.code == Code::ResourceExhausted) r.status = 413;
+      return write(std::move(r));
+    }
+    body_.emplace(std::move(*header_));
+    header_.reset();
+    body_->body_limit(static_cast<uint64_t>(state_.admission.limits().body));
+    wait(allowance(state_.options.body_timeout, length ? *length : 0));
+    if (body_->is_done()) return on_body();
+    if (boost::beast::iequals(body_->get()[http::field::expect], "100-continue")) {
+      static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+      net::async_write(stream_, net::buffer(kContinue), [self = self()](error_code error, size_t) {
+        if (error) return self->abort();
+        self->read_body();
+      });
+      return;
+    }
+    read_body();
+  }
+  void read_body() {
+    http::async_read(stream_, buffer_, *body_, [self = self()](error_code error, size_t) {
+      if (error) return self->broken(error);
+      self->on_body();
+    });
+  }
+
+  // ---- handling ----
+  void on_body() {
+    auto message = body_->release();
+    body_.reset();
+    auto request = std::make_shared<HttpRequest>();
+    request->method = std::string(message.method_string());
+    request->target = std::string(message.target());
+    for (const auto& field : message)
+      request->headers.emplace_back(std::string(field.name_string()), std::string(field.value()));
+    request->body = std::move(message.body());
+    request->ticket = std::move(ticket_);
+    cancel_ = request->cancel;
+    phase_ = Phase::Handling;
+    deadline_ = kNever;
+    if (!watching_ && buffer_.size() == 0) watch();
+    const uint64_t number = ++number_;
+    Respond respond = [self = self(), number](HttpResponse r) {
+      net::dispatch(self->stream_.get_executor(), [self, number, r = std::move(r)]() mutable {
+        if (number == self->number_ && self->phase_ == Phase::Handling) self->write(std::move(r));
+      });
+    };
+    const auto& slow = listener_->handler.slow;
+    if (request->body.size() < kLargeBody && !(slow && slow(*request))) return handle(request, respond);
+    net::post(state_.pool, [this, self = self(), request, respond] { handle(request, respond); });
+  }
+
+  // On the loop or on the pool.
+  void handle(const HttpRequestPtr& request, const Respond& respond) {
+    const HttpHandler& handler = listener_->handler;
+    try {
+      if (const auto encoding = request->header("Content-Encoding"); !encoding.empty())
+        request->body = decoded_body(std::move(request->body), encoding, state_.admission.limits().body);
+      if (request->body.size() > kReadAhead && !request->header("Transfer-Encoding").empty()) {
+        request->ticket = {};
+        request->ticket = state_.admission.reserve(static_cast<int64_t>(request->body.size()));
+      }
+      handler.handle(request, respond);
+    } catch (...) {
+      respond(handler.on_error(current_status()));
+    }
+  }
+
+  // ---- writing ----
+  void write(HttpResponse r) {
+    if (gone_) return;
+    cancel_.reset();
+    phase_ = Phase::Writing;
+    listener_->count(r.status);
+    response_ = std::move(r);
+    if (response_.close || state_.closing) keep_alive_ = false;
+    size_t length = 0;
+    for (const auto& chunk : response_.body) length += chunk.bytes.size();
+    fmt::memory_buffer head;
+    fmt::format_to(std::back_inserter(head), "HTTP/1.{} {} {}\r\n", version_ >= 11 ? 1 : 0, response_.status,
+                   reason_phrase(response_.status));
+    if (length > 0) fmt::format_to(std::back_inserter(head), "Content-Type: {}\r\n", response_.content_type);
+    fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n", length);
+    for (const auto& [name, value] : response_.headers)
+      fmt::format_to(std::back_inserter(head), "{}: {}\r\n", name, value);
+    if (!keep_alive_) fmt::format_to(std::back_inserter(head), "Connection: close\r\n");
+    if (keep_alive_ && version_ < 11) fmt::format_to(std::back_inserter(head), "Connection: keep-alive\r\n");
+    fmt::format_to(std::back_inserter(head), "\r\n");
+    head_.assign(head.data(), head.size());
+    std::vector<net::const_buffer> buffers{net::buffer(head_)};
+    if (!head_only_) {
+      for (const auto& chunk : response_.body) buffers.emplace_back(chunk.bytes.data(), chunk.bytes.size());
+    }
+    wait(allowance(state_.options.write_timeout, length));
+    net::async_write(stream_, buffers, [self = self()](error_code error, size_t) {
+      self->response_ = {};
+      if (error || self->gone_) return self->abort();
+      if (!self->keep_alive_) return self->linger();
+      self->next_request();
+    });
+  }
+
+  // Says goodbye and reads what is still on its way, so that the answer is not lost to a reset.
+  void linger() {
+    phase_ = Phase::Closing;
+    ticket_ = {};
+    error_code ignored;
+    lowest(stream_).shutdown(tcp::socket::shutdown_send, ignored);
+    wait(kLinger);
+    if (!watching_) discard();
+  }
+  void discard() {
+    buffer_.clear();
+    lowest(stream_).async_read_some(buffer_.prepare(16384), [self = self()](error_code error, size_t) {
+      if (error) return self->abort();
+      self->discard();
+    });
+  }
+
+  std::shared_ptr<void> keep_;  // the TLS context
+  Stream stream_;
+  std::shared_ptr<Listener> listener_;
+  State& state_;
+  Loop& loop_;
+  boost::beast::flat_buffer buffer_;
+  std::optional<http::request_parser<http::empty_body>> header_;
+  std::optional<http::request_parser<http::string_body>> body_;
+  Admission::Ticket ticket_;
+  CancelPtr cancel_;
+  HttpResponse response_;
+  std::string head_;
+  uint64_t number_ = 0;
+  unsigned version_ = 11;
+  Phase phase_ = Phase::Idle;
+  bool keep_alive_ = true, head_only_ = false, watching_ = false, gone_ = false;
+};
+
+std::shared_ptr<ssl::context> make_tls(const TlsFiles& files) {
+  try {
+    auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
+    context->set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 |
+                         ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1);
+    context->use_certificate_chain_file(files.certificate);
+    context->use_private_key_file(files.key, ssl::context::pem);
+    if (!files.client_ca.empty()) {
+      context->load_verify_file(files.client_ca);
+      context->set_verify_mode(ssl::verify_peer | ssl::verify_fail_if_no_peer_cert);
+    }
+    return context;
+  } catch (const boost::system::system_error& error) {
+    throw FileError(
+        {files.certificate, "the certificate or its key cannot be used: " + error.code().message(), {}, {}, {}});
+  }
+}
+
+int64_t stamp_of(const TlsFiles& files) {
+  int64_t out = 0;
+  for (const auto* path : {&files.certificate, &files.key}) {
+    struct stat s{};
+    if (::stat(path->c_str(), &s) == 0) out += s.st_mtim.tv_sec * 1000000007 + s.st_mtim.tv_nsec + s.st_size;
+  }
+  return out;
+}
+
+}  // namespace
+
+void HttpServer::State::accept(const std::shared_ptr<Listener>& listener) {
+  Loop& loop = *loops[next_loop.fetch_add(1, std::memory_order_relaxed) % loops.size()];
+  listener->acceptor->async_accept(loop.io, [this, listener, &loop](error_code error, tcp::socket socket) {
+    if (closing) return;
+    if (error) {  // out of descriptors, most likely: try again when some have closed
+      auto timer =
+          std::make_shared<net::steady_timer>(listener->acceptor->get_executor(), std::chrono::milliseconds(50));
+      timer->async_wait([this, listener, timer](error_code) {
+        if (!closing) accept(listener);
+      });
+      return;
+    }
+    if (connections->fetch_add(1, std::memory_order_relaxed) >= options.max_connections) {
+      connections->fetch_sub(1, std::memory_order_relaxed);
+    } else {
+      std::shared_ptr<ssl::context> tls;
+      {
+        const std::lock_guard lock(listener->tls_mutex);
+        tls = listener->tls_context;
+      }
+      net::post(loop.io, [this, listener, &loop, tls, socket = std::move(socket)]() mutable {
+        std::shared_ptr<SessionBase> session;
+        if (tls) {
+          session = std::make_shared<Session<ssl::stream<tcp::socket>, State>>(
+              ssl::stream<tcp::socket>(std::move(socket), *tls), tls, listener, *this, loop);
+        } else {
+          session = std::make_shared<Session<tcp::socket, State>>(std::move(socket), nullptr, listener, *this, loop);
+        }
+        session->start();
+      });
+    }
+    accept(listener);
+  });
+}
+
+void HttpServer::State::sweep(Loop& loop) {
+  const auto now = Clock::now();
+  std::vector<std::shared_ptr<SessionBase>> ending;
+  for (SessionBase* session : loop.sessions) {
+    if (session->late(now) || (closing && session->idle()) || session->hung_up_unseen())
+      ending.push_back(session->shared_from_this());
+  }
+  for (const auto& session : ending) session->abort();
+  loop.sweep.expires_after(kSweep);
+  loop.sweep.async_wait([this, &loop](error_code error) {
+    if (!error) sweep(loop);
+  });
+}
+
+void HttpServer::State::reload_certificate(Listener& listener) {
+  const int64_t stamp = stamp_of(*listener.tls);
+  if (stamp == listener.tls_stamp) return;
+  auto fresh = make_tls(*listener.tls);
+  const std::lock_guard lock(listener.tls_mutex);
+  listener.tls_context = std::move(fresh);
+  listener.tls_stamp = stamp;
+}
+
+HttpServer::HttpServer(HttpServerOptions options, Admission& admission, Metrics& metrics)
+    : state_(std::make_unique<State>(options, admission, metrics)) {
+  int threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
+  threads = std::max(1, threads);
+  for (int i = 0; i < threads; ++i) {
+    state_->loops.push_back(std::make_unique<Loop>());
+    Loop& loop = *state_->loops.back();
+    state_->guards.push_back(net::make_work_guard(loop.io));
+    state_->sweep(loop);
+    loop.thread = std::thread([&loop] { loop.io.run(); });
+  }
+  metrics.gauge("tenon_http_connections", "Open HTTP connections.", {},
+                [open = state_->connections] { return static_cast<double>(open->load()); });
+}
+
+HttpServer::~HttpServer() {
+  stop_accepting();
+  state_->pool.join();
+  state_->guards.clear();
+  for (auto& loop : state_->loops) {
+    net::post(loop->io, [&loop = *loop] {
+      loop.sweep.cancel();
+      std::vector<std::shared_ptr<SessionBase>> all;
+      for (SessionBase* session : loop.sessions) all.push_back(session->shared_from_this());
+      for (const auto& session : all) session->abort();
+    });
+  }
+  // What still runs elsewhere holds its session; give it a moment to end, then leave.
+  const auto until = Clock::now() + std::chrono::seconds(2);
+  while (connections() > 0 && Clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  for (auto& loop : state_->loops) loop->io.stop();
+  for (auto& loop : state_->loops) loop->thread.join();
+}
+
+uint16_t HttpServer::listen(const std::string& name, const std::string& address, uint16_t port, HttpHandler handler,
+                            std::optional<TlsFiles> tls) {
+  auto listener = std::make_shared<Listener>();
+  listener->name = name;
+  listener->handler = std::move(handler);
+  listener->metrics = &state_->metrics;
+  listener->tls = std::move(tls);
+  if (listener->tls) {
+    listener->tls_context = make_tls(*listener->tls);
+    listener->tls_stamp = stamp_of(*listener->tls);
+  }
+  net::io_context& io = state_->loops[0]->io;
+  try {
+    listener->acceptor = std::make_unique<tcp::acceptor>(io);
+    const tcp::endpoint endpoint(net::ip::make_address(address), port);
+    listener->acceptor->open(endpoint.protocol());
+    listener->acceptor->set_option(net::socket_base::reuse_address(true));
+    listener->acceptor->bind(endpoint);
+    listener->acceptor->listen(net::socket_base::max_listen_connections);
+  } catch (const boost::system::system_error& error) {
+    throw FileError({fmt::format("{}:{}", address, port), error.code().message(), {}, {}, "choose another port"});
+  }
+  const uint16_t taken = listener->acceptor->local_endpoint().port();
+  net::post(io, [this, listener] {
+    state_->listeners.push_back(listener);
+    state_->accept(listener);
+  });
+  if (listener->tls) {  // looks for a new certificate every now and then
+    auto timer = std::make_shared<net::steady_timer>(io);
+    auto look = std::make_shared<std::function<void()>>();
+    *look = [state = state_.get(), listener, timer, weak = std::weak_ptr(look)] {
+      timer->expires_after(std::chrono::seconds(1));
+      timer->async_wait([state, listener, again = weak.lock()](error_code error) {
+        if (error || state->closing || !again) return;
+        try {
+          State::reload_certificate(*listener);
+        } catch (const FileError&) {  // NOLINT(bugprone-empty-catch): the old one serves until the new one is right
+        }
+        (*again)();
+      });
+    };
+    net::post(io, [look] { (*look)(); });
+  }
+  return taken;
+}
+
+void HttpServer::stop_accepting() {
+  if (state_->closing.exchange(true)) return;
+  net::post(state_->loops[0]->io, [this] {
+    error_code ignored;
+    for (const auto& listener : state_->listeners) listener->acceptor->close(ignored);
+  });
+}
+
+int64_t HttpServer::connections() const { return state_->connections->load(std::memory_order_relaxed); }
+
+}  // namespace tenon::serve

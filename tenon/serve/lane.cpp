@@ -1,0 +1,96 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tenon/base/error.h"
+#include "tenon/serve/metrics.h"
+#include "tenon/serve/scheduler.h"
+
+namespace tenon::serve {
+namespace {
+
+constexpr std::string_view kReasons[kCloseReasons] = {"full", "timeout", "shape", "drain", "single", "split"};
+
+void check(const BatchingOptions& b, const std::string& where) {
+  const auto refuse = [&](std::string problem, std::string hint) {
+    throw ValueError({where, std::move(problem), {}, {}, std::move(hint)});
+  };
+  if (b.max_batch_size < 1) refuse("max_batch_size is less than 1", "max_batch_size { value: 32 }");
+  if (b.allowed_sizes.empty()) return;
+  if (!std::is_sorted(b.allowed_sizes.begin(), b.allowed_sizes.end(), std::less_equal<>()))
+    refuse("allowed_batch_sizes must rise", {});
+  if (b.allowed_sizes.front() < 1) refuse("allowed_batch_sizes must be at least 1", {});
+  if (b.allowed_sizes.back() != b.max_batch_size)
+    refuse(fmt::format("the last of allowed_batch_sizes is {}, max_batch_size is {}: they must be equal",
+                       b.allowed_sizes.back(), b.max_batch_size),
+           fmt::format("allowed_batch_sizes: {}", b.max_batch_size));
+}
+
+}  // namespace
+
+std::string_view name(CloseReason reason) { return kReasons[static_cast<size_t>(reason)]; }
+
+Lane::Lane(std::string model, int64_t version, ModelPtr loaded, LaneOptions options, Metrics& metrics)
+    : model_name_(std::move(model)), version_(version), model_(std::move(loaded)), options_(std::move(options)) {
+  check(options_.batching, model_name_);
+  if (options_.batching.enabled) {
+    why_no_batching_ = model_->why_not_batchable();
+    options_.batching.enabled = why_no_batching_.empty();
+  } else {
+    why_no_batching_ = "batching is not switched on for this model";
+  }
+  const Labels labels{{"model", model_name_}, {"version", std::to_string(version_)}};
+  for (size_t i = 0; i < kCloseReasons; ++i) {
+    Labels with = labels;
+    with.emplace_back("reason", kReasons[i]);
+    closed_[i] =
+        &metrics.counter("tenon_batches_total", "Batches run, by the reason for which they were closed.", with);
+  }
+  batch_rows_ = &metrics.histogram("tenon_batch_rows", "Rows of the batches that ran.", labels,
+                                   {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024});
+  queue_seconds_ = &metrics.histogram("tenon_queue_duration_seconds", "Time that requests waited for their batch.",
+                                      labels, Metrics::duration_bounds());
+  run_histogram_ = &metrics.histogram("tenon_run_duration_seconds", "Time that batches took to run.", labels,
+                                      Metrics::duration_bounds());
+  rows_ = &metrics.counter("tenon_rows_total", "Rows computed and returned.", labels);
+  const auto unanswered = [&](std::string_view why) {
+    Labels with = labels;
+    with.emplace_back("reason", why);
+    return &metrics.counter("tenon_abandoned_requests_total",
+                            "Requests given up: the deadline passed in the queue or in the run, or the client went.",
+                            with);
+  };
+  expired_queued_ = unanswered("deadline_in_queue");
+  expired_running_ = unanswered("deadline_in_run");
+  cancelled_ = unanswered("cancelled");
+  metrics_ = &metrics;
+  for (size_t i = 0; i < kApis; ++i) {
+    Labels with = labels;
+    with.emplace_back("api", name(static_cast<Api>(i)));
+    durations_[i] = &metrics.histogram("tenon_request_duration_seconds",
+                                       "Time from the arrival of a request in the core to its answer.", with,
+                                       Metrics::duration_bounds());
+  }
+}
+
+void Lane::count_request(Api api, Code code, Clock::duration took) {
+  auto& slot = requests_[static_cast<size_t>(api)][static_cast<size_t>(code)];
+  Counter* counter = slot.load(std::memory_order_acquire);
+  if (!counter) {
+    counter = &metrics_->counter("tenon_requests_total", "Requests answered, by gRPC's name of the status.",
+                                 {{"model", model_name_},
+                                  {"version", std::to_string(version_)},
+                                  {"api", std::string(name(api))},
+                                  {"code", std::string(name(code))}});
+    slot.store(counter, std::memory_order_release);
+  }
+  counter->add();
+  durations_[static_cast<size_t>(api)]->observe(std::chrono::duration<double>(took).count());
+}
+
+Statistics Lane::statistics() const {
+  const std::lock_guard lock(statistics_mutex_);
+  return statistics_;
+}
+
+}  // namespace tenon::serve

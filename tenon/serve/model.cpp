@@ -1,0 +1,151 @@
+#include "tenon/serve/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "tenon/exec/evaluate.h"
+#include "tenon/formats/onnx/model.h"
+#include "tenon/serve/status.h"
+
+namespace tenon::serve {
+namespace {
+
+namespace fs = std::filesystem;
+namespace onnx = formats::onnx;
+
+TensorSpec spec_of(const onnx::ValueInfo& info, const std::string& where) {
+  if (info.type.kind != onnx::TypeData::Kind::Tensor)
+    throw UnsupportedError({where, fmt::format("'{}' is no tensor: only tensors are served", info.name), {}, {}, {}});
+  TensorSpec spec{.name = info.name, .type = {}, .has_rank = info.type.has_shape, .dims = {}};
+  if (info.type.element != onnx::DataType::String) spec.type = {onnx::dtype_of(info.type.element, where)};
+  for (const auto& dim : info.type.dims) {
+    const bool fixed = !dim.empty() && dim.find_first_not_of("0123456789") == std::string::npos;
+    spec.dims.push_back(fixed ? std::stoll(dim) : -1);
+  }
+  return spec;
+}
+
+class OnnxModel final : public Model {
+ public:
+  explicit OnnxModel(const fs::path& path) : model_(onnx::Model::load(path)) {
+    for (const auto& info : model_.inputs()) inputs_.push_back(spec_of(info, path.string()));
+    for (const auto& info : model_.outputs()) outputs_.push_back(spec_of(info, path.string()));
+    platform_ = "onnx_onnxv1";
+    metadata_ = model_.data().metadata;
+  }
+
+  std::vector<Value> run(std::vector<Value> inputs) const override {
+    std::map<std::string, onnx::Value> named;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (auto* tensor = std::get_if<Tensor>(&inputs[i])) {
+        named.emplace(inputs_[i].name, std::move(*tensor));
+      } else {
+        auto& strings = std::get<Strings>(inputs[i]);
+        named.emplace(inputs_[i].name, onnx::Texts{strings.shape, std::move(strings.values)});
+      }
+    }
+    std::vector<Value> out;
+    for (const onnx::Value& value : model_.run(named)) {
+      if (const Tensor* tensor = value.tensor())
+        out.emplace_back(exec::contiguous(*tensor));
+      else if (const onnx::Texts* texts = value.texts())
+        out.emplace_back(Strings{texts->shape, texts->values});
+      else
+        throw UnsupportedError({outputs_[out.size()].name, "the output is no tensor", {}, value.describe(), {}});
+    }
+    return out;
+  }
+
+ private:
+  onnx::Model model_;
+};
+
+struct Kind {
+  std::string_view extension;
+  ModelPtr (*load)(const fs::path&);
+};
+constexpr Kind kKinds[] = {
+    {".onnx", [](const fs::path& path) -> ModelPtr { return std::make_shared<const OnnxModel>(path); }},
+};
+
+const Kind* kind_of(const fs::path& path) {
+  for (const auto& kind : kKinds) {
+    if (path.extension() == kind.extension) return &kind;
+  }
+  return nullptr;
+}
+
+std::string text_of(const TensorSpec& spec) {
+  if (!spec.has_rank) return "any shape";
+  return fmt::format("[{}]", fmt::join(spec.dims, ","));
+}
+
+}  // namespace
+
+std::string Model::why_not_batchable() const {
+  for (const auto* list : {&inputs_, &outputs_}) {
+    for (const auto& spec : *list) {
+      if (!spec.has_rank || spec.dims.empty() || spec.dims[0] >= 0)
+        return fmt::format("'{}' has the shape {}, whose first axis is not a batch of any size", spec.name,
+                           text_of(spec));
+    }
+  }
+  return inputs_.empty() ? "the model has no input" : "";
+}
+
+ModelPtr load_model(const fs::path& path) {
+  if (!fs::is_directory(path)) {
+    const Kind* kind = kind_of(path);
+    if (!kind)
+      throw FormatError({path.string(), "not a model that can be served", "a .onnx file or a folder with one", {}, {}});
+    return kind->load(path);
+  }
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (!entry.is_regular_file() || !kind_of(entry.path())) continue;
+    if (entry.path().stem() == "model") return kind_of(entry.path())->load(entry.path());
+    found.push_back(entry.path());
+  }
+  if (found.size() != 1)
+    throw FormatError({path.string(),
+                       found.empty() ? "no model here" : "several models, none of them model.onnx",
+                       "model.onnx",
+                       fmt::format("{} files of a known kind", found.size()),
+                       {}});
+  return kind_of(found[0])->load(found[0]);
+}
+
+std::vector<Value> ordered_inputs(const Model& model, std::vector<NamedValue> given) {
+  std::vector<Value> out;
+  std::vector<std::string_view> names;
+  for (const auto& spec : model.inputs()) names.emplace_back(spec.name);
+  for (const auto& value : given) {
+    if (std::find(names.begin(), names.end(), value.name) == names.end())
+      throw RequestError(Code::InvalidArgument, fmt::format("unexpected input '{}': the model's inputs are {}",
+                                                            value.name, fmt::join(names, ", ")));
+  }
+  for (const auto& spec : model.inputs()) {
+    const auto found = std::find_if(given.begin(), given.end(), [&](const auto& v) { return v.name == spec.name; });
+    if (found == given.end())
+      throw RequestError(Code::InvalidArgument, fmt::format("input '{}' is missing: the model's inputs are {}",
+                                                            spec.name, fmt::join(names, ", ")));
+    if (!(type_of(found->value) == spec.type))
+      throw RequestError(Code::InvalidArgument, fmt::format("input '{}' has the datatype {}, expected {}", spec.name,
+                                                            v2_name(type_of(found->value)), v2_name(spec.type)));
+    const Shape& shape = shape_of(found->value);
+    bool fits = !spec.has_rank || shape.size() == spec.dims.size();
+    for (size_t i = 0; spec.has_rank && fits && i < shape.size(); ++i)
+      fits = spec.dims[i] < 0 || spec.dims[i] == shape[i];
+    if (!fits)
+      throw RequestError(Code::InvalidArgument,
+                         fmt::format("input '{}' has the shape [{}], expected {} (-1 is any extent)", spec.name,
+                                     fmt::join(shape.begin(), shape.end(), ","), text_of(spec)));
+    out.push_back(std::move(found->value));
+  }
+  if (given.size() > out.size()) throw RequestError(Code::InvalidArgument, "an input is given twice");
+  return out;
+}
+
+}  // namespace tenon::serve

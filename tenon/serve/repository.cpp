@@ -1,0 +1,628 @@
+#include "tenon/serve/repository.h"
+
+#include <fmt/format.h>
+#include <malloc.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "tenon/exec/session.h"
+#include "tenon/tensor/buffer.h"
+
+namespace tenon::serve {
+namespace fs = std::filesystem;
+
+struct Repository::Version {
+  int64_t number = 0;
+  fs::path path;
+  VersionState state = VersionState::Unknown;
+  Status status;
+  LanePtr lane;                 // while it is available
+  std::weak_ptr<Lane> retired;  // while requests still hold it
+  bool on_disk = false;
+  bool whole = false;
+  Fingerprint seen;
+  Clock::time_point seen_since;
+  Fingerprint failed;  // what it was when it could not be loaded
+  int attempts = 0;
+  Clock::time_point retry_at;
+  uint64_t generation = 0;
+  bool stale = false;  // serves, but the configuration now says another folder
+
+  [[nodiscard]] bool pending() const {
+    return state == VersionState::Loading || (state == VersionState::Start && whole && on_disk);
+  }
+};
+
+struct Repository::Entry {
+  ModelConfig config;
+  bool wanted = true;    // false: unloaded by unload()
+  bool removed = false;  // no longer in the configuration
+  bool urgent = false;   // load() says that what is there is whole
+  std::string disk_error;
+  std::map<int64_t, Version> versions;
+  std::shared_ptr<std::atomic<int64_t>> in_flight = std::make_shared<std::atomic<int64_t>>(0);
+};
+
+struct Repository::Published {
+  struct Model {
+    std::map<int64_t, LanePtr> versions;
+    std::map<std::string, int64_t> labels;
+    bool coming = false;  // a version is on its way
+    bool wanted = true;
+    int64_t quota = 0;
+    std::shared_ptr<std::atomic<int64_t>> in_flight;
+  };
+  std::map<std::string, Model, std::less<>> models;
+};
+
+std::string_view name(VersionState state) {
+  switch (state) {
+    case VersionState::Start:
+      return "START";
+    case VersionState::Loading:
+      return "LOADING";
+    case VersionState::Available:
+      return "AVAILABLE";
+    case VersionState::Unloading:
+      return "UNLOADING";
+    case VersionState::End:
+      return "END";
+    case VersionState::Unknown:
+      break;
+  }
+  return "UNKNOWN";
+}
+
+namespace {
+
+std::vector<int64_t> chosen(const VersionPolicy& policy, const std::vector<int64_t>& there) {  // rising
+  switch (policy.kind) {
+    case VersionPolicy::Kind::All:
+      return there;
+    case VersionPolicy::Kind::Specific: {
+      std::vector<int64_t> out;
+      for (int64_t v : there) {
+        if (std::find(policy.specific.begin(), policy.specific.end(), v) != policy.specific.end()) out.push_back(v);
+      }
+      return out;
+    }
+    case VersionPolicy::Kind::Latest:
+      break;
+  }
+  const auto n = std::min<size_t>(there.size(), static_cast<size_t>(policy.latest));
+  return {there.end() - static_cast<std::ptrdiff_t>(n), there.end()};
+}
+
+std::string text_of(const ModelRef& ref) {
+  if (ref.version) return fmt::format("Specific({}, {})", ref.name, *ref.version);
+  if (!ref.label.empty()) return fmt::format("Label({}, {})", ref.name, ref.label);
+  return fmt::format("Latest({})", ref.name);
+}
+[[noreturn]] void not_found(const ModelRef& ref) {
+  throw RequestError(Code::NotFound, "Servable not found for request: " + text_of(ref));
+}
+
+void lower_priority() {
+  // On Linux the nice value belongs to the thread.
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 10);
+}
+
+}  // namespace
+
+Repository::Repository(RepositoryOptions options, Metrics& metrics) : options_(std::move(options)), metrics_(metrics) {
+  published_ = std::make_shared<const Published>();
+  manager_ = std::thread([this] { manage(); });
+  for (int i = 0; i < std::max(1, options_.load_threads); ++i) loaders_.emplace_back([this] { load_versions(); });
+}
+
+Repository::~Repository() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  tasks_ready_.notify_all();
+  moved_.notify_all();
+  manager_.join();
+  for (auto& loader : loaders_) loader.join();
+}
+
+void Repository::log(std::string_view level, std::string_view event, const Labels& fields) const {
+  if (options_.log) options_.log(level, event, fields);
+}
+
+void Repository::configure(std::vector<ModelConfig> models) {
+  std::set<std::string> names;
+  for (const auto& config : models) {
+    if (!names.insert(config.name).second)
+      throw ValueError({"models", fmt::format("two models have the name '{}'", config.name), {}, {}, {}});
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& [name, entry] : models_) {
+      if (!names.contains(name)) entry->removed = true;
+    }
+    for (auto& config : models) {
+      auto& entry = models_[config.name];
+      if (!entry) {
+        entry = std::make_unique<Entry>();
+        entry->wanted = !options_.explicit_control;
+      } else if (entry->config.base_path != config.base_path) {
+        // Another model under the same name: what is there is loaded anew, the old one serves until then.
+        for (auto& [number, version] : entry->versions) {
+          version.whole = version.on_disk = false;
+          version.stale = version.lane != nullptr;
+        }
+      }
+      entry->removed = false;
+      entry->config = std::move(config);
+    }
+    look_now_ = true;
+    publish();
+  }
+  changed_.notify_all();
+}
+
+std::vector<ModelConfig> Repository::configuration() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<ModelConfig> out;
+  for (const auto& [name, entry] : models_) {
+    if (!entry->removed) out.push_back(entry->config);
+  }
+  return out;
+}
+
+// ---- the manager ----
+
+void Repository::manage() {
+  std::unique_lock lock(mutex_);
+  auto next_look = Clock::now();
+  bool looked = false;
+  while (!stopping_) {
+    const auto now = Clock::now();
+    const bool poll = options_.poll.count() > 0 || (options_.poll.count() == 0 && !looked);
+    if (look_now_ || (poll && now >= next_look)) {
+      look_now_ = false;
+      look(lock);
+      looked = true;
+      next_look = Clock::now() + std::max(options_.poll, std::chrono::milliseconds(1));
+    }
+    reconcile(Clock::now());
+    const bool watching = reap();
+    moved_.notify_all();
+    if (stopping_ || look_now_) continue;
+    auto wake = Clock::now() + (watching ? std::chrono::milliseconds(10) : std::chrono::milliseconds(500));
+    if (options_.poll.count() > 0) wake = std::min(wake, next_look);
+    changed_.wait_until(lock, wake);
+  }
+}
+
+// Reads the disk with the lock let go, then notes what was found.
+void Repository::look(std::unique_lock<std::mutex>& lock) {
+  struct Seen {
+    std::string model;
+    fs::path base;
+    std::map<int64_t, std::pair<fs::path, bool>> known;  // path, is it known to be whole
+    std::map<int64_t, fs::path> there;
+    std::map<int64_t, Fingerprint> prints;
+    std::map<int64_t, std::pair<Wholeness, std::string>> manifests;
+    std::string error;
+  };
+  std::vector<Seen> all;
+  for (const auto& [name, entry] : models_) {
+    if (entry->removed) continue;
+    Seen seen{name, entry->config.base_path, {}, {}, {}, {}, {}};
+    for (const auto& [number, version] : entry->versions) seen.known[number] = {version.path, version.whole};
+    all.push_back(std::move(seen));
+  }
+  looking_ = true;
+  lock.unlock();
+  for (auto& seen : all) {
+    try {
+      seen.there = find_versions(seen.base);
+      for (const auto& [number, path] : seen.there) {
+        const auto known = seen.known.find(number);
+        if (known != seen.known.end() && known->second.second && known->second.first == path) continue;
+        seen.prints[number] = fingerprint(path);
+        std::string why;
+        const Wholeness whole = check_manifest(path, why);
+        seen.manifests[number] = {whole, why};
+      }
+    } catch (const Error& error) {
+      seen.error = error.what();
+    }
+  }
+  lock.lock();
+  looking_ = false;
+  ++looks_;
+  const auto now = Clock::now();
+  const auto wall = std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
+  for (auto& seen : all) {
+    const auto found = models_.find(seen.model);
+    if (found == models_.end() || found->second->config.base_path != seen.base) continue;
+    Entry& entry = *found->second;
+    if (!seen.error.empty() && entry.disk_error != seen.error)
+      log("warning", "disk_error", {{"model", seen.model}, {"error", seen.error}});
+    entry.disk_error = seen.error;
+    if (!seen.error.empty()) continue;  // what was there before still counts
+    for (auto& [number, version] : entry.versions) version.on_disk = seen.there.contains(number);
+    for (const auto& [number, path] : seen.there) {
+      Version& version = entry.versions[number];
+      version.number = number;
+      version.on_disk = true;
+      version.path = path;
+      const auto print = seen.prints.find(number);
+      if (print == seen.prints.end() || version.whole) continue;
+      if (version.state == VersionState::Unknown) version.state = VersionState::Start;
+      if (!(print->second == version.seen)) {
+        version.seen = print->second;
+        version.seen_since = now;
+        // What could not be loaded has changed: it gets a new chance.
+        if (version.attempts > 0 && !(version.failed == version.seen)) {
+          version.state = VersionState::Start;
+          version.attempts = 0;
+        }
+      }
+      const auto& [whole, why] = seen.manifests[number];
+      const auto quiet_for = std::chrono::nanoseconds(wall - version.seen.newest_ns);
+      const bool settled =
+          quiet_for >= options_.settle || (now > version.seen_since && now - version.seen_since >= options_.settle);
+      version.whole = whole == Wholeness::Whole || (whole == Wholeness::NoManifest && (settled || entry.urgent));
+      if (!version.whole && version.state == VersionState::Start)
+        version.status = {Code::FailedPrecondition,
+                          whole == Wholeness::Broken ? "not complete: " + why : "still being written", 0};
+    }
+    entry.urgent = false;
+  }
+}
+
+void Repository::reconcile(Clock::time_point now) {
+  for (auto& [name, entry] : models_) reconcile(*entry, now);
+  std::erase_if(models_, [](const auto& item) {
+    const Entry& entry = *item.second;
+    return entry.removed && std::none_of(entry.versions.begin(), entry.versions.end(), [](const auto& v) {
+             return v.second.lane || v.second.state == VersionState::Unloading;
+           });
+  });
+  publish();
+}
+
+void Repository::reconcile(Entry& entry, Clock::time_point now) {
+  const bool away = entry.removed || !entry.wanted;
+  std::vector<int64_t> there;
+  for (auto& [number, version] : entry.versions) {
+    if (version.on_disk && version.whole) there.push_back(number);
+  }
+  const std::vector<int64_t> list = away ? std::vector<int64_t>() : chosen(entry.config.policy, there);
+  const std::set<int64_t> aspired(list.begin(), list.end());
+  const bool unloading = std::any_of(entry.versions.begin(), entry.versions.end(),
+                                     [](const auto& v) { return v.second.state == VersionState::Unloading; });
+  bool ready = false, pending = false;
+  for (int64_t number : list) {
+    Version& version = entry.versions.at(number);
+    if (version.state == VersionState::Available) ready = true;
+    const bool fresh = version.state == VersionState::Unknown || version.state == VersionState::Start ||
+                       (version.state == VersionState::End && version.status.ok()) ||
+                       (version.stale && version.state == VersionState::Available);
+    const bool again = version.state == VersionState::Loading && version.attempts > 0 &&
+                       version.retry_at != Clock::time_point() && now >= version.retry_at;
+    if ((fresh || again) && !(options_.unload_first && unloading)) start_load(entry, version);
+    if (version.pending()) pending = true;
+  }
+  // The old ones go when a new one is ready; when the new ones fail, or there are none, the old ones stay.
+  const bool free_first = options_.unload_first && !aspired.empty();
+  if (!(away || free_first || (ready && !pending))) return;
+  for (auto& [number, version] : entry.versions) {
+    if (!version.lane || aspired.contains(number)) continue;
+    version.state = VersionState::Unloading;
+    version.retired = version.lane;
+    version.lane.reset();
+    log("info", "version_unloading", {{"model", entry.config.name}, {"version", std::to_string(number)}});
+  }
+}
+
+void Repository::start_load(Entry& entry, Version& version) {
+  version.state = VersionState::Loading;
+  version.generation = ++generation_;
+  version.retry_at = {};
+  tasks_.push_back({entry.config.name, version.number, version.generation, version.path, entry.config.lane});
+  tasks_ready_.notify_one();
+  log("info", "version_loading", {{"model", entry.config.name}, {"version", std::to_string(version.number)}});
+}
+
+// True while a version is being unloaded.
+bool Repository::reap() {
+  bool watching = false, freed = false;
+  for (auto& [name, entry] : models_) {
+    for (auto& [number, version] : entry->versions) {
+      if (version.state != VersionState::Unloading) continue;
+      if (!version.retired.expired()) {
+        watching = true;
+        continue;
+      }
+      version.state = VersionState::End;
+      version.status = {};
+      version.attempts = 0;
+      version.whole = false;  // if it comes back it is looked at again
+      freed = true;
+      log("info", "version_unloaded", {{"model", name}, {"version", std::to_string(number)}});
+    }
+  }
+  if (freed) {
+    release_cached_memory();
+    ::malloc_trim(0);
+    changed_.notify_all();
+  }
+  return watching;
+}
+
+// ---- the loaders ----
+
+void Repository::load_versions() {
+  lower_priority();
+  exec::Session session({.threads = 1});
+  const exec::SessionScope scope(session);
+  std::unique_lock lock(mutex_);
+  while (true) {
+    tasks_ready_.wait(lock, [&] { return stopping_ || !tasks_.empty(); });
+    if (stopping_) return;
+    const Task task = std::move(tasks_.front());
+    tasks_.pop_front();
+    lock.unlock();
+    LanePtr lane;
+    Status status;
+    try {
+      lane = std::make_shared<Lane>(task.model, task.version, options_.loader(task.path), task.lane, metrics_);
+      if (options_.warm_up && options_.warm) options_.warm(lane, task.path);
+    } catch (...) {
+      status = current_status();
+      if (status.ok()) status.code = Code::Unknown;
+      lane.reset();
+    }
+    finish_load(task, std::move(lane), std::move(status));
+    lock.lock();
+  }
+}
+
+void Repository::finish_load(const Task& task, LanePtr lane, Status status) {
+  const Labels which{{"model", task.model}, {"version", std::to_string(task.version)}};
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = models_.find(task.model);
+    if (found == models_.end()) return;
+    const auto at = found->second->versions.find(task.version);
+    if (at == found->second->versions.end() || at->second.generation != task.generation) return;
+    Version& version = at->second;
+    if (lane) {
+      version.lane = std::move(lane);
+      version.state = VersionState::Available;
+      version.status = {};
+      version.attempts = 0;
+      version.stale = false;
+      Labels fields = which;
+      if (found->second->config.lane.batching.enabled && !version.lane->options().batching.enabled)
+        fields.emplace_back("no_batching", version.lane->why_no_batching());
+      log("info", "version_available", fields);
+    } else {
+      ++version.attempts;
+      version.failed = version.seen;
+      version.status = status;
+      const bool again = version.attempts <= options_.load_retries;
+      if (again) version.retry_at = Clock::now() + options_.retry_interval;
+      if (!again) version.state = version.lane ? VersionState::Available : VersionState::End;
+      version.stale = version.stale && again;
+      version.whole = version.whole && again;  // from now on only a change on the disk brings it back
+      Labels fields = which;
+      fields.emplace_back("error", status.message);
+      log("error", "version_failed", fields);
+    }
+    publish();
+  }
+  changed_.notify_all();
+  moved_.notify_all();
+}
+
+// ---- what requests see ----
+
+void Repository::publish() {
+  auto next = std::make_shared<Published>();
+  for (const auto& [name, entry] : models_) {
+    Published::Model model;
+    for (const auto& [number, version] : entry->versions) {
+      if (version.lane) model.versions[number] = version.lane;
+      model.coming = model.coming || version.pending() || version.state == VersionState::Start;
+    }
+    if (entry->removed && model.versions.empty()) continue;
+    model.coming = model.coming || looks_ == 0;
+    model.labels = entry->config.labels;
+    model.wanted = entry->wanted && !entry->removed;
+    model.quota = entry->config.max_in_flight;
+    model.in_flight = entry->in_flight;
+    next->models.emplace(name, std::move(model));
+  }
+  std::shared_ptr<const Published> old = std::move(next);
+  {
+    const std::lock_guard lock(published_mutex_);
+    published_.swap(old);
+  }
+}
+
+std::shared_ptr<const Repository::Published> Repository::published() const {
+  const std::lock_guard lock(published_mutex_);
+  return published_;
+}
+
+LanePtr Repository::resolve(const ModelRef& ref) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(ref.name);
+  if (found == snapshot->models.end()) not_found(ref);
+  const auto& model = found->second;
+  std::optional<int64_t> wanted = ref.version;
+  if (!ref.label.empty()) {
+    const auto label = model.labels.find(ref.label);
+    if (label == model.labels.end())
+      throw RequestError(Code::InvalidArgument, "Unrecognized servable version label: " + ref.label);
+    if (!model.versions.contains(label->second))
+      throw RequestError(Code::Unavailable,
+                         fmt::format("label '{}' of '{}' waits for version {}, which is not ready", ref.label, ref.name,
+                                     label->second),
+                         1);
+    wanted = label->second;
+  }
+  if (wanted) {
+    const auto at = model.versions.find(*wanted);
+    if (at == model.versions.end()) not_found(ref);
+    return at->second;
+  }
+  if (model.versions.empty()) {
+    if (model.wanted && model.coming)
+      throw RequestError(Code::Unavailable, fmt::format("'{}' is not ready yet", ref.name), 1);
+    not_found(ref);
+  }
+  return model.versions.rbegin()->second;
+}
+
+std::shared_ptr<void> Repository::take_quota(const std::string& model) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  if (found == snapshot->models.end() || found->second.quota <= 0) return nullptr;
+  const auto& [versions, labels, coming, wanted, quota, in_flight] = found->second;
+  if (in_flight->fetch_add(1, std::memory_order_acq_rel) >= quota) {
+    in_flight->fetch_sub(1, std::memory_order_acq_rel);
+    throw RequestError(Code::ResourceExhausted,
+                       fmt::format("'{}' is over its quota of {} requests at one time", model, quota), 1);
+  }
+  return {in_flight.get(), [held = in_flight](void*) { held->fetch_sub(1, std::memory_order_acq_rel); }};
+}
+
+std::vector<VersionStatus> Repository::status(const ModelRef& ref) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = models_.find(ref.name);
+  if (found == models_.end())
+    throw RequestError(Code::NotFound, fmt::format("Could not find any versions of model {}", ref.name));
+  std::vector<VersionStatus> out;
+  for (const auto& [number, version] : found->second->versions) {
+    if (ref.version && number != *ref.version) continue;
+    if (version.state == VersionState::Unknown) continue;
+    out.push_back({number, version.state, version.status});
+  }
+  if (out.empty() && ref.version)
+    throw RequestError(Code::NotFound, fmt::format("Could not find version {} of model {}", *ref.version, ref.name));
+  if (out.empty()) throw RequestError(Code::NotFound, fmt::format("Could not find any versions of model {}", ref.name));
+  return out;
+}
+
+std::vector<LabelStatus> Repository::labels(const std::string& model) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  std::vector<LabelStatus> out;
+  if (found == snapshot->models.end()) return out;
+  for (const auto& [label, version] : found->second.labels)
+    out.push_back({label, version, found->second.versions.contains(version)});
+  return out;
+}
+
+std::vector<IndexEntry> Repository::index() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<IndexEntry> out;
+  for (const auto& [name, entry] : models_) {
+    if (entry->removed) continue;
+    const size_t before = out.size();
+    for (const auto& [number, version] : entry->versions) {
+      if (version.state == VersionState::Unknown) continue;
+      out.push_back({name, number, version.state, version.status.message});
+    }
+    if (out.size() == before) out.push_back({name, 0, VersionState::Unknown, entry->disk_error});
+  }
+  return out;
+}
+
+std::vector<LanePtr> Repository::ready_versions(const std::string& model) const {
+  const auto snapshot = published();
+  std::vector<LanePtr> out;
+  const auto found = snapshot->models.find(model);
+  if (found == snapshot->models.end()) return out;
+  for (const auto& [number, lane] : found->second.versions) out.push_back(lane);
+  return out;
+}
+
+bool Repository::ready() const {
+  const auto snapshot = published();
+  return std::all_of(snapshot->models.begin(), snapshot->models.end(),
+                     [](const auto& m) { return !m.second.wanted || !m.second.versions.empty(); });
+}
+
+// ---- by hand ----
+
+// Until a look that began after now is done and nothing of the model moves any more.
+void Repository::wait_for(std::unique_lock<std::mutex>& lock, const std::string& model) {
+  const uint64_t looks = looks_ + (looking_ ? 1 : 0);
+  look_now_ = true;
+  changed_.notify_all();
+  moved_.wait(lock, [&] {
+    if (stopping_) return true;
+    const auto found = models_.find(model);
+    if (found == models_.end()) return true;
+    if (looks_ <= looks || look_now_) return false;
+    return std::none_of(found->second->versions.begin(), found->second->versions.end(), [](const auto& v) {
+      return (v.second.state == VersionState::Loading && v.second.retry_at == Clock::time_point()) ||
+             v.second.state == VersionState::Unloading;
+    });
+  });
+}
+
+void Repository::load(const std::string& model) {
+  std::unique_lock lock(mutex_);
+  const auto found = models_.find(model);
+  if (found == models_.end() || found->second->removed)
+    throw RequestError(Code::NotFound, fmt::format("failed to load '{}': the configuration has no such model", model));
+  found->second->wanted = true;
+  found->second->urgent = true;
+  for (auto& [number, version] : found->second->versions) {
+    if (version.lane) continue;
+    version.attempts = 0;
+    if (version.state == VersionState::Loading && version.retry_at != Clock::time_point())
+      version.retry_at = Clock::now();
+    if (version.state == VersionState::End) version.state = VersionState::Start;
+  }
+  wait_for(lock, model);
+  const auto after = models_.find(model);
+  if (after == models_.end()) throw RequestError(Code::NotFound, fmt::format("'{}' was removed", model));
+  std::string why = after->second->disk_error;
+  for (const auto& [number, version] : after->second->versions) {
+    if (version.lane) return;
+    if (!version.status.ok()) why = version.status.message;
+  }
+  throw RequestError(Code::Unavailable,
+                     fmt::format("failed to load '{}': {}", model, why.empty() ? "no version was found" : why));
+}
+
+void Repository::unload(const std::string& model) {
+  std::unique_lock lock(mutex_);
+  const auto found = models_.find(model);
+  if (found == models_.end() || found->second->removed)
+    throw RequestError(Code::NotFound, fmt::format("failed to unload '{}': there is no such model", model));
+  found->second->wanted = false;
+  wait_for(lock, model);
+}
+
+bool Repository::quiet() const {
+  return tasks_.empty() && std::all_of(models_.begin(), models_.end(), [](const auto& m) {
+           return std::none_of(m.second->versions.begin(), m.second->versions.end(), [](const auto& v) {
+             return v.second.pending() || v.second.state == VersionState::Unloading;
+           });
+         });
+}
+
+bool Repository::settle(std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  const uint64_t looks = looks_ + (looking_ ? 1 : 0);
+  look_now_ = true;
+  changed_.notify_all();
+  return moved_.wait_for(lock, patience, [&] { return looks_ > looks && !look_now_ && quiet() && ready(); });
+}
+
+}  // namespace tenon::serve

@@ -1,0 +1,450 @@
+#include "tenon/serve/scheduler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "tenon/exec/session.h"
+#include "tenon/serve/batch.h"
+#include "tenon/serve/metrics.h"
+
+namespace tenon::serve {
+namespace {
+
+double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
+int64_t nanoseconds(Clock::time_point t) { return std::chrono::nanoseconds(t.time_since_epoch()).count(); }
+
+Status expired(std::string_view when) {
+  return {Code::DeadlineExceeded, fmt::format("the deadline passed while the request {}", when), 0};
+}
+
+}  // namespace
+
+struct Lane::Job {
+  LanePtr lane;
+  std::vector<Value> inputs;
+  int64_t rows = 1;
+  Clock::time_point deadline;
+  int priority = 0;
+  CancelPtr cancel;
+  Timings timings;
+  enum class State : uint8_t { Queued, Running, Left } state = State::Queued;  // under the scheduler's mutex
+  std::atomic<bool> answered{false};
+  Scheduler::Done done;
+
+  // Only the first answer counts; the deadline and the run may race.
+  void answer(Status status, std::vector<Value> outputs = {}, Clock::time_point ready = {},
+              Clock::time_point computed = {}) {
+    if (answered.exchange(true, std::memory_order_acq_rel)) return;
+    lane->pending_.fetch_sub(1, std::memory_order_relaxed);
+    timings.ready = std::max(ready, timings.started);
+    timings.computed = std::max(computed, timings.ready);
+    timings.finished = Clock::now();
+    if (!status.ok()) {
+      const std::lock_guard lock(lane->statistics_mutex_);
+      lane->statistics_.fail.add(timings.finished - timings.arrived);
+    }
+    const auto call = std::exchange(done, nullptr);
+    call({std::move(status), std::move(outputs), timings});
+  }
+};
+
+struct Scheduler::Batch {
+  LanePtr lane;
+  CloseReason reason = CloseReason::Single;
+  std::vector<JobPtr> jobs;
+};
+
+Scheduler::Scheduler(SchedulerOptions options, Metrics& metrics) : options_(options) {
+  int threads = options.threads;
+  if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  for (int i = 0; i < threads; ++i) workers_.push_back(std::make_unique<Worker>());
+  for (auto& worker : workers_) worker->thread = std::thread([this, w = worker.get()] { work(*w); });
+  deadline_watch_ = std::thread([this] { watch_deadlines(); });
+  metrics.gauge("tenon_longest_run_seconds", "How long the batch that runs longest has been running.", {}, [this] {
+    int64_t since = 0;
+    for (const auto& worker : workers_) {
+      const int64_t t = worker->busy_since.load(std::memory_order_relaxed);
+      if (t != 0 && (since == 0 || t < since)) since = t;
+    }
+    return since == 0 ? 0.0 : static_cast<double>(nanoseconds(Clock::now()) - since) * 1e-9;
+  });
+}
+
+Scheduler::~Scheduler() {
+  std::vector<JobPtr> waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (const auto& lane : active_) {
+      for (auto& job : lane->queue_) {
+        job->state = Job::State::Left;
+        waiting.push_back(std::move(job));
+      }
+      lane->queue_.clear();
+      lane->queued_ = lane->queued_rows_ = 0;
+    }
+    active_.clear();
+  }
+  work_.notify_all();
+  for (const auto& job : waiting) job->answer({Code::Unavailable, "the server is stopping", 1});
+  for (auto& worker : workers_) worker->thread.join();
+  {
+    const std::lock_guard lock(deadlines_mutex_);
+    deadlines_stopping_ = true;
+  }
+  deadlines_changed_.notify_all();
+  deadline_watch_.join();
+}
+
+void Scheduler::submit(const LanePtr& lane, std::vector<Value> inputs, Clock::time_point deadline, int priority,
+                       const CancelPtr& cancel, Done done) {
+  auto job = std::make_shared<Job>();
+  const BatchingOptions& batching = lane->options_.batching;
+  job->lane = lane;
+  job->rows = batching.enabled ? batch_rows(inputs, lane->model_->inputs()) : 1;
+  if (batching.enabled && job->rows > batching.max_batch_size && !batching.split_large)
+    throw RequestError(Code::InvalidArgument, fmt::format("the request has {} rows; a batch of '{}' takes {}",
+                                                          job->rows, lane->model_name_, batching.max_batch_size));
+  job->inputs = std::move(inputs);
+  job->deadline = deadline;
+  job->priority = priority;
+  job->cancel = cancel;
+  const auto now = Clock::now();
+  job->timings = {now, now, now, now, now};
+  job->done = std::move(done);
+  if (deadline <= now) throw RequestError(Code::DeadlineExceeded, "the deadline passed before the request was queued");
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) throw RequestError(Code::Unavailable, "the server is stopping", 1);
+    if (lane->queued_ >= lane->options_.max_queued)
+      throw RequestError(Code::Unavailable,
+                         fmt::format("the queue of '{}' is full: {} requests wait", lane->model_name_, lane->queued_),
+                         1);
+    const int at_once = lane->options_.instances > 0 ? std::min(lane->options_.instances, threads()) : threads();
+    const double wait = static_cast<double>(lane->queued_rows_) / lane->rows_per_run_ / at_once * lane->run_seconds_;
+    if (deadline != kNever && wait > seconds(deadline - now))
+      throw RequestError(
+          Code::DeadlineExceeded,
+          fmt::format("the deadline would pass in the queue: about {:.0f} ms of work are before it", wait * 1e3));
+    auto at = lane->queue_.end();
+    while (at != lane->queue_.begin() && (*std::prev(at))->priority < priority) --at;
+    if (lane->queue_.empty()) active_.push_back(lane);
+    lane->queue_.insert(at, job);
+    ++lane->queued_;
+    lane->queued_rows_ += job->rows;
+    lane->pending_.fetch_add(1, std::memory_order_relaxed);
+  }
+  work_.notify_one();
+  if (deadline != kNever) {
+    bool first = false;
+    {
+      const std::lock_guard lock(deadlines_mutex_);
+      first = deadlines_.empty() || deadline < deadlines_.top().at;
+      deadlines_.push({deadline, job});
+    }
+    if (first) deadlines_changed_.notify_one();
+  }
+  if (cancel) {
+    cancel->on_request([this, weak = std::weak_ptr(job)] {
+      const auto gone = weak.lock();
+      if (gone && !gone->answered) leave_early(gone, {Code::Cancelled, "the client went away", 0});
+    });
+  }
+}
+
+void Scheduler::drain() {
+  {
+    const std::lock_guard lock(mutex_);
+    draining_ = true;
+  }
+  work_.notify_all();
+}
+
+// Takes a waiting job out of its queue. False if it runs or has left already.
+bool Scheduler::take_out(const JobPtr& job) {
+  const std::lock_guard lock(mutex_);
+  if (job->state != Job::State::Queued) return false;
+  job->state = Job::State::Left;
+  Lane& lane = *job->lane;
+  lane.queue_.erase(std::find(lane.queue_.begin(), lane.queue_.end(), job));
+  --lane.queued_;
+  lane.queued_rows_ -= job->rows;
+  if (lane.queue_.empty()) std::erase(active_, job->lane);
+  return true;
+}
+
+void Scheduler::leave_early(const JobPtr& job, Status status) {
+  const bool waited = take_out(job);
+  if (status.code == Code::Cancelled)
+    job->lane->cancelled_->add();
+  else
+    (waited ? job->lane->expired_queued_ : job->lane->expired_running_)->add();
+  job->answer(std::move(status));
+}
+
+void Scheduler::watch_deadlines() {
+  std::unique_lock lock(deadlines_mutex_);
+  while (!deadlines_stopping_) {
+    if (deadlines_.empty()) {
+      deadlines_changed_.wait(lock);
+      continue;
+    }
+    const auto now = Clock::now();
+    if (deadlines_.top().at > now) {
+      deadlines_changed_.wait_until(lock, deadlines_.top().at);
+      continue;
+    }
+    const JobPtr job = deadlines_.top().job.lock();
+    deadlines_.pop();
+    if (!job || job->answered) continue;
+    lock.unlock();
+    bool runs = false;
+    {
+      const std::lock_guard state(mutex_);
+      runs = job->state == Job::State::Running;
+    }
+    leave_early(job, expired(runs ? "ran" : "waited in the queue"));
+    lock.lock();
+  }
+}
+
+std::unique_ptr<Scheduler::Batch> Scheduler::batch_of(Lane& lane, Clock::time_point now, Clock::time_point& wake) {
+  if (lane.options_.instances > 0 && lane.running_ >= lane.options_.instances) return nullptr;
+  const BatchingOptions& batching = lane.options_.batching;
+  size_t count = 1;
+  CloseReason reason = CloseReason::Single;
+  if (batching.enabled && lane.queue_.front()->rows > batching.max_batch_size) {
+    reason = CloseReason::Split;
+  } else if (batching.enabled) {
+    count = 0;
+    int64_t rows = 0;
+    bool closed = false;
+    Clock::time_point oldest = now;
+    for (const auto& job : lane.queue_) {
+      if (rows + job->rows > batching.max_batch_size) {
+        closed = true;
+        reason = CloseReason::Full;
+      } else if (!same_batch(lane.queue_.front()->inputs, job->inputs, batching.pad_variable_length)) {
+        closed = true;
+        reason = CloseReason::Shape;
+      }
+      if (closed) break;
+      rows += job->rows;
+      oldest = std::min(oldest, job->timings.arrived);
+      ++count;
+    }
+    if (!closed) {
+      closed = true;
+      if (rows == batching.max_batch_size)
+        reason = CloseReason::Full;
+      else if (draining_)
+        reason = CloseReason::Drain;
+      else if (oldest + batching.timeout <= now)
+        reason = CloseReason::Timeout;
+      else
+        closed = false;
+    }
+    if (!closed) {
+      wake = std::min(wake, oldest + batching.timeout);
+      return nullptr;
+    }
+  }
+  auto batch = std::make_unique<Batch>();
+  batch->reason = reason;
+  batch->lane = lane.queue_.front()->lane;
+  for (size_t i = 0; i < count; ++i) {
+    JobPtr job = std::move(lane.queue_.front());
+    lane.queue_.pop_front();
+    job->state = Job::State::Running;
+    job->timings.started = now;
+    --lane.queued_;
+    lane.queued_rows_ -= job->rows;
+    batch->jobs.push_back(std::move(job));
+  }
+  ++lane.running_;
+  return batch;
+}
+
+std::unique_ptr<Scheduler::Batch> Scheduler::next_batch(Clock::time_point now, Clock::time_point& wake) {
+  for (size_t i = 0; i < active_.size(); ++i) {
+    const size_t at = (turn_ + i) % active_.size();
+    auto batch = batch_of(*active_[at], now, wake);
+    if (!batch) continue;
+    turn_ = at + 1;
+    if (batch->lane->queue_.empty()) {
+      active_.erase(active_.begin() + static_cast<std::ptrdiff_t>(at));
+      turn_ = at;
+    }
+    return batch;
+  }
+  return nullptr;
+}
+
+void Scheduler::work(Worker& self) {
+  exec::Session session({.threads = options_.threads_per_run});
+  const exec::SessionScope scope(session);
+  std::unique_lock lock(mutex_);
+  while (true) {
+    Clock::time_point wake = kNever;
+    const auto now = Clock::now();
+    if (auto batch = next_batch(now, wake)) {
+      const bool more = !active_.empty();
+      lock.unlock();
+      if (more) work_.notify_one();
+      self.busy_since.store(nanoseconds(now), std::memory_order_relaxed);
+      execute(*batch);
+      self.busy_since.store(0, std::memory_order_relaxed);
+      Lane& lane = *batch->lane;
+      const double took = seconds(Clock::now() - now);
+      int64_t rows = 0;
+      for (const auto& job : batch->jobs) rows += job->rows;
+      lock.lock();
+      --lane.running_;
+      lane.run_seconds_ = lane.run_seconds_ == 0 ? took : 0.8 * lane.run_seconds_ + 0.2 * took;
+      lane.rows_per_run_ = 0.8 * lane.rows_per_run_ + 0.2 * static_cast<double>(rows);
+      lock.unlock();
+      batch.reset();  // the last one of a retired version frees it, which takes time
+      lock.lock();
+      continue;
+    }
+    if (stopping_) return;
+    if (wake == kNever)
+      work_.wait(lock);
+    else
+      work_.wait_until(lock, wake);
+  }
+}
+
+void Scheduler::execute(Batch& batch) {
+  batch.lane->closed_[static_cast<size_t>(batch.reason)]->add();
+  std::vector<JobPtr> jobs;
+  for (const auto& job : batch.jobs) {
+    if (!job->answered) jobs.push_back(job);  // who went away since is left out
+  }
+  if (jobs.empty()) return;
+  if (batch.reason == CloseReason::Split)
+    run_split(batch, jobs[0]);
+  else
+    run_batch(batch, jobs);
+}
+
+void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs) {
+  Lane& lane = *batch.lane;
+  const BatchingOptions& batching = lane.options_.batching;
+  int64_t rows = 0;
+  for (const auto& job : jobs) rows += job->rows;
+  const int64_t padded = batching.enabled ? padded_rows(rows, batching.allowed_sizes) : rows;
+  std::vector<std::vector<Value>> parts;
+  Status status;
+  const auto started = jobs[0]->timings.started;
+  auto ready = started, computed = started;
+  try {
+    std::vector<Value> inputs;
+    if (jobs.size() == 1 && padded == rows) {
+      inputs = jobs[0]->inputs;
+    } else {
+      std::vector<const std::vector<Value>*> given;
+      for (const auto& job : jobs) given.push_back(&job->inputs);
+      inputs = joined_inputs(given, padded, batching.pad_variable_length);
+    }
+    ready = Clock::now();
+    std::vector<Value> outputs = lane.model_->run(std::move(inputs));
+    computed = Clock::now();
+    std::vector<int64_t> counts;
+    for (const auto& job : jobs) counts.push_back(job->rows);
+    if (jobs.size() == 1 && padded == rows)
+      parts.push_back(std::move(outputs));
+    else
+      parts = split_outputs(outputs, counts, padded, lane.model_->outputs());
+  } catch (...) {
+    status = current_status();
+  }
+  if (!status.ok() && jobs.size() > 1) {  // one client's mistake is not the others'
+    for (const auto& job : jobs) {
+      std::vector<JobPtr> alone{job};
+      run_batch(batch, alone);
+    }
+    return;
+  }
+  const auto finished = Clock::now();
+  {
+    const std::lock_guard lock(lane.statistics_mutex_);
+    Statistics& s = lane.statistics_;
+    if (status.ok()) {
+      s.inferences += static_cast<uint64_t>(rows);
+      ++s.executions;
+      s.last_inference_ms =
+          std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+              .count();
+      auto& by_size = s.batches[rows];
+      by_size.compute_input.add(ready - started);
+      by_size.compute_infer.add(computed - ready);
+      by_size.compute_output.add(finished - computed);
+      for (const auto& job : jobs) {
+        s.success.add(finished - job->timings.arrived);
+        s.queue.add(started - job->timings.arrived);
+        s.compute_input.add(ready - started);
+        s.compute_infer.add(computed - ready);
+        s.compute_output.add(finished - computed);
+      }
+    }
+  }
+  lane.batch_rows_->observe(static_cast<double>(rows));
+  lane.run_histogram_->observe(seconds(finished - started));
+  if (status.ok()) lane.rows_->add(static_cast<uint64_t>(rows));
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    Job& job = *jobs[i];
+    job.inputs.clear();
+    lane.queue_seconds_->observe(seconds(started - job.timings.arrived));
+    job.answer(status, status.ok() ? std::move(parts[i]) : std::vector<Value>(), ready, computed);
+  }
+}
+
+// One request larger than a batch, in parts; its answer is put together again.
+void Scheduler::run_split(Batch& batch, const JobPtr& job) {
+  Lane& lane = *batch.lane;
+  const int64_t most = lane.options_.batching.max_batch_size;
+  Status status;
+  std::vector<Value> outputs;
+  const auto started = job->timings.started;
+  try {
+    std::vector<std::vector<Value>> parts;
+    for (int64_t at = 0; at < job->rows; at += most) {
+      if (job->answered) return;  // gone, or too late: the rest is not computed
+      const int64_t end = std::min(job->rows, at + most);
+      std::vector<Value> piece;
+      for (const Value& value : job->inputs) piece.push_back(rows(value, at, end));
+      const int64_t padded = padded_rows(end - at, lane.options_.batching.allowed_sizes);
+      if (padded != end - at) piece = joined_inputs({&piece}, padded, false);
+      auto out = lane.model_->run(std::move(piece));
+      parts.push_back(std::move(split_outputs(out, {end - at}, padded, lane.model_->outputs())[0]));
+    }
+    for (size_t o = 0; o < parts[0].size(); ++o) {
+      std::vector<const Value*> pieces;
+      for (const auto& part : parts) pieces.push_back(&part[o]);
+      outputs.push_back(concat_rows(pieces, job->rows));
+    }
+  } catch (...) {
+    status = current_status();
+    outputs.clear();
+  }
+  const auto computed = Clock::now();
+  lane.batch_rows_->observe(static_cast<double>(job->rows));
+  lane.run_histogram_->observe(seconds(computed - started));
+  lane.queue_seconds_->observe(seconds(started - job->timings.arrived));
+  if (status.ok()) {
+    lane.rows_->add(static_cast<uint64_t>(job->rows));
+    const std::lock_guard lock(lane.statistics_mutex_);
+    Statistics& s = lane.statistics_;
+    s.inferences += static_cast<uint64_t>(job->rows);
+    s.executions += static_cast<uint64_t>((job->rows + most - 1) / most);
+    s.success.add(computed - job->timings.arrived);
+    s.queue.add(started - job->timings.arrived);
+    s.compute_infer.add(computed - started);
+  }
+  job->answer(std::move(status), std::move(outputs), started, computed);
+}
+
+}  // namespace tenon::serve

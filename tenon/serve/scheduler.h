@@ -1,0 +1,187 @@
+// The scheduler: queues of requests, one for each model version, and the threads that run them in batches.
+//
+// A request leaves the queue in one of four ways: it runs, its deadline passes (it then never runs), its client goes
+// away, or the scheduler is destroyed. A request whose deadline passes while it runs is answered at that moment.
+// A batch closes for a reason that is counted: full, timeout, shape, drain; single (batching is off) or split (one
+// request larger than a batch).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <queue>
+#include <thread>
+#include <vector>
+
+#include "tenon/serve/model.h"
+#include "tenon/serve/request.h"
+
+namespace tenon::serve {
+
+class Counter;
+class Histogram;
+class Metrics;
+
+struct BatchingOptions {
+  bool enabled = false;
+  int64_t max_batch_size = 32;           // rows
+  std::chrono::microseconds timeout{0};  // how long the first request of a batch waits for others
+  std::vector<int64_t> allowed_sizes{};  // rising; the last one is max_batch_size. Batches are padded up to one
+  bool pad_variable_length = false;      // inputs of other extents are padded with zeros to the largest of the batch
+  bool split_large = true;               // a request with more rows runs in parts; else it is refused
+};
+
+struct LaneOptions {
+  BatchingOptions batching{};
+  int64_t max_queued = 1024;  // requests that wait; more are refused with UNAVAILABLE
+  int instances = 0;          // runs at the same time; 0: as many as there are threads
+};
+
+enum class CloseReason : uint8_t { Full, Timeout, Shape, Drain, Single, Split };
+inline constexpr size_t kCloseReasons = 6;
+std::string_view name(CloseReason reason);
+
+struct CountAndTime {
+  uint64_t count = 0;
+  uint64_t ns = 0;
+  void add(Clock::duration d, uint64_t n = 1) {
+    count += n;
+    ns += static_cast<uint64_t>(std::chrono::nanoseconds(d).count()) * n;
+  }
+};
+// The counts that the Open Inference Protocol's statistics show.
+struct Statistics {
+  uint64_t inferences = 0, executions = 0;  // rows, batches
+  int64_t last_inference_ms = 0;            // since the Unix epoch
+  CountAndTime success, fail, queue, compute_input, compute_infer, compute_output;
+  struct Batch {
+    CountAndTime compute_input, compute_infer, compute_output;
+  };
+  std::map<int64_t, Batch> batches;  // by rows
+};
+
+// The queue of one model version.
+class Lane {
+ public:
+  // Errors: ValueError for options that contradict themselves. Batching is left out, with a reason that
+  // why_no_batching() tells, for a model that has no batch axis.
+  Lane(std::string model, int64_t version, ModelPtr loaded, LaneOptions options, Metrics& metrics);
+
+  [[nodiscard]] const std::string& model_name() const { return model_name_; }
+  [[nodiscard]] int64_t version() const { return version_; }
+  [[nodiscard]] const Model& model() const { return *model_; }
+  [[nodiscard]] const LaneOptions& options() const { return options_; }
+  [[nodiscard]] const std::string& why_no_batching() const { return why_no_batching_; }
+  [[nodiscard]] Statistics statistics() const;
+  // Counts one answered request (or refused one).
+  void count_request(Api api, Code code, Clock::duration took);
+  [[nodiscard]] int64_t pending() const { return pending_.load(std::memory_order_relaxed); }
+
+ private:
+  friend class Scheduler;
+  struct Job;
+  using JobPtr = std::shared_ptr<Job>;
+
+  std::string model_name_;
+  int64_t version_;
+  ModelPtr model_;
+  LaneOptions options_;
+  std::string why_no_batching_;
+
+  // Under the scheduler's mutex.
+  std::deque<JobPtr> queue_;  // by priority, then by arrival; those that left early are skipped
+  int64_t queued_ = 0, queued_rows_ = 0;
+  int running_ = 0;
+  double run_seconds_ = 0;  // of one batch, a moving average
+  double rows_per_run_ = 1;
+
+  std::atomic<int64_t> pending_{0};
+  mutable std::mutex statistics_mutex_;
+  Statistics statistics_;
+  std::array<Counter*, kCloseReasons> closed_{};
+  Histogram* batch_rows_;
+  Histogram* queue_seconds_;
+  Histogram* run_histogram_;
+  Counter* rows_;
+  Counter* expired_queued_;
+  Counter* expired_running_;
+  Counter* cancelled_;
+  Metrics* metrics_;
+  std::array<std::array<std::atomic<Counter*>, 17>, kApis> requests_{};
+  std::array<Histogram*, kApis> durations_{};
+};
+using LanePtr = std::shared_ptr<Lane>;
+
+struct SchedulerOptions {
+  int threads = 0;          // batches that run at the same time; 0: one for each CPU
+  int threads_per_run = 1;  // of each batch
+};
+
+class Scheduler {
+ public:
+  Scheduler(SchedulerOptions options, Metrics& metrics);
+  // Ends what runs; answers what waits with UNAVAILABLE.
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  struct Result {
+    Status status;
+    std::vector<Value> outputs;
+    Timings timings;
+  };
+  using Done = std::function<void(Result)>;
+  // `inputs` fit the model (ordered_inputs). RequestError instead of a call of `done`: UNAVAILABLE if the queue is
+  // full, DEADLINE_EXCEEDED if the deadline has passed or will have before its turn, INVALID_ARGUMENT for inputs whose
+  // batch sizes differ.
+  void submit(const LanePtr& lane, std::vector<Value> inputs, Clock::time_point deadline, int priority,
+              const CancelPtr& cancel, Done done);
+  // Batches close at once from now on.
+  void drain();
+  [[nodiscard]] int threads() const { return static_cast<int>(workers_.size()); }
+
+ private:
+  using Job = Lane::Job;
+  using JobPtr = Lane::JobPtr;
+  struct Batch;
+  struct Worker {
+    std::thread thread;
+    std::atomic<int64_t> busy_since{0};  // ns of the clock; 0: idle
+  };
+
+  void work(Worker& self);
+  void watch_deadlines();
+  std::unique_ptr<Batch> next_batch(Clock::time_point now, Clock::time_point& wake);
+  std::unique_ptr<Batch> batch_of(Lane& lane, Clock::time_point now, Clock::time_point& wake);
+  void execute(Batch& batch);
+  void run_batch(Batch& batch, std::vector<JobPtr>& jobs);
+  void run_split(Batch& batch, const JobPtr& job);
+  void leave_early(const JobPtr& job, Status status);
+  bool take_out(const JobPtr& job);
+
+  SchedulerOptions options_;
+  std::mutex mutex_;
+  std::condition_variable work_;
+  std::vector<LanePtr> active_;  // those with a queue
+  size_t turn_ = 0;
+  bool stopping_ = false, draining_ = false;
+  std::vector<std::unique_ptr<Worker>> workers_;
+
+  struct Deadline {
+    Clock::time_point at;
+    std::weak_ptr<Job> job;
+    bool operator<(const Deadline& other) const { return at > other.at; }  // the earliest on top
+  };
+  std::mutex deadlines_mutex_;
+  std::condition_variable deadlines_changed_;
+  std::priority_queue<Deadline> deadlines_;
+  bool deadlines_stopping_ = false;
+  std::thread deadline_watch_;
+};
+
+}  // namespace tenon::serve

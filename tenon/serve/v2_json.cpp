@@ -1,0 +1,404 @@
+#include "tenon/serve/v2_json.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "tenon/serve/json_reader.h"
+#include "tenon/serve/tensor_json.h"
+
+namespace tenon::serve {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+[[noreturn]] void refuse(std::string text) { throw RequestError(Code::InvalidArgument, std::move(text)); }
+
+std::string dumped(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+struct Parameters {
+  std::optional<int64_t> binary_data_size;
+  std::optional<bool> binary_data;
+  std::optional<bool> binary_data_output;
+  int priority = 0;
+  std::chrono::nanoseconds timeout{0};
+};
+
+Parameters parse_parameters(JsonReader& json) {
+  Parameters out;
+  json.begin_object();
+  for (std::string key; json.next_key(key);) {
+    if (key == "binary_data_size") {
+      out.binary_data_size = json.integer<int64_t>();
+    } else if (key == "binary_data") {
+      out.binary_data = json.boolean();
+    } else if (key == "binary_data_output") {
+      out.binary_data_output = json.boolean();
+    } else if (key == "priority") {
+      out.priority = static_cast<int>(std::min<int64_t>(json.integer<int64_t>(), 1000));
+    } else if (key == "timeout") {
+      out.timeout = std::chrono::microseconds(std::clamp<int64_t>(json.integer<int64_t>(), 0, int64_t{1} << 48));
+    } else if (key.starts_with("shared_memory")) {
+      throw RequestError(Code::Unimplemented, "shared memory regions are not supported: send the tensor's bytes");
+    } else {
+      json.skip_value();
+    }
+  }
+  return out;
+}
+
+struct Input {
+  std::string name, datatype;
+  std::vector<int64_t> dims;
+  bool has_shape = false;
+  std::optional<JsonReader::Mark> data;
+  std::optional<int64_t> binary;
+};
+
+// All scalars of nested or flat lists, which must be `count`.
+Value read_data(JsonReader& json, ElementType type, const Input& input, int64_t count) {
+  ElementStore store(type);
+  // Not more than the body can hold: an element takes two bytes at least.
+  store.reserve(std::min<int64_t>(count, int64_t{1} << 26));
+  if (json.peek() != JsonKind::Array) refuse(fmt::format("'data' of input '{}' must be a list", input.name));
+  json.begin_array();
+  size_t depth = 1;
+  while (depth > 0) {
+    if (!json.next_item()) {
+      --depth;
+    } else if (json.peek() == JsonKind::Array) {
+      json.begin_array();
+      ++depth;
+    } else {
+      if (store.count() == count)
+        refuse(fmt::format("input '{}' has more than the {} elements of its shape", input.name, count));
+      store.read(json);
+    }
+  }
+  if (store.count() != count)
+    refuse(fmt::format("input '{}' has {} elements; its shape [{}] says {}", input.name, store.count(),
+                       fmt::join(input.dims, ","), count));
+  Shape shape;
+  for (int64_t d : input.dims) shape.push_back(d);
+  return store.take(shape);
+}
+
+Input parse_input(JsonReader& json) {
+  Input in;
+  json.begin_object();
+  for (std::string key; json.next_key(key);) {
+    if (key == "name") {
+      json.string(in.name);
+    } else if (key == "datatype") {
+      json.string(in.datatype);
+    } else if (key == "shape") {
+      in.has_shape = true;
+      json.begin_array();
+      while (json.next_item()) in.dims.push_back(json.integer<int64_t>());
+    } else if (key == "parameters") {
+      in.binary = parse_parameters(json).binary_data_size;
+    } else if (key == "data") {
+      in.data = json.mark();  // read once the type is known
+      json.skip_value();
+    } else {
+      json.skip_value();
+    }
+  }
+  if (in.name.empty()) refuse("an input has no 'name'");
+  if (in.datatype.empty()) refuse(fmt::format("input '{}' has no 'datatype'", in.name));
+  if (!in.has_shape) refuse(fmt::format("input '{}' has no 'shape'", in.name));
+  return in;
+}
+
+V2Output parse_output(JsonReader& json, std::optional<bool>& binary) {
+  V2Output out;
+  json.begin_object();
+  for (std::string key; json.next_key(key);) {
+    if (key == "name")
+      json.string(out.name);
+    else if (key == "parameters")
+      binary = parse_parameters(json).binary_data;
+    else
+      json.skip_value();
+  }
+  if (out.name.empty()) refuse("an output has no 'name'");
+  return out;
+}
+
+V2Request raw_body(std::string_view body, std::shared_ptr<const void> owner, const Model& model) {
+  if (model.inputs().size() != 1) refuse("a body that is one raw tensor is for models with one input");
+  const TensorSpec& spec = model.inputs()[0];
+  if (spec.type.strings() || !spec.has_rank)
+    refuse("a body that is one raw tensor needs an input of known type and rank");
+  std::vector<int64_t> dims = spec.dims;
+  int64_t known = 1;
+  int open = 0;
+  for (int64_t d : dims) {
+    if (d < 0)
+      ++open;
+    else
+      known *= d;
+  }
+  const auto elements = static_cast<int64_t>(body.size()) / (info(*spec.type.dtype).bits / 8);
+  if (open > 1) refuse("a body that is one raw tensor needs an input with at most one open extent");
+  for (auto& d : dims) {
+    if (d < 0) d = known == 0 ? 0 : elements / known;
+  }
+  V2Request out;
+  out.binary_output = true;
+  out.inputs.push_back(
+      {spec.name, from_raw(std::as_bytes(std::span(body)), std::move(owner), spec.type, dims, spec.name)});
+  return out;
+}
+
+}  // namespace
+
+Value from_raw(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, ElementType type,
+               std::span<const int64_t> dims, std::string_view input) {
+  const int64_t count = checked_count(dims, input);
+  Shape shape;
+  for (int64_t d : dims) shape.push_back(d);
+  if (!type.strings()) {
+    const int64_t expected = byte_size(*type.dtype, count);
+    if (expected != static_cast<int64_t>(bytes.size()))
+      refuse(fmt::format("input '{}' has {} bytes; its shape and datatype take {}", input, bytes.size(), expected));
+    return tensor_over(bytes, std::move(owner), *type.dtype, shape);
+  }
+  Strings out{shape, {}};
+  size_t at = 0;
+  while (at < bytes.size()) {
+    uint32_t length = 0;
+    if (bytes.size() - at < 4) refuse(fmt::format("input '{}': the length of a text is cut off", input));
+    std::memcpy(&length, bytes.data() + at, 4);
+    at += 4;
+    if (bytes.size() - at < length) refuse(fmt::format("input '{}': a text is cut off", input));
+    out.values.emplace_back(reinterpret_cast<const char*>(bytes.data()) + at, length);
+    at += length;
+    if (static_cast<int64_t>(out.values.size()) > count) break;
+  }
+  if (static_cast<int64_t>(out.values.size()) != count)
+    refuse(fmt::format("input '{}' has {} texts; its shape says {}", input, out.values.size(), count));
+  return out;
+}
+
+std::string raw_strings(const Strings& strings) {
+  std::string out;
+  for (const auto& text : strings.values) {
+    const auto length = static_cast<uint32_t>(text.size());
+    out.append(reinterpret_cast<const char*>(&length), 4);
+    out += text;
+  }
+  return out;
+}
+
+V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, std::shared_ptr<const void> owner,
+                   const Model& model) {
+  if (header_length && *header_length == 0) return raw_body(body, std::move(owner), model);
+  if (header_length && *header_length > body.size())
+    refuse(
+        fmt::format("Inference-Header-Content-Length is {}, but the body has {} bytes", *header_length, body.size()));
+  std::string_view binary = header_length ? body.substr(*header_length) : std::string_view();
+  JsonReader json(header_length ? body.substr(0, *header_length) : body);
+  V2Request out;
+  std::vector<std::optional<bool>> output_binary;
+  if (json.peek() != JsonKind::Object) refuse("the request must be a JSON object");
+  json.begin_object();
+  bool inputs = false;
+  for (std::string key; json.next_key(key);) {
+    if (key == "id") {
+      json.string(out.id);
+    } else if (key == "parameters") {
+      const Parameters p = parse_parameters(json);
+      out.binary_output = p.binary_data_output.value_or(false);
+      out.priority = p.priority;
+      out.timeout = p.timeout;
+    } else if (key == "outputs") {
+      json.begin_array();
+      while (json.next_item()) out.outputs.push_back(parse_output(json, output_binary.emplace_back()));
+    } else if (key == "inputs") {
+      inputs = true;
+      json.begin_array();
+      while (json.next_item()) {
+        const Input in = parse_input(json);
+        const ElementType type = type_from_v2(in.datatype);
+        const int64_t count = checked_count(in.dims, in.name);
+        if (in.binary) {
+          if (in.data) refuse(fmt::format("input '{}' has both 'data' and 'binary_data_size'", in.name));
+          if (*in.binary < 0 || static_cast<size_t>(*in.binary) > binary.size())
+            refuse(fmt::format("input '{}' says {} bytes of binary data; {} are left in the body", in.name, *in.binary,
+                               binary.size()));
+          const std::string_view bytes = binary.substr(0, static_cast<size_t>(*in.binary));
+          binary.remove_prefix(bytes.size());
+          out.inputs.push_back({in.name, from_raw(std::as_bytes(std::span(bytes)), owner, type, in.dims, in.name)});
+          continue;
+        }
+        if (!in.data) refuse(fmt::format("input '{}' has neither 'data' nor 'binary_data_size'", in.name));
+        const auto after = json.mark();
+        json.back_to(*in.data);
+        out.inputs.push_back({in.name, read_data(json, type, in, count)});
+        json.back_to(after);
+      }
+    } else {
+      json.skip_value();
+    }
+  }
+  if (!inputs) refuse("the request has no 'inputs'");
+  if (!binary.empty()) refuse(fmt::format("{} bytes of binary data belong to no input", binary.size()));
+  for (size_t i = 0; i < out.outputs.size(); ++i) out.outputs[i].binary = output_binary[i].value_or(out.binary_output);
+  return out;
+}
+
+HttpResponse v2_answer(const V2Request& request, const InferResponse& response) {
+  std::string json = "{\"model_name\":";
+  append_json(json, response.model);
+  json += fmt::format(",\"model_version\":\"{}\"", response.version);
+  if (!request.id.empty()) {
+    json += ",\"id\":";
+    append_json(json, request.id);
+  }
+  json += ",\"outputs\":[";
+  std::vector<Chunk> chunks;
+  for (size_t i = 0; i < response.outputs.size(); ++i) {
+    const NamedValue& value = response.outputs[i];
+    const bool binary = i < request.outputs.size() ? request.outputs[i].binary : request.binary_output;
+    if (i > 0) json += ',';
+    json += "{\"name\":";
+    append_json(json, value.name);
+    const Shape& shape = shape_of(value.value);
+    json += fmt::format(",\"datatype\":\"{}\",\"shape\":[{}]", v2_name(type_of(value.value)),
+                        fmt::join(shape.begin(), shape.end(), ","));
+    if (!binary) {
+      json += ",\"data\":";
+      append_flat(json, value.value);
+      json += '}';
+      continue;
+    }
+    if (const auto* tensor = std::get_if<Tensor>(&value.value)) {
+      std::span<const std::byte> bytes;
+      if (tensor->size() > 0) bytes = bytes_of(*tensor);
+      chunks.push_back({bytes, std::make_shared<const Tensor>(*tensor)});
+    } else {
+      chunks.push_back(Chunk::of(raw_strings(std::get<Strings>(value.value))));
+    }
+    json += fmt::format(",\"parameters\":{{\"binary_data_size\":{}}}}}", chunks.back().bytes.size());
+  }
+  json += "]}";
+  const size_t length = json.size();
+  HttpResponse out = HttpResponse::json(std::move(json));
+  if (chunks.empty()) return out;
+  out.content_type = "application/octet-stream";
+  out.headers.emplace_back("Inference-Header-Content-Length", std::to_string(length));
+  for (auto& chunk : chunks) out.body.push_back(std::move(chunk));
+  return out;
+}
+
+// ---- what is known of models ----
+
+namespace {
+
+Json specs_of(const std::vector<TensorSpec>& specs) {
+  Json out = Json::array();
+  for (const auto& spec : specs)
+    out.push_back({{"name", spec.name}, {"datatype", v2_name(spec.type)}, {"shape", spec.dims}});
+  return out;
+}
+Json config_specs(const std::vector<TensorSpec>& specs, bool batched) {
+  Json out = Json::array();
+  for (const auto& spec : specs) {
+    std::string type(v2_name(spec.type));
+    if (type == "BYTES") type = "STRING";
+    std::vector<int64_t> dims = spec.dims;
+    if (batched && !dims.empty()) dims.erase(dims.begin());
+    out.push_back({{"name", spec.name}, {"data_type", "TYPE_" + type}, {"dims", dims}});
+  }
+  return out;
+}
+Json pair(const CountAndTime& c) { return {{"count", c.count}, {"ns", c.ns}}; }
+
+}  // namespace
+
+std::string v2_model_metadata(const Model& model, const std::string& name, const std::vector<int64_t>& versions) {
+  Json list = Json::array();
+  for (int64_t v : versions) list.push_back(std::to_string(v));
+  return dumped({{"name", name},
+                 {"versions", list},
+                 {"platform", model.platform()},
+                 {"inputs", specs_of(model.inputs())},
+                 {"outputs", specs_of(model.outputs())}});
+}
+
+std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels) {
+  const BatchingOptions& b = lane.options().batching;
+  const bool batchable = lane.model().why_not_batchable().empty();
+  Json config{{"name", lane.model_name()},
+              {"platform", lane.model().platform()},
+              {"backend", "tenon"},
+              {"max_batch_size", batchable ? (b.enabled ? b.max_batch_size : 1) : 0},
+              {"input", config_specs(lane.model().inputs(), batchable)},
+              {"output", config_specs(lane.model().outputs(), batchable)}};
+  if (b.enabled)
+    config["dynamic_batching"] = {{"preferred_batch_size", b.allowed_sizes},
+                                  {"max_queue_delay_microseconds", b.timeout.count()}};
+  Json parameters = Json::object();
+  for (const auto& label : labels)
+    parameters["label:" + label.label] = {
+        {"string_value", fmt::format("version {}{}", label.version, label.ready ? "" : " (pending)")}};
+  if (!lane.why_no_batching().empty()) parameters["why_no_batching"] = {{"string_value", lane.why_no_batching()}};
+  config["parameters"] = parameters;
+  return dumped(config);
+}
+
+std::string v2_statistics(const std::vector<LanePtr>& lanes) {
+  Json list = Json::array();
+  for (const auto& lane : lanes) {
+    const Statistics s = lane->statistics();
+    Json batches = Json::array();
+    for (const auto& [size, batch] : s.batches)
+      batches.push_back({{"batch_size", size},
+                         {"compute_input", pair(batch.compute_input)},
+                         {"compute_infer", pair(batch.compute_infer)},
+                         {"compute_output", pair(batch.compute_output)}});
+    list.push_back({{"name", lane->model_name()},
+                    {"version", std::to_string(lane->version())},
+                    {"last_inference", s.last_inference_ms},
+                    {"inference_count", s.inferences},
+                    {"execution_count", s.executions},
+                    {"inference_stats",
+                     {{"success", pair(s.success)},
+                      {"fail", pair(s.fail)},
+                      {"queue", pair(s.queue)},
+                      {"compute_input", pair(s.compute_input)},
+                      {"compute_infer", pair(s.compute_infer)},
+                      {"compute_output", pair(s.compute_output)},
+                      {"cache_hit", pair({})},
+                      {"cache_miss", pair({})}}},
+                    {"batch_stats", batches}});
+  }
+  return dumped({{"model_stats", list}});
+}
+
+std::string v2_index(const std::vector<IndexEntry>& entries, bool only_ready) {
+  Json list = Json::array();
+  for (const auto& e : entries) {
+    const bool ready = e.state == VersionState::Available;
+    if (only_ready && !ready) continue;
+    Json item{{"name", e.name}};
+    if (e.version > 0) item["version"] = std::to_string(e.version);
+    item["state"] = ready                                ? "READY"
+                    : e.state == VersionState::Loading   ? "LOADING"
+                    : e.state == VersionState::Unloading ? "UNLOADING"
+                                                         : "UNAVAILABLE";
+    if (!e.reason.empty()) item["reason"] = e.reason;
+    list.push_back(std::move(item));
+  }
+  return dumped(list);
+}
+
+std::string v2_error(std::string_view message) {
+  std::string out = "{\"error\":";
+  append_json(out, message);
+  return out + "}";
+}
+
+}  // namespace tenon::serve

@@ -1,0 +1,48 @@
+// The bodies of the Open Inference Protocol's REST API (v2), with the binary tensor extension.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tenon/serve/core.h"
+#include "tenon/serve/http.h"
+
+namespace tenon::serve {
+
+struct V2Output {
+  std::string name;
+  bool binary = false;
+};
+struct V2Request {
+  std::string id;
+  std::vector<NamedValue> inputs;
+  std::vector<V2Output> outputs;  // empty: all
+  bool binary_output = false;     // of outputs that say nothing
+  int priority = 0;
+  std::chrono::nanoseconds timeout{0};
+};
+
+// `header_length`: how much of the body is JSON, none for all; 0: the body is the only input's raw tensor. Tensors of
+// binary data point into the body, which `owner` keeps. Errors: RequestError INVALID_ARGUMENT.
+V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, std::shared_ptr<const void> owner,
+                   const Model& model);
+
+// The answer, its headers included; tensors are not copied.
+HttpResponse v2_answer(const V2Request& request, const InferResponse& response);
+
+// Raw bytes of the protocol: little-endian elements; texts each with a 4-byte length. RequestError if they do not fit.
+Value from_raw(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, ElementType type,
+               std::span<const int64_t> dims, std::string_view input);
+// The texts of a tensor with their lengths.
+std::string raw_strings(const Strings& strings);
+
+std::string v2_model_metadata(const Model& model, const std::string& name, const std::vector<int64_t>& versions);
+std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels);
+std::string v2_statistics(const std::vector<LanePtr>& lanes);
+std::string v2_index(const std::vector<IndexEntry>& entries, bool only_ready);
+std::string v2_error(std::string_view message);
+
+}  // namespace tenon::serve

@@ -1,0 +1,211 @@
+#include "tenon/serve/v2_rest.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "tenon/serve/tfs_rest.h"
+#include "tenon/serve/v2_json.h"
+
+namespace tenon::serve {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+HttpResponse error_response(const Status& status) {
+  return http_error(status, v2_http_status(status.code), v2_error(status.message));
+}
+
+std::vector<std::string> segments(std::string_view path) {
+  std::vector<std::string> out;
+  while (!path.empty()) {
+    path.remove_prefix(1);  // the slash
+    const size_t end = std::min(path.find('/'), path.size());
+    out.push_back(url_decoded(path.substr(0, end)));
+    path.remove_prefix(end);
+  }
+  return out;
+}
+
+int64_t number_of(const std::string& text) {
+  int64_t v = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), v);
+  if (error != std::errc() || stop != text.data() + text.size() || v < 0)
+    throw RequestError(Code::InvalidArgument, fmt::format("'{}' is no version number", text));
+  return v;
+}
+
+std::vector<int64_t> numbers(const std::vector<LanePtr>& lanes) {
+  std::vector<int64_t> out;
+  for (const auto& lane : lanes) out.push_back(lane->version());
+  return out;
+}
+
+// Compares in a time that does not depend on where they differ.
+bool same_secret(std::string_view a, std::string_view b) {
+  unsigned char differs = a.size() == b.size() ? 0 : 1;
+  for (size_t i = 0; i < a.size(); ++i) differs |= static_cast<unsigned char>(a[i] ^ (i < b.size() ? b[i] : a[i] + 1));
+  return differs == 0;
+}
+
+struct V2 {
+  Core& core;
+  V2RestOptions options;
+
+  void infer(const HttpRequestPtr& http, const Respond& respond, const ModelRef& ref) {
+    LanePtr lane;
+    try {
+      lane = core.repository().resolve(ref);
+    } catch (...) {
+      core.count_refused(Api::V2Rest, ref.name, current_status());
+      throw;
+    }
+    auto request = std::make_shared<V2Request>();
+    InferRequest infer{.cancel = http->cancel, .api = Api::V2Rest};
+    try {
+      std::optional<size_t> header_length;
+      if (const auto text = http->header("Inference-Header-Content-Length"); !text.empty())
+        header_length = static_cast<size_t>(number_of(std::string(text)));
+      *request = parse_v2(http->body, header_length, http, lane->model());
+    } catch (...) {
+      lane->count_request(Api::V2Rest, current_status().code, {});
+      throw;
+    }
+    infer.inputs = std::move(request->inputs);
+    infer.deadline = core.deadline(header_timeout(*http, request->timeout));
+    infer.priority = request->priority;
+    for (const auto& output : request->outputs) infer.outputs.push_back(output.name);
+    core.infer(lane, std::move(infer), [http, respond, request](InferResponse response) {
+      if (!response.status.ok()) return respond(error_response(response.status));
+      HttpResponse out;
+      try {
+        out = v2_answer(*request, response);
+        compress(*http, out);
+      } catch (...) {
+        out = error_response(current_status());
+      }
+      respond(std::move(out));
+    });
+  }
+
+  static void compress(const HttpRequest& http, HttpResponse& out) {
+    const std::string_view encoding = accepted_encoding(http.header("Accept-Encoding"));
+    size_t size = 0;
+    for (const auto& chunk : out.body) size += chunk.bytes.size();
+    if (encoding.empty() || size < 1024) return;
+    std::string packed = encoded_body(out.body_text(), encoding);
+    out.body.clear();
+    out.body.push_back(Chunk::of(std::move(packed)));
+    out.headers.emplace_back("Content-Encoding", std::string(encoding));
+  }
+
+  void model(const HttpRequestPtr& http, const Respond& respond, const std::vector<std::string>& path) {
+    ModelRef ref{.name = path[2]};
+    size_t at = 3;
+    if (path.size() > at + 1 && path[at] == "versions") {
+      ref.version = number_of(path[at + 1]);
+      at += 2;
+    }
+    const std::string what = at < path.size() ? path[at] : "";
+    if (path.size() > at + 1 || (at < path.size() && what.empty())) return unknown(http, respond);
+    if (http->method == "POST" && what == "infer") return infer(http, respond, ref);
+    if (http->method != "GET") return unknown(http, respond);
+    if (what == "ready") {
+      bool ready = true;
+      try {
+        (void)core.repository().resolve(ref);
+      } catch (const RequestError&) {
+        ready = false;
+      }
+      return respond(HttpResponse::json(dump({{"name", ref.name}, {"ready", ready}}), ready ? 200 : 400));
+    }
+    if (what == "stats") {
+      if (!ref.version) {
+        (void)core.repository().resolve(ref);
+        return respond(HttpResponse::json(v2_statistics(core.repository().ready_versions(ref.name))));
+      }
+      return respond(HttpResponse::json(v2_statistics({core.repository().resolve(ref)})));
+    }
+    const LanePtr lane = (what.empty() || what == "config") ? core.repository().resolve(ref) : nullptr;
+    if (what.empty())
+      return respond(HttpResponse::json(
+          v2_model_metadata(lane->model(), ref.name, numbers(core.repository().ready_versions(ref.name)))));
+    if (what == "config")
+      return respond(HttpResponse::json(v2_model_config(*lane, core.repository().labels(ref.name))));
+    unknown(http, respond);
+  }
+
+  void repository(const HttpRequestPtr& http, const Respond& respond, const std::vector<std::string>& path) {
+    if (http->method != "POST") return unknown(http, respond);
+    if (path.size() == 3 && path[2] == "index") {
+      bool only_ready = false;
+      if (!http->body.empty()) {
+        const Json body = Json::parse(http->body, nullptr, false);
+        if (body.is_discarded()) throw RequestError(Code::InvalidArgument, "the body is no JSON");
+        if (body.is_object() && body.contains("ready") && body["ready"].is_boolean()) only_ready = body["ready"];
+      }
+      return respond(HttpResponse::json(v2_index(core.repository().index(), only_ready)));
+    }
+    if (path.size() != 5 || path[2] != "models" || (path[4] != "load" && path[4] != "unload"))
+      return unknown(http, respond);
+    if (!options.control)
+      throw RequestError(Code::PermissionDenied, "loading and unloading are not switched on (--model-control)");
+    if (!same_secret("Bearer " + options.control_token, http->header("Authorization")))
+      throw RequestError(Code::Unauthenticated, "loading and unloading need the header Authorization: Bearer TOKEN");
+    if (path[4] == "load") {
+      if (http->body.find("\"config\"") != std::string::npos || http->body.find("\"file:") != std::string::npos)
+        throw RequestError(Code::Unimplemented, "a configuration or files in a load request are not accepted");
+      core.repository().load(path[3]);
+    } else {
+      core.repository().unload(path[3]);
+    }
+    respond(HttpResponse::json(""));
+  }
+
+  static std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+  static void unknown(const HttpRequestPtr& http, const Respond& respond) {
+    respond(HttpResponse::json(v2_error(fmt::format("there is no {} {}", http->method, http->path())), 404));
+  }
+
+  void handle(const HttpRequestPtr& http, const Respond& respond) {
+    if (answer_health(core, *http, respond)) return;
+    const auto path = segments(http->path());
+    if (path.empty() || path[0] != "v2") return unknown(http, respond);
+    const bool get = http->method == "GET" || http->method == "HEAD";
+    if (path.size() == 1 && get)
+      return respond(HttpResponse::json(
+          dump({{"name", "tenon"},
+                {"version", core.options().version},
+                {"extensions", {"binary_tensor_data", "model_repository", "statistics", "model_configuration"}}})));
+    if (path.size() == 3 && path[1] == "health" && get) {
+      if (path[2] == "live") return respond(HttpResponse::json("{\"live\":true}"));
+      if (path[2] == "ready") {
+        const bool ready = core.ready();
+        return respond(HttpResponse::json(dump({{"ready", ready}}), ready ? 200 : 503));
+      }
+    }
+    if (path.size() >= 2 && path[1] == "repository") return repository(http, respond, path);
+    if (path.size() == 3 && path[1] == "models" && path[2] == "stats" && get) {
+      std::vector<LanePtr> lanes;
+      for (const auto& config : core.repository().configuration()) {
+        for (auto& lane : core.repository().ready_versions(config.name)) lanes.push_back(std::move(lane));
+      }
+      return respond(HttpResponse::json(v2_statistics(lanes)));
+    }
+    if (path.size() >= 3 && path[1] == "models" && !path[2].empty()) return model(http, respond, path);
+    unknown(http, respond);
+  }
+};
+
+}  // namespace
+
+HttpHandler v2_rest(Core& core, V2RestOptions options) {
+  auto v2 = std::make_shared<V2>(core, std::move(options));
+  return {.handle = [v2](const HttpRequestPtr& request, const Respond& respond) { v2->handle(request, respond); },
+          .on_error = error_response,
+          .slow = [](const HttpRequest& request) { return request.path().starts_with("/v2/repository/models/"); }};
+}
+
+}  // namespace tenon::serve

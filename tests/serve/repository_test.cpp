@@ -1,0 +1,299 @@
+// Versions: which are chosen, loading, retiring, labels, half-copied folders.
+#include "tenon/serve/repository.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tenon/base/error.h"
+#include "tests/serve/support.h"
+
+namespace tenon::serve {
+namespace {
+
+using namespace testing_support;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::HasSubstr;
+
+RepositoryOptions quick() {
+  RepositoryOptions options;
+  options.poll = milliseconds(20);
+  options.settle = milliseconds(60);
+  options.retry_interval = milliseconds(40);
+  return options;
+}
+
+std::string failing(const std::function<void()>& fn) {
+  try {
+    fn();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::vector<int64_t> ready_numbers(const Repository& repository, const std::string& model) {
+  std::vector<int64_t> out;
+  for (const auto& lane : repository.ready_versions(model)) out.push_back(lane->version());
+  return out;
+}
+void put(const fs::path& base, int64_t version, float add = 2) {
+  write_file(base / std::to_string(version) / "model.onnx", affine_onnx(0.5F, add));
+}
+
+class RepositoryTest : public testing::Test {
+ protected:
+  Metrics metrics_;
+};
+
+TEST_F(RepositoryTest, PoliciesChooseVersions) {
+  const fs::path base = fresh_folder("models");
+  for (int64_t v : {1, 2, 9, 10}) put(base, v);
+  write_file(base / "notes" / "model.onnx", "not a number");
+  Repository repository(quick(), metrics_);
+  struct Case {
+    VersionPolicy policy;
+    std::vector<int64_t> ready;
+  };
+  using Kind = VersionPolicy::Kind;
+  for (const auto& [policy, ready] : std::vector<Case>{{{Kind::Latest, 1, {}}, {10}},
+                                                       {{Kind::Latest, 2, {}}, {9, 10}},
+                                                       {{Kind::All, 1, {}}, {1, 2, 9, 10}},
+                                                       {{Kind::Specific, 1, {2, 9}}, {2, 9}},
+                                                       {{Kind::Latest, 1, {}}, {10}}}) {
+    repository.configure({{.name = "m", .base_path = base, .policy = policy}});
+    EXPECT_TRUE(eventually([&] { return ready_numbers(repository, "m") == ready; }))
+        << testing::PrintToString(ready_numbers(repository, "m"));
+  }
+  EXPECT_EQ(repository.resolve({"m"})->version(), 10);
+  EXPECT_THAT(failing([&] { (void)repository.resolve({"m", 3}); }),
+              HasSubstr("Servable not found for request: Specific(m, 3)"));
+  EXPECT_THAT(failing([&] { (void)repository.resolve({"half"}); }),
+              HasSubstr("Servable not found for request: Latest(half)"));
+}
+
+TEST_F(RepositoryTest, ANewVersionReplacesTheOldOneWithoutAGap) {
+  const fs::path base = fresh_folder("models");
+  put(base, 1);
+  Repository repository(quick(), metrics_);
+  repository.configure({{.name = "m", .base_path = base}});
+  ASSERT_TRUE(repository.settle(seconds(10)));
+  std::atomic<bool> stop{false};
+  std::atomic<int> gaps{0};
+  std::thread client([&] {
+    while (!stop) {
+      try {
+        (void)repository.resolve({"m"});
+      } catch (const RequestError&) {
+        ++gaps;
+      }
+    }
+  });
+  for (int64_t v = 2; v <= 5; ++v) {
+    publish_version(base / "1" / "model.onnx", base, v);
+    EXPECT_TRUE(eventually([&] { return ready_numbers(repository, "m") == std::vector<int64_t>{v}; })) << v;
+  }
+  stop = true;
+  client.join();
+  EXPECT_EQ(gaps, 0);
+  const auto statuses = repository.status({"m"});
+  ASSERT_EQ(statuses.size(), 5U);
+  EXPECT_EQ(statuses[4].state, VersionState::Available);
+  EXPECT_TRUE(eventually([&] { return repository.status({"m", 1})[0].state == VersionState::End; }));
+}
+
+// Complaint 9: a version that is still being copied.
+TEST_F(RepositoryTest, Complaint09HalfCopiedVersionsAreNeverLoaded) {
+  const fs::path base = fresh_folder("models");
+  put(base, 1);
+  RepositoryOptions options = quick();
+  options.settle = milliseconds(300);
+  std::atomic<int> loads{0};
+  options.loader = [&](const fs::path& path) {
+    ++loads;
+    return load_model(path);
+  };
+  Repository repository(options, metrics_);
+  repository.configure({{.name = "m", .base_path = base}});
+  ASSERT_TRUE(repository.settle(seconds(10)));
+  const std::string whole = affine_onnx(0.5F, 3);
+  fs::create_directories(base / "2");
+  for (size_t at = 0; at < whole.size(); at += whole.size() / 8 + 1) {  // a slow copy
+    std::ofstream(base / "2" / "model.onnx", std::ios::binary | std::ios::app)
+        << whole.substr(at, whole.size() / 8 + 1);
+    std::this_thread::sleep_for(milliseconds(60));
+    EXPECT_EQ(repository.resolve({"m"})->version(), 1);
+  }
+  EXPECT_EQ(loads, 1);
+  EXPECT_TRUE(eventually([&] { return repository.resolve({"m"})->version() == 2; }));
+  EXPECT_EQ(loads, 2);
+  // With a manifest that does not agree it is not touched, however long it lies there.
+  publish_version(base / "2", base, 3);
+  EXPECT_TRUE(eventually([&] { return repository.resolve({"m"})->version() == 3; }));
+  fs::create_directories(base / "4");
+  fs::copy_file(base / "3" / "manifest.json", base / "4" / "manifest.json");
+  write_file(base / "4" / "model.onnx", whole.substr(0, whole.size() - 1));
+  std::this_thread::sleep_for(milliseconds(800));
+  EXPECT_EQ(repository.resolve({"m"})->version(), 3);
+  EXPECT_EQ(loads, 3);
+  EXPECT_THAT(repository.status({"m", 4})[0].status.message, HasSubstr("not complete: model.onnx has"));
+  write_file(base / "4" / "model.onnx", whole);
+  EXPECT_TRUE(eventually([&] { return repository.resolve({"m"})->version() == 4; }));
+}
+
+// Complaint 10: labels before their version.
+TEST_F(RepositoryTest, Complaint10LabelsMayComeBeforeTheirVersion) {
+  const fs::path base = fresh_folder("models");
+  put(base, 1);
+  Repository repository(quick(), metrics_);
+  repository.configure({{.name = "m",
+                         .base_path = base,
+                         .policy = {VersionPolicy::Kind::All, 1, {}},
+                         .labels = {{"stable", 1}, {"canary", 2}}}});
+  ASSERT_TRUE(repository.settle(seconds(10)));
+  EXPECT_EQ(repository.resolve({"m", {}, "stable"})->version(), 1);
+  EXPECT_THAT(failing([&] { (void)repository.resolve({"m", {}, "canary"}); }), HasSubstr("waits for version 2"));
+  EXPECT_THAT(failing([&] { (void)repository.resolve({"m", {}, "beta"}); }),
+              HasSubstr("Unrecognized servable version label: beta"));
+  EXPECT_FALSE(repository.labels("m")[0].ready);
+  put(base, 2);
+  EXPECT_TRUE(eventually([&] { return repository.labels("m")[0].ready; }));
+  EXPECT_EQ(repository.resolve({"m", {}, "canary"})->version(), 2);
+}
+
+// Complaint 13: storage that fails.
+TEST_F(RepositoryTest, Complaint13EmptyOrFailingStorageUnloadsNothing) {
+  const fs::path base = fresh_folder("models");
+  put(base, 1);
+  Repository repository(quick(), metrics_);
+  repository.configure({{.name = "m", .base_path = base}});
+  ASSERT_TRUE(repository.settle(seconds(10)));
+  fs::rename(base / "1", fs::path(base.string() + "-away"));
+  std::this_thread::sleep_for(milliseconds(150));
+  EXPECT_EQ(repository.resolve({"m"})->version(), 1);
+  fs::remove_all(base);
+  std::this_thread::sleep_for(milliseconds(150));
+  EXPECT_EQ(repository.resolve({"m"})->version(), 1);
+  EXPECT_TRUE(repository.ready());
+  repository.configure({});  // explicit removal is another matter
+  EXPECT_TRUE(eventually([&] { return ready_numbers(repository, "m").empty(); }));
+}
+
+TEST_F(RepositoryTest, AVersionThatCannotBeLoadedLeavesTheLastGoodOne) {
+  const fs::path base = fresh_folder("models");
+  put(base, 1);
+  RepositoryOptions options = quick();
+  options.load_retries = 1;
+  Repository repository(options, metrics_);
+  repository.configure({{.name = "m", .base_path = base}});
+  ASSERT_TRUE(repository.settle(seconds(10)));
+  write_file(base / "2" / "model.onnx", "this is no model");
+  EXPECT_TRUE(eventually([&] {
+    try {
+      return repository.status({"m", 2})[0].state == VersionState::End;
+    } catch (const RequestError&) {
+      return false;
+    }
+  }));
+  EXPECT_THAT(repository.status({"m", 2})[0].status.message, HasSubstr("not an ONNX model"));
+  EXPECT_EQ(repository.resolve({"m"})->version(), 1);
+  put(base, 2);  // mended on the disk: tried again by itself
+  EXPECT_TRUE(eventually([&] { return repository.resolve({"m"})->version() == 2; }));
+}
+
+TEST_F(RepositoryTest, LoadsAndUnloadsByHand) {
+  const fs::path base = fresh_folder("models");
+  put(base, 1);
+  RepositoryOptions options = quick();
+  options.explicit_control = true;
+  options.settle = seconds(100);  // an explicit load says that the version is whole
+  options.load_retries = 0;
+  Repository repository(options, metrics_);
+  repository.configure({{.name = "m", .base_path = base}, {.name = "none", .base_path = base / "nowhere"}});
+  std::this_thread::sleep_for(milliseconds(80));
+  EXPECT_TRUE(ready_numbers(repository, "m").empty());
+  repository.load("m");
+  EXPECT_EQ(ready_numbers(repository, "m"), std::vector<int64_t>{1});
+  std::weak_ptr<Lane> watch = repository.resolve({"m"});
+  repository.unload("m");
+  EXPECT_TRUE(watch.expired());
+  EXPECT_THAT(failing([&] { (void)repository.resolve({"m"}); }), HasSubstr("Servable not found"));
+  repository.load("m");
+  EXPECT_EQ(ready_numbers(repository, "m"), std::vector<int64_t>{1});
+  EXPECT_THAT(failing([&] { repository.load("none"); }), HasSubstr("failed to load 'none'"));
+  EXPECT_THAT(failing([&] { repository.load("what"); }), HasSubstr("no such model"));
+}
+
+TEST_F(RepositoryTest, AModelThatIsStillLoadingIsUnavailableNotUnknown) {
+  const fs::path base = fresh_folder("models");
+  put(base, 1);
+  Gate gate;
+  RepositoryOptions options = quick();
+  options.loader = [&](const fs::path& path) {
+    gate.wait();
+    return load_model(path);
+  };
+  Repository repository(options, metrics_);
+  repository.configure({{.name = "m", .base_path = base}});
+  gate.wait_for_waiting(1);
+  try {
+    (void)repository.resolve({"m"});
+    ADD_FAILURE() << "is ready";
+  } catch (const RequestError& error) {
+    EXPECT_EQ(error.status_code, Code::Unavailable);
+  }
+  EXPECT_FALSE(repository.ready());
+  EXPECT_EQ(repository.status({"m"})[0].state, VersionState::Loading);
+  gate.open();
+  EXPECT_TRUE(eventually([&] { return repository.ready(); }));
+}
+
+TEST_F(RepositoryTest, QuotasCountTheModelsOwnRequests) {
+  const fs::path base = fresh_folder("models");
+  put(base, 1);
+  Repository repository(quick(), metrics_);
+  repository.configure({{.name = "m", .base_path = base, .max_in_flight = 2}});
+  ASSERT_TRUE(repository.settle(seconds(10)));
+  auto a = repository.take_quota("m"), b = repository.take_quota("m");
+  EXPECT_THAT(failing([&] { (void)repository.take_quota("m"); }), HasSubstr("over its quota of 2"));
+  a.reset();
+  EXPECT_NO_THROW((void)repository.take_quota("m"));
+}
+
+TEST(ServeConfig, ReadsTensorFlowServingsFiles) {
+  const auto models = parse_model_config(R"(
+    # two models
+    model_config_list: {
+      config: { name: "a", base_path: "/models/a", model_platform: "tensorflow" },
+      config {
+        name: 'b' base_path: "/models/" "b"
+        model_version_policy { specific { versions: 3 versions: [4, 5] } }
+        version_labels { key: "stable" value: 3 }
+        version_labels { key: "canary" value: 5 }
+      }
+    })",
+                                         "models.config");
+  ASSERT_EQ(models.size(), 2U);
+  EXPECT_EQ(models[1].base_path, "/models/b");
+  EXPECT_EQ(models[1].policy.specific, (std::vector<int64_t>{3, 4, 5}));
+  EXPECT_EQ(models[1].labels.at("canary"), 5);
+  LaneOptions lane;
+  int threads = 0;
+  const auto batching = parse_batching(
+      "max_batch_size { value: 128 } batch_timeout_micros { value: 500 } "
+      "num_batch_threads { value: 8 } allowed_batch_sizes: 64 allowed_batch_sizes: 128",
+      "batching.config", lane, threads);
+  EXPECT_EQ(batching.max_batch_size, 128);
+  EXPECT_EQ(batching.timeout, std::chrono::microseconds(500));
+  EXPECT_EQ(threads, 8);
+  EXPECT_EQ(parse_monitoring("prometheus_config: { enable: true, path: \"/m\" }", "m.config"), "/m");
+  EXPECT_THAT(failing([] { parse_model_config("model_config_list { confg {} }", "x"); }),
+              HasSubstr("line 1: there is no field 'confg' here"));
+  EXPECT_THAT(failing([] { parse_model_config("improperly formatted file", "x"); }), HasSubstr("line 1"));
+  EXPECT_THAT(
+      failing([] { parse_model_config("model_config_list { config { name: \"a/b\" base_path: \"c\" } }", "x"); }),
+      HasSubstr("holds '/' or ':'"));
+}
+
+}  // namespace
+}  // namespace tenon::serve

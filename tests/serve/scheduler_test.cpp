@@ -1,0 +1,314 @@
+// Queues, batches, deadlines and cancellation.
+#include "tenon/serve/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "tenon/base/error.h"
+#include "tenon/serve/metrics.h"
+#include "tests/serve/support.h"
+
+namespace tenon::serve {
+namespace {
+
+using namespace testing_support;
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+
+struct Answer {
+  std::promise<Scheduler::Result> promise;
+  std::future<Scheduler::Result> future = promise.get_future();
+};
+
+class SchedulerTest : public testing::Test {
+ protected:
+  LanePtr lane(std::function<void(const Tensor&)> before, LaneOptions options = {}) {
+    return std::make_shared<Lane>("m", 1, std::make_shared<FakeModel>(1, std::vector<int64_t>{-1, 2}, before), options,
+                                  metrics_);
+  }
+  std::shared_ptr<Answer> submit(Scheduler& scheduler, const LanePtr& lane, Tensor x,
+                                 Clock::time_point deadline = kNever, CancelPtr cancel = {}, int priority = 0) {
+    auto answer = std::make_shared<Answer>();
+    scheduler.submit(lane, {std::move(x)}, deadline, priority, cancel,
+                     [answer](Scheduler::Result r) { answer->promise.set_value(std::move(r)); });
+    return answer;
+  }
+  uint64_t closed(CloseReason reason) {
+    return metrics_
+        .counter("tenon_batches_total", "", {{"model", "m"}, {"version", "1"}, {"reason", std::string(name(reason))}})
+        .value();
+  }
+  uint64_t abandoned(const std::string& reason) {
+    return metrics_
+        .counter("tenon_abandoned_requests_total", "", {{"model", "m"}, {"version", "1"}, {"reason", reason}})
+        .value();
+  }
+  Metrics metrics_;
+};
+
+LaneOptions batching(int64_t size, milliseconds timeout) {
+  LaneOptions options;
+  options.batching.enabled = true;
+  options.batching.max_batch_size = size;
+  options.batching.timeout = timeout;
+  return options;
+}
+
+TEST_F(SchedulerTest, RunsOneByOneWithoutBatching) {
+  std::atomic<int> runs{0};
+  Scheduler scheduler({.threads = 2}, metrics_);
+  const auto l = lane([&](const Tensor&) { ++runs; });
+  std::vector<std::shared_ptr<Answer>> answers;
+  for (int i = 0; i < 10; ++i) answers.push_back(submit(scheduler, l, rows_of(1, static_cast<float>(i))));
+  for (int i = 0; i < 10; ++i) {
+    const auto result = answers[static_cast<size_t>(i)]->future.get();
+    ASSERT_TRUE(result.status.ok()) << result.status.message;
+    EXPECT_EQ(std::get<Tensor>(result.outputs[0]).to_vector<float>(), std::vector<float>(2, static_cast<float>(i) + 1));
+  }
+  EXPECT_EQ(runs, 10);
+  EXPECT_EQ(closed(CloseReason::Single), 10U);
+}
+
+TEST_F(SchedulerTest, ClosesBatchesForEachReasonAndGivesEveryoneTheirRows) {
+  Gate gate;
+  std::atomic<bool> first{true};
+  std::vector<int64_t> sizes;
+  Scheduler scheduler({.threads = 1}, metrics_);
+  const auto l = lane(
+      [&](const Tensor& x) {
+        if (first.exchange(false)) gate.wait();
+        sizes.push_back(x.shape(0));
+      },
+      batching(4, milliseconds(30)));
+  auto blocker = submit(scheduler, l, rows_of(4));
+  gate.wait_for_waiting(1);
+  std::vector<std::shared_ptr<Answer>> answers;
+  for (int i = 0; i < 5; ++i) answers.push_back(submit(scheduler, l, rows_of(1, static_cast<float>(i))));
+  answers.push_back(submit(scheduler, l, rows_of(10, 5)));  // larger than a batch
+  gate.open();
+  for (int i = 0; i < 6; ++i) {
+    const auto result = answers[static_cast<size_t>(i)]->future.get();
+    ASSERT_TRUE(result.status.ok()) << result.status.message;
+    const auto values = std::get<Tensor>(result.outputs[0]).to_vector<float>();
+    EXPECT_EQ(values, std::vector<float>(i == 5 ? 20 : 2, static_cast<float>(i) + 1));
+  }
+  ASSERT_TRUE(blocker->future.get().status.ok());
+  EXPECT_EQ(closed(CloseReason::Full), 3U);  // the blocker, four of five, and the fifth (the next one does not fit)
+  EXPECT_EQ(closed(CloseReason::Split), 1U);
+  EXPECT_EQ(sizes, (std::vector<int64_t>{4, 4, 1, 4, 4, 2}));
+  ASSERT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+  EXPECT_EQ(closed(CloseReason::Timeout), 1U);
+  scheduler.drain();
+  ASSERT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+  EXPECT_EQ(closed(CloseReason::Drain), 1U);
+}
+
+TEST_F(SchedulerTest, PadsToAllowedSizesAndNotBeyond) {
+  std::vector<int64_t> sizes;
+  LaneOptions options = batching(8, milliseconds(0));
+  options.batching.allowed_sizes = {2, 8};
+  Scheduler scheduler({.threads = 1}, metrics_);
+  const auto l = lane([&](const Tensor& x) { sizes.push_back(x.shape(0)); }, options);
+  for (int64_t rows : {1, 2, 3, 8, 11}) {
+    const auto result = submit(scheduler, l, rows_of(rows, 3))->future.get();
+    ASSERT_TRUE(result.status.ok()) << result.status.message;
+    EXPECT_EQ(shape_of(result.outputs[0]), (Shape{rows, 2}));
+  }
+  EXPECT_EQ(sizes, (std::vector<int64_t>{2, 2, 8, 8, 8, 8}));
+}
+
+TEST_F(SchedulerTest, OtherShapesCloseABatchOrArePadded) {
+  for (bool pad : {false, true}) {
+    Gate gate;
+    std::atomic<int> runs{0};
+    const auto before = [&](const Tensor&) {
+      if (runs++ == 0) gate.wait();
+    };
+    LaneOptions options = batching(8, milliseconds(50));
+    options.batching.pad_variable_length = pad;
+    Scheduler scheduler({.threads = 1}, metrics_);
+    const auto l = std::make_shared<Lane>("m", 1, std::make_shared<FakeModel>(1, std::vector<int64_t>{-1, -1}, before),
+                                          options, metrics_);
+    auto a = submit(scheduler, l, from_vector(std::vector<float>{0, 0}, {1, 2}));
+    gate.wait_for_waiting(1);
+    auto b = submit(scheduler, l, from_vector(std::vector<float>{1, 2}, {1, 2}));
+    auto c = submit(scheduler, l, from_vector(std::vector<float>{3, 4, 5}, {1, 3}));
+    gate.open();
+    ASSERT_TRUE(a->future.get().status.ok());
+    const auto rb = b->future.get(), rc = c->future.get();
+    ASSERT_TRUE(rb.status.ok() && rc.status.ok()) << rb.status.message << rc.status.message;
+    EXPECT_EQ(shape_of(rb.outputs[0]), (pad ? Shape{1, 3} : Shape{1, 2}));
+    EXPECT_EQ(std::get<Tensor>(rc.outputs[0]).to_vector<float>(), (std::vector<float>{4, 5, 6}));
+    EXPECT_EQ(runs, pad ? 2 : 3);
+    EXPECT_EQ(closed(CloseReason::Shape), 1U);  // the first run of the loop's
+  }
+}
+
+TEST_F(SchedulerTest, OneClientsMistakeIsNotTheOthers) {
+  Gate gate;
+  std::atomic<bool> first{true};
+  Scheduler scheduler({.threads = 1}, metrics_);
+  const auto l = lane(
+      [&](const Tensor& x) {
+        if (first.exchange(false)) return gate.wait();
+        for (float v : x.to_vector<float>()) {
+          if (v == 13) throw ValueError({"op", "13 is not accepted", {}, {}, {}});
+        }
+      },
+      batching(8, milliseconds(20)));
+  auto blocker = submit(scheduler, l, rows_of(1));
+  gate.wait_for_waiting(1);
+  auto good = submit(scheduler, l, rows_of(1, 1)), bad = submit(scheduler, l, rows_of(1, 13));
+  gate.open();
+  EXPECT_TRUE(good->future.get().status.ok());
+  const Status status = bad->future.get().status;
+  EXPECT_EQ(status.code, Code::InvalidArgument);
+  EXPECT_THAT(status.message, HasSubstr("13 is not accepted"));
+}
+
+TEST_F(SchedulerTest, ExpiredWorkLeavesTheQueueAtItsDeadlineAndNeverRuns) {
+  Gate gate;
+  std::atomic<int> runs{0};
+  Scheduler scheduler({.threads = 1}, metrics_);
+  const auto l = lane([&](const Tensor&) {
+    ++runs;
+    gate.wait();
+  });
+  auto blocker = submit(scheduler, l, rows_of(1));
+  gate.wait_for_waiting(1);
+  auto late = submit(scheduler, l, rows_of(1), Clock::now() + milliseconds(20));
+  ASSERT_EQ(late->future.wait_for(milliseconds(2000)), std::future_status::ready);  // although the thread is busy
+  EXPECT_EQ(late->future.get().status.code, Code::DeadlineExceeded);
+  EXPECT_EQ(abandoned("deadline_in_queue"), 1U);
+  gate.open();
+  EXPECT_TRUE(blocker->future.get().status.ok());
+  EXPECT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+  EXPECT_EQ(runs, 2);
+  EXPECT_EQ(l->pending(), 0);
+}
+
+TEST_F(SchedulerTest, ADeadlineThatPassesInTheRunIsAnsweredAtOnce) {
+  Gate gate;
+  Scheduler scheduler({.threads = 1}, metrics_);
+  const auto l = lane([&](const Tensor&) { gate.wait(); });
+  auto late = submit(scheduler, l, rows_of(1), Clock::now() + milliseconds(20));
+  EXPECT_EQ(late->future.get().status.code, Code::DeadlineExceeded);
+  EXPECT_EQ(abandoned("deadline_in_run"), 1U);
+  gate.open();
+}
+
+TEST_F(SchedulerTest, RefusesWhatCannotBeDoneInTime) {
+  Scheduler scheduler({.threads = 1}, metrics_);
+  Gate gate;
+  std::atomic<int> runs{0};
+  const auto l = lane([&](const Tensor&) {
+    if (++runs <= 3)
+      std::this_thread::sleep_for(milliseconds(50));
+    else
+      gate.wait();
+  });
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+  std::vector<std::shared_ptr<Answer>> waiting;
+  for (int i = 0; i < 6; ++i) waiting.push_back(submit(scheduler, l, rows_of(1)));
+  try {
+    submit(scheduler, l, rows_of(1), Clock::now() + milliseconds(30));
+    ADD_FAILURE() << "was queued";
+  } catch (const RequestError& error) {
+    EXPECT_EQ(error.status_code, Code::DeadlineExceeded);
+    EXPECT_THAT(error.what(), HasSubstr("would pass in the queue"));
+  }
+  EXPECT_THROW(submit(scheduler, l, rows_of(1), Clock::now() - milliseconds(1)), RequestError);
+  gate.open();
+  for (auto& answer : waiting) EXPECT_TRUE(answer->future.get().status.ok());
+}
+
+TEST_F(SchedulerTest, ClientsThatGoAwayAreTakenOut) {
+  Gate gate;
+  std::atomic<int> runs{0};
+  Scheduler scheduler({.threads = 1}, metrics_);
+  const auto l = lane([&](const Tensor&) {
+    ++runs;
+    gate.wait();
+  });
+  auto blocker = submit(scheduler, l, rows_of(1));
+  gate.wait_for_waiting(1);
+  const auto cancel = std::make_shared<Cancel>();
+  auto gone = submit(scheduler, l, rows_of(1), kNever, cancel);
+  cancel->request();
+  EXPECT_EQ(gone->future.get().status.code, Code::Cancelled);
+  EXPECT_EQ(l->pending(), 1);
+  gate.open();
+  EXPECT_TRUE(blocker->future.get().status.ok());
+  EXPECT_EQ(runs, 1);
+  EXPECT_EQ(abandoned("cancelled"), 1U);
+}
+
+TEST_F(SchedulerTest, FullQueuesRefuseAndPrioritiesOvertake) {
+  Gate gate;
+  std::vector<float> order;
+  std::atomic<bool> first{true};
+  LaneOptions options;
+  options.max_queued = 3;
+  Scheduler scheduler({.threads = 1}, metrics_);
+  const auto l = lane(
+      [&](const Tensor& x) {
+        if (first.exchange(false)) return gate.wait();
+        order.push_back(x.to_vector<float>()[0]);
+      },
+      options);
+  auto blocker = submit(scheduler, l, rows_of(1));
+  gate.wait_for_waiting(1);
+  std::vector<std::shared_ptr<Answer>> answers;
+  answers.push_back(submit(scheduler, l, rows_of(1, 1)));
+  answers.push_back(submit(scheduler, l, rows_of(1, 2)));
+  answers.push_back(submit(scheduler, l, rows_of(1, 3), kNever, {}, 5));
+  try {
+    submit(scheduler, l, rows_of(1));
+    ADD_FAILURE() << "was queued";
+  } catch (const RequestError& error) {
+    EXPECT_EQ(error.status_code, Code::Unavailable);
+    EXPECT_GT(error.retry_after, 0);
+  }
+  gate.open();
+  for (auto& answer : answers) EXPECT_TRUE(answer->future.get().status.ok());
+  EXPECT_EQ(order, (std::vector<float>{3, 1, 2}));
+}
+
+TEST_F(SchedulerTest, EndingAnswersWhoWaits) {
+  Gate gate;
+  std::shared_ptr<Answer> runs, waits;
+  std::thread opener;
+  {
+    Scheduler scheduler({.threads = 1}, metrics_);
+    const auto l = lane([&](const Tensor&) { gate.wait(); });
+    runs = submit(scheduler, l, rows_of(1));
+    gate.wait_for_waiting(1);
+    waits = submit(scheduler, l, rows_of(1));
+    opener = std::thread([&] {
+      EXPECT_EQ(waits->future.get().status.code, Code::Unavailable);
+      gate.open();
+    });
+  }
+  opener.join();
+  EXPECT_TRUE(runs->future.get().status.ok());
+}
+
+TEST_F(SchedulerTest, OptionsThatContradictThemselvesAreRefused) {
+  LaneOptions options = batching(8, milliseconds(0));
+  options.batching.allowed_sizes = {2, 4};
+  EXPECT_THROW(lane({}, options), ValueError);
+  options.batching.allowed_sizes = {4, 2, 8};
+  EXPECT_THROW(lane({}, options), ValueError);
+}
+
+TEST_F(SchedulerTest, AModelWithoutABatchAxisIsNotBatchedAndSaysWhy) {
+  const Lane l("m", 1, std::make_shared<FakeModel>(1, std::vector<int64_t>{1, 2}), batching(8, milliseconds(0)),
+               metrics_);
+  EXPECT_FALSE(l.options().batching.enabled);
+  EXPECT_THAT(l.why_no_batching(), HasSubstr("'x' has the shape [1,2]"));
+}
+
+}  // namespace
+}  // namespace tenon::serve
