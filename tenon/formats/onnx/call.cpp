@@ -50,13 +50,13 @@ double Call::real_attribute(std::string_view name, double fallback) const {
   const auto* a = attribute(name);
   return a ? static_cast<double>(a->f) : fallback;
 }
-std::string Call::text_attribute(std::string_view name, std::string fallback) const {
+std::string Call::text_attribute(std::string_view name, const std::string& fallback) const {
   const auto* a = attribute(name);
-  return a ? a->s : std::move(fallback);
+  return a ? a->s : fallback;
 }
-std::vector<int64_t> Call::integers_attribute(std::string_view name, std::vector<int64_t> fallback) const {
+std::vector<int64_t> Call::integers_attribute(std::string_view name, const std::vector<int64_t>& fallback) const {
   const auto* a = attribute(name);
-  return a ? a->ints : std::move(fallback);
+  return a ? a->ints : fallback;
 }
 const GraphData& Call::graph_attribute(std::string_view name) const {
   const auto* a = attribute(name);

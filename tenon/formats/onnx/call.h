@@ -36,9 +36,9 @@ class Call {
   [[nodiscard]] const Attribute* attribute(std::string_view name) const;
   [[nodiscard]] int64_t integer_attribute(std::string_view name, int64_t fallback) const;
   [[nodiscard]] double real_attribute(std::string_view name, double fallback) const;
-  [[nodiscard]] std::string text_attribute(std::string_view name, std::string fallback) const;
+  [[nodiscard]] std::string text_attribute(std::string_view name, const std::string& fallback) const;
   [[nodiscard]] std::vector<int64_t> integers_attribute(std::string_view name,
-                                                        std::vector<int64_t> fallback = {}) const;
+                                                        const std::vector<int64_t>& fallback = {}) const;
   [[nodiscard]] const GraphData& graph_attribute(std::string_view name) const;
   // A list that was an attribute up to some opset and an input afterwards; empty optional: neither is given.
   [[nodiscard]] std::optional<std::vector<int64_t>> integers_of(size_t input, std::string_view name) const;

@@ -226,7 +226,7 @@ Model Model::load(const std::filesystem::path& path) {
   return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file, path.string(), folder);
 }
 
-Model Model::parse(std::string_view bytes, std::shared_ptr<const void> owner, const std::string& where,
+Model Model::parse(std::string_view bytes, const std::shared_ptr<const void>& owner, const std::string& where,
                    const std::string& folder) {
   Model model;
   model.data_ = std::make_shared<const ModelData>(parse_model(bytes, where));

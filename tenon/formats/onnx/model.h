@@ -30,7 +30,7 @@ class Model {
   // not known, before anything runs.
   static Model load(const std::filesystem::path& path);
   // `folder` is where external data lies.
-  static Model parse(std::string_view bytes, std::shared_ptr<const void> owner, const std::string& where,
+  static Model parse(std::string_view bytes, const std::shared_ptr<const void>& owner, const std::string& where,
                      const std::string& folder = {});
 
   [[nodiscard]] const ModelData& data() const { return *data_; }
@@ -48,7 +48,7 @@ class Model {
   [[nodiscard]] Tensors operator()(const Tensors& inputs) const;
 
  private:
-  std::shared_ptr<const void> owner_;  // the bytes that data_ has views of
+  const std::shared_ptr<const void>& owner_;  // the bytes that data_ has views of
   std::shared_ptr<const ModelData> data_;
   std::string where_;
   std::map<std::string, Value> parameters_;

@@ -27,7 +27,7 @@ Value stacked(Call& c, std::vector<Values>& columns, size_t k, const GraphData& 
   const TypeData& type = body.outputs[output].type;
   Shape shape{0};
   for (const auto& d : type.dims)
-    shape.push_back(d.empty() || d.find_first_not_of("0123456789") != d.npos ? 0 : std::stoll(d));
+    shape.push_back(d.empty() || d.find_first_not_of("0123456789") != std::string::npos ? 0 : std::stoll(d));
   return zeros(shape, has_dtype(type.element) ? dtype_of(type.element, c.where) : DType::F32);
 }
 

@@ -93,7 +93,7 @@ Values dynamic_quantize(Call& c) {
 
 // Products of integers, exact in f64.
 Tensor without_zero(Call& c, size_t x, size_t zero, bool columns) {
-  const Tensor v = cast(c.tensor(x), f64);
+  Tensor v = cast(c.tensor(x), f64);
   if (!c.has(zero)) return v;
   Tensor z = cast(c.tensor(zero), f64);
   if (z.ndim() == 1 && z.size() > 1) z = columns ? reshape(z, {1, -1}) : reshape(z, {-1, 1});

@@ -20,9 +20,9 @@ namespace tenon::formats::onnx {
 namespace {
 
 struct TypeRow {
-  DataType type;
+  DataType type{};
   std::optional<DType> dtype;
-  int bits;
+  int bits = 0;
 };
 constexpr std::array kTypes{
     TypeRow{DataType::Float, DType::F32, 32},

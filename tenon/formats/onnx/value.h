@@ -33,8 +33,8 @@ class Value {
   Value(Tensor x) : content_(std::move(x)) {}  // NOLINT(google-explicit-constructor): tensors are values
   Value(Texts x) : content_(std::move(x)) {}   // NOLINT(google-explicit-constructor)
   Value(Codes x) : content_(std::move(x)) {}   // NOLINT(google-explicit-constructor)
-  Value(Sequence x)
-      : content_(std::make_shared<const Sequence>(std::move(x))) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Value(Sequence x) : content_(std::make_shared<const Sequence>(std::move(x))) {}
 
   [[nodiscard]] bool empty() const { return std::holds_alternative<std::monostate>(content_); }
   [[nodiscard]] const Tensor* tensor() const { return std::get_if<Tensor>(&content_); }
