@@ -147,7 +147,7 @@ std::string cards(const std::vector<MetricsRow>& rows) {
   if (const auto* row = last_with(rows, &MetricsRow::examples_per_second))
     card(out, "examples", rate(*row->examples_per_second));
   if (!rows.empty())
-    card(out, "steps", fmt::format("{}", rows.back().step), fmt::format("{:.3g} epochs", rows.back().epoch));
+    card(out, "steps", fmt::format("{}", rows.back().step), fmt::format("{:.3g} {}", rows.back().epoch, rows.back().epoch == 1 ? "epoch" : "epochs"));
   if (const auto* row = last_with(rows, &MetricsRow::seconds)) card(out, "training time", duration(*row->seconds));
   return out + "</div>\n";
 }
@@ -203,7 +203,12 @@ std::string settings(const Report& report) {
     out += fmt::format("<tr><th>{}</th><td>{}</td></tr>", escape_html(name), escape_html(value));
   };
   for (const auto& [name, value] : report.facts) line(name, value);
-  for (const auto& [name, value] : report.config.entries()) line(name, to_text(value));
+  // What the session found out (how many threads "0" came to be) stands for what was asked.
+  const auto is_fact = [&](std::string_view name) {
+    return std::any_of(report.facts.begin(), report.facts.end(), [&](const auto& fact) { return fact.first == name; });
+  };
+  for (const auto& [name, value] : report.config.entries())
+    if (!is_fact(name)) line(name, to_text(value));
   return out + "</table></section>\n";
 }
 

@@ -48,7 +48,7 @@ class Model {
   [[nodiscard]] Tensors operator()(const Tensors& inputs) const;
 
  private:
-  const std::shared_ptr<const void>& owner_;  // the bytes that data_ has views of
+  std::shared_ptr<const void> owner_;  // the bytes that data_ has views of
   std::shared_ptr<const ModelData> data_;
   std::string where_;
   std::map<std::string, Value> parameters_;
