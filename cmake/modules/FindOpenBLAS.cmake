@@ -1,6 +1,8 @@
-# OpenBLAS as the target OpenBLAS::OpenBLAS; the serial build first, because Tenon has its own threads.
-find_library(OpenBLAS_LIBRARY NAMES openblas PATH_SUFFIXES openblas-serial)
-find_path(OpenBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas-serial)
+# OpenBLAS as the target OpenBLAS::OpenBLAS; its OpenMP build. That one is safe to call from many
+# threads (the serial build is not: its calls share scratch memory without a lock), starts no threads of its own before it
+# needs them, and stays on the calling thread when OpenMP is told so (tenon/device/cpu/one_thread.h).
+find_library(OpenBLAS_LIBRARY NAMES openblas PATH_SUFFIXES openblas-openmp)
+find_path(OpenBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas-openmp)
 mark_as_advanced(OpenBLAS_LIBRARY OpenBLAS_INCLUDE_DIR)
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(OpenBLAS REQUIRED_VARS OpenBLAS_LIBRARY OpenBLAS_INCLUDE_DIR)

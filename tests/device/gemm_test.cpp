@@ -5,6 +5,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "tenon/exec/session.h"
+#include "tenon/ops/attention.h"
+#include "tenon/ops/random.h"
+#include "tenon/trace/transforms.h"
 #include "tests/device/support.h"
 
 namespace tenon::test {
@@ -119,6 +123,27 @@ TEST(Matmul, SameBitsForAnyNumberOfThreads) {
       ASSERT_EQ(std::memcmp(first.memory.data(), other.memory.data(), static_cast<size_t>(m * n) * 4), 0);
     }
   }
+}
+
+// Small products run on several threads at once, inside a library that has to bear it.
+TEST(Attention, IsTheSameBitsOnTwoThreadsEveryTime) {
+  const auto draw = [](uint64_t seed) { return normal({12, 4, 64, 32}, 0, 1, f32, random_key(seed)); };
+  const Tensors inputs{draw(1), draw(2), draw(3)}, cotangent{draw(4)};
+  const auto run = [&] {
+    const auto result = vjp(
+        [](const Tensors& x) { return Tensors{scaled_dot_product_attention(x[0], x[1], x[2], {}, {.causal = true})}; },
+        inputs);
+    std::vector<std::vector<float>> all{result.outputs[0].to_vector<float>()};
+    for (const auto& gradient : result.pullback(cotangent)) all.push_back(gradient.to_vector<float>());
+    return all;
+  };
+  exec::Session one({.threads = 1}), two({.threads = 2});
+  const auto want = [&] {
+    const exec::SessionScope scope(one);
+    return run();
+  }();
+  const exec::SessionScope scope(two);
+  for (int repeat = 0; repeat < 100; ++repeat) ASSERT_TRUE(run() == want) << "repetition " << repeat;
 }
 
 }  // namespace

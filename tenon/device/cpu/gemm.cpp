@@ -213,13 +213,13 @@ void gemm(const Gemm<float>& g) {
     scale_or_clear(g);
     return;
   }
+  const OneThread one;
   const float beta = g.accumulate ? 1.0F : 0.0F;
   if (g.m * g.n * g.k < kSmall) {
     cblas_sgemm(CblasRowMajor, cblas_flag(g.a_transposed), cblas_flag(g.b_transposed), narrow(g.m), narrow(g.n),
                 narrow(g.k), 1.0F, g.a, narrow(g.lda), g.b, narrow(g.ldb), beta, g.c, narrow(g.ldc));
     return;
   }
-  const OneThread one;
   const dnnl_status_t status = dnnl_sgemm(g.a_transposed ? 'T' : 'N', g.b_transposed ? 'T' : 'N', g.m, g.n, g.k, 1.0F,
                                           g.a, g.lda, g.b, g.ldb, beta, g.c, g.ldc);
   if (status != dnnl_success) throw InternalError("oneDNN refused a matrix product: " + std::to_string(status));
@@ -231,6 +231,7 @@ void gemm(const Gemm<double>& g) {
     scale_or_clear(g);
     return;
   }
+  const OneThread one;
   cblas_dgemm(CblasRowMajor, cblas_flag(g.a_transposed), cblas_flag(g.b_transposed), narrow(g.m), narrow(g.n),
               narrow(g.k), 1.0, g.a, narrow(g.lda), g.b, narrow(g.ldb), g.accumulate ? 1.0 : 0.0, g.c, narrow(g.ldc));
 }

@@ -2,6 +2,7 @@
 #include <lapacke.h>
 
 #include "tenon/device/cpu/kernels.h"
+#include "tenon/device/cpu/one_thread.h"
 #include "tenon/ops/linalg_matrix.h"
 
 namespace tenon::cpu {
@@ -10,6 +11,7 @@ namespace {
 using ops::Matrix;
 
 void for_each(const KernelArgs& args, const std::function<std::vector<Matrix>(int64_t, std::vector<Matrix>&)>& fn) {
+  const OneThread one;
   ops::for_each_matrix({args.inputs, args.outputs, args.attrs}, fn);
 }
 lapack_int as_int(int64_t n) { return static_cast<lapack_int>(n); }
