@@ -147,7 +147,8 @@ std::string cards(const std::vector<MetricsRow>& rows) {
   if (const auto* row = last_with(rows, &MetricsRow::examples_per_second))
     card(out, "examples", rate(*row->examples_per_second));
   if (!rows.empty())
-    card(out, "steps", fmt::format("{}", rows.back().step), fmt::format("{:.3g} {}", rows.back().epoch, rows.back().epoch == 1 ? "epoch" : "epochs"));
+    card(out, "steps", fmt::format("{}", rows.back().step),
+         fmt::format("{:.3g} {}", rows.back().epoch, rows.back().epoch == 1 ? "epoch" : "epochs"));
   if (const auto* row = last_with(rows, &MetricsRow::seconds)) card(out, "training time", duration(*row->seconds));
   return out + "</div>\n";
 }

@@ -1,8 +1,8 @@
 // Vendor libraries on the calling thread alone.
 //
-// Debian's oneDNN and the OpenMP build of OpenBLAS run their own threads by OpenMP. Tenon's pool splits the work instead,
-// into parts that the shapes alone decide, so each call runs with one OpenMP thread: the same bits for any number of
-// threads.
+// Debian's oneDNN and the OpenMP build of OpenBLAS run their own threads by OpenMP. Tenon's pool splits the work
+// instead, into parts that the shapes alone decide, so each call runs with one OpenMP thread: the same bits for any
+// number of threads.
 #pragma once
 
 // Of the OpenMP runtime that the libraries are linked with; declared here because omp.h belongs to a compiler's own
