@@ -42,7 +42,7 @@ def main():
         subprocess.run([options.python, "-c", INPUTS, str(ROOT.parent / "tools/goldens"), folder + "/inputs.safetensors"], check=True, stdout=subprocess.DEVNULL)
         for _ in range(options.rounds):
             run = lambda command: json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            rounds.append((run([f"{options.bin}/bench_ops", options.threads, folder]),
+            rounds.append((run([f"{options.bin}/ops_bench", options.threads, folder]),
                            run([options.python, str(ROOT / "peers/torch_ops.py"), options.threads, folder])))
     print(f"{'op':22} {'Tenon us':>10} {'peer us':>10}   ratio (spread)")
     for name in rounds[0][0]:

@@ -36,7 +36,7 @@ def main():
         time_ratios, memory_ratios, rows = [], [], []
         for _ in range(options.rounds):
             with tempfile.TemporaryDirectory() as folder:
-                ours = run([f"{options.bin}/bench_train_step", model, str(batch), str(steps), options.threads, folder])
+                ours = run([f"{options.bin}/train_step_bench", model, str(batch), str(steps), options.threads, folder])
                 peer = run([options.python, str(ROOT / "peers/torch_train_step.py"), model, str(steps), options.threads, folder]
                            + ["--compile"] * options.compile)
             for i, (a, b) in enumerate(zip(ours["losses"][:3], peer["losses"][:3])):

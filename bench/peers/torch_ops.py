@@ -1,4 +1,4 @@
-"""The measurements of bench/ops.cpp in PyTorch, from the same inputs: torch_ops.py THREADS FOLDER"""
+"""The measurements of bench/ops_bench.cpp in PyTorch, from the same inputs: torch_ops.py THREADS FOLDER"""
 import json
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The step of bench/train_step.cpp in PyTorch, from the weights and the batch that it wrote.
+"""The step of bench/train_step_bench.cpp in PyTorch, from the weights and the batch that it wrote.
 
     torch_train_step.py MODEL STEPS THREADS FOLDER [--compile]
 """

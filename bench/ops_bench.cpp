@@ -1,7 +1,7 @@
 // Eager ops, one call at a time. Prints a JSON object: for each name the median, smallest and largest seconds of a
 // call, and a checksum that bench/ops.py compares with the peer's.
 //
-//   bench_ops THREADS FOLDER     reads its inputs from FOLDER/inputs.safetensors, which bench/ops.py writes
+//   ops_bench THREADS FOLDER     reads its inputs from FOLDER/inputs.safetensors, which bench/ops.py writes
 //
 // To add a measurement: a line here and one in peers/torch_ops.py, with the same name.
 #include <fmt/format.h>
@@ -62,7 +62,7 @@ nlohmann::json measure(const Measurement& m) {
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    fmt::print(stderr, "usage: bench_ops THREADS FOLDER\n");
+    fmt::print(stderr, "usage: ops_bench THREADS FOLDER\n");
     return 2;
   }
   set_num_threads(std::stoi(argv[1]));

@@ -1,6 +1,6 @@
 // One training step of a model, timed, and the memory that it takes.
 //
-//   bench_train_step MODEL BATCH STEPS THREADS FOLDER     MODEL: mlp, lenet, resnet18, gpt
+//   train_step_bench MODEL BATCH STEPS THREADS FOLDER     MODEL: mlp, lenet, resnet18, gpt
 //
 // Writes FOLDER/start.safetensors (weights and the batch) before the first step, takes STEPS steps of SGD over that
 // batch, and prints one JSON object: the losses, the seconds of each step, and by how much the first steps raised the
@@ -70,7 +70,7 @@ nlohmann::json run(Model model, const Tensor& input, const Tensor& label, int st
 
 int main(int argc, char** argv) {
   if (argc != 6) {
-    fmt::print(stderr, "usage: bench_train_step MODEL BATCH STEPS THREADS FOLDER\n");
+    fmt::print(stderr, "usage: train_step_bench MODEL BATCH STEPS THREADS FOLDER\n");
     return 2;
   }
   const std::string name = argv[1], folder = argv[5];
