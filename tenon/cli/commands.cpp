@@ -120,14 +120,18 @@ std::vector<Command> make_commands() {
                   integer("batch-size", "examples or sequences at a time", {int64_t{64}}, 1), threads()};
   eval.examples = {"tenon eval runs/lenet --data mnist"};
 
-  Command generate{.name = "generate", .summary = "let a language model write", .positionals = {run}};
+  Command generate{
+      .name = "generate",
+      .summary = "let a language model write",
+      .positionals = {{.name = "RUN", .help = "a run folder, or the folder of a published language model"}}};
   generate.options = {text("prompt", "TEXT", "how the text begins", {std::string("\n")}),
-                      integer("length", "characters to write", {int64_t{500}}, 1, 1e7),
+                      integer("length", "characters (a published model: tokens) to write", {int64_t{500}}, 1, 1e7),
                       real("temperature", "0: always the likeliest character; 1: as the model says", {0.8}, 0, 100),
                       integer("top-k", "choose among the k likeliest; 0: among all", {int64_t{0}}, 0),
                       seed(),
                       threads()};
-  generate.examples = {"tenon generate runs/gpt --prompt 'ROMEO:' --length 500 --temperature 0.8 --seed 1"};
+  generate.examples = {"tenon generate runs/gpt --prompt 'ROMEO:' --length 500 --temperature 0.8 --seed 1",
+                       "tenon generate models/llama --prompt 'Once upon a time' --length 100 --temperature 0"};
 
   Command info{.name = "info", .summary = "show what a run folder holds", .positionals = {run}};
   info.examples = {"tenon info runs/gpt"};

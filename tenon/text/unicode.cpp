@@ -165,6 +165,8 @@ Lowered lower(char32_t c) {
   return {static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)))};
 }
 
+char32_t upper(char32_t c) { return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))); }
+
 std::vector<Change> normalize(std::string_view text, NormalForm form) {
   const bool compatible = form == NormalForm::NFKC || form == NormalForm::NFKD;
   const auto parts = decompose_all(text, compatible);

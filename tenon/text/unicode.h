@@ -27,6 +27,7 @@ struct Lowered {
   char32_t second = 0;  // 0: none
 };
 Lowered lower(char32_t c);
+char32_t upper(char32_t c);  // of characters with one
 
 enum class NormalForm : std::uint8_t { NFC, NFD, NFKC, NFKD };
 // The characters of the normal form, each with its change (aligned_text.h).
