@@ -1,15 +1,13 @@
-// NPZ: a ZIP archive of NPY files. libzip does the container; the checks against bombs are here.
+// NPZ: a ZIP archive of NPY files. zip_archive.h reads the container; libzip writes it.
 #include <fmt/format.h>
 #include <zip.h>
 
-#include <cstring>
 #include <memory>
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
-#include "tenon/data/byte_reader.h"
-#include "tenon/data/gzip.h"
 #include "tenon/data/npy.h"
+#include "tenon/data/zip_archive.h"
 
 namespace tenon::data {
 namespace {
@@ -17,14 +15,10 @@ namespace {
 struct ArchiveClose {
   void operator()(zip_t* archive) const { zip_discard(archive); }
 };
-struct MemberClose {
-  void operator()(zip_file_t* member) const { zip_fclose(member); }
-};
 struct SourceClose {
   void operator()(zip_source_t* source) const { zip_source_free(source); }
 };
 using Archive = std::unique_ptr<zip_t, ArchiveClose>;
-using Member = std::unique_ptr<zip_file_t, MemberClose>;
 using Source = std::unique_ptr<zip_source_t, SourceClose>;
 
 std::string error_text(zip_error_t* error) {
@@ -37,100 +31,14 @@ std::string error_text(zip_error_t* error) {
   throw InternalError(fmt::format("libzip cannot write: {}", zip_error_strerror(zip_get_error(archive))));
 }
 
-Archive open_archive(std::span<const std::byte> bytes, std::string_view where) {
-  if (bytes.empty()) {  // libzip takes this for an archive without members
-    throw_format_error(where, 0, "not a ZIP archive", "an NPZ file as np.savez writes it", "an empty file");
-  }
-  zip_error_t error;
-  zip_error_init(&error);
-  Source source(zip_source_buffer_create(bytes.data(), bytes.size(), 0, &error));
-  Archive archive(source ? zip_open_from_source(source.get(), ZIP_RDONLY | ZIP_CHECKCONS, &error) : nullptr);
-  if (!archive) {
-    throw_format_error(where, 0, "not a readable ZIP archive", "an NPZ file as np.savez writes it", error_text(&error),
-                       "copy or download the file again");
-  }
-  (void)source.release();  // the archive owns it now
-  zip_error_fini(&error);
-  return archive;
-}
-
-// What libzip says of a member, checked before a byte of it is unpacked.
-struct MemberInfo {
-  std::string name;
-  std::size_t size;
-};
-
-MemberInfo inspect(zip_t* archive, zip_uint64_t index, std::string_view where, const ReadLimits& limits) {
-  zip_stat_t status;
-  zip_stat_init(&status);
-  constexpr zip_uint64_t kNeeded = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
-  if (zip_stat_index(archive, index, 0, &status) != 0 || (status.valid & kNeeded) != kNeeded) {
-    throw FormatError(
-        {std::string(where), fmt::format("member {} of the archive has no readable entry", index), "", "", ""});
-  }
-  MemberInfo member{status.name, static_cast<std::size_t>(status.size)};
-  const std::string place = fmt::format("{}:{}", where, member.name);
-  if ((status.valid & ZIP_STAT_ENCRYPTION_METHOD) != 0 && status.encryption_method != ZIP_EM_NONE) {
-    throw UnsupportedError({place, "the member is encrypted", "a member without a password", "", "unpack it first"});
-  }
-  if (status.comp_method != ZIP_CM_STORE && status.comp_method != ZIP_CM_DEFLATE) {
-    throw UnsupportedError({place, "unknown compression", "stored or deflated",
-                            fmt::format("method {}", status.comp_method),
-                            "np.savez_compressed(path, …) writes deflated members"});
-  }
-  // The archive's numbers are only claims. Deflate has a largest ratio, and that bounds what can be true.
-  const auto ratio = status.comp_method == ZIP_CM_STORE ? 1 : static_cast<zip_uint64_t>(kMaxDeflateRatio);
-  if (status.size / ratio > status.comp_size + 1) {
-    throw FormatError({place, "the member claims more bytes than its compressed data can hold",
-                       fmt::format("at most {} bytes", (status.comp_size + 1) * ratio),
-                       fmt::format("{} bytes", status.size), ""});
-  }
-  constexpr std::int64_t kHeaderRoom = 1 << 17;  // on top of the elements
-  if (status.size > static_cast<zip_uint64_t>(limits.max_bytes + kHeaderRoom)) {
-    throw FormatError({place, "the member is too large", fmt::format("at most {} bytes", limits.max_bytes),
-                       fmt::format("{} bytes", status.size), "raise ReadLimits::max_bytes"});
-  }
-  return member;
-}
-
-std::vector<std::byte> unpack(zip_t* archive, zip_uint64_t index, const MemberInfo& info, const std::string& place) {
-  const Member member(zip_fopen_index(archive, index, 0));
-  if (!member) {
-    throw FormatError({place, "the member cannot be opened", "", zip_error_strerror(zip_get_error(archive)), ""});
-  }
-  std::vector<std::byte> content(info.size);
-  std::size_t used = 0;
-  // One byte more than promised is asked for: so the end, and with it the checksum, is reached.
-  while (true) {
-    std::byte extra{};
-    std::byte* to = used < content.size() ? content.data() + used : &extra;
-    const std::size_t room = used < content.size() ? content.size() - used : 1;
-    const zip_int64_t count = zip_fread(member.get(), to, room);
-    if (count < 0) {
-      throw FormatError({place, fmt::format("the member is damaged after byte {}", used),
-                         fmt::format("{} bytes", info.size), zip_error_strerror(zip_file_get_error(member.get())),
-                         "copy or download the file again"});
-    }
-    if (count == 0) break;
-    used += static_cast<std::size_t>(count);
-    if (used > content.size()) break;
-  }
-  if (used != content.size()) {
-    throw FormatError({place, "the member's length is not what the archive says", fmt::format("{} bytes", info.size),
-                       used > content.size() ? std::string("more") : fmt::format("{} bytes", used), ""});
-  }
-  return content;
-}
-
 }  // namespace
 
 NamedArrays read_npz(std::span<const std::byte> bytes, std::string_view where, const ReadLimits& limits) {
-  const Archive archive = open_archive(bytes, where);
+  const ZipArchive archive(bytes, where, "an NPZ file as np.savez writes it");
   NamedArrays arrays;
   std::int64_t total = 0;
-  const auto count = static_cast<zip_uint64_t>(zip_get_num_entries(archive.get(), 0));
-  for (zip_uint64_t index = 0; index < count; ++index) {
-    MemberInfo member = inspect(archive.get(), index, where, limits);
+  for (std::uint64_t index = 0; index < archive.count(); ++index) {
+    const ZipArchive::Member member = archive.inspect(index, limits);
     const std::string place = fmt::format("{}:{}", where, member.name);
     total += static_cast<std::int64_t>(member.size);
     if (total > limits.max_bytes) {
@@ -142,7 +50,7 @@ NamedArrays read_npz(std::span<const std::byte> bytes, std::string_view where, c
       throw FormatError({std::string(where), "the archive holds something that is not an array",
                          "members named NAME.npy", member.name, "np.savez(path, NAME=array)"});
     }
-    HostArray array = read_npy(unpack(archive.get(), index, member, place), place, limits);
+    HostArray array = read_npy(archive.read(member), place, limits);
     const std::string name = member.name.substr(0, member.name.size() - 4);
     if (!arrays.emplace(name, std::move(array)).second) {
       throw FormatError({std::string(where), "two members have the same name", "names that differ", name, ""});

@@ -1,0 +1,10 @@
+#include "tenon/formats/torch_file.h"
+#include "tests/fuzz/fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace tenon;
+  return fuzz::run(data, size, [](std::span<const std::byte> bytes) {
+    for (const auto& [name, tensor] : formats::read_torch(bytes, "input"))
+      fuzz::require(tensor.to_vector().size() == static_cast<size_t>(numel(tensor.shape())));
+  });
+}
