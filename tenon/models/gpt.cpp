@@ -25,11 +25,12 @@ GPTBlock::GPTBlock(const GPTConfig& c)
       attn(c.width, c.heads, {.causal = true, .bias = c.bias, .dropout = c.dropout}),
       ln2(c.width),
       mlp(c.width, {.tanh_gelu = true, .bias = c.bias, .dropout = c.dropout}) {
+  const double spread = 0.02 * std::sqrt(768.0 / static_cast<double>(c.width));
   // Projections back into the residual stream are smaller, so that its variance does not grow with depth.
-  const double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(c.layers));
-  normal_weight(attn.qkv, 0.02);
+  const double residual = spread / std::sqrt(2.0 * static_cast<double>(c.layers));
+  normal_weight(attn.qkv, spread);
   normal_weight(attn.out, residual);
-  normal_weight(mlp.fc1, 0.02);
+  normal_weight(mlp.fc1, spread);
   normal_weight(mlp.fc2, residual);
 }
 
