@@ -5,7 +5,7 @@
 
 #include "tenon/compile/loop_ir.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 namespace {
 
 using ir::ScalarOp;
@@ -174,4 +174,4 @@ void expand(Kernel& k, std::vector<Stmt>& body) {
 
 void expand_functions(Kernel& kernel) { expand(kernel, kernel.root.body); }
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

@@ -6,7 +6,7 @@
 
 #include "tenon/base/error.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 
 cpu::LoopFn loop_of(const cpu::LevelTable& level, ir::ScalarOp op, DType operand, DType result) {
   const auto row = static_cast<size_t>(operand);
@@ -115,4 +115,4 @@ void interpret(const Kernel& kernel, std::span<std::byte* const> buffers, int64_
   Interpreter(kernel, buffers).run(begin, end);
 }
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

@@ -10,7 +10,7 @@
 #include "tenon/compile/loop_ir.h"
 #include "tenon/device/cpu/level.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 
 // The loop that computes an instruction; null if there is none. `operand`: dtype of the operands (Select: the last
 // two).
@@ -19,4 +19,4 @@ cpu::LoopFn loop_of(const cpu::LevelTable& level, ir::ScalarOp op, DType operand
 // Runs iterations [begin, end) of a verified kernel. `buffers`: the first element of each.
 void interpret(const Kernel& kernel, std::span<std::byte* const> buffers, int64_t begin, int64_t end);
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

@@ -32,7 +32,7 @@
 #include "tenon/base/hash.h"
 #include "tenon/ir/scalar.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 
 struct IndexTerm {
   int32_t loop = 0;  // the number of the loop
@@ -101,4 +101,4 @@ Hash128 hash(const Kernel& kernel);
 // of device/cpu/level_math.h, instruction by instruction, so the bits are the same.
 void expand_functions(Kernel& kernel);
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

@@ -9,7 +9,7 @@
 #include "tenon/base/error.h"
 #include "tenon/compile/loop_ir.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 
 int64_t Index::factor(int32_t loop) const {
   for (const auto& term : terms) {
@@ -352,4 +352,4 @@ Hash128 hash(const Kernel& k) {
   return h.finish();
 }
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

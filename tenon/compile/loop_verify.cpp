@@ -5,7 +5,7 @@
 
 #include "tenon/compile/loop_ir.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 namespace {
 
 class Verifier {
@@ -159,4 +159,4 @@ class Verifier {
 
 std::string verify(const Kernel& kernel) { return Verifier(kernel).run(); }
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

@@ -17,7 +17,7 @@
 #include "tenon/compile/loop_ir.h"
 #include "tenon/device/cpu/level.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 namespace {
 
 using ir::ScalarOp;
@@ -374,4 +374,4 @@ TEST(Targets, Aarch64RunsUnderQemuWithTheSameBits) {
 }
 
 }  // namespace
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

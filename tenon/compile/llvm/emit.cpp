@@ -8,7 +8,7 @@
 
 #include "tenon/base/error.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 
 using ir::ScalarOp;
 using llvm::Value;
@@ -483,4 +483,4 @@ void emit(llvm::Module& module, const Kernel& kernel, const EmitOptions& options
   Emitter(module, kernel, options, symbols).run();
 }
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

@@ -8,7 +8,7 @@
 
 #include "tenon/compile/loop_ir.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 
 struct EmitOptions {
   int lanes = 4;      // elements of a vector, whatever their width
@@ -21,4 +21,4 @@ void emit(llvm::Module& module, const Kernel& kernel, const EmitOptions& options
 // "tenon.loop.OP.OPERAND.RESULT", by numbers.
 std::string symbol_of(ir::ScalarOp op, DType operand, DType result);
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

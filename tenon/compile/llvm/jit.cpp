@@ -24,7 +24,7 @@
 #include "tenon/compile/interpret.h"
 #include "tenon/compile/llvm/emit.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 namespace {
 
 struct TargetRow {
@@ -207,4 +207,4 @@ std::vector<std::byte> emit_object(std::span<const Kernel> kernels, ObjectTarget
   return {bytes, bytes + object.size()};
 }
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

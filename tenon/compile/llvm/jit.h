@@ -10,7 +10,7 @@
 
 #include "tenon/compile/loop_ir.h"
 
-namespace tenon::compile {
+namespace tenon::compiler {
 
 // Iterations [begin, end) of a kernel on its buffers.
 using KernelFunction = void (*)(std::byte* const* buffers, int64_t begin, int64_t end);
@@ -38,4 +38,4 @@ enum class ObjectTarget : uint8_t { X86_64_V2, X86_64_V3, X86_64_V4, Aarch64Linu
 std::vector<std::byte> emit_object(std::span<const Kernel> kernels, ObjectTarget target,
                                    std::string* llvm_text = nullptr);
 
-}  // namespace tenon::compile
+}  // namespace tenon::compiler

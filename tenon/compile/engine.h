@@ -1,0 +1,62 @@
+// The engine behind compile(fn): looks segments up by their structure, compiles what is new, runs it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tenon/compile/program.h"
+#include "tenon/trace/lazy.h"
+
+namespace tenon {
+
+struct CompileOptions {
+  bool fuse = true;        // false: one kernel for each op
+  bool interpret = false;  // kernels by the interpreter of the loop IR: slow, for tests
+  bool verify = false;     // check the loop IR after every pass
+  bool keep_text = false;  // explain() shows the loop IR
+  // Programs to keep. What comes beyond runs op by op, as in an eager run, and explain() says so.
+  int most_programs = 256;
+};
+
+// What explain() gives: numbers for programs, to_string for people.
+struct Explanation {
+  int64_t calls = 0;     // of the function
+  int64_t segments = 0;  // that were run
+  int64_t found = 0;     // of them: compiled before
+  int64_t beyond = 0;    // of them: run op by op, because there were too many programs
+  std::vector<compiler::ProgramReport> programs;
+};
+std::string to_string(const Explanation& explanation);
+
+namespace compiler {
+
+class Engine final : public trace::LazyEngine {
+ public:
+  explicit Engine(CompileOptions options);
+  ~Engine() override;
+  Tensors run(trace::Segment& segment) override;
+  void count_call();
+  [[nodiscard]] Explanation explain() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Records on this thread while it lives, unless an outer compiled function does so already.
+class Recording {
+ public:
+  explicit Recording(Engine& engine);
+  ~Recording();
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  // Computes what is still lazy. Errors: what a kernel says of the values.
+  void finish();
+
+ private:
+  std::unique_ptr<trace::LazyRecorder> recorder_;
+};
+
+}  // namespace compiler
+}  // namespace tenon

@@ -1,0 +1,247 @@
+#include "tenon/compile/fuse.h"
+
+#include <algorithm>
+#include <queue>
+#include <set>
+
+#include "tenon/base/error.h"
+
+namespace tenon::compiler {
+namespace {
+
+constexpr size_t kMostMembers = 48;
+constexpr size_t kMostInstructions = 500;
+constexpr int kMostFolds = 5;
+
+class Fusion {
+ public:
+  explicit Fusion(const CoreGraph& graph) : g_(graph), group_of_(graph.nodes.size()), stamp_(graph.nodes.size(), 0) {
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      group_of_[i] = static_cast<int32_t>(i);
+      Group group;
+      if (graph.nodes[i].kind == CoreKind::Call) {
+        group.kind = GroupKind::Call;
+        group.members = {static_cast<int32_t>(i)};
+      } else if (!arrange({static_cast<int32_t>(i)}, group)) {
+        throw InternalError("a node that is no kernel: " + graph.nodes[i].label);
+      }
+      groups_.push_back(std::move(group));
+      producers_.emplace_back();
+      for (const Operand& x : graph.nodes[i].operands) {
+        if (producer(x) >= 0) producers_.back().push_back(producer(x));
+      }
+    }
+  }
+
+  void merge_all() {
+    for (size_t c = 0; c < g_.nodes.size(); ++c) {
+      for (const Operand& x : g_.nodes[c].operands) {
+        const int32_t p = producer(x);
+        if (p >= 0) try_merge(group_of_[static_cast<size_t>(p)], group_of_[c]);
+      }
+    }
+  }
+
+  // Kahn's algorithm; of what is ready, the group goes first whose last member was recorded first.
+  std::vector<Group> ordered() {
+    std::vector<int> waiting(groups_.size(), 0);
+    std::vector<std::vector<int32_t>> readers(groups_.size());
+    const auto later = [this](int32_t a, int32_t b) {
+      return groups_[static_cast<size_t>(a)].members.back() > groups_[static_cast<size_t>(b)].members.back();
+    };
+    std::priority_queue<int32_t, std::vector<int32_t>, decltype(later)> ready(later);
+    size_t count = 0;
+    for (size_t i = 0; i < groups_.size(); ++i) {
+      if (groups_[i].members.empty()) continue;
+      ++count;
+      for (int32_t d : dependencies(static_cast<int32_t>(i))) {
+        ++waiting[i];
+        readers[static_cast<size_t>(d)].push_back(static_cast<int32_t>(i));
+      }
+      if (waiting[i] == 0) ready.push(static_cast<int32_t>(i));
+    }
+    std::vector<Group> result;
+    while (!ready.empty()) {
+      const int32_t i = ready.top();
+      ready.pop();
+      for (int32_t r : readers[static_cast<size_t>(i)]) {
+        if (--waiting[static_cast<size_t>(r)] == 0) ready.push(r);
+      }
+      result.push_back(std::move(groups_[static_cast<size_t>(i)]));
+    }
+    if (result.size() != count) throw InternalError("fusion made a circle");
+    return result;
+  }
+
+ private:
+  [[nodiscard]] int32_t producer(const Operand& x) const {
+    return x.storage < 0 ? -1 : g_.storages[static_cast<size_t>(x.storage)].node;
+  }
+  [[nodiscard]] const CoreNode& node(int32_t i) const { return g_.nodes[static_cast<size_t>(i)]; }
+
+  // The groups that this one reads from.
+  std::set<int32_t> dependencies(int32_t group) const {
+    std::set<int32_t> result;
+    for (int32_t p : producers_[static_cast<size_t>(group)]) {
+      if (group_of_[static_cast<size_t>(p)] != group) result.insert(group_of_[static_cast<size_t>(p)]);
+    }
+    return result;
+  }
+
+  // Whether `to` is reached from `from` upwards by a way through a third group.
+  bool reaches_through_others(int32_t from, int32_t to) {
+    ++now_;
+    std::vector<int32_t> pending;
+    const auto visit = [&](int32_t group) {
+      if (stamp_[static_cast<size_t>(group)] == now_) return;
+      stamp_[static_cast<size_t>(group)] = now_;
+      pending.push_back(group);
+    };
+    for (int32_t p : producers_[static_cast<size_t>(from)]) {
+      const int32_t d = group_of_[static_cast<size_t>(p)];
+      if (d != to && d != from) visit(d);
+    }
+    while (!pending.empty()) {
+      const int32_t group = pending.back();
+      pending.pop_back();
+      for (int32_t p : producers_[static_cast<size_t>(group)]) {
+        const int32_t d = group_of_[static_cast<size_t>(p)];
+        if (d == to) return true;
+        visit(d);
+      }
+    }
+    return false;
+  }
+
+  void try_merge(int32_t a, int32_t b) {
+    if (a == b) return;
+    const Group &ga = groups_[static_cast<size_t>(a)], &gb = groups_[static_cast<size_t>(b)];
+    if (ga.kind == GroupKind::Call || gb.kind == GroupKind::Call) return;
+    std::vector<int32_t> members;
+    std::merge(ga.members.begin(), ga.members.end(), gb.members.begin(), gb.members.end(), std::back_inserter(members));
+    if (members.size() > kMostMembers) return;
+    Group merged;
+    if (!arrange(members, merged)) return;
+    if (reaches_through_others(b, a) || reaches_through_others(a, b)) return;
+    for (int32_t m : gb.members) group_of_[static_cast<size_t>(m)] = a;
+    groups_[static_cast<size_t>(b)].members.clear();
+    auto &pa = producers_[static_cast<size_t>(a)], &pb = producers_[static_cast<size_t>(b)];
+    pa.insert(pa.end(), pb.begin(), pb.end());
+    pb.clear();
+    groups_[static_cast<size_t>(a)] = std::move(merged);
+  }
+
+  // The loops of a kernel with these members; false if there are none.
+  bool arrange(const std::vector<int32_t>& members, Group& group) const {
+    group.members = members;
+    int folds = 0;
+    size_t instructions = 0;
+    const CoreNode* fold = nullptr;
+    for (int32_t m : members) {
+      const CoreNode& n = node(m);
+      instructions += n.program.code.size();
+      if (n.kind != CoreKind::Fold) continue;
+      ++folds;
+      if (fold && (fold->outer != n.outer || fold->n != n.n || fold->columns != n.columns)) return false;
+      fold = &n;
+    }
+    if (folds > kMostFolds || (members.size() > 1 && instructions > kMostInstructions)) return false;
+    if (!fold) return arrange_map(group);
+    group.outer = fold->outer;
+    group.n = fold->n;
+    group.columns = fold->columns;
+    group.kind = fold->columns == 1 ? GroupKind::Row : GroupKind::Column;
+    return group.kind == GroupKind::Row ? arrange_row(group) : arrange_column(group);
+  }
+
+  bool arrange_map(Group& group) const {
+    group.kind = GroupKind::Map;
+    group.axes = {numel(node(group.members[0]).shape)};
+    for (int32_t m : group.members) {
+      if (!refine(group.axes, node(m).shape, group.axes)) return false;
+    }
+    return all_local(group);
+  }
+
+  bool arrange_row(Group& group) const {
+    Shape all{group.outer, group.n};
+    for (int32_t m : group.members) {
+      const CoreNode& n = node(m);
+      const int64_t size = numel(n.shape);
+      if (n.kind == CoreKind::Map && size != group.outer * group.n && size != group.outer) return false;
+      if (size == group.outer * group.n && !refine(all, n.shape, all)) return false;
+    }
+    Shape prefix{group.outer};
+    if (group.outer > 1) {
+      int64_t product = 1;
+      prefix.clear();
+      for (size_t i = 0; i < all.size() && product < group.outer; ++i) {
+        prefix.push_back(all[i]);
+        product *= all[i];
+      }
+      if (product != group.outer) return false;
+    }
+    for (int32_t m : group.members) {
+      const CoreNode& n = node(m);
+      if (n.kind == CoreKind::Map && numel(n.shape) == group.outer && !refine(prefix, n.shape, prefix)) return false;
+    }
+    group.axes = prefix;
+    group.axes.push_back(group.n);
+    return all_local(group);
+  }
+
+  bool arrange_column(Group& group) const {
+    group.axes = {group.outer, group.n, group.columns};
+    for (int32_t m : group.members) {
+      if (numel(node(m).shape) != numel(group.axes)) return false;
+    }
+    return all_local(group);
+  }
+
+  // Every operand is read at the element (or row) that is being computed, or lies regularly in memory.
+  bool all_local(const Group& group) const {
+    const auto inside = [&](int32_t p) {
+      return p >= 0 && std::binary_search(group.members.begin(), group.members.end(), p);
+    };
+    Shape strides;
+    for (int32_t m : group.members) {
+      const CoreNode& n = node(m);
+      // A fold reads elements, also where its result is a row's.
+      const bool reader_of_row = n.kind == CoreKind::Map && group.of_row(n);
+      for (const Operand& x : n.operands) {
+        const int32_t p = producer(x);
+        if (!inside(p)) {
+          if (!project(x.window, reader_of_row ? group.prefix() : group.axes, strides)) return false;
+        } else if (!local(group, x, node(p), reader_of_row)) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  bool local(const Group& group, const Operand& x, const CoreNode& from, bool reader_of_row) const {
+    const int64_t size = g_.storages[static_cast<size_t>(x.storage)].size;
+    if (group.kind != GroupKind::Row) return from.kind == CoreKind::Map && is_flat(x.window, size);
+    const bool row = group.of_row(from);
+    if (row == reader_of_row) return is_flat(x.window, size);
+    return row && is_row_broadcast(x.window, group.outer, group.n);
+  }
+
+  const CoreGraph& g_;
+  std::vector<int32_t> group_of_;
+  std::vector<Group> groups_;
+  std::vector<std::vector<int32_t>> producers_;  // of each group: the nodes that it reads from
+  std::vector<uint32_t> stamp_;
+  uint32_t now_ = 0;
+};
+
+}  // namespace
+
+std::vector<Group> fuse(const CoreGraph& graph, const FuseOptions& options) {
+  Fusion fusion(graph);
+  if (options.fuse) fusion.merge_all();
+  return fusion.ordered();
+}
+
+}  // namespace tenon::compiler

@@ -1,0 +1,24 @@
+// Groups as loops.
+//
+// The order of every fold is that of device/cpu/reduce.cpp: runs of 4096 elements in 64 lanes and a tree of them, runs
+// pairwise; rows in groups of 64, groups pairwise. Values that are dear and needed after a fold wait in scratch or in
+// their output; cheap ones are computed again.
+#pragma once
+
+#include <vector>
+
+#include "tenon/compile/fuse.h"
+#include "tenon/compile/loop_ir.h"
+
+namespace tenon::compiler {
+
+struct LoweredKernel {
+  Kernel kernel;
+  std::vector<int32_t> storages;  // of each buffer
+  std::vector<bool> pointwise;    // of each buffer: an input whose memory an output of the same size may take
+  int64_t grain = 1;              // iterations of one part
+};
+// `stored` tells for each storage whether it is needed beyond its group. Most groups are one kernel.
+std::vector<LoweredKernel> lower(const CoreGraph& graph, const Group& group, const std::vector<bool>& stored);
+
+}  // namespace tenon::compiler

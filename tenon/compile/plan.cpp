@@ -1,0 +1,37 @@
+#include "tenon/compile/plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace tenon::compiler {
+
+MemoryPlan plan_memory(const std::vector<Lifetime>& values) {
+  constexpr int64_t kAlign = 64;
+  MemoryPlan plan;
+  plan.offsets.assign(values.size(), 0);
+  std::vector<size_t> order(values.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a].bytes > values[b].bytes; });
+  const auto rounded = [](int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; };
+  std::vector<size_t> placed;  // by rising offset
+  for (size_t i : order) {
+    const Lifetime& v = values[i];
+    const int64_t bytes = rounded(v.bytes);
+    plan.sum += bytes;
+    int64_t at = 0;
+    for (size_t other : placed) {
+      const Lifetime& o = values[other];
+      if (o.last < v.first || v.last < o.first) continue;
+      if (plan.offsets[other] >= at + bytes) break;
+      at = std::max(at, plan.offsets[other] + rounded(o.bytes));
+    }
+    plan.offsets[i] = at;
+    plan.size = std::max(plan.size, at + bytes);
+    const auto place = std::upper_bound(placed.begin(), placed.end(), at,
+                                        [&](int64_t a, size_t other) { return a < plan.offsets[other]; });
+    placed.insert(place, i);
+  }
+  return plan;
+}
+
+}  // namespace tenon::compiler

@@ -1,0 +1,22 @@
+// Where each value of a compiled graph lies: one arena for what does not outlive a run, planned before the first run.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace tenon::compiler {
+
+struct Lifetime {
+  int64_t bytes = 0;
+  int32_t first = 0;  // the step that writes it
+  int32_t last = 0;   // the last step that reads it
+};
+struct MemoryPlan {
+  std::vector<int64_t> offsets;  // of each value, multiples of 64
+  int64_t size = 0;              // of the arena
+  int64_t sum = 0;               // what the values would take side by side
+};
+// The largest values first, each at the lowest place where nothing lies that lives at the same time.
+MemoryPlan plan_memory(const std::vector<Lifetime>& values);
+
+}  // namespace tenon::compiler

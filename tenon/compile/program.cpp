@@ -1,0 +1,388 @@
+#include "tenon/compile/program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "tenon/base/error.h"
+#include "tenon/compile/fuse.h"
+#include "tenon/compile/interpret.h"
+#include "tenon/compile/lower.h"
+#include "tenon/compile/plan.h"
+#include "tenon/exec/session.h"
+#include "tenon/ops/infer.h"
+
+namespace tenon::compiler {
+
+std::vector<KernelFunction> KernelCache::compile(const std::vector<const Kernel*>& kernels, int level, int64_t& fresh) {
+  std::vector<Hash128> keys;
+  std::vector<Kernel> wanted;
+  std::vector<Hash128> wanted_keys;
+  for (const Kernel* k : kernels) {
+    keys.push_back(hash(*k));
+    if (known_.contains(keys.back()) ||
+        std::find(wanted_keys.begin(), wanted_keys.end(), keys.back()) != wanted_keys.end())
+      continue;
+    wanted.push_back(*k);
+    wanted.back().name = fmt::format("k{}", known_.size() + wanted.size());
+    wanted_keys.push_back(keys.back());
+  }
+  fresh = static_cast<int64_t>(wanted.size());
+  if (!wanted.empty()) {
+    if (!jit_) jit_ = std::make_unique<Jit>(level);
+    const auto functions = jit_->compile(wanted);
+    for (size_t i = 0; i < functions.size(); ++i) known_[wanted_keys[i]] = functions[i];
+  }
+  std::vector<KernelFunction> result;
+  for (const Hash128& key : keys) result.push_back(known_.at(key));
+  return result;
+}
+
+namespace {
+
+// Where a storage lies in a run.
+enum class PlaceKind : uint8_t { Leaf, Arena, Output };
+struct Place {
+  PlaceKind kind = PlaceKind::Arena;
+  int64_t number = 0;  // of the leaf or the output; the offset in the arena
+  int32_t donor = -1;  // output: the leaf whose memory it takes
+};
+
+struct Step {
+  // A kernel …
+  size_t kernel = 0;
+  KernelFunction function = nullptr;
+  std::vector<int32_t> storages;
+  int64_t extent = 0, grain = 1;
+  // … or a call.
+  int32_t call = -1;  // the core node
+  std::vector<ConstView> in;
+  std::vector<View> out;
+  ir::ScalarProgram program;
+  Ints axes;
+  ops::ReduceKind reduce{};
+};
+
+}  // namespace
+
+struct Program::State {
+  trace::Segment segment;  // without memory
+  ProgramOptions options;
+  CoreGraph core;
+  std::vector<Group> groups;
+  std::vector<LoweredKernel> kernels;
+  std::vector<Step> steps;
+  std::vector<Place> places;     // by storage
+  std::vector<int32_t> outputs;  // the storages that become memory of results, each once
+  int64_t arena = 0;
+  ProgramReport report;
+  std::mutex running;
+
+  // ---- passes ------------------------------------------------------------------------------
+  void pass_analyse() {
+    core = analyse(segment, {options.lower});
+    for (const CoreNode& n : core.nodes) {
+      ++(n.kind == CoreKind::Map ? report.maps : n.kind == CoreKind::Fold ? report.folds : report.calls);
+      if (n.kind == CoreKind::Call) ++report.called[n.label];
+    }
+  }
+  void pass_fuse() { groups = fuse(core, {options.fuse}); }
+  void pass_lower() {
+    const std::vector<bool> stored = needed_beyond_groups();
+    for (const Group& group : groups) {
+      if (group.kind == GroupKind::Call) {
+        add_call(group.members[0]);
+        continue;
+      }
+      if (group.members.size() > 1) {
+        std::string names;
+        for (int32_t m : group.members) names += (names.empty() ? "" : " ") + core.nodes[static_cast<size_t>(m)].label;
+        report.fused.push_back(std::move(names));
+      }
+      for (LoweredKernel& kernel : lower(core, group, stored)) {
+        Step step;
+        step.kernel = kernels.size();
+        step.storages = kernel.storages;
+        step.extent = kernel.kernel.root.extent;
+        step.grain = kernel.grain;
+        kernels.push_back(std::move(kernel));
+        steps.push_back(std::move(step));
+      }
+    }
+    report.kernels = static_cast<int64_t>(kernels.size());
+  }
+  void pass_expand() {
+    for (auto& k : kernels) expand_functions(k.kernel);
+  }
+  void pass_plan();
+  void pass_codegen(KernelCache& cache);
+
+  std::vector<bool> needed_beyond_groups() const {
+    std::vector<int32_t> group_of(core.nodes.size(), -1);
+    for (size_t i = 0; i < groups.size(); ++i) {
+      for (int32_t m : groups[i].members) group_of[static_cast<size_t>(m)] = static_cast<int32_t>(i);
+    }
+    std::vector<bool> stored(core.storages.size(), false);
+    for (const auto& x : core.outputs) stored[static_cast<size_t>(x.storage)] = true;
+    for (size_t i = 0; i < core.nodes.size(); ++i) {
+      for (const auto& x : core.nodes[i].operands) {
+        if (x.storage < 0) continue;
+        const int32_t p = core.storages[static_cast<size_t>(x.storage)].node;
+        if (p >= 0 && group_of[static_cast<size_t>(p)] != group_of[i]) stored[static_cast<size_t>(x.storage)] = true;
+      }
+    }
+    return stored;
+  }
+
+  void add_call(int32_t id) {
+    const CoreNode& n = core.nodes[static_cast<size_t>(id)];
+    Step step;
+    step.call = id;
+    for (const auto& x : n.operands) {
+      step.storages.push_back(x.storage);
+      step.in.push_back(x.storage < 0 ? ConstView{}
+                                      : ConstView{nullptr, core.storages[static_cast<size_t>(x.storage)].dtype,
+                                                  x.window.shape, x.window.strides, x.window.offset});
+    }
+    for (size_t k = 0; k < n.results.size(); ++k) {
+      step.storages.push_back(n.results[k]);
+      const DType dtype = core.storages[static_cast<size_t>(n.results[k])].dtype;
+      step.out.push_back({nullptr, dtype, n.result_shapes[k], contiguous_strides(n.result_shapes[k]), 0});
+    }
+    if (n.call == CallKind::Elementwise) {
+      std::vector<DType> dtypes;
+      for (const auto& v : step.in) dtypes.push_back(v.dtype);
+      step.program = exec::session().program(*n.node->op, dtypes, n.node->attrs, step.out[0].dtype);
+    } else if (n.call == CallKind::Reduce) {
+      const Shape& shape = step.in[0].shape;
+      step.axes = ops::reduction_axes(n.node->op->name, n.node->attrs.ints(0), static_cast<int64_t>(shape.size()));
+      step.reduce = std::get<ops::Reduction>(n.node->op->meaning).kind;
+      step.out[0].shape = step.axes.empty() ? Shape{} : ops::reduced_shape(shape, step.axes, false);
+      step.out[0].strides = contiguous_strides(step.out[0].shape);
+    }
+    steps.push_back(std::move(step));
+  }
+
+  // ---- running -----------------------------------------------------------------------------
+  void run_call(Step& step, const std::vector<std::byte*>& base) const {
+    const CoreNode& n = core.nodes[static_cast<size_t>(step.call)];
+    exec::Session& session = exec::session();
+    for (size_t i = 0; i < step.in.size(); ++i)
+      step.in[i].data = step.storages[i] < 0 ? nullptr : base[static_cast<size_t>(step.storages[i])];
+    bool work = false;
+    for (size_t k = 0; k < step.out.size(); ++k) {
+      step.out[k].data = base[static_cast<size_t>(step.storages[step.in.size() + k])];
+      work = work || numel(step.out[k].shape) != 0;
+    }
+    if (!work) return;
+    switch (n.call) {
+      case CallKind::Claim:
+        n.claim->run({step.in, step.out, n.node->attrs, session.pool()});
+        return;
+      case CallKind::Reference:
+        std::get<ops::Primitive>(n.node->op->meaning).reference({step.in, step.out, n.node->attrs});
+        return;
+      case CallKind::Elementwise:
+        session.device().elementwise(step.program, step.in, step.out[0], session.pool());
+        return;
+      case CallKind::Reduce:
+        session.device().reduce(step.reduce, step.in[0], step.axes, step.out[0], session.pool());
+        return;
+      case CallKind::Copy:
+        session.device().copy(step.in[0], step.out[0], session.pool());
+        return;
+    }
+  }
+  void run_kernel(const Step& step, const std::vector<std::byte*>& base) const {
+    std::vector<std::byte*> buffers;
+    buffers.reserve(step.storages.size());
+    for (int32_t s : step.storages) buffers.push_back(base[static_cast<size_t>(s)]);
+    const auto part = [&](int64_t begin, int64_t end) {
+      if (step.function != nullptr) {
+        step.function(buffers.data(), begin, end);
+      } else {
+        interpret(kernels[step.kernel].kernel, buffers, begin, end);
+      }
+    };
+    const int64_t parts = (step.extent + step.grain - 1) / step.grain;
+    if (parts == 1) return part(0, step.extent);
+    exec::session().pool().run(parts,
+                               [&](int64_t p) { part(p * step.grain, std::min(step.extent, (p + 1) * step.grain)); });
+  }
+};
+
+// Lifetimes by steps; results of the segment get memory of their own, or that of an input which is dead by then.
+void Program::State::pass_plan() {
+  const size_t count = core.storages.size();
+  const auto end = static_cast<int32_t>(steps.size());
+  std::vector<int32_t> first(count, -1), last(count, -1);
+  for (int32_t t = 0; t < end; ++t) {
+    for (int32_t s : steps[static_cast<size_t>(t)].storages) {
+      if (s < 0) continue;
+      if (first[static_cast<size_t>(s)] < 0) first[static_cast<size_t>(s)] = t;
+      last[static_cast<size_t>(s)] = t;
+    }
+  }
+  places.resize(count);
+  std::vector<bool> is_output(count, false), taken(count, false);
+  for (const auto& x : core.outputs) is_output[static_cast<size_t>(x.storage)] = true;
+  std::vector<Lifetime> lifetimes;
+  std::vector<size_t> planned;
+  const auto bytes_of = [&](size_t s) { return byte_size(core.storages[s].dtype, core.storages[s].size); };
+  // A donated leaf that this kernel reads last, element by element, under a result of the same size.
+  const auto donor_for = [&](size_t s) -> int32_t {
+    if (first[s] < 0 || steps[static_cast<size_t>(first[s])].call >= 0) return -1;
+    const LoweredKernel& kernel = kernels[steps[static_cast<size_t>(first[s])].kernel];
+    for (size_t b = 0; b < kernel.storages.size(); ++b) {
+      const auto from = static_cast<size_t>(kernel.storages[b]);
+      const Storage& storage = core.storages[from];
+      if (storage.leaf < 0 || !kernel.pointwise[b] || taken[from] || is_output[from]) continue;
+      const trace::Leaf& leaf = segment.leaves[static_cast<size_t>(storage.leaf)];
+      if (!leaf.donated || leaf.offset != 0 || storage.base != 0 || last[from] != first[s]) continue;
+      if (storage.size != core.storages[s].size || info(storage.dtype).bits != info(core.storages[s].dtype).bits)
+        continue;
+      taken[from] = true;
+      return storage.leaf;
+    }
+    return -1;
+  };
+  for (size_t s = 0; s < count; ++s) {
+    const Storage& storage = core.storages[s];
+    if (storage.leaf >= 0) {
+      places[s] = {PlaceKind::Leaf, storage.leaf, -1};
+      report.input_bytes += bytes_of(s);
+    } else if (is_output[s]) {
+      places[s] = {PlaceKind::Output, static_cast<int64_t>(outputs.size()), donor_for(s)};
+      outputs.push_back(static_cast<int32_t>(s));
+      if (places[s].donor >= 0)
+        ++report.donated;
+      else
+        report.output_bytes += bytes_of(s);
+    } else if (first[s] >= 0) {
+      lifetimes.push_back({bytes_of(s), first[s], last[s]});
+      planned.push_back(s);
+    }
+  }
+  const MemoryPlan plan = plan_memory(lifetimes);
+  for (size_t i = 0; i < planned.size(); ++i) places[planned[i]] = {PlaceKind::Arena, plan.offsets[i], -1};
+  arena = plan.size;
+  report.arena_bytes = plan.size;
+  report.unplanned_bytes = plan.sum;
+}
+
+void Program::State::pass_codegen(KernelCache& cache) {
+  std::vector<const Kernel*> list;
+  std::vector<Hash128> keys;
+  for (const auto& k : kernels) {
+    list.push_back(&k.kernel);
+    const Hash128 key = hash(k.kernel);
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) continue;
+    keys.push_back(key);
+    if (options.keep_text) report.loop_ir.push_back(to_text(k.kernel));
+  }
+  report.distinct_kernels = static_cast<int64_t>(keys.size());
+  if (options.interpret || list.empty()) return;
+  const auto functions = cache.compile(list, cpu::best_level(exec::session().options().cpu_level), report.new_kernels);
+  for (Step& step : steps) {
+    if (step.call < 0) step.function = functions[step.kernel];
+  }
+}
+
+Program::Program(const trace::Segment& segment, const ProgramOptions& options, KernelCache& cache)
+    : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.segment = segment;
+  for (auto& leaf : s.segment.leaves) leaf.buffer = nullptr;
+  s.options = options;
+  s.report.ended = segment.reason;
+  s.report.recorded = static_cast<int64_t>(segment.graph.nodes.size());
+
+  // The compiler: this list, in this order.
+  const struct {
+    const char* name;
+    std::function<void()> run;
+  } passes[] = {
+      {"analyse", [&] { s.pass_analyse(); }},  // ops to maps, folds and calls; movement to windows; dead code
+      {"fuse", [&] { s.pass_fuse(); }},        // which of them share a kernel
+      {"lower", [&] { s.pass_lower(); }},      // kernels as loop IR
+      {"expand", [&] { s.pass_expand(); }},    // exp, log, tanh, erf as instructions
+      {"plan", [&] { s.pass_plan(); }},        // where every value lies
+      {"codegen", [&] { s.pass_codegen(cache); }},
+  };
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+  for (const auto& pass : passes) {
+    const auto start = Clock::now();
+    pass.run();
+    s.report.passes.push_back({pass.name, seconds(Clock::now() - start), {}});
+    if (!options.verify) continue;
+    for (const auto& k : s.kernels) {
+      const std::string problem = verify(k.kernel);
+      if (!problem.empty()) throw InternalError(fmt::format("after {}: {}\n{}", pass.name, problem, to_text(k.kernel)));
+    }
+  }
+  s.report.seconds = seconds(Clock::now() - begin);
+}
+Program::~Program() = default;
+
+ProgramReport Program::report() const {
+  const std::lock_guard lock(state_->running);
+  return state_->report;
+}
+
+Tensors Program::run(const trace::Segment& segment) {
+  State& s = *state_;
+  const std::lock_guard lock(s.running);
+  ++s.report.runs;
+  const Ref<Buffer> arena = s.arena == 0 ? Ref<Buffer>() : Buffer::allocate(static_cast<size_t>(s.arena));
+  std::vector<Ref<Buffer>> results(s.outputs.size());
+  std::vector<std::byte*> base(s.core.storages.size(), nullptr);
+  for (size_t i = 0; i < base.size(); ++i) {
+    const Storage& storage = s.core.storages[i];
+    const Place& place = s.places[i];
+    switch (place.kind) {
+      case PlaceKind::Leaf: {
+        const trace::Leaf& leaf = segment.leaves[static_cast<size_t>(place.number)];
+        const int64_t elements = leaf.offset + storage.base;
+        base[i] = leaf.buffer->data() + elements * info(storage.dtype).bits / 8;
+        break;
+      }
+      case PlaceKind::Arena:
+        if (arena) base[i] = arena->data() + place.number;
+        break;
+      case PlaceKind::Output: {
+        auto& buffer = results[static_cast<size_t>(place.number)];
+        buffer = place.donor >= 0 ? segment.leaves[static_cast<size_t>(place.donor)].buffer
+                                  : Buffer::allocate(static_cast<size_t>(byte_size(storage.dtype, storage.size)));
+        base[i] = buffer->data();
+        break;
+      }
+    }
+  }
+  for (Step& step : s.steps) {
+    if (step.call >= 0) {
+      s.run_call(step, base);
+    } else {
+      s.run_kernel(step, base);
+    }
+  }
+  Tensors out;
+  out.reserve(s.core.outputs.size());
+  for (size_t i = 0; i < s.core.outputs.size(); ++i) {
+    const Operand& x = s.core.outputs[i];
+    const Place& place = s.places[static_cast<size_t>(x.storage)];
+    const TensorType& type = s.segment.graph.type(s.segment.graph.outputs[i]);
+    if (place.kind == PlaceKind::Leaf) {
+      const trace::Leaf& leaf = segment.leaves[static_cast<size_t>(place.number)];
+      const int64_t offset = leaf.offset + s.core.storages[static_cast<size_t>(x.storage)].base + x.window.offset;
+      out.push_back(from_buffer(leaf.buffer, type, x.window.strides, offset));
+    } else {
+      out.push_back(from_buffer(results[static_cast<size_t>(place.number)], type, x.window.strides, x.window.offset));
+    }
+  }
+  return out;
+}
+
+}  // namespace tenon::compiler

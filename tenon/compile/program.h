@@ -1,0 +1,73 @@
+// A compiled segment: steps over planned memory. Made by the passes that program.cpp lists.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "tenon/compile/llvm/jit.h"
+#include "tenon/compile/loop_ir.h"
+#include "tenon/trace/lazy.h"
+
+namespace tenon::compiler {
+
+struct ProgramOptions {
+  bool lower = true;       // false: every node is a call of the device, as in an eager run
+  bool fuse = true;        // false: each lowered node is a kernel of its own
+  bool interpret = false;  // kernels by the interpreter instead of machine code
+  bool verify = false;     // check the loop IR after every pass
+  bool keep_text = false;  // the report carries the loop IR
+};
+
+// What explain() tells of one program.
+struct ProgramReport {
+  struct Pass {
+    std::string name;
+    double seconds = 0;
+    std::string note;
+  };
+  std::string ended;  // why the segment ended where it did
+  int64_t recorded = 0, maps = 0, folds = 0, calls = 0;
+  int64_t kernels = 0;           // steps that are compiled kernels
+  int64_t distinct_kernels = 0;  // after equal ones are shared
+  int64_t new_kernels = 0;       // not known from earlier programs
+  int64_t arena_bytes = 0, output_bytes = 0, input_bytes = 0, unplanned_bytes = 0;
+  int64_t donated = 0;                // results written over inputs that nobody else holds
+  std::map<std::string, int> called;  // kernels of the device, by op
+  std::vector<std::string> fused;     // ops of each kernel with more than one
+  std::vector<Pass> passes;
+  std::vector<std::string> loop_ir;  // of the distinct kernels, with keep_text
+  double seconds = 0;
+  int64_t runs = 0;
+};
+
+// Machine code by loop IR, shared between the programs of one engine.
+class KernelCache {
+ public:
+  // The code is made when it is first needed: a program of calls alone never starts LLVM.
+  std::vector<KernelFunction> compile(const std::vector<const Kernel*>& kernels, int level, int64_t& fresh);
+
+ private:
+  std::unique_ptr<Jit> jit_;
+  std::map<Hash128, KernelFunction> known_;
+};
+
+class Program {
+ public:
+  Program(const trace::Segment& segment, const ProgramOptions& options, KernelCache& cache);
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  // One run at a time; others wait.
+  Tensors run(const trace::Segment& segment);
+  [[nodiscard]] ProgramReport report() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tenon::compiler

@@ -1,0 +1,219 @@
+// compile(fn): the bits of eager runs, splits, recompilation, the plan, explain().
+#include "tenon/compile.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "tenon/base/error.h"
+#include "tenon/tenon.h"
+
+namespace tenon {
+namespace {
+
+using testing::HasSubstr;
+
+void expect_same_bits(const Tensors& got, const Tensors& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(got[i].defined(), want[i].defined()) << i;
+    if (!got[i].defined()) continue;
+    ASSERT_EQ(got[i].type(), want[i].type()) << i;
+    const Tensor a = contiguous(got[i]), b = contiguous(want[i]);
+    EXPECT_EQ(std::memcmp(a.data<std::byte>().data(), b.data<std::byte>().data(), a.data<std::byte>().size()), 0)
+        << "tensor " << i << " " << to_string(got[i].type());
+  }
+}
+
+const CompileOptions kChecked{.verify = true, .keep_text = true};
+
+// Parameters, gradients and losses after a few steps.
+template <class MakeModel, class Loss>
+Tensors train(const MakeModel& make, const Loss& loss_of, bool compiled, Explanation* explanation, int steps = 3) {
+  manual_seed(7);
+  auto model = make();
+  auto optimizer = optim::AdamW(parameters(model), {.lr = 1e-2, .weight_decay = 0.1});
+  const auto step = [&](int i) {
+    optimizer.zero_grad();
+    const Tensor loss = loss_of(model, i);
+    loss.backward();
+    optimizer.step();
+    return loss;
+  };
+  auto fast = compile(step, kChecked);
+  Tensors results;
+  for (int i = 0; i < steps; ++i) results.push_back(compiled ? fast(i) : step(i));
+  if (explanation) *explanation = fast.explain();
+  for (const auto& p : parameters(model)) {
+    results.push_back(p.value());
+    results.push_back(p.grad());
+  }
+  for (const auto& entry : optimizer.state_dict()) results.push_back(entry.second);
+  return results;
+}
+
+template <class MakeModel, class Loss>
+Explanation expect_same_training(const MakeModel& make, const Loss& loss_of) {
+  Explanation e;
+  const Tensors got = train(make, loss_of, true, &e), want = train(make, loss_of, false, nullptr);
+  expect_same_bits(got, want);
+  // The first step differs from the later ones: gradients come into being.
+  EXPECT_LE(e.programs.size(), 2U) << to_string(e);
+  EXPECT_EQ(e.segments, 3) << "a step is one graph\n" << to_string(e);
+  return e;
+}
+
+TEST(Compile, MlpTrainStepIsOneProgramWithTheBitsOfEager) {
+  const Tensor x = uniform({16, 64}, -1, 1), target = remainder(arange(16), 10);
+  const Explanation e = expect_same_training([] { return models::MLP({64, 64, 10}); },
+                                             [&](auto& m, int) { return cross_entropy(m(x), target); });
+  const auto& r = e.programs.back();
+  EXPECT_GT(r.fused.size(), 3U);
+  EXPECT_LT(r.kernels * 3, r.maps + r.folds) << to_string(e);
+  EXPECT_GT(r.donated, 10) << "parameters and moments are updated in place\n" << to_string(e);
+  EXPECT_LE(r.arena_bytes, r.unplanned_bytes);
+}
+
+TEST(Compile, LeNetTrainStep) {
+  const Tensor x = uniform({4, 1, 28, 28}, 0, 1), target = remainder(arange(4), 10);
+  expect_same_training([] { return models::LeNet(); }, [&](auto& m, int) { return cross_entropy(m(x), target); });
+}
+
+TEST(Compile, GptTrainStep) {
+  const Tensor tokens = remainder(reshape(arange(2 * 12) * 7, {2, 12}), 50);
+  const Tensor target = remainder(arange(24) * 5, 50);
+  const auto make = [] { return models::GPT({.vocabulary = 50, .context = 16, .layers = 2, .heads = 2, .width = 32}); };
+  const Explanation e =
+      expect_same_training(make, [&](auto& m, int) { return cross_entropy(reshape(m(tokens), {24, 50}), target); });
+  EXPECT_LT(e.programs.back().distinct_kernels, e.programs.back().kernels) << "equal blocks share kernels";
+}
+
+TEST(Compile, SoftmaxAndNormsOfManySizes) {
+  for (int64_t n : {2, 10, 33, 64, 100, 1000, 5000}) {
+    for (DType t : {DType::F32, DType::F64}) {
+      const Tensor x = cast(uniform({3, n}, -4, 4), t), w = cast(uniform({n}), t), b = cast(uniform({n}), t);
+      const auto f = [&] {
+        const Tensor h = softmax(x * 2.0 + b) * w;
+        const Tensor m = mean(x, {1}, true);
+        const Tensor v = mean(square(x - m), {1}, true);
+        return Tensors{h,
+                       relu(layer_norm(x * b, w, b)),
+                       rms_norm(gelu(x), w) + x,
+                       log_softmax(x - b),
+                       (x - m) * rsqrt(v + 1e-5) * w,
+                       sum(exp(x), {0}),
+                       max(x * w, {0, 1}),
+                       sum(x)};
+      };
+      const Tensors want = f();
+      auto fast = compile(f, kChecked);
+      expect_same_bits(fast(), want);
+      const Explanation e = fast.explain();
+      EXPECT_LE(e.programs[0].kernels, 14) << to_string(e);
+    }
+  }
+}
+
+TEST(Compile, MovementCostsNothing) {
+  const Tensor x = uniform({4, 6, 5}, -1, 1), row = uniform({5}, -1, 1);
+  const auto f = [&] {
+    const Tensor y = transpose(exp(x), 1, 2) * 2.0;  // [4, 5, 6]
+    const Tensor z = reshape(y, {20, 6}) + reshape(narrow(x, 1, 1, 1), {20, 1});
+    return Tensors{z, flip(z, {0}) * 3.0, expand(row, {3, 5}) - 1.0, sum(transpose(x, 0, 2), {1})};
+  };
+  const Tensors want = f();
+  auto fast = compile(f, kChecked);
+  expect_same_bits(fast(), want);
+}
+
+TEST(Compile, ConditionsAndLooksKeepTheirMeaning) {
+  std::vector<double> seen;
+  auto f = compile([&](const Tensor& x) {
+    const Tensor s = sum(x * x);
+    seen.push_back(s.item());
+    return s.item() > 10 ? x * 2.0 : x + 1.0;
+  });
+  EXPECT_EQ(f(tensor({1.0, 2.0})).to_vector<float>(), (std::vector<float>{2, 3}));
+  EXPECT_EQ(f(tensor({3.0, 4.0})).to_vector<float>(), (std::vector<float>{6, 8}));
+  EXPECT_EQ(f(tensor({1.0, 1.0})).to_vector<float>(), (std::vector<float>{2, 2}));
+  EXPECT_EQ(seen, (std::vector<double>{5, 25, 2}));
+  const Explanation e = f.explain();
+  EXPECT_EQ(e.calls, 3);
+  EXPECT_EQ(e.segments, 6);
+  EXPECT_EQ(e.programs.size(), 3U) << "the sum, and each branch";
+  EXPECT_EQ(e.programs[0].ended, "a value was looked at");
+  EXPECT_THAT(to_string(e), HasSubstr("3 calls, 6 segments run, 3 of them compiled before"));
+}
+
+TEST(Compile, NumbersAreInputsAndShapesAreNot) {
+  double factor = 0;
+  auto f = compile([&](const Tensor& x) { return x * factor + 1.0; });
+  for (int i = 0; i < 5; ++i) {
+    factor = i;
+    EXPECT_EQ(f(tensor({2.0, 3.0})).to_vector<float>(), (std::vector<float>{2.F * i + 1, 3.F * i + 1}));
+  }
+  EXPECT_EQ(f.explain().programs.size(), 1U);
+  EXPECT_EQ(f(tensor({1.0, 1.0, 1.0})).to_vector<float>(), (std::vector<float>{5, 5, 5}));
+  EXPECT_EQ(f.explain().programs.size(), 2U);
+}
+
+TEST(Compile, TooManyProgramsRunOpByOp) {
+  CompileOptions options;
+  options.most_programs = 2;
+  auto f = compile([](const Tensor& x) { return exp(x) + x; }, options);
+  for (int64_t n = 1; n < 6; ++n) {
+    const Tensor x = uniform({n}, -1, 1);
+    expect_same_bits({f(x)}, {exp(x) + x});
+  }
+  EXPECT_EQ(f.explain().programs.size(), 2U);
+  EXPECT_EQ(f.explain().beyond, 3);
+}
+
+TEST(Compile, ErrorsOfValuesComeFromTheRun) {
+  auto f = compile([](const Tensor& x, const Tensor& i) { return take(x * 2.0, i, 0); });
+  EXPECT_THROW(f(tensor({1.0, 2.0}), tensor({5})), IndexError);
+  EXPECT_EQ(f(tensor({1.0, 2.0}), tensor({1})).to_vector<float>(), (std::vector<float>{4}));
+}
+
+TEST(Compile, ErrorsOfShapesComeFromTheCall) {
+  auto f = compile([](const Tensor& x) {
+    try {
+      return x + tensor({1.0, 2.0, 3.0});
+    } catch (const ShapeError&) {
+      return x;
+    }
+  });
+  EXPECT_EQ(f(tensor({1.0, 2.0})).to_vector<float>(), (std::vector<float>{1, 2}));
+}
+
+TEST(Compile, ThreadsAndLevelsDoNotChangeBits) {
+  const Tensor x = uniform({300, 700}, -2, 2), b = uniform({700}, -1, 1);
+  const auto f = [&] {
+    const Tensor y = gelu(x + b);
+    return Tensors{y, sum(y, {0}), sum(y, {1}), softmax(y), mean(y)};
+  };
+  const Tensors want = f();
+  for (int threads : {1, 2, 5}) {
+    for (int level : {2, 3, 4}) {
+      exec::Session session({.threads = threads, .cpu_level = level});
+      const exec::SessionScope scope(session);
+      auto fast = compile(f, kChecked);
+      expect_same_bits(fast(), want);
+    }
+  }
+}
+
+TEST(Compile, GradAndVmapInside) {
+  const Tensor x = uniform({5, 3}, -1, 1), w = uniform({3}, -1, 1);
+  const auto f = [&] {
+    const auto loss = [&](const Tensors& in) { return sum(tanh(in[0] * w)); };
+    return Tensors{grad(loss)({x})[0], vmap([&](const Tensors& in) { return Tensors{softmax(in[0] * w)}; })({x})[0]};
+  };
+  const Tensors want = f();
+  auto fast = compile(f, kChecked);
+  expect_same_bits(fast(), want);
+}
+
+}  // namespace
+}  // namespace tenon
