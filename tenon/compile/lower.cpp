@@ -80,6 +80,15 @@ Index constant_index(int64_t c) {
   return i;
 }
 
+// Of row-major memory over these axes; 0 along an axis of one element, as windows have it.
+Shape flat_strides(const Shape& axes) {
+  Shape strides = contiguous_strides(axes);
+  for (size_t a = 0; a < axes.size(); ++a) {
+    if (axes[a] == 1) strides[a] = 0;
+  }
+  return strides;
+}
+
 class Lowering {
  public:
   Lowering(const CoreGraph& graph, const Group& group, const std::vector<bool>& stored)
@@ -211,14 +220,14 @@ class Lowering {
       if (key.first == storage && key.second == index) return reg;
     }
     const int32_t b = buffer(storage, false);
-    if (result_.pointwise[static_cast<size_t>(b)] && index != index_of(c, contiguous_strides(group_.axes), 0))
+    if (result_.pointwise[static_cast<size_t>(b)] && index != index_of(c, flat_strides(group_.axes), 0))
       result_.pointwise[static_cast<size_t>(b)] = false;
     const int32_t reg = load(*c.body, b, dtype_of(storage), index);
     c.loads.push_back({{storage, index}, reg});
     return reg;
   }
   [[nodiscard]] Index flat(const Context& c) const {
-    return index_of(c, contiguous_strides(c.at.size() == group_.axes.size() ? group_.axes : group_.prefix()), 0);
+    return index_of(c, flat_strides(c.at.size() == group_.axes.size() ? group_.axes : group_.prefix()), 0);
   }
 
   Value element_value(Context& c, int32_t storage, const CoreNode& from) {

@@ -68,25 +68,31 @@ class Emitter {
   }
 
   // ---- loops -------------------------------------------------------------------------------
-  // for (i = begin; i + step <= end; i += step) body(i); returns the value of i after it.
+  // for (i = begin; i + step <= end; i += step) body(i); returns the value of i after it. With the test at the end, so
+  // that what does not change can be moved before it.
   template <class F>
   Value* loop(Value* begin, Value* end, int64_t step, const F& body) {
     auto* before = b_.GetInsertBlock();
-    auto* head = llvm::BasicBlock::Create(c_, "head", f_);
+    auto* ahead = llvm::BasicBlock::Create(c_, "ahead", f_);
     auto* inside = llvm::BasicBlock::Create(c_, "body", f_);
     auto* after = llvm::BasicBlock::Create(c_, "after", f_);
-    b_.CreateBr(head);
-    b_.SetInsertPoint(head);
-    auto* i = b_.CreatePHI(b_.getInt64Ty(), 2);
-    i->addIncoming(begin, before);
-    Value* next = b_.CreateNSWAdd(i, b_.getInt64(static_cast<uint64_t>(step)));
-    b_.CreateCondBr(b_.CreateICmpSLE(next, end), inside, after);
+    Value* by = b_.getInt64(static_cast<uint64_t>(step));
+    b_.CreateCondBr(b_.CreateICmpSLE(b_.CreateNSWAdd(begin, by), end), ahead, after);
+    b_.SetInsertPoint(ahead);
+    b_.CreateBr(inside);
     b_.SetInsertPoint(inside);
+    auto* i = b_.CreatePHI(b_.getInt64Ty(), 2);
+    i->addIncoming(begin, ahead);
     body(i);
-    i->addIncoming(next, b_.GetInsertBlock());
-    b_.CreateBr(head);
+    Value* next = b_.CreateNSWAdd(i, by);
+    auto* latch = b_.GetInsertBlock();
+    i->addIncoming(next, latch);
+    b_.CreateCondBr(b_.CreateICmpSLE(b_.CreateNSWAdd(next, by), end), inside, after);
     b_.SetInsertPoint(after);
-    return i;
+    auto* result = b_.CreatePHI(b_.getInt64Ty(), 2);
+    result->addIncoming(begin, before);
+    result->addIncoming(next, latch);
+    return result;
   }
   void iteration(const Stmt& s, Value* i, int width) {
     loops_[static_cast<size_t>(s.loop)] = i;
@@ -175,7 +181,14 @@ class Emitter {
     llvm::Type* type = memory_type(s.dtype);
     const llvm::Align align(static_cast<uint64_t>(info(s.dtype).bits / 8));
     const int64_t stride = vec_ >= 0 ? s.index.factor(vec_) : 0;
-    if (width_ == 1 || stride == 0) return from_memory(b_.CreateAlignedLoad(type, place(s), align), s.dtype);
+    if (width_ == 1 || stride == 0) {
+      auto* one = b_.CreateAlignedLoad(type, place(s), align);
+      // An output lies over an input only where both are touched at the same element, so this memory does not change.
+      const auto buffer = static_cast<size_t>(s.buffer);
+      if (vec_ >= 0 && stride == 0 && buffer < k_.buffers.size() && !k_.buffers[buffer].output)
+        one->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(c_, {}));
+      return from_memory(one, s.dtype);
+    }
     auto* vector = llvm::FixedVectorType::get(type, static_cast<unsigned>(width_));
     if (stride == 1) return from_memory(b_.CreateAlignedLoad(vector, place(s), align), s.dtype);
     Value* v = llvm::PoisonValue::get(vector);
