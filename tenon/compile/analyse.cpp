@@ -24,10 +24,10 @@ class Analysis {
   Analysis(const trace::Segment& segment, const AnalyseOptions& options) : segment_(segment), options_(options) {}
 
   CoreGraph run() {
-    values_.resize(segment_.graph.values.size());
+    values_.resize(segment_.graph().values.size());
     for (size_t i = 0; i < segment_.leaves.size(); ++i) leaf(i);
-    for (const ir::Node& node : segment_.graph.nodes) lower(node);
-    for (ir::ValueId id : segment_.graph.outputs) g_.outputs.push_back(values_[static_cast<size_t>(id)]);
+    for (const ir::Node& node : segment_.graph().nodes) lower(node);
+    for (ir::ValueId id : segment_.graph().outputs) g_.outputs.push_back(values_[static_cast<size_t>(id)]);
     drop_dead();
     return std::move(g_);
   }
@@ -48,7 +48,7 @@ class Analysis {
     s.size = numel(leaf.type.shape) == 0 ? 0 : high - low + 1;
     const auto id = static_cast<int32_t>(g_.storages.size());
     g_.storages.push_back(s);
-    values_[static_cast<size_t>(segment_.graph.inputs[i])] = {id, {leaf.type.shape, leaf.strides, -low}};
+    values_[static_cast<size_t>(segment_.graph().inputs[i])] = {id, {leaf.type.shape, leaf.strides, -low}};
   }
 
   int32_t new_storage(DType dtype, int64_t size) {
@@ -75,7 +75,7 @@ class Analysis {
   void set(const ir::Node& node, size_t k, const Operand& value) {
     values_[static_cast<size_t>(node.outputs[k])] = value;
   }
-  const TensorType& type(const ir::Node& node, size_t k = 0) const { return segment_.graph.type(node.outputs[k]); }
+  const TensorType& type(const ir::Node& node, size_t k = 0) const { return segment_.graph().type(node.outputs[k]); }
 
   void call(const ir::Node& node, std::vector<Operand> in, CallKind kind) {
     CoreNode n;
@@ -86,7 +86,7 @@ class Analysis {
     if (kind == CallKind::Claim) {
       exec::Session& s = exec::session();
       std::vector<TensorType> types;
-      for (ir::ValueId id : node.inputs) types.push_back(id == ir::kAbsent ? TensorType{} : segment_.graph.type(id));
+      for (ir::ValueId id : node.inputs) types.push_back(id == ir::kAbsent ? TensorType{} : segment_.graph().type(id));
       n.claim = s.options().claims ? s.device().claim(*node.op, types, node.attrs) : nullptr;
       if (n.claim == nullptr) n.call = CallKind::Reference;
       if (n.claim != nullptr && options_.lower && by_recipe(node, in, types, *n.claim)) return;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <unordered_map>
 
@@ -19,7 +20,7 @@ class SegmentHash {
  public:
   Hash128 of(const trace::Segment& s) {
     const exec::SessionOptions& session = exec::session().options();
-    h_.number(session.cpu_level * 2 + (session.claims ? 1 : 0));
+    h_.number(session.cpu_level * 2 + (session.claims ? 1 : 0));  // as Program::made_for
     h_.number(s.leaves.size());
     for (const trace::Leaf& leaf : s.leaves) {
       h_.number(static_cast<int>(leaf.type.dtype) * 4 + (leaf.donated ? 2 : 0) + (leaf.offset == 0 ? 1 : 0));
@@ -27,16 +28,16 @@ class SegmentHash {
       shape(leaf.strides);
       if (info(leaf.type.dtype).bits < 8) h_.number(leaf.offset);
     }
-    h_.number(s.graph.nodes.size());
-    for (const ir::Node& node : s.graph.nodes) {
+    h_.number(s.graph().nodes.size());
+    for (const ir::Node& node : s.graph().nodes) {
       h_.number(reinterpret_cast<uintptr_t>(node.op));
       h_.number(node.inputs.size());
       for (ir::ValueId id : node.inputs) h_.number(id);
       for (const ir::AttrValue& value : node.attrs) attribute(value);
       for (ir::ValueId id : node.outputs) h_.number(id);
     }
-    h_.number(s.graph.outputs.size());
-    for (ir::ValueId id : s.graph.outputs) h_.number(id);
+    h_.number(s.graph().outputs.size());
+    for (ir::ValueId id : s.graph().outputs) h_.number(id);
     return h_.finish();
   }
 
@@ -69,6 +70,8 @@ struct Engine::State {
   KernelCache kernels;
   std::unordered_map<Hash128, std::unique_ptr<Program>> programs;
   std::vector<const Program*> order;
+  Program* last = nullptr;                      // that was run
+  std::map<const Program*, Program*> followed;  // what was run after it; after null: what began a call
   Explanation counts;
 };
 
@@ -80,13 +83,37 @@ void Engine::count_call() {
   ++state_->counts.calls;
 }
 
+// A guess from what followed the last time.
+std::shared_ptr<const ir::Graph> Engine::predict(size_t before) {
+  State& s = *state_;
+  const std::lock_guard lock(s.mutex);
+  if (before == 0) s.last = nullptr;
+  const auto found = s.followed.find(s.last);
+  return found == s.followed.end() ? nullptr : found->second->graph();
+}
+
 Tensors Engine::run(trace::Segment& segment) {
-  const Hash128 key = SegmentHash().of(segment);
   Program* program = nullptr;
   {
     State& s = *state_;
     const std::lock_guard lock(s.mutex);
     ++s.counts.segments;
+    const auto guess = s.followed.find(s.last);
+    if (segment.predicted && guess != s.followed.end() && guess->second->fits(segment) &&
+        guess->second->made_for(exec::session())) {
+      ++s.counts.found;
+      program = s.last = guess->second;
+    }
+  }
+  return program != nullptr ? program->run(segment) : look_up(segment);
+}
+
+Tensors Engine::look_up(const trace::Segment& segment) {
+  const Hash128 key = SegmentHash().of(segment);
+  Program* program = nullptr;
+  {
+    State& s = *state_;
+    const std::lock_guard lock(s.mutex);
     ProgramOptions options{true, s.options.fuse, s.options.interpret, s.options.verify, s.options.keep_text};
     if (auto found = s.programs.find(key); found != s.programs.end()) {
       ++s.counts.found;
@@ -99,6 +126,8 @@ Tensors Engine::run(trace::Segment& segment) {
     } else {
       ++s.counts.beyond;
     }
+    if (program != nullptr) s.followed[s.last] = program;
+    s.last = program;
   }
   if (program != nullptr) return program->run(segment);
   KernelCache none;

@@ -36,10 +36,12 @@ class Engine final : public trace::LazyEngine {
   explicit Engine(CompileOptions options);
   ~Engine() override;
   Tensors run(trace::Segment& segment) override;
+  std::shared_ptr<const ir::Graph> predict(size_t before) override;
   void count_call();
   [[nodiscard]] Explanation explain() const;
 
  private:
+  Tensors look_up(const trace::Segment& segment);
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -76,6 +76,8 @@ struct Program::State {
   std::vector<Place> places;     // by storage
   std::vector<int32_t> outputs;  // the storages that become memory of results, each once
   int64_t arena = 0;
+  int cpu_level = exec::session().options().cpu_level;
+  bool claims = exec::session().options().claims;
   ProgramReport report;
   std::mutex running;
 
@@ -195,14 +197,13 @@ struct Program::State {
     }
   }
   void run_kernel(const Step& step, const std::vector<std::byte*>& base) const {
-    std::vector<std::byte*> buffers;
-    buffers.reserve(step.storages.size());
+    InlineVector<std::byte*, 32> buffers;
     for (int32_t s : step.storages) buffers.push_back(base[static_cast<size_t>(s)]);
     const auto part = [&](int64_t begin, int64_t end) {
       if (step.function != nullptr) {
         step.function(buffers.data(), begin, end);
       } else {
-        interpret(kernels[step.kernel].kernel, buffers, begin, end);
+        interpret(kernels[step.kernel].kernel, {buffers.data(), buffers.size()}, begin, end);
       }
     };
     const int64_t parts = (step.extent + step.grain - 1) / step.grain;
@@ -293,10 +294,12 @@ Program::Program(const trace::Segment& segment, const ProgramOptions& options, K
     : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.segment = segment;
+  if (!s.segment.predicted) s.segment.predicted = std::make_shared<ir::Graph>(std::move(s.segment.own));
+  s.segment.own = {};
   for (auto& leaf : s.segment.leaves) leaf.buffer = nullptr;
   s.options = options;
   s.report.ended = segment.reason;
-  s.report.recorded = static_cast<int64_t>(segment.graph.nodes.size());
+  s.report.recorded = static_cast<int64_t>(segment.graph().nodes.size());
 
   // The compiler: this list, in this order.
   const struct {
@@ -330,6 +333,23 @@ Program::~Program() = default;
 ProgramReport Program::report() const {
   const std::lock_guard lock(state_->running);
   return state_->report;
+}
+
+const std::shared_ptr<const ir::Graph>& Program::graph() const { return state_->segment.predicted; }
+
+bool Program::made_for(const exec::Session& session) const {
+  return session.options().cpu_level == state_->cpu_level && session.options().claims == state_->claims;
+}
+
+bool Program::fits(const trace::Segment& segment) const {
+  const auto& leaves = state_->segment.leaves;
+  if (segment.predicted != state_->segment.predicted || segment.leaves.size() != leaves.size()) return false;
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    const trace::Leaf &a = leaves[i], &b = segment.leaves[i];
+    if (a.donated != b.donated || (a.offset == 0) != (b.offset == 0) || !(a.strides == b.strides)) return false;
+    if (info(a.type.dtype).bits < 8 && a.offset != b.offset) return false;
+  }
+  return true;
 }
 
 Tensors Program::run(const trace::Segment& segment) {
@@ -370,10 +390,11 @@ Tensors Program::run(const trace::Segment& segment) {
   }
   Tensors out;
   out.reserve(s.core.outputs.size());
+  const ir::Graph& graph = s.segment.graph();
   for (size_t i = 0; i < s.core.outputs.size(); ++i) {
     const Operand& x = s.core.outputs[i];
     const Place& place = s.places[static_cast<size_t>(x.storage)];
-    const TensorType& type = s.segment.graph.type(s.segment.graph.outputs[i]);
+    const TensorType& type = graph.type(graph.outputs[i]);
     if (place.kind == PlaceKind::Leaf) {
       const trace::Leaf& leaf = segment.leaves[static_cast<size_t>(place.number)];
       const int64_t offset = leaf.offset + s.core.storages[static_cast<size_t>(x.storage)].base + x.window.offset;

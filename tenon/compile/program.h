@@ -9,6 +9,7 @@
 
 #include "tenon/compile/llvm/jit.h"
 #include "tenon/compile/loop_ir.h"
+#include "tenon/exec/session.h"
 #include "tenon/trace/lazy.h"
 
 namespace tenon::compiler {
@@ -64,6 +65,11 @@ class Program {
   // One run at a time; others wait.
   Tensors run(const trace::Segment& segment);
   [[nodiscard]] ProgramReport report() const;
+  [[nodiscard]] const std::shared_ptr<const ir::Graph>& graph() const;
+  // Whether it was compiled under a session of the same kind.
+  [[nodiscard]] bool made_for(const exec::Session& session) const;
+  // Whether the segment, whose graph was predicted, is one of this program: also its leaves are as the program's.
+  [[nodiscard]] bool fits(const trace::Segment& segment) const;
 
  private:
   struct State;

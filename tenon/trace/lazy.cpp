@@ -73,6 +73,14 @@ bool LazyRecorder::takes(const ops::OpDef& op, const Tensors& in, const ir::Attr
   return session.device().claim(op, in_types, attrs) != nullptr;
 }
 
+namespace {
+
+size_t place_of(const Buffer* buffer, int64_t offset) {
+  return (reinterpret_cast<uintptr_t>(buffer) >> 4) * 0x9e3779b97f4a7c15ULL + static_cast<size_t>(offset) * 31;
+}
+
+}  // namespace
+
 ir::ValueId LazyRecorder::value_of(Tensor x) {
   if (!x.defined()) return ir::kAbsent;
   TensorImpl& impl = *x.impl();
@@ -81,59 +89,110 @@ ir::ValueId LazyRecorder::value_of(Tensor x) {
     if (value.recorder == this) return value.id;
     value.force();  // another recorder's, or a failed one
   }
-  const LeafKey key{impl.buffer.get(), impl.offset};
-  auto& same_memory = known_[key];
-  for (ir::ValueId id : same_memory) {
-    const Leaf& leaf = segment_.leaves[leaf_of_[static_cast<size_t>(id)]];
-    if (leaf.type == impl.type && leaf.strides == impl.strides) return id;
+  if (2 * (segment_.leaves.size() + 1) > table_.size()) rehash();
+  const size_t mask = table_.size() - 1;
+  for (size_t at = place_of(impl.buffer.get(), impl.offset) & mask;; at = (at + 1) & mask) {
+    if (table_[at] < 0) {
+      table_[at] = static_cast<int32_t>(segment_.leaves.size());
+      return new_leaf(impl);
+    }
+    const Leaf& leaf = segment_.leaves[static_cast<size_t>(table_[at])];
+    if (leaf.buffer.get() == impl.buffer.get() && leaf.offset == impl.offset && leaf.type == impl.type &&
+        leaf.strides == impl.strides)
+      return leaf_values_[static_cast<size_t>(table_[at])];
   }
-  const ir::ValueId id = segment_.graph.add_input(impl.type);
-  leaf_of_.resize(static_cast<size_t>(id) + 1);
-  leaf_of_[static_cast<size_t>(id)] = segment_.leaves.size();
+}
+
+void LazyRecorder::rehash() {
+  table_.assign(std::max<size_t>(64, 2 * table_.size()), -1);
+  for (size_t i = 0; i < segment_.leaves.size(); ++i) {
+    const Leaf& leaf = segment_.leaves[i];
+    size_t at = place_of(leaf.buffer.get(), leaf.offset) & (table_.size() - 1);
+    while (table_[at] >= 0) at = (at + 1) & (table_.size() - 1);
+    table_[at] = static_cast<int32_t>(i);
+  }
+}
+
+ir::ValueId LazyRecorder::new_leaf(const TensorImpl& impl) {
+  const size_t number = segment_.leaves.size();
+  if (segment_.predicted) {
+    const ir::Graph& g = *segment_.predicted;
+    if (number >= g.inputs.size() || g.inputs[number] != values_ || g.type(values_) != impl.type) leave_prediction();
+  }
+  if (!segment_.predicted) segment_.own.add_input(impl.type);
   segment_.leaves.push_back({impl.buffer, impl.type, impl.strides, impl.offset});
-  same_memory.push_back(id);
-  return id;
+  leaf_values_.push_back(values_);
+  return values_++;
+}
+
+bool LazyRecorder::follows(const ops::OpDef& op, const ir::Attrs& attrs, const std::vector<TensorType>& types) const {
+  const ir::Graph& g = *segment_.predicted;
+  if (nodes_ >= g.nodes.size()) return false;
+  const ir::Node& node = g.nodes[nodes_];
+  if (node.op != &op || node.inputs != operands_ || node.outputs.size() != types.size() || node.attrs != attrs)
+    return false;
+  for (size_t k = 0; k < types.size(); ++k) {
+    if (node.outputs[k] != values_ + static_cast<ir::ValueId>(k) || g.type(node.outputs[k]) != types[k]) return false;
+  }
+  return true;
+}
+
+// What was recorded so far as a graph of its own.
+void LazyRecorder::leave_prediction() {
+  const std::shared_ptr<const ir::Graph> g = std::exchange(segment_.predicted, nullptr);
+  segment_.own.values.assign(g->values.begin(), g->values.begin() + values_);
+  segment_.own.nodes.assign(g->nodes.begin(), g->nodes.begin() + static_cast<std::ptrdiff_t>(nodes_));
+  segment_.own.inputs = leaf_values_;
 }
 
 Tensors LazyRecorder::add(const ops::OpDef& op, Tensors in, const ir::Attrs& attrs, std::vector<TensorType> types) {
-  std::vector<ir::ValueId> operands;
-  operands.reserve(in.size());
-  for (auto& x : in) operands.push_back(value_of(std::move(x)));
+  if (nodes_ == 0 && values_ == 0) segment_.predicted = engine_.predict(segments_);
+  operands_.clear();
+  for (auto& x : in) operands_.push_back(value_of(std::move(x)));
   in.clear();
+  if (segment_.predicted && !follows(op, attrs, types)) leave_prediction();
+  if (!segment_.predicted) segment_.own.add_node(op, operands_, attrs, types);
+  ++nodes_;
   Tensors out;
   out.reserve(types.size());
-  for (ir::ValueId id : segment_.graph.add_node(op, std::move(operands), attrs, types)) {
+  for (TensorType& type : types) {
     auto value = make_ref<LazyValue>();
     value->recorder = this;
-    value->id = id;
+    value->id = values_++;
     auto impl = make_ref<TensorImpl>();
-    impl->type = segment_.graph.type(id);
+    impl->type = std::move(type);
     impl->stand_for(value);
     results_.push_back(std::move(value));
     out.emplace_back(std::move(impl));
   }
-  if (segment_.graph.nodes.size() >= kLongest) flush("the recording is very long");
+  if (nodes_ >= kLongest) flush("the recording is very long");
   return out;
 }
 
 void LazyRecorder::reset() {
   for (auto& value : results_) value->recorder = nullptr;
   results_.clear();
-  known_.clear();
-  leaf_of_.clear();
+  table_.clear();
+  leaf_values_.clear();
+  nodes_ = 0;
+  values_ = 0;
   segment_ = {};
 }
 
 void LazyRecorder::flush(const char* reason) {
   if (results_.empty()) return;
   std::vector<Ref<LazyValue>> wanted;
+  std::vector<ir::ValueId> outputs;
   for (const auto& value : results_) {
     if (value->tensors.empty()) continue;
-    segment_.graph.outputs.push_back(value->id);
+    outputs.push_back(value->id);
     wanted.push_back(value);
   }
   if (wanted.empty()) return reset();
-  known_.clear();
+  if (segment_.predicted && (nodes_ != segment_.predicted->nodes.size() || outputs != segment_.predicted->outputs))
+    leave_prediction();
+  if (!segment_.predicted) segment_.own.outputs = std::move(outputs);
+  ++segments_;
   segment_.reason = reason;
   for (Leaf& leaf : segment_.leaves) leaf.donated = leaf.buffer.unique() && leaf.buffer->writable();
   struct Guard {

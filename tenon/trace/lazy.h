@@ -8,8 +8,7 @@
 // (their shapes depend on values) are computed at once, which looks at their inputs.
 #pragma once
 
-#include <string>
-#include <unordered_map>
+#include <memory>
 #include <vector>
 
 #include "tenon/ir/graph.h"
@@ -28,9 +27,12 @@ struct Leaf {
 };
 
 struct Segment {
-  ir::Graph graph;  // inputs: one for each leaf; outputs: the values that are still wanted
+  // Inputs: one for each leaf; outputs: the values that are still wanted.
+  [[nodiscard]] const ir::Graph& graph() const { return predicted ? *predicted : own; }
+  ir::Graph own;
+  std::shared_ptr<const ir::Graph> predicted;  // if the recording was this graph again; `own` is empty then
   std::vector<Leaf> leaves;
-  std::string reason;  // why it ended here: "end", "a value was looked at"
+  const char* reason = "";  // why it ended here: "end", "a value was looked at"
 };
 
 class LazyEngine {
@@ -38,6 +40,9 @@ class LazyEngine {
   virtual ~LazyEngine() = default;
   // Concrete tensors, one for each output of the segment's graph, of exactly its type.
   virtual Tensors run(Segment& segment) = 0;
+  // The graph that will probably be recorded next, after `before` segments of this call; null: no idea. As long as the
+  // calls follow it, they are compared with it, which costs less than building a graph anew.
+  virtual std::shared_ptr<const ir::Graph> predict(size_t /*before*/) { return nullptr; }
 };
 
 class LazyRecorder {
@@ -57,24 +62,22 @@ class LazyRecorder {
 
  private:
   struct LazyValue;
-  struct LeafKey {
-    const Buffer* buffer;
-    int64_t offset;
-    bool operator==(const LeafKey&) const = default;
-  };
-  struct LeafHash {
-    size_t operator()(const LeafKey& key) const {
-      return std::hash<const void*>()(key.buffer) * 31 + static_cast<size_t>(key.offset);
-    }
-  };
   ir::ValueId value_of(Tensor x);
+  ir::ValueId new_leaf(const TensorImpl& impl);
+  [[nodiscard]] bool follows(const ops::OpDef& op, const ir::Attrs& attrs, const std::vector<TensorType>& types) const;
+  void leave_prediction();
+  void rehash();
   void reset();
 
   LazyEngine& engine_;
   Segment segment_;
-  std::unordered_map<LeafKey, std::vector<ir::ValueId>, LeafHash> known_;
-  std::vector<size_t> leaf_of_;          // by value: the number of the leaf
-  std::vector<Ref<LazyValue>> results_;  // what the segment's nodes give, in order
+  size_t segments_ = 0;                   // run so far
+  size_t nodes_ = 0;                      // recorded
+  ir::ValueId values_ = 0;                // numbers given out
+  std::vector<int32_t> table_;            // of leaves, by place in memory; -1: empty; a power of two
+  std::vector<ir::ValueId> leaf_values_;  // the value of each leaf
+  std::vector<ir::ValueId> operands_;     // of the call being added
+  std::vector<Ref<LazyValue>> results_;   // what the segment's nodes give, in order
   bool flushing_ = false;
 };
 
