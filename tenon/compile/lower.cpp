@@ -80,10 +80,10 @@ Index constant_index(int64_t c) {
   return i;
 }
 
-// Of row-major memory over these axes; 0 along an axis of one element, as windows have it.
+// Of row-major memory over these axes; 0 along a loop of one iteration around others, as windows have it.
 Shape flat_strides(const Shape& axes) {
   Shape strides = contiguous_strides(axes);
-  for (size_t a = 0; a < axes.size(); ++a) {
+  for (size_t a = 0; a + 1 < axes.size(); ++a) {
     if (axes[a] == 1) strides[a] = 0;
   }
   return strides;
