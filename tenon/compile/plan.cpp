@@ -11,7 +11,9 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& values) {
   plan.offsets.assign(values.size(), 0);
   std::vector<size_t> order(values.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a].bytes > values[b].bytes; });
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return values[a].bytes != values[b].bytes ? values[a].bytes > values[b].bytes : a < b;
+  });
   const auto rounded = [](int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; };
   std::vector<size_t> placed;  // by rising offset
   for (size_t i : order) {
