@@ -113,6 +113,92 @@ Command train_command() {
   return command;
 }
 
+Command serve_command() {
+  Command command{.name = "serve",
+                  .summary = "serve models to TensorFlow Serving's and Open Inference Protocol clients"};
+  const auto flag = [](std::string name, std::string help, const char* fallback) {
+    return choice(std::move(name), std::move(help), {"true", "false"}, {std::string(fallback)});
+  };
+  command.options = {
+      text("model", "NAME=PATH",
+           "a model: an .onnx file, a folder with model.onnx, or a folder of version folders; "
+           "may come several times"),
+      text("model-config-file", "FILE", "TensorFlow Serving's model_config_file; also --config FILE"),
+      integer("model-config-file-poll-wait-seconds", "seconds between looks at that file; 0: one look", {int64_t{0}},
+              0),
+      text("model-name", "NAME", "name of the model at --model-base-path", {std::string("default")}),
+      text("model-base-path", "PATH", "one model, as --model"),
+      text("address", "IP", "address to listen on", {std::string("0.0.0.0")}),
+      integer("port", "TensorFlow Serving's gRPC; 0: off", {int64_t{8500}}, 0, 65535),
+      integer("rest-api-port", "TensorFlow Serving's REST; 0: off", {int64_t{8501}}, 0, 65535),
+      integer("http-port", "Open Inference Protocol's REST; 0: off", {int64_t{8000}}, 0, 65535),
+      integer("grpc-port", "Open Inference Protocol's gRPC; 0: off", {int64_t{8001}}, 0, 65535),
+      flag("free-ports", "take any free port where none is named, and print it", "false"),
+      text("grpc-socket-path", "PATH", "also listen for gRPC on this Unix socket"),
+      integer("control-port", "REST port on which models can be loaded and unloaded", {}, 1, 65535),
+      text("control-token", "TOKEN", "what calls of the control port must show: Authorization: Bearer TOKEN"),
+      text("tls-certificate", "FILE", "PEM chain; all ports then speak TLS"),
+      text("tls-key", "FILE", "PEM key of the certificate"),
+      integer("threads", "batches that run at the same time; 0: one for each CPU", {int64_t{0}}, 0, 4096),
+      integer("threads-per-run", "threads of each batch", {int64_t{1}}, 1, 4096),
+      integer("rest-api-num-threads", "loops of the REST listeners; 0: one for each CPU", {int64_t{0}}, 0, 4096),
+      integer("grpc-max-threads", "threads of gRPC; 0: as gRPC likes", {int64_t{0}}, 0, 4096),
+      integer("rest-api-timeout-in-ms", "how long a TensorFlow Serving REST request may take", {int64_t{30000}}, 0),
+      flag("enable-batching", "join requests into batches", "false"),
+      text("batching-parameters-file", "FILE", "TensorFlow Serving's BatchingParameters; switches batching on"),
+      integer("max-batch-size", "rows of a batch; switches batching on", {}, 1),
+      integer("batch-timeout-micros", "how long the first request of a batch waits for others", {}, 0),
+      integer("max-queued", "requests of a model that may wait; more get 503", {int64_t{1024}}, 1),
+      integer("max-requests", "requests inside the server; more get 503", {int64_t{4096}}, 1),
+      integer("max-bytes", "bytes of bodies inside the server; more get 503", {int64_t{1} << 30}, 1, 9e15),
+      integer("max-body-bytes", "bytes of one body; a larger one gets 413", {int64_t{256} << 20}, 1, 9e15),
+      integer("file-system-poll-wait-seconds", "seconds between looks for new versions; 0: one look", {int64_t{1}}, -1),
+      integer("num-load-threads", "versions loaded at the same time", {int64_t{1}}, 0, 256),
+      integer("num-unload-threads", "accepted; unloading needs no thread of its own", {int64_t{0}}, 0, 256),
+      integer("max-num-load-retries", "tries after a failed load", {int64_t{5}}, 0),
+      integer("load-retry-interval-micros", "time between them", {int64_t{60000000}}, 0),
+      flag("enable-model-warmup", "run each version before it becomes available", "true"),
+      integer("num-request-iterations-for-warmup", "accepted", {int64_t{1}}, 0),
+      text("monitoring-config-file", "FILE", "TensorFlow Serving's MonitoringConfig: the path of the legacy metrics"),
+      flag("rest-api-enable-cors-support", "send CORS headers", "false"),
+      flag("enable-serialization-as-tensor-content", "gRPC tensors as tensor_content, which Python reads fast", "true"),
+      flag("enable-grpc-healthcheck-service", "accepted: health is always on", "true"),
+      flag("enable-per-model-batching-parameters", "accepted: batching_parameters may stand in each model's config",
+           "true"),
+      flag("allow-version-labels-for-unavailable-models", "accepted: labels may always come first", "true"),
+      flag("allow-reload-config", "accept HandleReloadConfigRequest, which lets callers name any path", "false"),
+      integer("drain-grace-ms", "after a signal: how long to answer not-ready and still take requests", {int64_t{0}},
+              0),
+      integer("drain-timeout-ms", "and then wait for answers under way", {int64_t{30000}}, 0),
+  };
+  command.examples = {
+      "tenon serve --model half_plus_two=models/half_plus_two.onnx",
+      "tenon serve --config models.config --enable_batching",
+      "tenon serve --rest_api_port=8501 --model_name=half_plus_two --model_base_path=/models/half_plus_two",
+  };
+  return command;
+}
+
+Command loadtest_command() {
+  Command command{
+      .name = "loadtest",
+      .summary = "send requests at a steady rate and measure the answers",
+      .positionals = {
+          {.name = "URL", .help = "http://HOST:PORT/v2/models/NAME, …/v1/models/NAME or grpc://HOST:PORT/NAME"}}};
+  command.options = {
+      real("rate", "requests a second, at random times (Poisson)", {100.0}, 0.001, 1e7),
+      real("seconds", "how long", {10.0}, 0.01, 1e6),
+      real("warm-up", "seconds before that which are not counted", {1.0}, 0, 1e6),
+      integer("connections", "connections", {int64_t{16}}, 1, 10000),
+      integer("rows", "rows of each request", {int64_t{1}}, 1),
+      integer("extent", "extent of other axes of any size", {int64_t{1}}, 1),
+      {.name = "json-tensors", .kind = OptionKind::flag, .value_name = {}, .help = "v2 REST: numbers as JSON"},
+      text("json", "FILE", "also write the results as JSON"),
+      seed()};
+  command.examples = {"tenon loadtest http://localhost:8000/v2/models/half_plus_two --rate 500 --seconds 10"};
+  return command;
+}
+
 std::vector<Command> make_commands() {
   const Positional run{.name = "RUN", .help = "a run folder"};
   Command eval{.name = "eval", .summary = "measure a trained model on its validation data", .positionals = {run}};
@@ -142,7 +228,7 @@ std::vector<Command> make_commands() {
                                       {.name = "DIR", .help = "where the cases are"}}};
   conformance.options = {text("json", "FILE", "also write the results as JSON")};
   conformance.examples = {"tenon conformance onnx onnx/backend/test/data/node --json results.json"};
-  return {train_command(), eval, generate, info, conformance};
+  return {train_command(), eval, generate, info, conformance, serve_command(), loadtest_command()};
 }
 
 }  // namespace

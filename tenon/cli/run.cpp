@@ -21,6 +21,8 @@ constexpr Subcommand subcommands[] = {{"train", train_command},
                                       {"eval", eval_command},
                                       {"generate", generate_command},
                                       {"info", info_command},
+                                      {"serve", serve_command},
+                                      {"loadtest", loadtest_command},
                                       {"conformance", conformance_command}};
 
 // The settings of the run that --resume names, so that they stand in for the table's defaults.
@@ -47,7 +49,8 @@ int dispatch(const std::vector<std::string>& words, const Console& console) {
     return exit_done;
   }
   const Command& command = find_command(commands(), words[0]);
-  const std::vector<std::string> rest(words.begin() + 1, words.end());
+  std::vector<std::string> rest(words.begin() + 1, words.end());
+  if (command.name == "serve") rest = serve_words(rest);
   const Arguments arguments =
       parse_arguments(command, rest, command.name == "train" ? earlier_settings(rest) : train::Config());
   if (arguments.help) {

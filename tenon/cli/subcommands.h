@@ -23,5 +23,11 @@ int eval_command(const Arguments& arguments, const Console& console);
 int generate_command(const Arguments& arguments, const Console& console);
 int conformance_command(const Arguments& arguments, const Console& console);
 int info_command(const Arguments& arguments, const Console& console);
+int serve_command(const Arguments& arguments, const Console& console);
+int loadtest_command(const Arguments& arguments, const Console& console);
+
+// The words of `tenon serve` as the table has them: TensorFlow Serving's spellings (--rest_api_port, --enable_batching)
+// and several --model are accepted.
+[[nodiscard]] std::vector<std::string> serve_words(const std::vector<std::string>& words);
 
 }  // namespace tenon::cli

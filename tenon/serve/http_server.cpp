@@ -12,13 +12,14 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <mutex>
 #include <thread>
 #include <unordered_set>
+
+#include "tenon/serve/work_pool.h"
 
 namespace tenon::serve {
 namespace {
@@ -92,10 +93,10 @@ struct HttpServer::State {
   std::vector<std::unique_ptr<Loop>> loops;
   std::vector<std::shared_ptr<Listener>> listeners;
   std::vector<net::executor_work_guard<net::io_context::executor_type>> guards;
-  net::thread_pool pool{2};
+  std::unique_ptr<WorkPool> pool = std::make_unique<WorkPool>(2);
   std::shared_ptr<std::atomic<int64_t>> connections = std::make_shared<std::atomic<int64_t>>(0);
   std::atomic<size_t> next_loop{0};
-  std::atomic<bool> closing{false};
+  std::atomic<bool> closing{false}, winding_down{false};
 
   State(HttpServerOptions o, Admission& a, Metrics& m) : options(o), admission(a), metrics(m) {}
   void accept(const std::shared_ptr<Listener>& listener);
@@ -271,7 +272,7 @@ class Session final : public SessionBase {
     };
     const auto& slow = listener_->handler.slow;
     if (request->body.size() < kLargeBody && !(slow && slow(*request))) return handle(request, respond);
-    net::post(state_.pool, [this, self = self(), request, respond] { handle(request, respond); });
+    state_.pool->post([this, self = self(), request, respond] { handle(request, respond); });
   }
 
   // On the loop or on the pool.
@@ -297,7 +298,7 @@ class Session final : public SessionBase {
     phase_ = Phase::Writing;
     listener_->count(r.status);
     response_ = std::move(r);
-    if (response_.close || state_.closing) keep_alive_ = false;
+    if (response_.close || state_.closing || state_.winding_down) keep_alive_ = false;
     size_t length = 0;
     for (const auto& chunk : response_.body) length += chunk.bytes.size();
     fmt::memory_buffer head;
@@ -359,6 +360,11 @@ class Session final : public SessionBase {
   bool keep_alive_ = true, head_only_ = false, watching_ = false, gone_ = false;
 };
 
+// Whoever lets go last, perhaps a thread that has just computed an answer: the session ends on its loop.
+std::shared_ptr<SessionBase> on_loop(SessionBase* session, Loop& loop) {
+  return {session, [&loop](SessionBase* s) { net::dispatch(loop.io, [last = std::unique_ptr<SessionBase>(s)] {}); }};
+}
+
 std::shared_ptr<ssl::context> make_tls(const TlsFiles& files) {
   try {
     auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
@@ -411,10 +417,11 @@ void HttpServer::State::accept(const std::shared_ptr<Listener>& listener) {
       net::post(loop.io, [this, listener, &loop, tls, socket = std::move(socket)]() mutable {
         std::shared_ptr<SessionBase> session;
         if (tls) {
-          session = std::make_shared<Session<ssl::stream<tcp::socket>, State>>(
-              ssl::stream<tcp::socket>(std::move(socket), *tls), tls, listener, *this, loop);
+          session = on_loop(new Session<ssl::stream<tcp::socket>, State>(
+                                ssl::stream<tcp::socket>(std::move(socket), *tls), tls, listener, *this, loop),
+                            loop);
         } else {
-          session = std::make_shared<Session<tcp::socket, State>>(std::move(socket), nullptr, listener, *this, loop);
+          session = on_loop(new Session<tcp::socket, State>(std::move(socket), nullptr, listener, *this, loop), loop);
         }
         session->start();
       });
@@ -428,9 +435,11 @@ void HttpServer::State::sweep(Loop& loop) {
   std::vector<std::shared_ptr<SessionBase>> ending;
   for (SessionBase* session : loop.sessions) {
     if (session->late(now) || (closing && session->idle()) || session->hung_up_unseen())
-      ending.push_back(session->shared_from_this());
+      ending.push_back(session->weak_from_this().lock());
   }
-  for (const auto& session : ending) session->abort();
+  for (const auto& session : ending) {
+    if (session) session->abort();
+  }
   loop.sweep.expires_after(kSweep);
   loop.sweep.async_wait([this, &loop](error_code error) {
     if (!error) sweep(loop);
@@ -463,14 +472,16 @@ HttpServer::HttpServer(HttpServerOptions options, Admission& admission, Metrics&
 
 HttpServer::~HttpServer() {
   stop_accepting();
-  state_->pool.join();
+  state_->pool.reset();
   state_->guards.clear();
   for (auto& loop : state_->loops) {
     net::post(loop->io, [&loop = *loop] {
       loop.sweep.cancel();
       std::vector<std::shared_ptr<SessionBase>> all;
-      for (SessionBase* session : loop.sessions) all.push_back(session->shared_from_this());
-      for (const auto& session : all) session->abort();
+      for (SessionBase* session : loop.sessions) all.push_back(session->weak_from_this().lock());
+      for (const auto& session : all) {
+        if (session) session->abort();
+      }
     });
   }
   // What still runs elsewhere holds its session; give it a moment to end, then leave.
@@ -525,6 +536,8 @@ uint16_t HttpServer::listen(const std::string& name, const std::string& address,
   }
   return taken;
 }
+
+void HttpServer::wind_down() { state_->winding_down = true; }
 
 void HttpServer::stop_accepting() {
   if (state_->closing.exchange(true)) return;

@@ -45,6 +45,8 @@ class HttpServer {
   // certificate cannot be used.
   uint16_t listen(const std::string& name, const std::string& address, uint16_t port, HttpHandler handler,
                   std::optional<TlsFiles> tls = {});
+  // Connections close after their next answer, so that clients go elsewhere; new ones are still taken.
+  void wind_down();
   // New connections are refused; connections close after the answer they wait for, idle ones now.
   void stop_accepting();
   [[nodiscard]] int64_t connections() const;

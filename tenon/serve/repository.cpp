@@ -472,6 +472,8 @@ LanePtr Repository::resolve(const ModelRef& ref) const {
                          1);
     wanted = label->second;
   }
+  // Some clients say 0 for "any".
+  if (wanted == 0 && !model.versions.contains(0)) wanted.reset();
   if (wanted) {
     const auto at = model.versions.find(*wanted);
     if (at == model.versions.end()) not_found(ref);
@@ -504,12 +506,13 @@ std::vector<VersionStatus> Repository::status(const ModelRef& ref) const {
   if (found == models_.end())
     throw RequestError(Code::NotFound, fmt::format("Could not find any versions of model {}", ref.name));
   std::vector<VersionStatus> out;
+  const bool any = !ref.version || (*ref.version == 0 && !found->second->versions.contains(0));
   for (const auto& [number, version] : found->second->versions) {
-    if (ref.version && number != *ref.version) continue;
+    if (!any && number != *ref.version) continue;
     if (version.state == VersionState::Unknown) continue;
     out.push_back({number, version.state, version.status});
   }
-  if (out.empty() && ref.version)
+  if (out.empty() && !any)
     throw RequestError(Code::NotFound, fmt::format("Could not find version {} of model {}", *ref.version, ref.name));
   if (out.empty()) throw RequestError(Code::NotFound, fmt::format("Could not find any versions of model {}", ref.name));
   return out;

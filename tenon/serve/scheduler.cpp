@@ -72,10 +72,13 @@ Scheduler::Scheduler(SchedulerOptions options, Metrics& metrics) : options_(opti
   });
 }
 
-Scheduler::~Scheduler() {
+Scheduler::~Scheduler() { stop(); }
+
+void Scheduler::stop() {
   std::vector<JobPtr> waiting;
   {
     const std::lock_guard lock(mutex_);
+    if (stopping_) return;
     stopping_ = true;
     for (const auto& lane : active_) {
       for (auto& job : lane->queue_) {

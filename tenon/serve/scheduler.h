@@ -125,8 +125,7 @@ struct SchedulerOptions {
 class Scheduler {
  public:
   Scheduler(SchedulerOptions options, Metrics& metrics);
-  // Ends what runs; answers what waits with UNAVAILABLE.
-  ~Scheduler();
+  ~Scheduler();  // stop()
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
@@ -143,6 +142,8 @@ class Scheduler {
               const CancelPtr& cancel, Done done);
   // Batches close at once from now on.
   void drain();
+  // Ends what runs; answers what waits, and what comes later, with UNAVAILABLE.
+  void stop();
   [[nodiscard]] int threads() const { return static_cast<int>(workers_.size()); }
 
  private:

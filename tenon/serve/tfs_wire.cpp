@@ -99,6 +99,9 @@ Value from_lists(const Lists& lists, ElementType type, const Shape& shape, int64
   const auto given = static_cast<int64_t>(lists.count());
   if (given > count || (given == 0 && count > 0))
     refuse(fmt::format("tensor '{}' has {} values; its shape says {}", name, given, count));
+  // A repeated value makes a large tensor of a small message; there is a limit to that.
+  if (count > given && count > int64_t{1} << 24)
+    refuse(fmt::format("tensor '{}' repeats a value more than {} times", name, 1 << 24));
   if (type.strings()) {
     if (static_cast<int64_t>(lists.texts.size()) != given)
       refuse(fmt::format("tensor '{}' mixes lists of values", name));

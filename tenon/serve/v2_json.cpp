@@ -59,8 +59,8 @@ struct Input {
 // All scalars of nested or flat lists, which must be `count`.
 Value read_data(JsonReader& json, ElementType type, const Input& input, int64_t count) {
   ElementStore store(type);
-  // Not more than the body can hold: an element takes two bytes at least.
-  store.reserve(std::min<int64_t>(count, int64_t{1} << 26));
+  // A false shape must not take memory that the body does not fill.
+  store.reserve(std::min<int64_t>(count, int64_t{1} << 20));
   if (json.peek() != JsonKind::Array) refuse(fmt::format("'data' of input '{}' must be a list", input.name));
   json.begin_array();
   size_t depth = 1;
@@ -378,6 +378,19 @@ std::string v2_statistics(const std::vector<LanePtr>& lanes) {
   return dumped({{"model_stats", list}});
 }
 
+std::string_view v2_state(VersionState state) {
+  switch (state) {
+    case VersionState::Available:
+      return "READY";
+    case VersionState::Loading:
+      return "LOADING";
+    case VersionState::Unloading:
+      return "UNLOADING";
+    default:
+      return "UNAVAILABLE";
+  }
+}
+
 std::string v2_index(const std::vector<IndexEntry>& entries, bool only_ready) {
   Json list = Json::array();
   for (const auto& e : entries) {
@@ -385,10 +398,7 @@ std::string v2_index(const std::vector<IndexEntry>& entries, bool only_ready) {
     if (only_ready && !ready) continue;
     Json item{{"name", e.name}};
     if (e.version > 0) item["version"] = std::to_string(e.version);
-    item["state"] = ready                                ? "READY"
-                    : e.state == VersionState::Loading   ? "LOADING"
-                    : e.state == VersionState::Unloading ? "UNLOADING"
-                                                         : "UNAVAILABLE";
+    item["state"] = v2_state(e.state);
     if (!e.reason.empty()) item["reason"] = e.reason;
     list.push_back(std::move(item));
   }

@@ -42,6 +42,8 @@ std::string raw_strings(const Strings& strings);
 std::string v2_model_metadata(const Model& model, const std::string& name, const std::vector<int64_t>& versions);
 std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels);
 std::string v2_statistics(const std::vector<LanePtr>& lanes);
+// "READY", "LOADING", …: the repository index's word.
+std::string_view v2_state(VersionState state);
 std::string v2_index(const std::vector<IndexEntry>& entries, bool only_ready);
 std::string v2_error(std::string_view message);
 

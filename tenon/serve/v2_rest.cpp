@@ -42,13 +42,6 @@ std::vector<int64_t> numbers(const std::vector<LanePtr>& lanes) {
   return out;
 }
 
-// Compares in a time that does not depend on where they differ.
-bool same_secret(std::string_view a, std::string_view b) {
-  unsigned char differs = a.size() == b.size() ? 0 : 1;
-  for (size_t i = 0; i < a.size(); ++i) differs |= static_cast<unsigned char>(a[i] ^ (i < b.size() ? b[i] : a[i] + 1));
-  return differs == 0;
-}
-
 struct V2 {
   Core& core;
   V2RestOptions options;
@@ -176,9 +169,7 @@ struct V2 {
     const bool get = http->method == "GET" || http->method == "HEAD";
     if (path.size() == 1 && get)
       return respond(HttpResponse::json(
-          dump({{"name", "tenon"},
-                {"version", core.options().version},
-                {"extensions", {"binary_tensor_data", "model_repository", "statistics", "model_configuration"}}})));
+          dump({{"name", "tenon"}, {"version", core.options().version}, {"extensions", v2_extensions()}})));
     if (path.size() == 3 && path[1] == "health" && get) {
       if (path[2] == "live") return respond(HttpResponse::json("{\"live\":true}"));
       if (path[2] == "ready") {
@@ -200,6 +191,18 @@ struct V2 {
 };
 
 }  // namespace
+
+std::vector<std::string> v2_extensions() {
+  return {"binary_tensor_data", "model_repository", "statistics", "model_configuration"};
+}
+
+bool same_secret(std::string_view a, std::string_view b) {
+  unsigned differs = a.size() == b.size() ? 0 : 1;
+  for (size_t i = 0; i < b.size(); ++i)
+    differs |= static_cast<unsigned>(static_cast<unsigned char>(b[i])) ^
+               static_cast<unsigned>(a.empty() ? 256 : static_cast<unsigned char>(a[i % a.size()]));
+  return differs == 0;
+}
 
 HttpHandler v2_rest(Core& core, V2RestOptions options) {
   auto v2 = std::make_shared<V2>(core, std::move(options));

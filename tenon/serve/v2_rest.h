@@ -12,6 +12,11 @@ struct V2RestOptions {
   std::string control_token{};
 };
 
+// What the metadata of the server lists.
+std::vector<std::string> v2_extensions();
+// Compares in a time that does not depend on where they differ.
+bool same_secret(std::string_view a, std::string_view b);
+
 HttpHandler v2_rest(Core& core, V2RestOptions options = {});
 
 }  // namespace tenon::serve

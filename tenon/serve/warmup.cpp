@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tenon/base/file.h"
 #include "tenon/serve/status.h"
+#include "tenon/serve/tfs_wire.h"
 
 namespace tenon::serve {
 namespace {
@@ -29,11 +31,55 @@ std::vector<Value> zeros(const Model& model, int64_t rows, bool& known) {
   return out;
 }
 
-}  // namespace
+// A TFRecord file: a length (u64), its checksum, the record, its checksum. A damaged record does not parse as a message
+// or does not fit the model, so the checksums are not looked at.
+std::vector<std::span<const std::byte>> records_of(std::span<const std::byte> file, const std::string& where) {
+  constexpr size_t kMost = 1000;
+  std::vector<std::span<const std::byte>> out;
+  while (!file.empty() && out.size() < kMost) {
+    uint64_t length = 0;
+    if (file.size() < 16) throw FormatError({where, "the last record is cut off", {}, {}, {}});
+    std::memcpy(&length, file.data(), 8);
+    if (length > file.size() - 16) throw FormatError({where, "a record is longer than the file", {}, {}, {}});
+    out.push_back(file.subspan(12, static_cast<size_t>(length)));
+    file = file.subspan(16 + static_cast<size_t>(length));
+  }
+  return out;
+}
 
-void warm_up(const LanePtr& lane, const std::filesystem::path&) {
-  const Model& model = lane->model();
-  const BatchingOptions& batching = lane->options().batching;
+// A PredictionLog: of its kinds of requests, predict_log (6) {request 1}, classify_log (2) and regress_log (3).
+void replay(const Model& model, std::span<const std::byte> record) {
+  WireReader in(record);
+  while (in.next()) {
+    const int kind = in.field();
+    if (kind != 6 && kind != 2 && kind != 3) {
+      in.skip();
+      continue;
+    }
+    WireReader log = in.sub();
+    while (log.next()) {
+      if (log.field() != 1) {
+        log.skip();
+        continue;
+      }
+      WireReader request = log.sub();
+      if (kind == 6) {
+        (void)model.run(ordered_inputs(model, read_predict(request, nullptr).inputs));
+        continue;
+      }
+      while (request.next()) {
+        if (request.field() == 2)
+          (void)model.run(ordered_inputs(model, inputs_of(model, read_examples(request.sub()))));
+        else
+          request.skip();
+      }
+    }
+  }
+}
+
+void warm_with_zeros(const Lane& lane) {
+  const Model& model = lane.model();
+  const BatchingOptions& batching = lane.options().batching;
   std::vector<int64_t> sizes{1};
   if (batching.enabled) {
     sizes = batching.allowed_sizes;
@@ -49,6 +95,18 @@ void warm_up(const LanePtr& lane, const std::filesystem::path&) {
       return;  // a model may refuse zeros (an index, a shape); that says nothing about real requests
     }
   }
+}
+
+}  // namespace
+
+void warm_up(const LanePtr& lane, const std::filesystem::path& version) {
+  warm_with_zeros(*lane);
+  const std::filesystem::path path = version / "assets.extra" / "tf_serving_warmup_requests";
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return;
+  // Read whole: tensors are left in place, and a mapped file's would have no owner.
+  const std::vector<std::byte> file = read_file(path);
+  for (const auto& record : records_of(file, path.string())) replay(lane->model(), record);
 }
 
 }  // namespace tenon::serve

@@ -25,6 +25,7 @@ class WireReader {
   // The pieces must outlive the reader.
   explicit WireReader(std::span<const std::span<const std::byte>> pieces);
   explicit WireReader(const std::span<const std::byte>& piece) : WireReader(std::span(&piece, 1)) {}
+  explicit WireReader(const std::span<const std::byte>&& piece) = delete;  // the span itself must live on
 
   // The next field; false at the end of the message. The value must then be read or skipped.
   bool next();

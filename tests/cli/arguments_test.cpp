@@ -135,7 +135,8 @@ TEST(Arguments, UnknownCommandSuggests) {
     FAIL();
   } catch (const UsageError& error) {
     EXPECT_STREQ(error.what(),
-                 "tenon: unknown command \"trian\"; expected train, eval, generate, info, conformance\n"
+                 "tenon: unknown command \"trian\"; expected train, eval, generate, info, conformance, serve, "
+                 "loadtest\n"
                  "  try: tenon train");
   }
 }

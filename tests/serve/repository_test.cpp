@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tenon/base/error.h"
+#include "tenon/serve/warmup.h"
 #include "tests/serve/support.h"
 
 namespace tenon::serve {
@@ -66,6 +67,7 @@ TEST_F(RepositoryTest, PoliciesChooseVersions) {
         << testing::PrintToString(ready_numbers(repository, "m"));
   }
   EXPECT_EQ(repository.resolve({"m"})->version(), 10);
+  EXPECT_EQ(repository.resolve({"m", 0})->version(), 10);  // what some clients send for "any"
   EXPECT_THAT(failing([&] { (void)repository.resolve({"m", 3}); }),
               HasSubstr("Servable not found for request: Specific(m, 3)"));
   EXPECT_THAT(failing([&] { (void)repository.resolve({"half"}); }),
@@ -246,6 +248,40 @@ TEST_F(RepositoryTest, AModelThatIsStillLoadingIsUnavailableNotUnknown) {
   EXPECT_EQ(repository.status({"m"})[0].state, VersionState::Loading);
   gate.open();
   EXPECT_TRUE(eventually([&] { return repository.ready(); }));
+}
+
+// TensorFlow Serving's recorded requests: a TFRecord file of PredictionLog.
+TEST_F(RepositoryTest, RecordedRequestsWarmAVersionAndKeepOutOneThatCannotAnswerThem) {
+  const auto record = [](const std::string& input) {
+    const float x = 4;
+    const std::string tensor = int_field(1, 1) + bytes_field(2, bytes_field(2, int_field(1, 1))) +
+                               bytes_field(4, std::string(reinterpret_cast<const char*>(&x), 4));
+    const std::string log =
+        bytes_field(6, bytes_field(1, bytes_field(2, bytes_field(1, input) + bytes_field(2, tensor))));
+    const uint64_t length = log.size();
+    return std::string(reinterpret_cast<const char*>(&length), 8) + "crc1" + log + "crc2";
+  };
+  for (const bool fits : {true, false}) {
+    const fs::path base = fresh_folder("models");
+    put(base, 1);
+    write_file(base / "1" / "assets.extra" / "tf_serving_warmup_requests", record(fits ? "x" : "other"));
+    RepositoryOptions options = quick();
+    options.load_retries = 0;
+    options.warm = warm_up;
+    Repository repository(options, metrics_);
+    repository.configure({{.name = "m", .base_path = base}});
+    EXPECT_TRUE(eventually([&] {
+      try {
+        const auto state = repository.status({"m"})[0].state;
+        return state == VersionState::Available || state == VersionState::End;
+      } catch (const RequestError&) {
+        return false;
+      }
+    }));
+    EXPECT_EQ(repository.ready_versions("m").size(), fits ? 1U : 0U);
+    if (fits) continue;
+    EXPECT_THAT(repository.status({"m"})[0].status.message, HasSubstr("unexpected input 'other'"));
+  }
 }
 
 TEST_F(RepositoryTest, QuotasCountTheModelsOwnRequests) {

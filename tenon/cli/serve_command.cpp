@@ -1,0 +1,305 @@
+// tenon serve: the model server. tenon loadtest: requests at a steady rate, and how long they took.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "tenon/base/file.h"
+#include "tenon/cli/interrupt.h"
+#include "tenon/cli/run.h"
+#include "tenon/cli/subcommands.h"
+#include "tenon/serve/loadtest.h"
+#include "tenon/serve/server.h"
+
+namespace tenon::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+bool yes(const Arguments& a, std::string_view name) { return a.has(name) && a.get<std::string>(name) == "true"; }
+std::string text_or(const Arguments& a, std::string_view name) {
+  return a.has(name) ? a.get<std::string>(name) : std::string();
+}
+
+std::optional<uint16_t> port_of(const Arguments& a, std::string_view name) {
+  const auto port = a.get<std::int64_t>(name);
+  if (yes(a, "free-ports") && !a.was_given(name)) return 0;
+  if (port <= 0) return {};
+  return static_cast<uint16_t>(port);
+}
+
+std::vector<serve::ModelConfig> models_of(const Arguments& a, const serve::LaneOptions& lane) {
+  if (a.has("model-config-file")) {
+    const std::string path = a.get<std::string>("model-config-file");
+    return serve::parse_model_config(read_text_file(path), path, lane);
+  }
+  std::vector<serve::ModelConfig> out;
+  if (a.has("model-base-path"))
+    out.push_back(
+        {.name = a.get<std::string>("model-name"), .base_path = a.get<std::string>("model-base-path"), .lane = lane});
+  std::string list = text_or(a, "model");
+  while (!list.empty()) {
+    const std::string item = list.substr(0, list.find('\n'));
+    list.erase(0, item.size() + 1);
+    const size_t equals = item.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == item.size())
+      throw UsageError({"tenon serve --model", "not a name and a path", "NAME=PATH", "\"" + item + "\"",
+                        "--model classifier=models/classifier.onnx"});
+    out.push_back({.name = item.substr(0, equals), .base_path = item.substr(equals + 1), .lane = lane});
+  }
+  for (const auto& config : out) {
+    if (!fs::exists(config.base_path))
+      throw FileError({config.base_path.string(), "there is no such file or folder", {}, {}, {}});
+  }
+  if (out.empty())
+    throw UsageError({"tenon serve",
+                      "nothing to serve",
+                      "--model NAME=PATH or --config FILE",
+                      {},
+                      "tenon serve --model classifier=models/classifier.onnx"});
+  return out;
+}
+
+serve::LaneOptions lane_of(const Arguments& a, serve::ServerOptions& options) {
+  serve::LaneOptions lane;
+  lane.max_queued = a.get<std::int64_t>("max-queued");
+  if (a.has("batching-parameters-file")) {
+    int threads = 0;
+    const std::string path = a.get<std::string>("batching-parameters-file");
+    (void)serve::parse_batching(read_text_file(path), path, lane, threads);
+    if (threads > 0) options.core.scheduler.threads = threads;
+  }
+  if (a.has("max-batch-size")) {
+    lane.batching.enabled = true;
+    lane.batching.max_batch_size = a.get<std::int64_t>("max-batch-size");
+  }
+  if (a.was_given("enable-batching")) lane.batching.enabled = yes(a, "enable-batching");
+  if (a.has("batch-timeout-micros"))
+    lane.batching.timeout = std::chrono::microseconds(a.get<std::int64_t>("batch-timeout-micros"));
+  return lane;
+}
+
+serve::ServerOptions options_of(const Arguments& a, const Console& console) {
+  serve::ServerOptions o;
+  o.address = a.get<std::string>("address");
+  o.tfs_grpc_port = port_of(a, "port");
+  o.tfs_rest_port = port_of(a, "rest-api-port");
+  o.v2_rest_port = port_of(a, "http-port");
+  o.v2_grpc_port = port_of(a, "grpc-port");
+  o.grpc_socket_path = text_or(a, "grpc-socket-path");
+  if (a.has("control-port")) {
+    o.control_port = static_cast<uint16_t>(a.get<std::int64_t>("control-port"));
+    o.control_token = text_or(a, "control-token");
+    if (o.control_token.size() < 8)
+      throw UsageError({"tenon serve --control-port",
+                        "loading by hand needs a token of at least 8 characters",
+                        {},
+                        {},
+                        "--control-token TOKEN"});
+  }
+  if (a.has("tls-certificate"))
+    o.tls = serve::TlsFiles{a.get<std::string>("tls-certificate"), text_or(a, "tls-key"), {}};
+  o.tfs_rest.cors = yes(a, "rest-api-enable-cors-support");
+  o.tfs_rest.timeout = milliseconds(a.get<std::int64_t>("rest-api-timeout-in-ms"));
+  if (a.has("monitoring-config-file")) {
+    const std::string path = a.get<std::string>("monitoring-config-file");
+    o.tfs_rest.metrics_path = serve::parse_monitoring(read_text_file(path), path);
+  }
+  o.tfs_grpc.typed_lists = !yes(a, "enable-serialization-as-tensor-content");
+  o.tfs_grpc.reload_config = yes(a, "allow-reload-config");
+  o.http.threads = static_cast<int>(a.get<std::int64_t>("rest-api-num-threads"));
+  o.grpc.max_threads = static_cast<int>(a.get<std::int64_t>("grpc-max-threads"));
+  o.core.version = TENON_VERSION;
+  o.core.scheduler.threads = static_cast<int>(a.get<std::int64_t>("threads"));
+  o.core.scheduler.threads_per_run = static_cast<int>(a.get<std::int64_t>("threads-per-run"));
+  o.core.admission.requests = a.get<std::int64_t>("max-requests");
+  o.core.admission.bytes = a.get<std::int64_t>("max-bytes");
+  o.core.admission.body = a.get<std::int64_t>("max-body-bytes");
+  auto& r = o.core.repository;
+  r.poll = milliseconds(1000 * a.get<std::int64_t>("file-system-poll-wait-seconds"));
+  r.load_threads = std::max(1, static_cast<int>(a.get<std::int64_t>("num-load-threads")));
+  r.load_retries = static_cast<int>(a.get<std::int64_t>("max-num-load-retries"));
+  r.retry_interval = milliseconds(a.get<std::int64_t>("load-retry-interval-micros") / 1000);
+  r.warm_up = yes(a, "enable-model-warmup");
+  r.log = [&console](std::string_view level, std::string_view event, const serve::Labels& fields) {
+    nlohmann::ordered_json line{{"time", fmt::format("{:%FT%TZ}", fmt::gmtime(std::chrono::system_clock::now()))},
+                                {"level", level},
+                                {"event", event}};
+    for (const auto& [key, value] : fields) line[key] = value;
+    console.err(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  };
+  return o;
+}
+
+// A body that the model takes, for the line to try: zeros, if they are few.
+std::string sample_line(serve::Server& server, const std::string& model, const std::string& host) {
+  const auto ready = server.core().repository().ready_versions(model);
+  if (ready.empty()) return {};
+  const bool tfs = server.ports().tfs_rest != 0;
+  std::string inputs;
+  for (const auto& spec : ready.back()->model().inputs()) {
+    std::int64_t count = 1;
+    std::string value = spec.type.strings() ? "\"text\"" : spec.type.dtype == DType::Bool ? "true" : "1";
+    std::string shape;
+    for (size_t i = spec.dims.size(); i-- > 0;) {
+      const std::int64_t extent = spec.dims[i] < 0 ? 1 : spec.dims[i];
+      count *= extent;
+      if (count > 64) return {};
+      std::string list = value;
+      for (std::int64_t j = 1; j < extent; ++j) list += "," + value;
+      value = "[" + list + "]";
+      shape = fmt::format("{}{}{}", extent, shape.empty() ? "" : ",", shape);
+    }
+    if (spec.dims.empty()) value = "[" + value + "]";
+    inputs += inputs.empty() ? "" : ", ";
+    inputs += tfs ? fmt::format("\"{}\": {}", spec.name, value)
+                  : fmt::format("{{\"name\": \"{}\", \"datatype\": \"{}\", \"shape\": [{}], \"data\": {}}}", spec.name,
+                                serve::v2_name(spec.type), shape, value);
+  }
+  const std::string scheme = host;
+  if (tfs)
+    return fmt::format("curl -d '{{\"inputs\": {{{}}}}}' {}:{}/v1/models/{}:predict", inputs, scheme,
+                       server.ports().tfs_rest, model);
+  if (server.ports().v2_rest == 0) return {};
+  return fmt::format("curl -d '{{\"inputs\": [{}]}}' {}:{}/v2/models/{}/infer", inputs, scheme, server.ports().v2_rest,
+                     model);
+}
+
+std::string where_text(serve::Server& server, const std::string& host) {
+  const auto& p = server.ports();
+  std::string out;
+  const auto line = [&](std::string_view what, const std::string& prefix, uint16_t port) {
+    if (port != 0) out += fmt::format("  {:<28}{}:{}\n", what, prefix, port);
+  };
+  const std::string bare = host.substr(host.find("//") + 2);
+  line("TensorFlow Serving, REST", host, p.tfs_rest);
+  line("TensorFlow Serving, gRPC", bare, p.tfs_grpc);
+  line("Open Inference (v2), REST", host, p.v2_rest);
+  line("Open Inference (v2), gRPC", bare, p.v2_grpc);
+  line("loading by hand", host, p.control);
+  return out;
+}
+
+}  // namespace
+
+// TensorFlow Serving writes its flags --rest_api_port=8501 and --enable_batching; --model may come several times.
+std::vector<std::string> serve_words(const std::vector<std::string>& words) {
+  std::vector<std::string> out;
+  std::string models;
+  const auto is_switch = [](const std::string& name) {
+    for (std::string_view s : {"--enable-batching", "--enable-model-warmup", "--rest-api-enable-cors-support",
+                               "--enable-serialization-as-tensor-content", "--enable-grpc-healthcheck-service",
+                               "--enable-per-model-batching-parameters", "--allow-reload-config", "--free-ports",
+                               "--allow-version-labels-for-unavailable-models"}) {
+      if (name == s) return true;
+    }
+    return false;
+  };
+  for (size_t i = 0; i < words.size(); ++i) {
+    std::string word = words[i];
+    if (!word.starts_with("--")) {
+      out.push_back(word);
+      continue;
+    }
+    const size_t equals = word.find('=');
+    std::string name = word.substr(0, equals);
+    std::replace(name.begin(), name.end(), '_', '-');
+    if (name == "--config") name = "--model-config-file";
+    std::optional<std::string> value;
+    if (equals != std::string::npos) value = word.substr(equals + 1);
+    if (name == "--model") {
+      if (!value && i + 1 < words.size()) value = words[++i];
+      models += (models.empty() ? "" : "\n") + value.value_or("");
+      continue;
+    }
+    if (is_switch(name)) {
+      const bool follows = !value && i + 1 < words.size() && (words[i + 1] == "true" || words[i + 1] == "false");
+      if (follows) value = words[++i];
+      if (value == "1") value = "true";
+      if (value == "0") value = "false";
+      out.push_back(name + "=" + value.value_or("true"));
+      continue;
+    }
+    out.push_back(value ? name + "=" + *value : name);
+  }
+  if (!models.empty()) out.push_back("--model=" + models);
+  return out;
+}
+
+int serve_command(const Arguments& a, const Console& console) {
+  Interrupt interrupt;  // before any thread
+  serve::ServerOptions options = options_of(a, console);
+  const serve::LaneOptions lane = lane_of(a, options);
+  options.tfs_grpc.lane = lane;
+  const auto models = models_of(a, lane);
+  const std::string shown = options.address == "0.0.0.0" ? "localhost" : options.address;
+  const std::string host = fmt::format("http{}://{}", options.tls ? "s" : "", shown);
+  serve::Server server(std::move(options), models);
+  console.out(fmt::format("tenon {} serves {} model{}\n{}", TENON_VERSION, models.size(), models.size() == 1 ? "" : "s",
+                          where_text(server, host)));
+  bool told = false;
+  const std::int64_t config_poll = a.get<std::int64_t>("model-config-file-poll-wait-seconds");
+  auto next_config = std::chrono::steady_clock::now() + std::chrono::seconds(config_poll);
+  std::string config = a.has("model-config-file") ? read_text_file(a.get<std::string>("model-config-file")) : "";
+  while (!interrupt.requested()) {
+    std::this_thread::sleep_for(milliseconds(20));
+    if (!told && server.core().repository().ready()) {
+      told = true;
+      const std::string line = sample_line(server, models[0].name, host);
+      console.out(line.empty() ? "ready\n" : fmt::format("ready; try\n  {}\n", line));
+    }
+    if (config_poll <= 0 || std::chrono::steady_clock::now() < next_config) continue;
+    next_config = std::chrono::steady_clock::now() + std::chrono::seconds(config_poll);
+    try {
+      std::string now = read_text_file(a.get<std::string>("model-config-file"));
+      if (now == config) continue;
+      server.core().repository().configure(
+          serve::parse_model_config(now, a.get<std::string>("model-config-file"), lane));
+      config = std::move(now);
+    } catch (const Error& error) {  // the last good configuration stays
+      console.err(fmt::format("{}\n", error.what()));
+    }
+  }
+  console.err("draining: no new requests; a second signal ends at once\n");
+  const bool clean = server.stop({.grace = milliseconds(a.get<std::int64_t>("drain-grace-ms")),
+                                  .patience = milliseconds(a.get<std::int64_t>("drain-timeout-ms"))});
+  console.err(clean ? "drained\n" : "drain timeout: some requests were not answered\n");
+  return clean ? exit_done : exit_error;
+}
+
+int loadtest_command(const Arguments& a, const Console& console) {
+  serve::LoadOptions o;
+  o.url = a.positionals.at(0);
+  o.rate = a.get<double>("rate");
+  o.duration = milliseconds(static_cast<std::int64_t>(a.get<double>("seconds") * 1e3));
+  o.warm_up = milliseconds(static_cast<std::int64_t>(a.get<double>("warm-up") * 1e3));
+  o.connections = static_cast<int>(a.get<std::int64_t>("connections"));
+  o.rows = a.get<std::int64_t>("rows");
+  o.extent = a.get<std::int64_t>("extent");
+  o.json = a.has("json-tensors") && a.get<bool>("json-tensors");
+  o.seed = static_cast<std::uint64_t>(a.get<std::int64_t>("seed"));
+  const serve::LoadResult r = serve::run_load(o);
+  const auto ms = [&](double q) { return static_cast<double>(r.latency.quantile(q).count()) / 1e6; };
+  std::string out = fmt::format("{} requests in {:.1f} s at {:.0f}/s intended: {} answered ({:.1f}/s, {:.1f} rows/s)\n",
+                                r.sent, r.seconds, o.rate, r.answered, static_cast<double>(r.answered) / r.seconds,
+                                static_cast<double>(r.rows) / r.seconds);
+  out += fmt::format(
+      "latency ms, from the intended time:  mean {:.2f}  p50 {:.2f}  p90 {:.2f}  p99 {:.2f}  p99.9 {:.2f}\n",
+      static_cast<double>(r.latency.mean().count()) / 1e6, ms(0.5), ms(0.9), ms(0.99), ms(0.999));
+  for (const auto& [code, count] : r.errors) out += fmt::format("error {}: {}\n", code, count);
+  console.out(out);
+  if (a.has("json")) {
+    const nlohmann::ordered_json json{{"url", o.url},          {"rate", o.rate},         {"seconds", r.seconds},
+                                      {"sent", r.sent},        {"answered", r.answered}, {"rows", r.rows},
+                                      {"p50_ms", ms(0.5)},     {"p90_ms", ms(0.9)},      {"p99_ms", ms(0.99)},
+                                      {"p99_9_ms", ms(0.999)}, {"errors", r.errors}};
+    write_file_atomic(a.get<std::string>("json"), json.dump(1) + "\n");
+  }
+  return r.answered > 0 ? exit_done : exit_error;
+}
+
+}  // namespace tenon::cli

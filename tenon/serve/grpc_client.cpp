@@ -1,0 +1,82 @@
+#include "tenon/serve/grpc_client.h"
+
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <future>
+#include <thread>
+#include <vector>
+
+namespace tenon::serve {
+namespace {
+
+struct Call {
+  grpc::ClientContext context;
+  grpc::ByteBuffer request, response;
+  GrpcClient::Done done;
+};
+
+std::string text_of(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  std::string out;
+  if (buffer.Valid() && buffer.Dump(&slices).ok()) {
+    for (const auto& slice : slices) out.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return out;
+}
+
+}  // namespace
+
+struct GrpcClient::State {
+  std::vector<std::unique_ptr<grpc::GenericStub>> stubs;
+  std::atomic<size_t> next{0};
+  std::atomic<int64_t> open{0};
+};
+
+GrpcClient::GrpcClient(const std::string& address, int connections) : state_(std::make_unique<State>()) {
+  for (int i = 0; i < std::max(1, connections); ++i) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt("tenon.connection", i);  // another argument, another connection
+    arguments.SetMaxReceiveMessageSize(-1);
+    state_->stubs.push_back(std::make_unique<grpc::GenericStub>(
+        grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments)));
+  }
+}
+
+GrpcClient::~GrpcClient() {
+  while (state_->open.load() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+void GrpcClient::call(const std::string& method, const std::string& message, std::chrono::milliseconds timeout,
+                      Done done, const CancelPtr& cancel) {
+  auto call = std::make_shared<Call>();
+  const grpc::Slice slice(message);
+  call->request = grpc::ByteBuffer(&slice, 1);
+  call->context.set_deadline(std::chrono::system_clock::now() + timeout);
+  call->done = std::move(done);
+  if (cancel) {
+    cancel->on_request([weak = std::weak_ptr(call)] {
+      if (const auto c = weak.lock()) c->context.TryCancel();
+    });
+  }
+  state_->open.fetch_add(1);
+  auto& stub = *state_->stubs[state_->next.fetch_add(1) % state_->stubs.size()];
+  stub.UnaryCall(&call->context, method, grpc::StubOptions(), &call->request, &call->response,
+                 [call, state = state_.get()](const grpc::Status& status) {
+                   call->done({static_cast<Code>(status.error_code()), status.error_message(), 0},
+                              status.ok() ? text_of(call->response) : std::string());
+                   state->open.fetch_sub(1);
+                 });
+}
+
+std::string GrpcClient::call(const std::string& method, const std::string& message, std::chrono::milliseconds timeout) {
+  auto promise = std::make_shared<std::promise<std::pair<Status, std::string>>>();
+  call(method, message, timeout,
+       [promise](Status status, std::string answer) { promise->set_value({std::move(status), std::move(answer)}); });
+  auto [status, answer] = promise->get_future().get();
+  if (!status.ok()) throw RequestError(status.code, status.message);
+  return answer;
+}
+
+}  // namespace tenon::serve

@@ -1,0 +1,38 @@
+// A blocking HTTP/1.1 connection for the load generator: one request, one answer, kept alive.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace tenon::serve {
+
+class HttpConnection {
+ public:
+  HttpConnection(std::string host, uint16_t port) : host_(std::move(host)), port_(port) {}
+  ~HttpConnection() { close(); }
+  HttpConnection(const HttpConnection&) = delete;
+  HttpConnection& operator=(const HttpConnection&) = delete;
+
+  struct Answer {
+    int status = 0;
+    std::string body;
+  };
+  // `head` is the request line and headers, without the empty line. Connects anew where the connection was closed while
+  // it was idle. Errors: FileError.
+  Answer exchange(std::string_view head, std::string_view body, std::chrono::milliseconds timeout);
+  void close();
+
+ private:
+  void connect();
+  void write(std::string_view bytes);
+  bool read_more();
+  std::string host_;
+  uint16_t port_;
+  int descriptor_ = -1;
+  std::string received_;
+};
+
+}  // namespace tenon::serve

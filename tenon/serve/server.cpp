@@ -1,0 +1,60 @@
+#include "tenon/serve/server.h"
+
+#include <thread>
+
+#include "tenon/serve/v2_grpc.h"
+
+namespace tenon::serve {
+
+Server::Server(ServerOptions options, std::vector<ModelConfig> models)
+    : options_(std::move(options)), core_(std::make_unique<Core>(options_.core)) {
+  const ServerOptions& o = options_;
+  http_ = std::make_unique<HttpServer>(o.http, core_->admission(), core_->metrics());
+  if (o.tfs_rest_port)
+    ports_.tfs_rest = http_->listen("tfs_rest", o.address, *o.tfs_rest_port, tfs_rest(*core_, o.tfs_rest), o.tls);
+  if (o.v2_rest_port) ports_.v2_rest = http_->listen("v2_rest", o.address, *o.v2_rest_port, v2_rest(*core_), o.tls);
+  if (o.control_port)
+    ports_.control = http_->listen("control", o.address, *o.control_port,
+                                   v2_rest(*core_, {.control = true, .control_token = o.control_token}), o.tls);
+  std::vector<GrpcServer::Address> addresses;
+  if (o.tfs_grpc_port) addresses.push_back({.host = o.address, .port = *o.tfs_grpc_port, .path = {}, .tls = o.tls});
+  if (o.v2_grpc_port) addresses.push_back({.host = o.address, .port = *o.v2_grpc_port, .path = {}, .tls = o.tls});
+  if (!o.grpc_socket_path.empty()) addresses.push_back({.host = "unix", .path = o.grpc_socket_path, .tls = {}});
+  if (!addresses.empty()) {
+    RpcMethods methods = tfs_grpc(*core_, o.tfs_grpc);
+    for (auto& list : {v2_grpc(*core_), health_grpc(*core_)}) methods.insert(methods.end(), list.begin(), list.end());
+    grpc_ = std::make_unique<GrpcServer>(o.grpc, std::move(methods), addresses, core_->admission());
+    size_t next = 0;
+    if (o.tfs_grpc_port) ports_.tfs_grpc = static_cast<uint16_t>(grpc_->ports()[next++]);
+    if (o.v2_grpc_port) ports_.v2_grpc = static_cast<uint16_t>(grpc_->ports()[next++]);
+  }
+  core_->repository().configure(std::move(models));
+}
+
+Server::~Server() {
+  // First everyone who waits is answered, then those who carry the answers go.
+  core_->scheduler().stop();
+  grpc_.reset();
+  http_.reset();
+}
+
+bool Server::stop(const Stop& how) {
+  if (stopped_) return true;
+  stopped_ = true;
+  core_->leave();
+  http_->wind_down();
+  std::this_thread::sleep_for(how.grace);
+  const auto until = Clock::now() + how.patience;
+  const auto left = [&] {
+    return std::max(std::chrono::milliseconds(0),
+                    std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()));
+  };
+  http_->stop_accepting();
+  core_->scheduler().drain();
+  if (grpc_) grpc_->shutdown(left());
+  const bool done = core_->drain(left());
+  while (http_->connections() > 0 && Clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  return done;
+}
+
+}  // namespace tenon::serve

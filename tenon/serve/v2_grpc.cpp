@@ -1,0 +1,208 @@
+#include "tenon/serve/v2_grpc.h"
+
+#include <fmt/format.h>
+
+#include "tenon/serve/v2_rest.h"
+#include "tenon/serve/v2_wire.h"
+
+namespace tenon::serve {
+namespace {
+
+// The texts of a small message, by field; booleans and numbers as "1", "0", ….
+struct Small {
+  std::string one, two, three;
+  bool flag = false;  // field 2 as a boolean
+};
+Small read_small(const RpcCall& call) {
+  Small out;
+  WireReader in(call.pieces);
+  while (in.next()) {
+    std::string* text = in.field() == 1   ? &out.one
+                        : in.field() == 2 ? &out.two
+                        : in.field() == 3 ? &out.three
+                                          : nullptr;
+    if (text && in.type() == WireType::Bytes)
+      *text = in.text();
+    else if (in.field() == 2 && in.type() == WireType::Varint)
+      out.flag = in.boolean();
+    else
+      in.skip();
+  }
+  return out;
+}
+
+ModelRef ref_of(const Small& small) {
+  ModelRef ref{.name = small.one};
+  if (small.two.empty()) return ref;
+  if (small.two.find_first_not_of("0123456789") != std::string::npos || small.two.size() > 18)
+    throw RequestError(Code::InvalidArgument, fmt::format("'{}' is no version number", small.two));
+  ref.version = std::stoll(small.two);
+  return ref;
+}
+
+WireWriter flag_message(bool v) {
+  WireWriter out;
+  if (v) out.varint(1, 1);
+  return out;
+}
+
+struct V2 {
+  Core& core;
+  V2GrpcOptions options;
+  V2(Core& c, V2GrpcOptions o) : core(c), options(std::move(o)) {}
+
+  void infer(const RpcCallPtr& call, const RpcAnswer& answer, bool stream) const {
+    V2Message message = read_infer(WireReader(call->pieces), call->owner);
+    LanePtr lane;
+    try {
+      lane = core.repository().resolve(message.ref);
+    } catch (...) {
+      core.count_refused(Api::V2Grpc, message.ref.name, current_status());
+      throw;
+    }
+    InferRequest request{.inputs = std::move(message.inputs),
+                         .outputs = std::move(message.outputs),
+                         .deadline = std::min(call->deadline, core.deadline(message.timeout)),
+                         .priority = message.priority,
+                         .cancel = call->cancel,
+                         .api = Api::V2Grpc};
+    core.infer(lane, std::move(request), [call, answer, stream, id = std::move(message.id)](InferResponse response) {
+      Status status = std::move(response.status);
+      std::vector<Chunk> out;
+      if (status.ok()) {
+        try {
+          WireWriter written = write_infer_answer(response, id);
+          if (stream) {
+            WireWriter outer;
+            outer.message(2, written);
+            written = std::move(outer);
+          }
+          out = written.take();
+        } catch (...) {
+          status = current_status();
+        }
+      }
+      answer(std::move(status), std::move(out));
+    });
+  }
+
+  void ready(const RpcCallPtr& call, const RpcAnswer& answer) const {
+    bool is = true;
+    try {
+      (void)core.repository().resolve(ref_of(read_small(*call)));
+    } catch (const RequestError& error) {
+      if (error.status_code == Code::InvalidArgument) throw;
+      is = false;
+    }
+    answer({}, flag_message(is).take());
+  }
+
+  void server_metadata(const RpcCallPtr&, const RpcAnswer& answer) const {
+    WireWriter out;
+    out.text(1, "tenon");
+    out.text(2, core.options().version);
+    for (const auto& extension : v2_extensions()) out.text(3, extension);
+    answer({}, out.take());
+  }
+
+  std::vector<LanePtr> lanes_of(const ModelRef& ref) const {
+    if (ref.name.empty()) {
+      std::vector<LanePtr> all;
+      for (const auto& config : core.repository().configuration()) {
+        for (auto& lane : core.repository().ready_versions(config.name)) all.push_back(std::move(lane));
+      }
+      return all;
+    }
+    LanePtr one = core.repository().resolve(ref);
+    if (ref.version) return {one};
+    return core.repository().ready_versions(ref.name);
+  }
+
+  void metadata(const RpcCallPtr& call, const RpcAnswer& answer) const {
+    const ModelRef ref = ref_of(read_small(*call));
+    const LanePtr lane = core.repository().resolve(ref);
+    std::vector<int64_t> versions;
+    for (const auto& l : core.repository().ready_versions(ref.name)) versions.push_back(l->version());
+    answer({}, write_v2_metadata(lane->model(), ref.name, versions).take());
+  }
+
+  void control(const RpcCallPtr& call, const RpcAnswer& answer, bool load) const {
+    if (!options.control)
+      throw RequestError(Code::PermissionDenied, "loading and unloading are not switched on (--control-port)");
+    std::string_view given;
+    for (const auto& [key, value] : call->metadata) {
+      if (key == "authorization") given = value;
+    }
+    if (!same_secret("Bearer " + options.control_token, given))
+      throw RequestError(Code::Unauthenticated, "loading and unloading need the metadata authorization: Bearer TOKEN");
+    const std::string model = read_small(*call).two;
+    if (load)
+      core.repository().load(model);
+    else
+      core.repository().unload(model);
+    answer({}, {});
+  }
+};
+
+}  // namespace
+
+RpcMethods v2_grpc(Core& core, V2GrpcOptions options) {
+  const auto v2 = std::make_shared<const V2>(core, std::move(options));
+  const auto method = [&](std::string_view name, auto body) {
+    RpcMethod out;
+    out.path = fmt::format("/inference.GRPCInferenceService/{}", name);
+    out.call = [v2, body](const RpcCallPtr& call, const RpcAnswer& answer) { body(*v2, call, answer); };
+    out.small = true;
+    return out;
+  };
+  RpcMethods out{
+      method("ModelInfer", [](const V2& v, auto& c, auto& a) { v.infer(c, a, false); }),
+      method("ModelStreamInfer", [](const V2& v, auto& c, auto& a) { v.infer(c, a, true); }),
+      method("ServerLive", [](const V2&, auto&, auto& a) { a({}, flag_message(true).take()); }),
+      method("ServerReady", [](const V2& v, auto&, auto& a) { a({}, flag_message(v.core.ready()).take()); }),
+      method("ModelReady", [](const V2& v, auto& c, auto& a) { v.ready(c, a); }),
+      method("ServerMetadata", [](const V2& v, auto& c, auto& a) { v.server_metadata(c, a); }),
+      method("ModelMetadata", [](const V2& v, auto& c, auto& a) { v.metadata(c, a); }),
+      method("ModelConfig",
+             [](const V2& v, auto& c, auto& a) {
+               a({}, write_v2_config(*v.core.repository().resolve(ref_of(read_small(*c)))).take());
+             }),
+      method("ModelStatistics", [](const V2& v, auto& c,
+                                   auto& a) { a({}, write_v2_statistics(v.lanes_of(ref_of(read_small(*c)))).take()); }),
+      method("RepositoryIndex",
+             [](const V2& v, auto& c, auto& a) {
+               a({}, write_v2_index(v.core.repository().index(), read_small(*c).flag).take());
+             }),
+      method("RepositoryModelLoad", [](const V2& v, auto& c, auto& a) { v.control(c, a, true); }),
+      method("RepositoryModelUnload", [](const V2& v, auto& c, auto& a) { v.control(c, a, false); }),
+  };
+  out[0].small = out[1].small = false;
+  out[1].stream = true;
+  out[1].error_message = [](const Status& status) {
+    WireWriter message;
+    message.text(1, status.message);
+    return message.take();
+  };
+  out[10].blocks = out[11].blocks = true;
+  return out;
+}
+
+RpcMethods health_grpc(Core& core) {
+  RpcMethod check;
+  check.path = "/grpc.health.v1.Health/Check";
+  check.small = true;
+  check.call = [&core](const RpcCallPtr& call, const RpcAnswer& answer) {
+    const std::string service = read_small(*call).one;
+    bool known = false;
+    for (std::string_view name : {"", "ModelService", "PredictionService", "tensorflow.serving.PredictionService",
+                                  "tensorflow.serving.ModelService", "inference.GRPCInferenceService"})
+      known = known || service == name;
+    if (!known) throw RequestError(Code::NotFound, fmt::format("there is no service '{}'", service));
+    WireWriter out;
+    out.integer(1, core.ready() ? 1 : 2);
+    answer({}, out.take());
+  };
+  return {check};
+}
+
+}  // namespace tenon::serve

@@ -1,0 +1,19 @@
+// The Open Inference Protocol's gRPC service (inference.GRPCInferenceService) over a Core, with Triton's additions, and
+// grpc.health.v1.Health.
+#pragma once
+
+#include "tenon/serve/core.h"
+#include "tenon/serve/rpc.h"
+
+namespace tenon::serve {
+
+struct V2GrpcOptions {
+  // RepositoryModelLoad and Unload: off, or open to calls with the metadata "authorization: Bearer TOKEN".
+  bool control = false;
+  std::string control_token{};
+};
+
+RpcMethods v2_grpc(Core& core, V2GrpcOptions options = {});
+RpcMethods health_grpc(Core& core);
+
+}  // namespace tenon::serve

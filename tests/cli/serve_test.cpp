@@ -1,0 +1,69 @@
+// tenon serve and tenon loadtest as a user runs them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <fstream>
+
+#include "tenon/cli/subcommands.h"
+#include "tests/cli/process.h"
+#include "tests/support/temp_folder.h"
+
+namespace tenon::cli {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+const std::string kModel = std::string(TENON_SOURCE_DIR) + "/tests/serve/goldens/models/half_plus_two";
+
+std::string scratch(const std::string& name) { return tenon::testing_support::temp_folder() + "/serve-" + name; }
+
+TEST(ServeCommand, AcceptsTensorFlowServingsSpellings) {
+  EXPECT_THAT(serve_words({"--rest_api_port=8501", "--enable_batching", "--enable_model_warmup", "false", "--model",
+                           "a=b", "--model=c=d", "--config", "f", "--port", "1"}),
+              ElementsAre("--rest-api-port=8501", "--enable-batching=true", "--enable-model-warmup=false",
+                          "--model-config-file", "f", "--port", "1", "--model=a=b\nc=d"));
+}
+
+TEST(ServeCommand, ServesUntilASignalAndDrains) {
+  const std::string folder = scratch("drain");
+  std::string seen;
+  Finished load;
+  const auto finished = run_process(
+      {"serve", "--model", "half_plus_two=" + kModel, "--free-ports", "--address", "127.0.0.1"}, folder,
+      [&](pid_t pid) {
+        std::ifstream out(folder + "/stdout");
+        seen.assign(std::istreambuf_iterator<char>(out), {});
+        if (seen.find("curl") == std::string::npos) return false;
+        const size_t at = seen.find("http://127.0.0.1:", seen.find("(v2), REST"));
+        const std::string url = seen.substr(at, seen.find('\n', at) - at) + "/v2/models/half_plus_two";
+        load = run_process({"loadtest", url, "--rate", "100", "--seconds", "1", "--warm-up", "0"}, folder + "/load");
+        kill(pid, SIGTERM);
+        return true;
+      });
+  EXPECT_EQ(finished.code, 0) << finished.err;
+  EXPECT_THAT(finished.out, HasSubstr("TensorFlow Serving, REST"));
+  EXPECT_THAT(finished.out, HasSubstr("curl -d '{\"inputs\": {\"x\": [1]}}' http://127.0.0.1:"));
+  EXPECT_THAT(finished.err, HasSubstr("version_available"));
+  EXPECT_THAT(finished.err, HasSubstr("drained"));
+  EXPECT_EQ(load.code, 0) << load.err;
+  EXPECT_THAT(load.out, HasSubstr("p99.9"));
+  EXPECT_THAT(load.out, testing::Not(HasSubstr("error")));
+}
+
+TEST(ServeCommand, SaysWhatIsWrong) {
+  EXPECT_THAT(run_process({"serve"}, scratch("nothing")).err, HasSubstr("nothing to serve"));
+  EXPECT_THAT(run_process({"serve", "--model", "nonsense"}, scratch("name")).err, HasSubstr("expected NAME=PATH"));
+  EXPECT_THAT(run_process({"serve", "--model", "m=/nowhere/at/all"}, scratch("path")).err,
+              HasSubstr("there is no such file or folder"));
+  EXPECT_THAT(run_process({"serve", "--model", "m=" + kModel, "--control-port", "1234"}, scratch("token")).err,
+              HasSubstr("a token of at least 8 characters"));
+  EXPECT_THAT(run_process({"loadtest", "ftp://x"}, scratch("url")).err, HasSubstr("the URL has another form"));
+  EXPECT_THAT(run_process({"loadtest", "http://127.0.0.1:1/v2/models/m"}, scratch("port")).err,
+              HasSubstr("127.0.0.1:1"));
+}
+
+}  // namespace
+}  // namespace tenon::cli

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Makes the virtual environment of the client tests: build/serve-clients, or the folder in TENON_CLIENTS_VENV.
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+venv="${TENON_CLIENTS_VENV:-$here/../../../build/serve-clients}"
+python3 -m venv "$venv"
+"$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+echo "clients are in $venv; run: ctest --preset release -R serve.clients"

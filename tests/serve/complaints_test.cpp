@@ -1,0 +1,345 @@
+// What users of other servers complain about, one test each (6, 9, 10 and 13 stand beside what they are about).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <random>
+#include <sstream>
+
+#include "tenon/base/error.h"
+#include "tenon/serve/loadtest.h"
+#include "tenon/serve/server.h"
+#include "tenon/serve/tfs_json.h"
+#include "tests/serve/http_client.h"
+#include "tests/serve/support.h"
+
+namespace tenon::serve {
+namespace {
+
+using namespace testing_support;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::HasSubstr;
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+constexpr bool kSanitized = __has_feature(thread_sanitizer) || __has_feature(address_sanitizer);
+#else
+constexpr bool kSanitized = false;
+#endif
+
+// A server on free ports whose model "m" is a FakeModel that calls `before`.
+ServerOptions fake(std::function<void(const Tensor&)> before, int threads = 1) {
+  ServerOptions options;
+  options.address = "127.0.0.1";
+  options.tfs_rest_port = options.v2_rest_port = options.v2_grpc_port = 0;
+  options.core.scheduler.threads = threads;
+  options.core.repository.poll = milliseconds(20);
+  options.core.repository.settle = milliseconds(0);
+  options.core.repository.warm_up = false;
+  options.core.repository.loader = [before = std::move(before)](const fs::path&) {
+    return std::make_shared<FakeModel>(1, std::vector<int64_t>{-1, 2}, before);
+  };
+  options.http.threads = 2;
+  return options;
+}
+std::vector<ModelConfig> one_model(LaneOptions lane = {}) {
+  const fs::path base = fresh_folder("fake");
+  write_file(base / "1" / "model.onnx", "never read");
+  return {{.name = "m", .base_path = base, .lane = std::move(lane)}};
+}
+std::unique_ptr<Server> started(ServerOptions options, std::vector<ModelConfig> models) {
+  auto server = std::make_unique<Server>(std::move(options), std::move(models));
+  EXPECT_TRUE(server->core().repository().settle(seconds(20)));
+  return server;
+}
+const std::string kPredict = "/v1/models/m:predict";
+const std::string kBody = R"({"instances": [[1, 2]]})";
+
+uint64_t abandoned(Server& server, const std::string& reason) {
+  return server.core()
+      .metrics()
+      .counter("tenon_abandoned_requests_total", "", {{"model", "m"}, {"version", "1"}, {"reason", reason}})
+      .value();
+}
+
+int64_t resident_bytes(const char* field = "VmRSS:") {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(field)) return std::stoll(line.substr(std::strlen(field))) * 1024;
+  }
+  return 0;
+}
+
+TEST(Complaint01, RollingRestartLosesNoRequest) {
+  const auto slow = [](const Tensor&) { std::this_thread::sleep_for(milliseconds(3)); };
+  std::unique_ptr<Server> servers[2] = {started(fake(slow, 2), one_model()), started(fake(slow, 2), one_model())};
+  std::atomic<uint16_t> ports[2] = {servers[0]->ports().tfs_rest, servers[1]->ports().tfs_rest};
+  std::atomic<bool> stop{false};
+  std::atomic<int> failed{0}, answered{0};
+  // A client behind a balancer: it asks for readiness when it connects, and keeps its connection as long as it may.
+  const auto client = [&](size_t first) {
+    while (!stop) {
+      for (size_t i = 0; i < 2 && !stop; ++i) {
+        HttpClient connection(ports[(first + i) % 2]);
+        if (!connection.connected() || connection.get("/readyz").status != 200) continue;
+        HttpClient work(ports[(first + i) % 2]);
+        while (!stop && work.connected()) {
+          const auto answer = work.post(kPredict, kBody);
+          if (answer.status == 200) {
+            ++answered;
+          } else {
+            ++failed;
+            break;
+          }
+          if (answer.header("Connection") == "close") break;
+        }
+      }
+    }
+  };
+  std::vector<std::thread> clients;
+  for (size_t i = 0; i < 4; ++i) clients.emplace_back(client, i);
+  for (int round = 0; round < 4; ++round) {
+    auto& server = servers[round % 2];
+    std::this_thread::sleep_for(milliseconds(60));
+    EXPECT_TRUE(server->stop({.grace = milliseconds(500), .patience = seconds(10)}));
+    server = started(fake(slow, 2), one_model());
+    ports[round % 2] = server->ports().tfs_rest;
+  }
+  stop = true;
+  for (auto& thread : clients) thread.join();
+  EXPECT_EQ(failed, 0);
+  EXPECT_GT(answered, 100);
+}
+
+TEST(Complaint02, JsonTakesNoMoreThanBodyAndTensor) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers take memory of their own";
+  const int64_t count = 4'000'000;
+  std::string body = "{\"instances\": [[";
+  for (int64_t i = 0; i < count; ++i) body += i % 2 == 0 ? "1.5," : "0.25,";
+  body.back() = ']';
+  body += "]}";
+  const FakeModel model(0, {-1, -1});
+  ::malloc_trim(0);
+  if (!(std::ofstream("/proc/self/clear_refs") << "5" << std::flush)) GTEST_SKIP() << "the high-water mark stays";
+  const int64_t before = resident_bytes();
+  const auto parsed = parse_predict(body, model);
+  const int64_t peak = resident_bytes("VmHWM:");
+  EXPECT_EQ(numel(shape_of(parsed.inputs[0].value)), count);
+  EXPECT_LE(peak - before, count * 4 + (4 << 20)) << "body " << body.size();
+}
+
+TEST(Complaint03, ServingGoesOnWhileAnotherModelLoads) {
+  Gate gate;
+  std::atomic<int> nice{0};
+  auto options = fake({}, 2);
+  options.core.repository.loader = [&](const fs::path& path) -> ModelPtr {
+    if (path.string().find("heavy") != std::string::npos) {
+      nice = ::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()));
+      gate.wait();
+    }
+    return std::make_shared<FakeModel>(1);
+  };
+  auto models = one_model();
+  auto server = started(options, models);
+  const fs::path heavy = fresh_folder("heavy");
+  write_file(heavy / "1" / "model.onnx", "never read");
+  models.push_back({.name = "heavy", .base_path = heavy});
+  server->core().repository().configure(models);
+  gate.wait_for_waiting(1);
+  HttpClient client(server->ports().tfs_rest);
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(client.post(kPredict, kBody).status, 200);  // none of them waits for the load
+  EXPECT_GT(nice, 0);  // and the loader gives way to them
+  EXPECT_EQ(client.post("/v1/models/heavy:predict", kBody).status, 503);
+  gate.open();
+  EXPECT_TRUE(eventually([&] { return client.post("/v1/models/heavy:predict", kBody).status == 200; }));
+}
+
+TEST(Complaint04, EveryAllowedBatchSizeIsWarmBeforeTheVersionIsAvailable) {
+  std::mutex mutex;
+  std::vector<int64_t> sizes;
+  auto options = fake([&](const Tensor& x) {
+    const std::lock_guard lock(mutex);
+    sizes.push_back(x.shape(0));
+  });
+  options.core.repository.warm_up = true;
+  LaneOptions lane;
+  lane.batching = {.enabled = true, .max_batch_size = 8, .allowed_sizes = {1, 4, 8}};
+  auto server = started(options, one_model(lane));
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(sizes, (std::vector<int64_t>{1, 4, 8}));
+}
+
+TEST(Complaint05, MemoryComesBackAfterUnload) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers take memory of their own";
+  const fs::path base = fresh_folder("weights");
+  // x + sum of a weight of 8 MB
+  std::string raw(size_t{8} << 20, '\1');
+  const std::string weight =
+      bytes_field(5, int_field(1, raw.size() / 4) + int_field(2, 1) + bytes_field(8, "w") + bytes_field(9, raw));
+  write_file(base / "1" / "model.onnx",
+             onnx_model(onnx_node("ReduceSum", {"w"}, "s") + onnx_node("Add", {"x", "s"}, "y") + weight +
+                        onnx_value(11, "x", {-1}) + onnx_value(12, "y", {-1, -1})));
+  auto options = fake({});
+  options.core.repository.loader = load_model;
+  options.core.repository.explicit_control = true;
+  Server server(options, {{.name = "w", .base_path = base}});
+  auto& repository = server.core().repository();
+  const auto round = [&] {
+    repository.load("w");
+    ASSERT_EQ(repository.ready_versions("w").size(), 1U);
+    repository.unload("w");
+  };
+  for (int i = 0; i < 10; ++i) round();
+  const int64_t before = resident_bytes();
+  for (int i = 0; i < 100; ++i) round();
+  EXPECT_LE(resident_bytes(), before + before / 20 + (2 << 20));
+}
+
+TEST(Complaint07, WorkEndsWithItsDeadlineOrItsClient) {
+  Gate gate;
+  std::atomic<int> runs{0};
+  auto server = started(fake([&](const Tensor&) {
+                          ++runs;
+                          gate.wait();
+                        }),
+                        one_model());
+  const uint16_t port = server->ports().tfs_rest;
+  std::thread blocker([&] { EXPECT_EQ(HttpClient(port).post(kPredict, kBody).status, 200); });
+  gate.wait_for_waiting(1);
+  const auto late = HttpClient(port).post(kPredict, kBody, "Tenon-Timeout: 30\r\n");
+  EXPECT_EQ(late.status, 504);
+  EXPECT_EQ(abandoned(*server, "deadline_in_queue"), 1U);
+  {
+    HttpClient gone(port), pipelined(port);
+    const std::string one = "POST " + kPredict +
+                            " HTTP/1.1\r\nHost: t\r\nContent-Length: " + std::to_string(kBody.size()) + "\r\n\r\n" +
+                            kBody;
+    gone.send(one);
+    pipelined.send(one + one);  // its end cannot be seen by reading alone
+    EXPECT_TRUE(eventually([&] { return server->core().admission().requests() == 3; }));
+  }
+  EXPECT_TRUE(eventually([&] { return abandoned(*server, "cancelled") == 2; }));
+  EXPECT_TRUE(eventually([&] { return server->core().admission().requests() == 1; }));
+  gate.open();
+  blocker.join();
+  EXPECT_EQ(HttpClient(port).post(kPredict, kBody).status, 200);
+  EXPECT_EQ(runs, 2);
+}
+
+TEST(Complaint08, EveryBatchSaysWhyItWasClosed) {
+  LaneOptions lane;
+  lane.batching = {.enabled = true, .max_batch_size = 4, .timeout = milliseconds(5)};
+  auto server = started(fake({}), one_model(lane));
+  HttpClient client(server->ports().tfs_rest);
+  EXPECT_EQ(client.post(kPredict, kBody).status, 200);
+  EXPECT_EQ(client.post(kPredict, R"({"instances": [[1,2],[1,2],[1,2],[1,2]]})").status, 200);
+  EXPECT_EQ(client.post(kPredict, R"({"instances": [[1,2],[1,2],[1,2],[1,2],[1,2],[1,2]]})").status, 200);  // split
+  const std::string page = client.get("/metrics").body;
+  for (const char* reason : {"full", "timeout", "split"})
+    EXPECT_THAT(page,
+                HasSubstr(std::string("tenon_batches_total{model=\"m\",version=\"1\",reason=\"") + reason + "\"} 1\n"));
+}
+
+std::string output_of(const std::string& command) {
+  std::string out;
+  FILE* pipe = ::popen((command + " 2>/dev/null").c_str(), "r");
+  if (!pipe) return out;
+  char buffer[4096];
+  for (size_t n = 0; (n = ::fread(buffer, 1, sizeof(buffer), pipe)) > 0;) out.append(buffer, n);
+  ::pclose(pipe);
+  return out;
+}
+
+TEST(Complaint11, TlsOnRestAndMetricsAndCertificatesChangeWithoutARestart) {
+  if (output_of("command -v openssl").empty() || output_of("command -v curl").empty())
+    GTEST_SKIP() << "openssl and curl are needed to make a certificate and to speak TLS";
+  const fs::path folder = fresh_folder("tls");
+  const std::string key = folder / "key.pem", certificate = folder / "certificate.pem";
+  const auto make = [&](const std::string& organisation) {
+    output_of("openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost/O=" + organisation +
+              " -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout " + key + " -out " + certificate);
+  };
+  make("first");
+  auto options = fake({});
+  options.tls = TlsFiles{certificate, key, {}};
+  auto server = started(options, one_model());
+  const std::string base = "https://127.0.0.1:" + std::to_string(server->ports().tfs_rest);
+  const auto curl = [&](const std::string& rest) { return output_of("curl -s --cacert " + certificate + " " + rest); };
+  EXPECT_EQ(curl(base + "/readyz"), "ready\n");
+  EXPECT_THAT(curl(base + "/metrics"), HasSubstr("tenon_ready 1"));
+  EXPECT_EQ(curl("-d '" + kBody + "' " + base + kPredict), "{\n    \"predictions\": [[2.0, 3.0]]\n}");
+  EXPECT_EQ(HttpClient(server->ports().tfs_rest).get("/readyz").status, 0);  // no plain text
+  const auto shown = [&] {
+    return output_of("openssl s_client -connect 127.0.0.1:" + std::to_string(server->ports().tfs_rest) +
+                     " </dev/null 2>/dev/null | openssl x509 -noout -subject");
+  };
+  EXPECT_THAT(shown(), HasSubstr("first"));
+  make("second");
+  EXPECT_TRUE(eventually([&] { return shown().find("second") != std::string::npos; }, seconds(15)));
+  std::ofstream(certificate) << "broken";
+  std::this_thread::sleep_for(milliseconds(1200));
+  EXPECT_THAT(shown(), HasSubstr("second"));  // the last one that was right
+  EXPECT_THROW(Server(options, {}), FileError);
+}
+
+TEST(Complaint14, OverloadKeepsGoodputAndAnswersWithTheRightCodes) {
+  auto options = fake([](const Tensor&) { std::this_thread::sleep_for(milliseconds(5)); });
+  options.tfs_rest.timeout = milliseconds(200);
+  LaneOptions lane;
+  lane.max_queued = 16;
+  auto server = started(options, one_model(lane));
+  LoadOptions load;
+  load.url = "http://127.0.0.1:" + std::to_string(server->ports().tfs_rest) + "/v1/models/m";
+  load.connections = 64;
+  load.warm_up = milliseconds(200);
+  load.duration = milliseconds(1500);
+  load.rate = 100;  // half of what it can do
+  const LoadResult calm = run_load(load);
+  EXPECT_TRUE(calm.errors.empty()) << testing::PrintToString(calm.errors);
+  load.rate = 800;  // four times
+  const LoadResult storm = run_load(load);
+  for (const auto& [code, count] : storm.errors) EXPECT_TRUE(code == "503" || code == "504") << code << ": " << count;
+  EXPECT_GT(storm.errors.count("503") ? storm.errors.at("503") : 0, 100U);
+  EXPECT_EQ(storm.answered + (storm.sent - storm.answered), storm.sent);
+  const double goodput = static_cast<double>(storm.answered) / storm.seconds;
+  EXPECT_GT(goodput, kSanitized ? 50 : 120);  // of about 190 a second
+  EXPECT_LT(storm.latency.quantile(0.99), milliseconds(kSanitized ? 3000 : 600));
+  EXPECT_TRUE(eventually([&] { return server->core().admission().requests() == 0; }));
+}
+
+TEST(Complaint15, ClientsThatDieLeaveNothingBehind) {
+  std::atomic<int> thrown{0};
+  auto server = started(fake(
+                            [&](const Tensor& x) {
+                              if (x.to_vector<float>()[0] == 13 && ++thrown > 0) throw std::runtime_error("broken op");
+                            },
+                            2),
+                        one_model());
+  const std::string bad = R"({"instances": [[13, 2]]})";
+  std::mt19937 random(1);
+  for (int i = 0; i < 300; ++i) {
+    HttpClient client(i % 2 == 0 ? server->ports().tfs_rest : server->ports().v2_rest);
+    const std::string& body = i % 5 == 0 ? bad : kBody;
+    std::string whole = "POST " + kPredict + " HTTP/1.1\r\nHost: t\r\nContent-Length: " + std::to_string(body.size()) +
+                        "\r\n\r\n" + body;
+    client.send(whole.substr(0, random() % (whole.size() + 1)));
+    if (i % 3 == 0) client.send(whole);
+    // and gone
+  }
+  EXPECT_TRUE(eventually(
+      [&] { return server->core().admission().requests() == 0 && server->core().admission().bytes() == 0; }));
+  EXPECT_TRUE(eventually(
+      [&] { return server->core().metrics().text().find("tenon_http_connections 0\n") != std::string::npos; }));
+  HttpClient client(server->ports().tfs_rest);
+  EXPECT_EQ(client.post(kPredict, bad).status, 500);  // an op that breaks is this request's error, not the server's
+  EXPECT_EQ(client.post(kPredict, kBody).status, 200);
+}
+
+}  // namespace
+}  // namespace tenon::serve
