@@ -4,7 +4,7 @@
 #include <hdf5.h>
 
 #include <cstring>
-#include <limits>
+#include <mutex>
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
@@ -158,6 +158,9 @@ herr_t visit_object(hid_t root, const char* name, const H5O_info_t* info, void* 
 }  // namespace
 
 Hdf5 read_hdf5(std::span<const std::byte> bytes, std::string_view where) {
+  // The common builds of libhdf5 have state of their own and no lock: one thread at a time.
+  static std::mutex one_at_a_time;
+  const std::scoped_lock lock(one_at_a_time);
   const Silence silence;
   Walk walk;
   walk.where = where;
