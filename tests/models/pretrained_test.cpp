@@ -12,6 +12,7 @@
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/formats/checkpoint.h"
+#include "tenon/models/vit.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/movement.h"
 #include "tests/support/temp_folder.h"
@@ -112,6 +113,22 @@ TEST_P(Encoder, HiddenStatesEqualTheReference) {
     expect_close(hidden, expected["hidden"], 1e-4);
     expect_close(pooled, expected["pooled"], 1e-4);
   }
+}
+
+TEST(VisionTransformer, HiddenStatesEqualTheReference) {
+  const json expected = expected_of("vit");
+  const ViT loaded = load_vit(kGoldens / "vit");
+  const std::filesystem::path saved = testing_support::temp_folder() + "/saved/vit";
+  save_pretrained(loaded, saved);
+  const Tensor images = from_vector(expected["images"].get<std::vector<float>>(), {2, 3, 8, 8});
+  for (const ViT& model : {loaded, load_vit(saved)}) {
+    const auto [hidden, pooled] = model(images);
+    EXPECT_EQ(hidden.shape(), (Shape{2, 5, 16}));
+    expect_close(hidden, expected["hidden"], 1e-4);
+    expect_close(pooled, expected["pooled"], 1e-4);
+  }
+  EXPECT_EQ(formats::load_checkpoint(saved).size(), formats::load_checkpoint(kGoldens / "vit").size());
+  EXPECT_THROW((void)load_vit(kGoldens / "bert"), UnsupportedError);
 }
 
 TEST(Pretrained, ShardsAreOneModel) {
