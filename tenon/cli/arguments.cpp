@@ -132,6 +132,14 @@ bool Arguments::was_given(std::string_view name) const {
   return std::find(given.begin(), given.end(), name) != given.end();
 }
 
+std::vector<std::string> Arguments::all(std::string_view name) const {
+  std::vector<std::string> values;
+  for (const auto& [option, value] : lists) {
+    if (option == name) values.push_back(value);
+  }
+  return values;
+}
+
 Arguments parse_arguments(const Command& command, std::span<const std::string> words, const Config& earlier) {
   Arguments out;
   if (std::any_of(words.begin(), words.end(), [](const auto& w) { return w == "--help" || w == "-h"; })) {
@@ -155,7 +163,7 @@ Arguments parse_arguments(const Command& command, std::span<const std::string> w
     const std::string name = word.substr(2, equals == std::string::npos ? std::string::npos : equals - 2);
     const Option* option = find_option(options, name);
     if (option == nullptr) unknown_option(command, options, name, choice);
-    if (out.was_given(name))
+    if (out.was_given(name) && !option->repeated)
       throw UsageError({.where = where(command), .problem = fmt::format("--{} is given twice", name)});
     out.given.push_back(name);
     if (option->kind == OptionKind::flag) {
@@ -168,7 +176,12 @@ Arguments parse_arguments(const Command& command, std::span<const std::string> w
       throw UsageError({.where = where(command),
                         .problem = fmt::format("--{} needs a value", name),
                         .hint = fmt::format("--{} {}", name, option->value_name)});
-    read.set(name, parse_value(command, *option, equals == std::string::npos ? words[++i] : word.substr(equals + 1)));
+    const std::string value = equals == std::string::npos ? words[++i] : word.substr(equals + 1);
+    if (option->repeated) {
+      out.lists.emplace_back(name, value);
+    } else {
+      read.set(name, parse_value(command, *option, value));
+    }
   }
   for (const auto& option : options) {
     if (const auto* value = read.find(option.name))

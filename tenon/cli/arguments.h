@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tenon/base/error.h"
@@ -33,6 +34,7 @@ struct Option {
   std::vector<std::string> choices{};          // choice only
   double low = -std::numeric_limits<double>::infinity();
   double high = std::numeric_limits<double>::infinity();
+  bool repeated = false;  // text only: may stand several times; see Arguments::all
 };
 
 struct Positional {
@@ -63,6 +65,10 @@ struct Arguments {
   std::vector<std::string> given;  // names of the options that the user wrote
 
   [[nodiscard]] bool has(std::string_view name) const { return values.find(name) != nullptr; }
+  std::vector<std::pair<std::string, std::string>> lists;  // values of repeated options, in order
+
+  // The values of a repeated option.
+  [[nodiscard]] std::vector<std::string> all(std::string_view name) const;
   [[nodiscard]] bool was_given(std::string_view name) const;
   template <typename T>
   [[nodiscard]] T get(std::string_view name) const {

@@ -1,5 +1,7 @@
 #include "tenon/cli/commands.h"
 
+#include "tenon/formats/onnx/export.h"
+
 namespace tenon::cli {
 namespace {
 
@@ -219,8 +221,39 @@ std::vector<Command> make_commands() {
   generate.examples = {"tenon generate runs/gpt --prompt 'ROMEO:' --length 500 --temperature 0.8 --seed 1",
                        "tenon generate models/llama --prompt 'Once upon a time' --length 100 --temperature 0"};
 
-  Command info{.name = "info", .summary = "show what a run folder holds", .positionals = {run}};
-  info.examples = {"tenon info runs/gpt"};
+  Command info{
+      .name = "info",
+      .summary = "show what a run folder or a file holds",
+      .positionals = {{.name = "PATH", .help = "a run folder, a package, ONNX, SafeTensors, NPY or NPZ file"}}};
+  info.examples = {"tenon info runs/gpt", "tenon info model.onnx"};
+
+  const Positional model{.name = "MODEL", .help = "a package or an ONNX model"};
+  const Option sizes = text("sizes", "SIZES", "numbers for extents that an ONNX model leaves open: batch=1,seq=8");
+  Option input = text("input", "NAME=FILE", "an input and the NPY file that it comes from; once for each");
+  input.repeated = true;
+
+  Command convert{.name = "convert",
+                  .summary = "write a model or weights in another format",
+                  .positionals = {{.name = "IN", .help = "a package, ONNX, SafeTensors, NPZ or NPY file"},
+                                  {.name = "OUT", .help = "the new file: .tenon, .onnx, .safetensors, .npz or .npy"}}};
+  convert.options = {integer("opset", "the ONNX opset to write", {int64_t{formats::onnx::kNewestExportOpset}},
+                             formats::onnx::kOldestExportOpset, formats::onnx::kNewestExportOpset),
+                     sizes};
+  convert.examples = {"tenon convert model.onnx model.tenon", "tenon convert model.tenon model.onnx --opset 17",
+                      "tenon convert model.tenon weights.safetensors"};
+
+  Command run_model{.name = "run", .summary = "run a model on arrays from files", .positionals = {model}};
+  run_model.options = {input,
+                       text("output", "DIR", "a folder for the results, NAME.npy each; without it they are shown"),
+                       text("function", "NAME", "which of a package's functions to run"), threads()};
+  run_model.examples = {"tenon run model.tenon --input image=cat.npy --output results"};
+
+  Command diff{.name = "diff",
+               .summary = "compare two models on the same inputs",
+               .positionals = {{.name = "A", .help = "a package or an ONNX model"}, {.name = "B", .help = "another"}}};
+  diff.options = {input, real("tolerance", "the relative difference from which on they part", {1e-4}, 0), sizes,
+                  integer("seed", "seed of the random inputs, where none are given", {int64_t{1}}, 0, 9e15)};
+  diff.examples = {"tenon diff model.tenon model.onnx"};
 
   Command conformance{.name = "conformance",
                       .summary = "run a standard's own test cases",
@@ -228,7 +261,8 @@ std::vector<Command> make_commands() {
                                       {.name = "DIR", .help = "where the cases are"}}};
   conformance.options = {text("json", "FILE", "also write the results as JSON")};
   conformance.examples = {"tenon conformance onnx onnx/backend/test/data/node --json results.json"};
-  return {train_command(), eval, generate, info, conformance, serve_command(), loadtest_command()};
+  return {train_command(),   eval, generate, info, convert, run_model, diff, conformance, serve_command(),
+          loadtest_command()};
 }
 
 }  // namespace

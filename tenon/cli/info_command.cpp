@@ -1,4 +1,4 @@
-// tenon info RUN: what a run folder holds.
+// tenon info PATH: what a run folder or a file of a known format holds.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,6 +34,8 @@ std::string weight_table(const formats::SafeTensors& file) {
 }  // namespace
 
 int info_command(const Arguments& arguments, const Console& console) {
+  if (!std::filesystem::is_directory(arguments.positionals.at(0)))
+    return file_info(arguments.positionals.at(0), console);
   const auto run = train::RunFolder::open(arguments.positionals.at(0));
   std::string out = fmt::format("run {}\n\nsettings\n", run.path());
   for (const auto& [name, value] : run.config().entries())

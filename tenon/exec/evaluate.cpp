@@ -7,7 +7,9 @@
 #include "tenon/exec/reference.h"
 #include "tenon/exec/reuse.h"
 #include "tenon/exec/session.h"
+#include "tenon/ir/specialize.h"
 #include "tenon/ops/call.h"
+#include "tenon/ops/catalog.h"
 #include "tenon/ops/infer.h"
 #include "tenon/tensor/tensor_view.h"
 
@@ -149,6 +151,11 @@ Tensors evaluate(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<
 }
 
 Tensors run(const ir::Graph& graph, Tensors inputs) {
+  if (!graph.sizes.empty()) {
+    std::vector<TensorType> types;
+    for (const Tensor& x : inputs) types.push_back(x.type());
+    return run(ir::specialize(graph, ir::bind_sizes(graph, types), ops::type_rule()), std::move(inputs));
+  }
   if (inputs.size() != graph.inputs.size())
     throw ValueError({graph.name.empty() ? "graph" : graph.name,
                       "wrong number of inputs",

@@ -1,8 +1,15 @@
 #include "tenon/ir/graph.h"
 
 #include "tenon/base/error.h"
+#include "tenon/ir/varying.h"
 
 namespace tenon::ir {
+
+Sizes examples(const Graph& graph) {
+  Sizes sizes;
+  for (const Size& size : graph.sizes) sizes[size.name] = size.example;
+  return sizes;
+}
 
 ValueId Graph::add_value(TensorType type, std::string value_name) {
   values.push_back({std::move(type), std::move(value_name)});

@@ -3,6 +3,10 @@
 // A graph has no effects: calling it twice gives the same results (randomness comes in through keys, state
 // through inputs and outputs). Nodes are in an order in which every operand is defined before its use.
 // The text form (ir/text.h) round-trips; ir/verify.h says what a well-formed graph is.
+//
+// A graph for any batch or length has named sizes (ir/size.h). All its numbers are then those at the sizes' examples,
+// so that it is a graph like any other, and `varying` says which of them depend on the sizes, and how. ir/specialize.h
+// makes the graph for other sizes.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +14,7 @@
 #include <vector>
 
 #include "tenon/ir/attr.h"
+#include "tenon/ir/size.h"
 #include "tenon/tensor/tensor.h"
 
 namespace tenon::ops {
@@ -36,8 +41,26 @@ struct Node {
   std::string location;  // "file.cpp:12" when known
 };
 
+// A number of a graph that depends on its sizes.
+struct Varying {
+  enum class Kind : uint8_t {
+    Extent,     // of the type of value `index`, at `element`
+    Attribute,  // integer, list or real `attribute` of node `index`, at `element`
+    Element,    // of the constant of node `index`, at `element`, row-major
+  };
+  Kind kind = Kind::Extent;
+  int32_t index = 0;
+  int32_t attribute = 0;
+  int32_t element = 0;
+  // Absent for extents of results that no expression gives: the ops' rules say what they are.
+  std::optional<SizeExpr> expr;
+  bool operator==(const Varying&) const = default;
+};
+
 struct Graph {
   std::string name;
+  std::vector<Size> sizes;  // of the outermost graph; graphs in attributes use those of the graph around
+  std::vector<Varying> varying;
   std::vector<Value> values;
   std::vector<ValueId> inputs;
   std::vector<Node> nodes;

@@ -35,6 +35,7 @@ class GraphHasher {
     const auto use = [&](ValueId id) {
       hasher.number(id == kAbsent ? ~uint64_t{1} : numbers[static_cast<size_t>(id)]);
     };
+    if (!graph.varying.empty()) add_sizes(hasher, graph);
     hasher.number(graph.inputs.size());
     for (const ValueId id : graph.inputs) define(id);
     hasher.number(graph.nodes.size());
@@ -58,6 +59,21 @@ class GraphHasher {
   }
 
  private:
+  static void add_sizes(Hasher& hasher, const Graph& graph) {
+    for (const Size& size : graph.sizes) {
+      hasher.text(size.name);
+      hasher.number(size.low);
+      hasher.number(size.high);
+    }
+    for (const Varying& v : graph.varying) {
+      hasher.number(static_cast<int>(v.kind));
+      hasher.number(v.index);
+      hasher.number(v.attribute);
+      hasher.number(v.element);
+      hasher.text(v.expr ? to_string(*v.expr) : "~");
+    }
+  }
+
   void add_attr(Hasher& hasher, const AttrValue& value) {
     hasher.number(static_cast<int>(type_of(value)));
     switch (type_of(value)) {

@@ -18,6 +18,7 @@ struct AttrField {
 struct OpSchema {
   std::string_view name;
   std::vector<AttrField> attrs;  // in the order of Attrs
+  int version = 1;               // rises when the op's meaning changes
 };
 
 struct OpCatalog {

@@ -5,10 +5,12 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "tenon/base/error.h"
 #include "tenon/base/nearest.h"
 #include "tenon/ir/text.h"
+#include "tenon/ir/varying.h"
 #include "tenon/tensor/element.h"
 #include "tenon/tensor/tensor_view.h"
 
@@ -27,6 +29,7 @@ class Reader {
   explicit Reader(std::string_view text) : text_(text) {}
 
   [[nodiscard]] size_t position() const { return at_; }
+  void back_to(size_t position) { at_ = position; }
 
   [[noreturn]] void fail(size_t where, std::string problem, std::string expected = {}, std::string got = {},
                          std::string hint = {}) const {
@@ -67,6 +70,13 @@ class Reader {
   }
   void expect(std::string_view symbol) {
     if (!take(symbol)) fail(at_, "unexpected text", fmt::format("'{}'", symbol), rest());
+  }
+
+  // Whether this word stands here.
+  [[nodiscard]] bool ahead(std::string_view word) {
+    peek();
+    const size_t after = at_ + word.size();
+    return text_.substr(at_).starts_with(word) && (after >= text_.size() || !in_word(text_[after]));
   }
 
   // An op's or attribute's name, a dtype.
@@ -189,6 +199,7 @@ class Parser {
     in_.expect("graph");
     Graph g;
     if (in_.peek() == '"') g.name = in_.quoted();
+    if (in_.peek() == '[') sizes(g, depth);
     in_.expect("(");
     if (!in_.take(")")) {
       do g.inputs.push_back(definition(g));
@@ -239,7 +250,152 @@ class Parser {
     }
     std::string name = in_.peek() == '"' ? in_.quoted() : "";
     in_.expect(":");
-    return g.add_value(type(), std::move(name));
+    Found found;
+    const ValueId added = g.add_value(type(found), std::move(name));
+    place(g, found, Varying::Kind::Extent, added, 0);
+    return added;
+  }
+
+  // ---- numbers that depend on sizes ----
+  struct FoundAt {
+    size_t element;
+    std::optional<SizeExpr> expr;
+  };
+  using Found = std::vector<FoundAt>;  // those among a list of numbers
+
+  static void place(Graph& g, Found& found, Varying::Kind kind, size_t index, size_t attribute) {
+    for (FoundAt& f : found) {
+      g.varying.push_back({kind, static_cast<int32_t>(index), static_cast<int32_t>(attribute),
+                           static_cast<int32_t>(f.element), std::move(f.expr)});
+    }
+  }
+
+  void sizes(Graph& g, int depth) {
+    if (depth > 0) in_.fail(in_.position(), "only the outermost graph names sizes");
+    in_.expect("[");
+    do {
+      in_.peek();
+      const size_t where = in_.position();
+      Size size;
+      size.name = std::string(in_.word("the name of a size"));
+      if (!is_size_name(size.name)) in_.fail(where, "not a name for a size", {}, Reader::shown(size.name));
+      in_.expect("=");
+      size.example = in_.integer("an integer");
+      in_.expect("from");
+      size.low = in_.integer("an integer");
+      if (in_.take("to")) size.high = in_.integer("an integer");
+      if (size.low < 0 || size.example < size.low || size.example > size.high)
+        in_.fail(where, "the example is not within the size's range", fmt::format("{} to {}", size.low, size.high),
+                 std::to_string(size.example));
+      if (!sizes_.emplace(size.name, size.example).second)
+        in_.fail(where, fmt::format("the size {} is named twice", size.name));
+      g.sizes.push_back(std::move(size));
+    } while (in_.take(","));
+    in_.expect("]");
+  }
+
+  void product(SizeExpr& sum, bool minus) {
+    SizeTerm term{minus ? -1 : 1, {}};
+    do {
+      const char c = in_.peek();
+      const size_t where = in_.position();
+      if (starts_word(c) && !sizes_.empty()) {
+        term.names.emplace_back(in_.word("a size"));
+        if (sizes_.contains(term.names.back()) && term.names.size() <= 8) continue;
+        std::vector<std::string_view> names;
+        for (const auto& [known, example] : sizes_) names.push_back(known);
+        if (term.names.size() > 8) in_.fail(where, "a product of more than 8 sizes");
+        in_.fail(where, "there is no size of this name", {}, Reader::shown(term.names.back()),
+                 std::string(nearest_name(term.names.back(), names)));
+      }
+      if (__builtin_mul_overflow(term.factor, in_.integer("an integer"), &term.factor))
+        in_.fail(where, "not an integer of 64 bits");
+    } while (in_.take("*"));
+    if (!term.names.empty()) {
+      if (sum.terms.size() >= 64) in_.fail(in_.position(), "a sum of more than 64 products");
+      sum.terms.push_back(std::move(term));
+    } else if (__builtin_add_overflow(sum.constant, term.factor, &sum.constant)) {
+      in_.fail(in_.position(), "not an integer of 64 bits");
+    }
+  }
+
+  SizeExpr sum_of_products() {
+    SizeExpr expr;
+    product(expr, false);
+    for (;;) {
+      if (in_.take("+")) {
+        product(expr, false);
+      } else if (in_.take("-")) {
+        product(expr, true);
+      } else {
+        return expr;
+      }
+    }
+  }
+
+  SizeExpr expression() {
+    int64_t scale = 1;
+    const size_t start = in_.position();
+    if (is_digit(in_.peek()) || in_.peek() == '-') {  // a scale, or the first product
+      scale = in_.integer("an integer");
+      if (!in_.take("*") || in_.peek() != '(') {
+        in_.back_to(start);
+        return sum_of_products();
+      }
+      in_.expect("(");
+    }
+    const bool scaled = scale != 1;
+    if (!in_.take("(")) {
+      if (scaled) in_.fail(in_.position(), "unexpected text", "'('", in_.rest());
+      return sum_of_products();
+    }
+    SizeExpr expr = sum_of_products();
+    in_.expect(")");
+    if (scaled ? (in_.expect("/"), true) : in_.take("/")) {
+      in_.peek();
+      const size_t where = in_.position();
+      expr.divisor = in_.integer("an integer");
+      if (expr.divisor < 1) in_.fail(where, "a divisor below 1");
+      expr.scale = scale;
+      if (scaled) in_.expect(")");
+      if (in_.take("+")) {
+        expr.offset = in_.integer("an integer");
+      } else if (in_.take("-")) {
+        const int64_t less = in_.integer("an integer");
+        if (less < 0) in_.fail(where, "not an integer of 64 bits");
+        expr.offset = -less;
+      }
+    }
+    return expr;
+  }
+
+  int64_t value_of(const SizeExpr& expr, size_t where) const {
+    try {
+      return evaluate(expr, sizes_);
+    } catch (const ValueError& error) {
+      in_.fail(where, error.parts().problem);
+    }
+  }
+
+  // An integer, or an expression's value at the examples.
+  int64_t number(size_t element, Found& found) {
+    in_.peek();
+    const size_t where = in_.position();
+    SizeExpr expr = expression();
+    const int64_t result = value_of(expr, where);
+    if (!expr.is_constant()) found.push_back({element, std::move(expr)});
+    return result;
+  }
+
+  // Where a real stands: whether it is an expression.
+  bool expression_ahead() {
+    const char c = in_.peek();
+    if (c == '(') return true;
+    if (!starts_word(c)) return false;
+    for (const auto& [known, example] : sizes_) {
+      if (in_.ahead(known)) return true;
+    }
+    return false;
   }
 
   DType dtype() {
@@ -254,22 +410,28 @@ class Parser {
     in_.fail(where, "there is no dtype of this name", {}, Reader::shown(word), std::string(nearest_name(word, names)));
   }
 
-  Ints integers() {
+  Ints integers(Found& found, bool extents = false) {
     Ints list;
     in_.expect("[");
     if (in_.take("]")) return list;
-    do list.push_back(in_.integer("an integer"));
-    while (in_.take(","));
+    do {
+      if (extents && in_.take("~")) {
+        found.push_back({list.size(), {}});
+        list.push_back(in_.integer("an integer"));
+      } else {
+        list.push_back(number(list.size(), found));
+      }
+    } while (in_.take(","));
     in_.expect("]");
     return list;
   }
 
-  TensorType type() {
+  TensorType type(Found& found) {
     TensorType result;
     result.dtype = dtype();
     in_.peek();
     const size_t where = in_.position();
-    result.shape = integers();
+    result.shape = integers(found, true);
     int64_t elements = 64;  // in bits: what no memory holds is refused here
     for (const int64_t extent : result.shape) {
       if (extent < 0) in_.fail(where, "negative extent", {}, to_string(result));
@@ -290,16 +452,18 @@ class Parser {
     const size_t where = in_.position();
     if (in_.take("const")) {
       if (n.outputs.size() != 1) in_.fail(where, "a constant is one value");
-      n.constant = constant(g.type(n.outputs.front()));
+      Found found;
+      n.constant = constant(g.type(n.outputs.front()), found);
+      place(g, found, Varying::Kind::Element, g.nodes.size(), 0);
     } else {
-      call(n, known, depth);
+      call(g, n, known, depth);
     }
     if (in_.take("in")) n.path = in_.quoted();
     if (in_.take("from")) n.location = in_.quoted();
     g.nodes.push_back(std::move(n));
   }
 
-  void call(Node& n, ValueId known, int depth) {
+  void call(Graph& g, Node& n, ValueId known, int depth) {
     const size_t where = in_.position();
     const std::string_view name = in_.word("an op or 'const'");
     n.op = ops_.find(name);
@@ -317,7 +481,7 @@ class Parser {
     std::vector<AttrValue> attrs(schema.attrs.size());
     std::vector<bool> given(schema.attrs.size(), false);
     if (in_.take("{") && !in_.take("}")) {
-      do attribute(schema, attrs, given, depth);
+      do attribute(g, schema, attrs, given, depth);
       while (in_.take(","));
       in_.expect("}");
     }
@@ -342,7 +506,7 @@ class Parser {
     return id;
   }
 
-  void attribute(const OpSchema& schema, std::vector<AttrValue>& attrs, std::vector<bool>& given, int depth) {
+  void attribute(Graph& g, const OpSchema& schema, std::vector<AttrValue>& attrs, std::vector<bool>& given, int depth) {
     in_.peek();
     const size_t where = in_.position();
     const std::string_view key = in_.word("the name of an attribute");
@@ -357,23 +521,26 @@ class Parser {
     if (given[i]) in_.fail(where, fmt::format("the attribute {} is given twice", key));
     given[i] = true;
     in_.expect("=");
-    attrs[i] = attribute_value(schema.attrs[i].type, depth);
+    Found found;
+    attrs[i] = attribute_value(schema.attrs[i].type, depth, found);
+    place(g, found, Varying::Kind::Attribute, g.nodes.size(), i);
   }
 
-  AttrValue attribute_value(AttrType kind, int depth) {
+  AttrValue attribute_value(AttrType kind, int depth, Found& found) {
     switch (kind) {
       case AttrType::Flag:
         return flag();
       case AttrType::Int:
-        return in_.integer("an integer");
+        return number(0, found);
       case AttrType::Real:
+        if (expression_ahead()) return static_cast<double>(number(0, found));
         return in_.real<double, uint64_t>();
       case AttrType::Text:
         return in_.quoted();
       case AttrType::Dtype:
         return dtype();
       case AttrType::IntList:
-        return integers();
+        return integers(found);
       case AttrType::Subgraph:
         break;
     }
@@ -387,7 +554,7 @@ class Parser {
     in_.fail(in_.position(), "unexpected text", "true or false", in_.rest());
   }
 
-  Tensor constant(const TensorType& type) {
+  Tensor constant(const TensorType& type, Found& found) {
     in_.peek();
     const size_t where = in_.position();
     if (in_.take("@")) {
@@ -408,10 +575,14 @@ class Parser {
     std::vector<double> reals;
     std::vector<int64_t> integers;
     if (!in_.take("}")) {
-      do
-        is_float(type.dtype) ? reals.push_back(real_element(type.dtype))
-                             : integers.push_back(integer_element(type.dtype));
-      while (in_.take(","));
+      do {
+        const bool expr = type.dtype != DType::Bool && expression_ahead();
+        if (is_float(type.dtype)) {
+          reals.push_back(expr ? static_cast<double>(number(reals.size(), found)) : real_element(type.dtype));
+        } else {
+          integers.push_back(expr ? number(integers.size(), found) : integer_element(type.dtype));
+        }
+      } while (in_.take(","));
       in_.expect("}");
     }
     const size_t count = reals.size() + integers.size();
@@ -453,6 +624,7 @@ class Parser {
   Reader in_;
   const OpCatalog& ops_;
   std::span<const Tensor> table_;
+  Sizes sizes_;  // the examples
 };
 
 }  // namespace

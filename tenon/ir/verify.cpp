@@ -3,11 +3,15 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 #include <unordered_set>
 
 #include "tenon/base/error.h"
 #include "tenon/ir/quote.h"
 #include "tenon/ir/text.h"
+#include "tenon/ir/varying.h"
+#include "tenon/tensor/element.h"
+#include "tenon/tensor/tensor_view.h"
 
 namespace tenon::ir {
 namespace {
@@ -15,10 +19,11 @@ namespace {
 // Each check returns what is wrong, or "".
 class Verifier {
  public:
-  Verifier(const Graph& graph, const OpCatalog& ops, const TypeRule& rule)
-      : graph_(graph), ops_(ops), rule_(rule), defined_(graph.values.size(), false) {}
+  Verifier(const Graph& graph, const OpCatalog& ops, const TypeRule& rule, Sizes sizes)
+      : graph_(graph), ops_(ops), rule_(rule), sizes_(std::move(sizes)), defined_(graph.values.size(), false) {}
 
   std::string run() {
+    if (std::string defect = check_sizes(); !defect.empty()) return defect;
     for (size_t i = 0; i < graph_.inputs.size(); ++i) {
       if (std::string defect = define(graph_.inputs[i]); !defect.empty()) return fmt::format("input {}: {}", i, defect);
     }
@@ -37,6 +42,54 @@ class Verifier {
 
  private:
   [[nodiscard]] bool exists(ValueId id) const { return id >= 0 && static_cast<size_t>(id) < graph_.values.size(); }
+
+  std::string check_sizes() {
+    for (const Size& size : graph_.sizes) {
+      if (!is_size_name(size.name)) return fmt::format("{} is no name for a size", quote(size.name));
+      if (size.low < 0 || size.example < size.low || size.example > size.high)
+        return fmt::format("the example of the size {} is not within its range", size.name);
+    }
+    for (const Varying& v : graph_.varying) {
+      const std::optional<double> number = number_at(v);
+      if (!number) return "a varying number is nowhere in the graph";
+      if (!v.expr) {
+        if (v.kind != Varying::Kind::Extent) return "a varying attribute or element has no expression";
+        continue;
+      }
+      try {
+        const int64_t value = evaluate(*v.expr, sizes_);
+        if (static_cast<double>(value) != *number)
+          return fmt::format("{} is {} at the examples, not {}", to_string(*v.expr), value, *number);
+      } catch (const Error& error) {
+        return error.what();
+      }
+    }
+    return {};
+  }
+
+  [[nodiscard]] std::optional<double> number_at(const Varying& v) const {
+    const auto at = static_cast<size_t>(v.index), element = static_cast<size_t>(v.element);
+    if (v.kind == Varying::Kind::Extent) {
+      if (!exists(v.index) || element >= graph_.type(v.index).shape.size()) return {};
+      return static_cast<double>(graph_.type(v.index).shape[element]);
+    }
+    if (at >= graph_.nodes.size()) return {};
+    const Node& node = graph_.nodes[at];
+    if (v.kind == Varying::Kind::Element) {
+      if (!node.constant.defined() || !node.constant.is_concrete()) return {};
+      if (v.element < 0 || v.element >= node.constant.size()) return {};
+      ElementCursor cursor(view(node.constant));
+      for (int32_t k = 0; k < v.element; ++k) cursor.next();
+      return load_real(view(node.constant), cursor.element());
+    }
+    if (static_cast<size_t>(v.attribute) >= node.attrs.size()) return {};
+    const AttrValue& value = node.attrs[static_cast<size_t>(v.attribute)];
+    if (const auto* list = std::get_if<Ints>(&value))
+      return element < list->size() ? std::optional(static_cast<double>((*list)[element])) : std::nullopt;
+    if (const auto* integer = std::get_if<int64_t>(&value)) return static_cast<double>(*integer);
+    if (const auto* real = std::get_if<double>(&value)) return *real;
+    return {};
+  }
 
   std::string define(ValueId id) {
     if (!exists(id)) return fmt::format("%{} does not exist; the graph has {} values", id, graph_.values.size());
@@ -99,7 +152,7 @@ class Verifier {
       }
       const auto* sub = std::get_if<GraphPtr>(&node.attrs[i]);
       if (!sub || !*sub) continue;
-      std::string defect = Verifier(**sub, ops_, rule_).run();
+      std::string defect = Verifier(**sub, ops_, rule_, sizes_).run();
       if (!defect.empty()) return fmt::format("in the graph {} of {}: {}", field.name, schema.name, defect);
     }
     return {};
@@ -133,6 +186,7 @@ class Verifier {
   const Graph& graph_;
   const OpCatalog& ops_;
   const TypeRule& rule_;
+  Sizes sizes_;  // the examples
   std::vector<bool> defined_;
   std::unordered_set<std::string> names_;
 };
@@ -140,7 +194,7 @@ class Verifier {
 }  // namespace
 
 std::string find_defect(const Graph& graph, const OpCatalog& ops, const TypeRule& rule) {
-  return Verifier(graph, ops, rule).run();
+  return Verifier(graph, ops, rule, examples(graph)).run();
 }
 
 void verify(std::string_view where, const Graph& graph, const OpCatalog& ops, const TypeRule& rule) {

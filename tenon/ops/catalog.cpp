@@ -13,7 +13,7 @@ const ir::OpCatalog& catalog() {
     auto schemas = std::make_shared<std::unordered_map<const OpDef*, ir::OpSchema>>();
     ir::OpCatalog c;
     for (const OpDef* op : table()) {
-      ir::OpSchema schema{op->name, {}};
+      ir::OpSchema schema{op->name, {}, op->version};
       for (const auto& attr : op->attrs) schema.attrs.push_back({attr.name, attr.type});
       schemas->emplace(op, std::move(schema));
       c.names.push_back(op->name);

@@ -241,6 +241,7 @@ struct OpDef {
   Tolerance tolerance = {};
   uint32_t differentiable_results = ~0u;  // results through which a gradient flows; the others count as constants
   bool random = false;                    // checked by distribution instead of by value
+  int version = 1;  // stands in packages: raise it when saved graphs would mean something else than they did
 };
 
 template <class... F>

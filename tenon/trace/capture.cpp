@@ -40,6 +40,12 @@ Tensor Recorder::input(const TensorType& type, std::string name) {
   return wrap(graph_.add_input(type, std::move(name)));
 }
 
+void Recorder::keep(const Tensor& weight) {
+  if (!weight.defined() || !weight.is_concrete()) return;
+  weights_.insert(weight.impl());
+  kept_.push_back(weight);
+}
+
 ir::ValueId Recorder::value_of(const Tensor& x) {
   if (!x.defined()) return ir::kAbsent;
   const TracedValue* value = traced(x);
@@ -81,6 +87,60 @@ ir::Graph Recorder::finish(const Tensors& outputs) {
   return std::move(graph_);
 }
 
+std::optional<Tensor> Recorder::known(ir::ValueId id) {
+  if (const auto found = evaluated_.find(id); found != evaluated_.end()) return found->second;
+  std::vector<int32_t> producer(graph_.values.size(), -1);
+  for (size_t n = 0; n < graph_.nodes.size(); ++n) {
+    for (const ir::ValueId out : graph_.nodes[n].outputs) producer[static_cast<size_t>(out)] = static_cast<int32_t>(n);
+  }
+  std::vector<bool> needed(graph_.nodes.size(), false);
+  std::vector<ir::ValueId> open{id};
+  while (!open.empty()) {
+    const ir::ValueId value = open.back();
+    open.pop_back();
+    if (value == ir::kAbsent || evaluated_.contains(value)) continue;
+    const int32_t n = producer[static_cast<size_t>(value)];
+    if (n < 0) return {};
+    if (needed[static_cast<size_t>(n)]) continue;
+    needed[static_cast<size_t>(n)] = true;
+    const auto& in = graph_.nodes[static_cast<size_t>(n)].inputs;
+    open.insert(open.end(), in.begin(), in.end());
+  }
+  struct Suspended {
+    std::vector<Recorder*> recorders = std::exchange(state().recorders, {});
+    Suspended() = default;
+    Suspended(const Suspended&) = delete;
+    Suspended& operator=(const Suspended&) = delete;
+    ~Suspended() { state().recorders = std::move(recorders); }
+  } const suspended;
+  const NoGrad no_grad;
+  for (size_t n = 0; n < graph_.nodes.size(); ++n) {
+    if (!needed[n]) continue;
+    const ir::Node& node = graph_.nodes[n];
+    if (!node.op) {
+      evaluated_[node.outputs[0]] = node.constant;
+      continue;
+    }
+    Tensors in;
+    for (const ir::ValueId operand : node.inputs)
+      in.push_back(operand == ir::kAbsent ? Tensor() : evaluated_.at(operand));
+    const Tensors out = ops::call(*node.op, std::move(in), node.attrs);
+    for (size_t i = 0; i < out.size(); ++i) evaluated_[node.outputs[i]] = out[i];
+  }
+  return evaluated_.at(id);
+}
+
+std::optional<Tensor> known_value(const Tensor& x) {
+  if (!x.defined()) return {};
+  if (x.is_concrete()) return x;
+  const TracedValue* value = traced(x);
+  if (!value) return {};
+  for (Recorder* recorder : state().recorders) {
+    if (recorder->id() == value->recorder) return recorder->known(value->id);
+  }
+  return {};
+}
+
 const TracedValue* traced(const Tensor& x) {
   return x.defined() && x.impl()->placeholder ? dynamic_cast<const TracedValue*>(x.impl()->placeholder.get()) : nullptr;
 }
@@ -97,7 +157,16 @@ Recorder* recorder_for(const Tensors& in) {
     // into the sub-graph, whose derivative then counts it.
     if (x.requires_grad() && !stack.empty() && stack.back()->takes_captures()) return stack.back();
     const TracedValue* value = traced(x);
-    if (!value) continue;
+    if (!value) {
+      // A weight belongs to the outermost capture that keeps it: inner ones get it as a value from outside.
+      for (size_t at = 0; x.defined() && at < stack.size() && at >= depth; ++at) {
+        if (!stack[at]->keeps(x)) continue;
+        depth = at + 1;
+        found = stack[at];
+        break;
+      }
+      continue;
+    }
     size_t at = stack.size();
     while (at > 0 && stack[at - 1]->id() != value->recorder) --at;
     if (at == 0)
@@ -165,15 +234,3 @@ Tensors interpret(const ir::Graph& graph, const Tensors& inputs) {
 }
 
 }  // namespace tenon::trace
-
-namespace tenon {
-
-ir::Graph capture(const trace::Function& fn, const std::vector<InputSpec>& inputs) {
-  const NoGrad no_grad;
-  trace::Recorder recorder(trace::Recorder::Outside::Constants);
-  Tensors in;
-  for (const auto& spec : inputs) in.push_back(recorder.input(spec.type, spec.name));
-  return recorder.finish(fn(in));
-}
-
-}  // namespace tenon

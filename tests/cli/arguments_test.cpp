@@ -120,7 +120,10 @@ TEST(Arguments, MistakesAreNamed) {
       {"train", {"--task", "language-model", "--lr"}, "tenon train: --lr needs a value\n  try: --lr X"},
       {"train", {"--seed", "1", "--seed", "2"}, "tenon train: --seed is given twice"},
       {"train", {"-x"}, "tenon train: unknown option -x\n  try: tenon train --help"},
-      {"info", {}, "tenon info: RUN is missing (a run folder)\n  try: tenon info RUN"},
+      {"info",
+       {},
+       "tenon info: PATH is missing (a run folder, a package, ONNX, SafeTensors, NPY or NPZ file)\n"
+       "  try: tenon info PATH"},
       {"info", {"a", "b"}, "tenon info: a word too many; got \"b\""},
       {"generate",
        {"r", "--temperature", "-1"},
@@ -135,8 +138,8 @@ TEST(Arguments, UnknownCommandSuggests) {
     FAIL();
   } catch (const UsageError& error) {
     EXPECT_STREQ(error.what(),
-                 "tenon: unknown command \"trian\"; expected train, eval, generate, info, conformance, serve, "
-                 "loadtest\n"
+                 "tenon: unknown command \"trian\"; expected train, eval, generate, info, convert, run, diff, "
+                 "conformance, serve, loadtest\n"
                  "  try: tenon train");
   }
 }

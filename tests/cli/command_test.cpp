@@ -275,7 +275,7 @@ TEST_F(Command, MistakesSayWhatToDo) {
       {{"generate", run, "--prompt", "ß"}, 1, "ß"},
       {{"generate", run, "--prompt", ""}, 1, "the prompt is empty"},
       {{"generate", run, "--temperature", "hot"}, 2, "--temperature: not a number"},
-      {{"info"}, 2, "RUN is missing"},
+      {{"info"}, 2, "PATH is missing"},
   };
   for (const auto& c : cases) {
     const auto finished = tenon(c.words);

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 #include "tenon/base/error.h"
+#include "tenon/trace/capture.h"
 
 namespace tenon::formats::onnx {
 
@@ -21,6 +24,10 @@ Tensor Call::tensor(size_t i) const {
   if (const auto* codes = in[i].codes()) return decode(*codes);
   fail(fmt::format("input {} is no tensor of numbers", i), "a tensor", in[i].describe());
 }
+Tensor Call::value(size_t i) const {
+  const Tensor x = tensor(i);
+  return trace::known_value(x).value_or(x);
+}
 const Texts& Call::texts(size_t i) const {
   if (has(i)) {
     if (const auto* x = in[i].texts()) return *x;
@@ -33,8 +40,8 @@ const Sequence& Call::sequence(size_t i) const {
   }
   fail(fmt::format("input {} is no sequence", i), "a sequence", has(i) ? in[i].describe() : "nothing");
 }
-std::vector<int64_t> Call::integers(size_t i) const { return tensor(i).to_vector<int64_t>(); }
-double Call::number(size_t i) const { return tensor(i).item<double>(); }
+std::vector<int64_t> Call::integers(size_t i) const { return value(i).to_vector<int64_t>(); }
+double Call::number(size_t i) const { return value(i).item<double>(); }
 
 const Attribute* Call::attribute(std::string_view name) const {
   for (const Attribute* a : attributes) {
@@ -71,13 +78,22 @@ std::optional<std::vector<int64_t>> Call::integers_of(size_t input, std::string_
 
 Tensor tensor_of(const std::vector<int64_t>& list) { return from_vector(list, {static_cast<int64_t>(list.size())}); }
 
+std::vector<const Rule*> all_rules() {
+  std::vector<const Rule*> list;
+  for (const auto& family :
+       {math_rules(), shape_rules(), reduce_rules(), network_rules(), image_rules(), quantize_rules(), control_rules(),
+        text_rules(), signal_rules(), training_rules(), contrib_rules()}) {
+    for (const Rule& rule : family) list.push_back(&rule);
+  }
+  std::sort(list.begin(), list.end(),
+            [](const Rule* a, const Rule* b) { return std::pair(a->domain, a->name) < std::pair(b->domain, b->name); });
+  return list;
+}
+
 const Rule* find_rule(std::string_view domain, std::string_view name) {
   static const auto table = [] {
     std::unordered_map<std::string, const Rule*> map;
-    for (const auto& family : {math_rules(), shape_rules(), reduce_rules(), network_rules(), image_rules(),
-                               quantize_rules(), control_rules(), text_rules(), signal_rules(), training_rules()}) {
-      for (const Rule& rule : family) map.emplace(fmt::format("{}.{}", rule.domain, rule.name), &rule);
-    }
+    for (const Rule* rule : all_rules()) map.emplace(fmt::format("{}.{}", rule->domain, rule->name), rule);
     return map;
   }();
   const auto found = table.find(fmt::format("{}.{}", domain, name));

@@ -26,6 +26,8 @@ class Call {
   [[nodiscard]] bool has(size_t i) const { return i < in.size() && !in[i].empty(); }
   // The i-th input. Errors: DTypeError or ValueError naming the node if it is absent or no tensor.
   [[nodiscard]] Tensor tensor(size_t i) const;
+  // The i-th input, to be looked at: in a capture, what it is if that depends on none of the capture's inputs.
+  [[nodiscard]] Tensor value(size_t i) const;
   [[nodiscard]] Tensor tensor_or_none(size_t i) const { return has(i) ? tensor(i) : Tensor(); }
   [[nodiscard]] const Texts& texts(size_t i) const;
   [[nodiscard]] const Sequence& sequence(size_t i) const;
@@ -65,7 +67,10 @@ std::span<const Rule> control_rules();
 std::span<const Rule> text_rules();
 std::span<const Rule> signal_rules();
 std::span<const Rule> training_rules();
+std::span<const Rule> contrib_rules();
 
+// All of them, by domain and name.
+std::vector<const Rule*> all_rules();
 const Rule* find_rule(std::string_view domain, std::string_view name);
 
 // ---- helpers of rules ----

@@ -9,6 +9,7 @@
 #include "tenon/base/file.h"
 #include "tenon/base/nearest.h"
 #include "tenon/formats/onnx/call.h"
+#include "tenon/trace/state.h"
 
 namespace tenon::formats::onnx {
 namespace {
@@ -31,6 +32,14 @@ struct Scope {
   }
 };
 
+// A weight inside of a graph stays as it is in a capture, like those that are parameters (capture.h).
+Value kept(Value value) {
+  const auto& recorders = trace::state().recorders;
+  const Tensor* x = value.tensor();
+  if (!recorders.empty() && x && x->is_concrete() && x->ndim() >= 2 && x->size() > 16) recorders.front()->keep(*x);
+  return value;
+}
+
 class Runner {
  public:
   Runner(const ModelData& model, const std::string& where) : model_(model), where_(where) {}
@@ -41,7 +50,8 @@ class Runner {
   Values run(const GraphData& graph, Scope& scope, const std::map<std::string, int64_t>& opsets,
              const FunctionAttributes* around) {
     for (const auto& data : graph.initializers) {
-      if (!scope.values.contains(data.name)) scope.values[data.name] = read_tensor(data, nullptr, {}, where_);
+      if (scope.values.contains(data.name)) continue;
+      scope.values[data.name] = kept(read_tensor(data, nullptr, {}, where_));
     }
     run_nodes(graph.nodes, scope, opsets, around);
     Values out;
@@ -69,7 +79,9 @@ class Runner {
               {where_, fmt::format("{} reads '{}', which nothing before it makes", describe(node), name), {}, {}, {}});
         in.push_back(*value);
       }
+      const bool constant = in.empty();
       Values out = call(node, std::move(in), scope, opsets, around);
+      if (constant && out.size() == 1) out[0] = kept(std::move(out[0]));
       for (size_t i = 0; i < node.outputs.size(); ++i) {
         if (node.outputs[i].empty()) continue;
         if (i >= out.size())

@@ -5,13 +5,30 @@
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
+#include "tenon/trace/control.h"
 
 namespace tenon::formats::onnx {
 namespace {
 
+// All outputs of a branch as tensors.
+Tensors tensors_of(Call& c, const Values& values) {
+  Tensors list;
+  for (const Value& v : values) {
+    if (!v.tensor()) c.unsupported("a captured branch or loop gives something that is no tensor");
+    list.push_back(*v.tensor());
+  }
+  return list;
+}
+
 Values if_rule(Call& c) {
-  const bool yes = reshape(c.tensor(0), {}).item<bool>();
-  return c.run_graph(c.graph_attribute(yes ? "then_branch" : "else_branch"), {});
+  const Tensor chosen = reshape(c.value(0), {});
+  if (chosen.is_concrete())
+    return c.run_graph(c.graph_attribute(chosen.item<bool>() ? "then_branch" : "else_branch"), {});
+  const auto branch = [&](const char* name) {
+    return [&c, name](const Tensors&) { return tensors_of(c, c.run_graph(c.graph_attribute(name), {})); };
+  };
+  const Tensors out = cond(chosen, branch("then_branch"), branch("else_branch"));
+  return {out.begin(), out.end()};
 }
 
 // Values gathered step by step: stacked, or of unknown kind if there was no step.
@@ -33,8 +50,8 @@ Value stacked(Call& c, std::vector<Values>& columns, size_t k, const GraphData& 
 
 Values loop_rule(Call& c) {
   const GraphData& body = c.graph_attribute("body");
-  const int64_t most = c.has(0) ? reshape(c.tensor(0), {}).item<int64_t>() : INT64_MAX;
-  bool go_on = !c.has(1) || reshape(c.tensor(1), {}).item<bool>();
+  const int64_t most = c.has(0) ? reshape(c.value(0), {}).item<int64_t>() : INT64_MAX;
+  bool go_on = !c.has(1) || reshape(c.value(1), {}).item<bool>();
   Values carried(c.in.begin() + 2, c.in.end());
   const size_t scans = body.outputs.size() - 1 - carried.size();
   std::vector<Values> columns;
@@ -43,7 +60,7 @@ Values loop_rule(Call& c) {
     args.insert(args.end(), carried.begin(), carried.end());
     Values out = c.run_graph(body, std::move(args));
     if (!out[0].tensor()) c.fail("the body's condition is no tensor");
-    go_on = reshape(*out[0].tensor(), {}).item<bool>();
+    go_on = reshape(trace::known_value(*out[0].tensor()).value_or(*out[0].tensor()), {}).item<bool>();
     carried.assign(out.begin() + 1, out.begin() + 1 + static_cast<std::ptrdiff_t>(carried.size()));
     columns.emplace_back(out.end() - static_cast<std::ptrdiff_t>(scans), out.end());
   }
@@ -94,6 +111,23 @@ Values scan_rule(Call& c) {
   Values carried(c.in.begin(), c.in.begin() + static_cast<std::ptrdiff_t>(states));
   Tensors xs;
   for (size_t k = 0; k < scanned; ++k) xs.push_back(moveaxis(c.tensor(states + k), at(in_axes, k), 0));
+  const bool forward = std::all_of(in_back.begin(), in_back.end(), [](int64_t d) { return d == 0; });
+  const bool same_way = std::all_of(out_back.begin(), out_back.end(), [](int64_t d) { return d == 0; });
+  const bool captured =
+      std::any_of(c.in.begin(), c.in.end(), [](const Value& v) { return v.tensor() && !v.tensor()->is_concrete(); });
+  if (captured && forward && same_way && !xs.empty()) {
+    const auto body_step = [&](const Tensors& state, const Tensors& x) {
+      Values args(state.begin(), state.end());
+      args.insert(args.end(), x.begin(), x.end());
+      const Tensors out = tensors_of(c, c.run_graph(body, std::move(args)));
+      const auto middle = out.begin() + static_cast<std::ptrdiff_t>(states);
+      return ScanStep{{out.begin(), middle}, {middle, out.end()}};
+    };
+    const ScanStep all = scan(body_step, tensors_of(c, carried), xs);
+    Values result(all.carry.begin(), all.carry.end());
+    for (size_t k = 0; k < rows; ++k) result.emplace_back(moveaxis(all.rows[k], 0, at(out_axes, k)));
+    return result;
+  }
   const int64_t steps = xs.empty() ? 0 : xs[0].shape(0);
   std::vector<Values> columns;
   for (int64_t step = 0; step < steps; ++step) {
@@ -114,7 +148,7 @@ Values sequence_construct(Call& c) { return {Sequence{c.in, nullptr}}; }
 Values sequence_empty(Call&) { return {Sequence{}}; }
 
 size_t position(Call& c, size_t input, int64_t size, int64_t fallback, int64_t past_end = 0) {
-  int64_t p = c.has(input) ? reshape(c.tensor(input), {}).item<int64_t>() : fallback;
+  int64_t p = c.has(input) ? reshape(c.value(input), {}).item<int64_t>() : fallback;
   if (p < 0) p += size;
   if (p < 0 || p >= size + past_end)
     c.fail("a position out of the sequence", "below " + std::to_string(size + past_end), std::to_string(p));
@@ -160,7 +194,7 @@ Values split_to_sequence(Call& c) {
   if (!c.has(1)) {
     sizes.assign(static_cast<size_t>(extent), 1);
   } else if (c.tensor(1).ndim() == 0) {
-    const int64_t each = c.tensor(1).item<int64_t>();
+    const int64_t each = c.value(1).item<int64_t>();
     if (each < 1) c.fail("parts of no extent");
     for (int64_t left = extent; left > 0; left -= each) sizes.push_back(std::min(left, each));
   } else {

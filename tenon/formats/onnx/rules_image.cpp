@@ -83,9 +83,9 @@ Values resize(Call& c) {
     std::iota(axes.begin(), axes.end(), 0);
   }
   std::vector<double> scales, roi;
-  if (c.has(scales_at)) scales = c.tensor(scales_at).to_vector<double>();
+  if (c.has(scales_at)) scales = c.value(scales_at).to_vector<double>();
   if (const auto* a = c.attribute("scales")) scales.assign(a->floats.begin(), a->floats.end());
-  if (!old && c.has(1)) roi = c.tensor(1).to_vector<double>();
+  if (!old && c.has(1)) roi = c.value(1).to_vector<double>();
   std::vector<int64_t> sizes = !old && c.has(3) ? c.integers(3) : std::vector<int64_t>();
   if (scales.empty() && sizes.empty()) c.fail("neither scales nor sizes are given");
   if ((sizes.empty() ? scales.size() : sizes.size()) != axes.size())
@@ -151,7 +151,7 @@ Values upsample(Call& c) {
   Tensor y = widened(c.tensor(0));
   std::vector<double> scales;
   if (const auto* a = c.attribute("scales")) scales.assign(a->floats.begin(), a->floats.end());
-  if (c.has(1)) scales = c.tensor(1).to_vector<double>();
+  if (c.has(1)) scales = c.value(1).to_vector<double>();
   for (size_t axis = 0; axis < scales.size(); ++axis) {
     const int64_t in = y.shape(static_cast<int64_t>(axis));
     r.scale = scales[axis];
@@ -185,7 +185,7 @@ Values affine_grid_rule(Call& c) {
 // Averages (or largest) of bilinear samples in each bin of each region (He et al., arXiv 1703.06870).
 Values roi_align(Call& c) {
   const Tensor x = c.tensor(0);
-  const auto rois = c.tensor(1).to_vector<double>();
+  const auto rois = c.value(1).to_vector<double>();
   const auto batch = c.integers(2);
   const int64_t out_h = c.integer_attribute("output_height", 1), out_w = c.integer_attribute("output_width", 1),
                 ratio = c.integer_attribute("sampling_ratio", 0), channels = x.shape(1), height = x.shape(2),
@@ -247,10 +247,10 @@ Values roi_align(Call& c) {
 // Boxes by falling score, without those that overlap a better one of their class too much.
 Values non_max_suppression(Call& c) {
   const Tensor boxes = c.tensor(0), scores = c.tensor(1);
-  const int64_t most = c.has(2) ? reshape(c.tensor(2), {}).item<int64_t>() : 0;
-  const double overlap = c.has(3) ? reshape(c.tensor(3), {}).item<double>() : 0;
+  const int64_t most = c.has(2) ? reshape(c.value(2), {}).item<int64_t>() : 0;
+  const double overlap = c.has(3) ? reshape(c.value(3), {}).item<double>() : 0;
   const bool has_least = c.has(4), centers = c.integer_attribute("center_point_box", 0) != 0;
-  const double least = has_least ? reshape(c.tensor(4), {}).item<double>() : 0;
+  const double least = has_least ? reshape(c.value(4), {}).item<double>() : 0;
   const auto b = boxes.to_vector<double>(), s = scores.to_vector<double>();
   const int64_t batches = scores.shape(0), classes = scores.shape(1), n = scores.shape(2);
   struct Box {
@@ -314,7 +314,7 @@ Values col2im(Call& c) {
 
 // PNG and JPEG files as u8 [height, width, channels].
 Values image_decoder(Call& c) {
-  const auto bytes = c.tensor(0).to_vector<uint8_t>();
+  const auto bytes = c.value(0).to_vector<uint8_t>();
   const bool png = bytes.size() > 1 && bytes[0] == 0x89,
              jpeg = bytes.size() > 1 && bytes[0] == 0xff && bytes[1] == 0xd8;
   if (!png && !jpeg) c.unsupported("an image that is neither PNG nor JPEG");

@@ -401,7 +401,7 @@ Values local_response(Call& c) {
 Values dropout_rule(Call& c) {
   const Tensor x = c.tensor(0);
   const double ratio = c.opset >= 12 ? (c.has(1) ? c.number(1) : 0.5) : c.real_attribute("ratio", 0.5);
-  const bool training = c.opset >= 12 && c.has(2) && c.tensor(2).item<bool>();
+  const bool training = c.opset >= 12 && c.has(2) && c.value(2).item<bool>();
   if (!training || ratio == 0) return {x, ones(x.shape(), boolean)};
   const Tensor keep = bernoulli(1 - ratio, x.shape());
   return {where(keep, x / (1 - ratio), zeros_like(x)), keep};

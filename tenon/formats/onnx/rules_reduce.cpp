@@ -110,7 +110,7 @@ Values arg_min(Call& c) { return arg(c, false); }
 
 template <Tensor (*Scan)(Tensor, int64_t, bool, bool)>
 Values cumulative(Call& c) {
-  return {Scan(c.tensor(0), c.tensor(1).item<int64_t>(), c.integer_attribute("exclusive", 0) != 0,
+  return {Scan(c.tensor(0), c.value(1).item<int64_t>(), c.integer_attribute("exclusive", 0) != 0,
                c.integer_attribute("reverse", 0) != 0)};
 }
 
@@ -141,7 +141,7 @@ Values det_rule(Call& c) { return {det(c.tensor(0))}; }
 Values top_k(Call& c) {
   const Tensor x = c.tensor(0);
   const int64_t axis = normalize_axis(c.where, c.integer_attribute("axis", -1), x.ndim());
-  const int64_t k = c.has(1) ? c.tensor(1).item<int64_t>() : c.integer_attribute("k", 1);
+  const int64_t k = c.has(1) ? c.value(1).item<int64_t>() : c.integer_attribute("k", 1);
   if (k < 0 || k > x.shape(axis))
     c.fail("k is out of range", "0 to " + std::to_string(x.shape(axis)), std::to_string(k));
   const Sorted best = topk(x, k, axis, c.integer_attribute("largest", 1) != 0);

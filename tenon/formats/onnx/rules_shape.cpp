@@ -255,7 +255,9 @@ Rows rows_of(Call& c, const Shape& shape, const Tensor& indices, size_t batch) {
   for (size_t k = 0; k < depth; ++k) {
     Tensor part = cast(select(indices, -1, static_cast<int64_t>(k)), i64);
     const int64_t extent = shape[batch + k];
-    if (part.size() > 0 && (min(part).item<int64_t>() < -extent || max(part).item<int64_t>() >= extent))
+    // Of a capture's inputs the values are not known: negative ones count from the end, others are taken as they are.
+    if (part.is_concrete() && part.size() > 0 &&
+        (min(part).item<int64_t>() < -extent || max(part).item<int64_t>() >= extent))
       c.fail("an index is out of range", "below " + std::to_string(extent), to_string(part));
     part = where(part < 0, part + extent, part);
     position = position * extent + part;
@@ -344,10 +346,10 @@ Values one_hot_rule(Call& c) {
 }
 
 Values range_rule(Call& c) {
-  const Tensor start = c.tensor(0);
+  const Tensor start = c.value(0);
   const DType dtype = start.dtype();
   if (is_integer(dtype)) {
-    const int64_t a = start.item<int64_t>(), b = c.tensor(1).item<int64_t>(), step = c.tensor(2).item<int64_t>();
+    const int64_t a = start.item<int64_t>(), b = c.value(1).item<int64_t>(), step = c.value(2).item<int64_t>();
     if (step == 0) c.fail("the step is 0");
     return {arange(a, b, step, dtype)};
   }
@@ -364,7 +366,7 @@ Values tile_rule(Call& c) {
 
 Values trilu(Call& c) {
   const Tensor x = c.tensor(0);
-  const int64_t k = c.has(1) ? c.tensor(1).item<int64_t>() : 0;
+  const int64_t k = c.has(1) ? c.value(1).item<int64_t>() : 0;
   return {c.integer_attribute("upper", 1) != 0 ? triu(x, k) : tril(x, k)};
 }
 

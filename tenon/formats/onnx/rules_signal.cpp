@@ -49,10 +49,10 @@ Tensor fitted(const Tensor& x, int64_t axis, int64_t length) {
 Values dft(Call& c) {
   Tensor x = c.tensor(0);
   const int64_t given =
-      c.opset >= 20 ? (c.has(2) ? reshape(c.tensor(2), {}).item<int64_t>() : -2) : c.integer_attribute("axis", 1);
+      c.opset >= 20 ? (c.has(2) ? reshape(c.value(2), {}).item<int64_t>() : -2) : c.integer_attribute("axis", 1);
   const int64_t axis = normalize_axis(c.where, given, x.ndim());
   const bool inverse = c.integer_attribute("inverse", 0) != 0, one_sided = c.integer_attribute("onesided", 0) != 0;
-  int64_t length = c.has(1) ? reshape(c.tensor(1), {}).item<int64_t>() : x.shape(axis);
+  int64_t length = c.has(1) ? reshape(c.value(1), {}).item<int64_t>() : x.shape(axis);
   if (inverse && one_sided) {
     // Half of a spectrum whose other half is its mirror; the signal is real.
     const int64_t bins = x.shape(axis);
@@ -70,8 +70,8 @@ Values dft(Call& c) {
 
 Values stft(Call& c) {
   const Tensor signal = c.tensor(0);
-  const int64_t step = reshape(c.tensor(1), {}).item<int64_t>();
-  const int64_t length = c.has(3)   ? reshape(c.tensor(3), {}).item<int64_t>()
+  const int64_t step = reshape(c.value(1), {}).item<int64_t>();
+  const int64_t length = c.has(3)   ? reshape(c.value(3), {}).item<int64_t>()
                          : c.has(2) ? c.tensor(2).size()
                                     : signal.shape(1);
   if (step < 1 || length < 1 || length > signal.shape(1)) c.fail("the frames do not fit into the signal");
@@ -93,7 +93,7 @@ Values stft(Call& c) {
 
 // a0 - a1 cos(2 pi n / N) + a2 cos(4 pi n / N)
 Values cosine_window(Call& c, double a0, double a1, double a2) {
-  const int64_t size = reshape(c.tensor(0), {}).item<int64_t>();
+  const int64_t size = reshape(c.value(0), {}).item<int64_t>();
   const auto period = static_cast<double>(c.integer_attribute("periodic", 1) != 0 ? size : size - 1);
   std::vector<double> values;
   for (int64_t n = 0; n < size; ++n) {
@@ -109,8 +109,8 @@ Values blackman(Call& c) { return cosine_window(c, 0.42, 0.5, 0.08); }
 
 // Triangles on the mel scale (2595 log10(1 + f / 700)) over the bins of a spectrum.
 Values mel_weights(Call& c) {
-  const auto whole = [&](size_t i) { return reshape(c.tensor(i), {}).item<int64_t>(); };
-  const auto real = [&](size_t i) { return reshape(c.tensor(i), {}).item<double>(); };
+  const auto whole = [&](size_t i) { return reshape(c.value(i), {}).item<int64_t>(); };
+  const auto real = [&](size_t i) { return reshape(c.value(i), {}).item<double>(); };
   const int64_t mels = whole(0), length = whole(1), rate = whole(2), bins = length / 2 + 1;
   const auto to_mel = [](double f) { return 2595 * std::log10(1 + f / 700); };
   const double low = to_mel(real(3)), high = to_mel(real(4)), step = (high - low) / static_cast<double>(mels + 2);

@@ -19,7 +19,7 @@ struct Updates {
   size_t count;
   Updates(Call& c, size_t kinds)
       : rate(reshape(c.tensor(0), {})),
-        step(reshape(c.tensor(1), {}).item<double>()),
+        step(reshape(c.value(1), {}).item<double>()),
         count((c.in.size() - 2) / kinds) {}
 };
 

@@ -1,0 +1,229 @@
+// tenon info FILE: inputs, outputs, parameters, ops and dtypes of a file of any format that Tenon knows.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "tenon/base/file.h"
+#include "tenon/cli/run.h"
+#include "tenon/cli/subcommands.h"
+#include "tenon/data/npy.h"
+#include "tenon/formats/detect.h"
+#include "tenon/formats/onnx/proto.h"
+#include "tenon/formats/onnx/value.h"
+#include "tenon/formats/package.h"
+#include "tenon/formats/safetensors.h"
+#include "tenon/ops/catalog.h"
+
+namespace tenon::cli {
+namespace {
+
+namespace fs = std::filesystem;
+namespace onnx = formats::onnx;
+
+struct Row {
+  std::string name, type;
+};
+
+std::string table(std::string_view title, const std::vector<Row>& rows, std::size_t most = 1000) {
+  std::string out = fmt::format("\n{}: {}\n", title, rows.size());
+  std::size_t widest = 8;
+  for (const Row& row : rows) widest = std::max(widest, std::min<std::size_t>(row.name.size(), 60));
+  for (std::size_t i = 0; i < std::min(rows.size(), most); ++i)
+    out += fmt::format("  {:<{}}  {}\n", rows[i].name, widest, rows[i].type);
+  if (rows.size() > most) out += fmt::format("  ... {} more\n", rows.size() - most);
+  return out;
+}
+
+// Parameters in all, by dtype.
+class Counter {
+ public:
+  void add(std::string_view dtype, std::int64_t elements) {
+    auto& entry = by_dtype_[std::string(dtype)];
+    ++entry.first;
+    entry.second += elements;
+    total_ += elements;
+  }
+  [[nodiscard]] std::string text() const {
+    std::string out = fmt::format("\nparameters: {} elements\n", total_);
+    for (const auto& [dtype, entry] : by_dtype_)
+      out += fmt::format("  {:<8}  {} elements in {} tensors\n", dtype, entry.second, entry.first);
+    return out;
+  }
+
+ private:
+  std::map<std::string, std::pair<std::int64_t, std::int64_t>> by_dtype_;
+  std::int64_t total_ = 0;
+};
+
+std::string histogram(const std::map<std::string, std::size_t>& ops) {
+  std::size_t total = 0;
+  for (const auto& [op, count] : ops) total += count;
+  std::string out = fmt::format("\nops: {} nodes\n", total);
+  for (const auto& [op, count] : ops) out += fmt::format("  {:<20}  {}\n", op, count);
+  return out;
+}
+
+std::string notes(const std::map<std::string, std::string>& metadata, std::string_view without = {}) {
+  std::string out;
+  for (const auto& [key, text] : metadata) {
+    if (!without.empty() && key.starts_with(without)) continue;
+    out += fmt::format("  {:<20}  {}\n", key, text.size() > 200 ? text.substr(0, 200) + "..." : text);
+  }
+  return out.empty() ? out : "\nmetadata\n" + out;
+}
+
+void count_ops(const ir::Graph& graph, std::map<std::string, std::size_t>& ops) {
+  for (const ir::Node& node : graph.nodes) {
+    if (!node.op) continue;
+    ++ops[std::string(ops::catalog().schema(*node.op).name)];
+    for (const ir::AttrValue& value : node.attrs) {
+      const auto* sub = std::get_if<ir::GraphPtr>(&value);
+      if (sub && *sub) count_ops(**sub, ops);
+    }
+  }
+}
+
+std::string package_info(const std::string& path) {
+  const Package package = load(path);
+  std::string out = fmt::format("made by {}, format {}\n", package.producer(), package.metadata().at("tenon.format"));
+  for (const char* key : {"tenon.doc", "tenon.licence"}) {
+    const auto found = package.metadata().find(key);
+    if (found != package.metadata().end())
+      out += fmt::format("{}: {}\n", std::string_view(key).substr(6), found->second);
+  }
+  for (const std::string& function : package.functions()) {
+    const Signature& signature = package.signature(function);
+    out += fmt::format("\nfunction {}\n", function);
+    std::vector<Row> inputs, outputs;
+    for (const auto& spec : signature.inputs) inputs.push_back({spec.name, to_string(spec)});
+    for (const auto& spec : signature.outputs) outputs.push_back({spec.name, to_string(spec)});
+    out += table("inputs", inputs) + table("outputs", outputs);
+    for (const ir::Size& size : signature.sizes)
+      out += fmt::format(
+          "  {} is {}\n", size.name,
+          size.high == INT64_MAX ? fmt::format("at least {}", size.low) : fmt::format("{} to {}", size.low, size.high));
+    std::map<std::string, std::size_t> ops;
+    count_ops(package.graph(function), ops);
+    out += histogram(ops);
+  }
+  Counter counter;
+  for (const auto& [name, tensor] : package.weights()) counter.add(tenon::name(tensor.dtype()), tensor.size());
+  out += counter.text();
+  if (!package.labels().empty()) out += fmt::format("\nlabels: {}\n", package.labels().size());
+  if (!package.preprocessing().empty()) out += fmt::format("\npreprocessing\n  {}\n", package.preprocessing());
+  return out + notes(package.metadata(), "tenon.");
+}
+
+std::string type_text(const onnx::TypeData& type) {
+  using Kind = onnx::TypeData::Kind;
+  switch (type.kind) {
+    case Kind::Tensor: {
+      std::string dims;
+      for (const auto& dim : type.dims) dims += (dims.empty() ? "" : ", ") + (dim.empty() ? "?" : dim);
+      return fmt::format("{}[{}]", onnx::name_of(type.element), type.has_shape ? dims : "...");
+    }
+    case Kind::Sequence:
+      return fmt::format("sequence of {}", type.inner ? type_text(*type.inner) : "?");
+    case Kind::Optional:
+      return fmt::format("optional {}", type.inner ? type_text(*type.inner) : "?");
+    case Kind::Map:
+      return "map";
+    case Kind::SparseTensor:
+      return "sparse tensor";
+    case Kind::None:
+      break;
+  }
+  return "?";
+}
+
+void count_nodes(const std::vector<onnx::NodeData>& nodes, std::map<std::string, std::size_t>& ops) {
+  for (const auto& node : nodes) {
+    ++ops[node.domain.empty() ? node.op_type : node.domain + "." + node.op_type];
+    for (const auto& a : node.attributes) {
+      if (a.graph) count_nodes(a.graph->nodes, ops);
+    }
+  }
+}
+
+std::string onnx_info(std::span<const std::byte> bytes, const std::string& path) {
+  const onnx::ModelData model = onnx::parse_model({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+  std::string out =
+      fmt::format("made by {} {}, IR version {}\n", model.producer_name.empty() ? "?" : model.producer_name,
+                  model.producer_version, model.ir_version);
+  for (const auto& [domain, version] : model.opsets)
+    out += fmt::format("opset {} {}\n", domain.empty() ? "ai.onnx" : domain, version);
+  if (!model.doc.empty()) out += fmt::format("doc: {}\n", model.doc);
+  Counter counter;
+  std::map<std::string, bool> parameters;
+  for (const auto& data : model.graph.initializers) {
+    std::int64_t elements = 1;
+    for (const std::int64_t extent : data.dims) elements *= std::max<std::int64_t>(extent, 0);
+    counter.add(onnx::name_of(data.type), elements);
+    parameters[data.name] = true;
+  }
+  std::vector<Row> inputs, outputs;
+  for (const auto& info : model.graph.inputs) {
+    if (!parameters.contains(info.name)) inputs.push_back({info.name, type_text(info.type)});
+  }
+  for (const auto& info : model.graph.outputs) outputs.push_back({info.name, type_text(info.type)});
+  std::map<std::string, std::size_t> ops;
+  count_nodes(model.graph.nodes, ops);
+  out += table("inputs", inputs) + table("outputs", outputs) + histogram(ops) + counter.text();
+  if (!model.functions.empty()) out += fmt::format("\nfunctions: {}\n", model.functions.size());
+  return out + notes(model.metadata);
+}
+
+std::string safetensors_info(std::span<const std::byte> bytes, const std::string& path) {
+  const auto header = formats::parse_safetensors_header(bytes, path);
+  std::vector<Row> rows;
+  Counter counter;
+  for (const auto& entry : header.entries) {
+    rows.push_back({entry.name, to_string(entry.type)});
+    counter.add(tenon::name(entry.type.dtype), numel(entry.type.shape));
+  }
+  return table("tensors", rows) + counter.text() + notes(header.metadata);
+}
+
+std::string array_text(const data::HostArray& array) {
+  return to_string(TensorType{array.dtype, Shape(array.shape.begin(), array.shape.end())});
+}
+
+}  // namespace
+
+int file_info(const std::string& path, const Console& console) {
+  const MappedFile file{fs::path(path)};
+  const formats::FileKind kind = formats::detect(file.bytes());
+  std::string out = fmt::format("{}: {}, {} bytes\n", path, name(kind), file.bytes().size());
+  switch (kind) {
+    case formats::FileKind::Package:
+      out += package_info(path);
+      break;
+    case formats::FileKind::Onnx:
+      out += onnx_info(file.bytes(), path);
+      break;
+    case formats::FileKind::SafeTensors:
+      out += safetensors_info(file.bytes(), path);
+      break;
+    case formats::FileKind::Npy:
+      out += fmt::format("  {}\n", array_text(data::read_npy(file.bytes(), path)));
+      break;
+    case formats::FileKind::Npz: {
+      std::vector<Row> rows;
+      for (const auto& [name, array] : data::read_npz(file.bytes(), path)) rows.push_back({name, array_text(array)});
+      out += table("arrays", rows);
+      break;
+    }
+    case formats::FileKind::Unknown:
+      throw FormatError({path,
+                         "a file of no known format",
+                         "a package, ONNX, SafeTensors, NPY or NPZ file, or a run folder",
+                         {},
+                         {}});
+  }
+  console.out(out);
+  return exit_done;
+}
+
+}  // namespace tenon::cli

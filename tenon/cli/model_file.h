@@ -1,0 +1,31 @@
+// A model from a file of any format that holds one, as a graph.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "tenon/formats/package.h"
+
+namespace tenon::cli {
+
+struct ModelFile {
+  ir::Graph graph;
+  Signature signature;
+  StateDict weights;
+  SaveOptions notes;  // labels, preprocessing, licence and the like, as far as the file has them
+};
+
+// "batch=1,total=past+seq" -> sizes. Errors: UsageError naming `option`.
+std::map<std::string, Dim> parse_sizes(const std::string& text, std::string_view command);
+// A package or an ONNX model. `sizes`: what extents are that an ONNX model leaves open.
+// Errors: UnsupportedError for files of other kinds, those of the formats.
+ModelFile read_model(const std::string& path, const std::map<std::string, Dim>& sizes = {});
+
+// Inputs by the words NAME=FILE.npy. Errors: UsageError for a word without '='; ValueError for names and files that do
+// not fit the signature.
+std::map<std::string, Tensor> read_inputs(const std::vector<std::string>& words, std::string_view command);
+// In the signature's order. Errors: ValueError for a missing or unknown name.
+Tensors in_order(const Signature& signature, const std::map<std::string, Tensor>& inputs, std::string_view where);
+
+}  // namespace tenon::cli

@@ -1,0 +1,30 @@
+// Keeps exported models with inputs and outputs for tools/check_onnx_export.py, which runs them in ONNX Runtime: in
+// $TENON_EXPORT_FOLDER, if that is set.
+#pragma once
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "tenon/base/file.h"
+#include "tenon/data/npy.h"
+#include "tenon/data/to_tensor.h"
+#include "tenon/exec/evaluate.h"
+
+namespace tenon::testing_support {
+
+inline void keep_exported(const std::string& name, const std::string& model, const Tensors& in, const Tensors& out) {
+  const char* root = std::getenv("TENON_EXPORT_FOLDER");
+  if (!root) return;
+  const std::string folder = std::string(root) + "/" + name;
+  std::filesystem::create_directories(folder);
+  write_file_atomic(folder + "/model.onnx", model);
+  const auto put = [&](const std::string& what, const Tensors& xs) {
+    for (size_t i = 0; i < xs.size(); ++i)
+      data::write_npy(folder + "/" + what + "_" + std::to_string(i) + ".npy", data::to_host(exec::contiguous(xs[i])));
+  };
+  put("input", in);
+  put("output", out);
+}
+
+}  // namespace tenon::testing_support
