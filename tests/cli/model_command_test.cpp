@@ -1,0 +1,142 @@
+// convert, run, diff and info of files, as separate processes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "process.h"
+#include "tenon/data/npy.h"
+#include "tenon/data/to_tensor.h"
+#include "tenon/formats/safetensors.h"
+#include "tenon/package.h"
+#include "tenon/tenon.h"
+#include "tests/support/temp_folder.h"
+
+namespace tenon::cli {
+namespace {
+
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+class ModelCommand : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = testing_support::temp_folder() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::create_directories(folder_);
+    weight_ = uniform({4, 3}, -1, 1, f32, random_key(1));
+    save(path("model.tenon"), function(1), {{"x", f32, {"batch", 4}}},
+         {.weights = {{"fc.weight", weight_}},
+          .labels = {"a", "b", "c"},
+          .doc = "a test",
+          .licence = "MIT",
+          .metadata = {{"note", "kept"}},
+          .outputs = {"scores", "best"}});
+    x_ = uniform({2, 4}, -1, 1, f32, random_key(2));
+    data::write_npy(path("x.npy"), data::to_host(x_));
+  }
+
+  [[nodiscard]] trace::Function function(double factor) const {
+    return [this, factor](const Tensors& in) {
+      const Tensor y = relu(matmul(in[0], weight_) * factor);
+      return Tensors{softmax(y, -1), argmax(y, {1})};
+    };
+  }
+  [[nodiscard]] std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  [[nodiscard]] Finished tenon(const std::vector<std::string>& words) const {
+    return run_process(words, folder_ + "/io");
+  }
+  // Ends as it should and says so.
+  void expect(const std::vector<std::string>& words, int code, const std::string& text) const {
+    const Finished f = tenon(words);
+    EXPECT_EQ(f.code, code) << testing::PrintToString(words) << "\n" << f.out << f.err;
+    EXPECT_THAT(code == 2 || (code == 1 && f.out.empty()) ? f.err : f.out, HasSubstr(text))
+        << testing::PrintToString(words);
+  }
+
+  std::string folder_;
+  Tensor weight_, x_;
+};
+
+TEST_F(ModelCommand, ConvertThereAndBackGivesTheSameResults) {
+  expect({"convert", path("model.tenon"), path("model.onnx")}, 0, "model.onnx: ");
+  expect({"convert", path("model.onnx"), path("again.tenon")}, 0, "again.tenon: ");
+  expect({"convert", path("model.tenon"), path("old.onnx"), "--opset", "13"}, 0, "old.onnx: ");
+  for (const char* file : {"model.tenon", "model.onnx", "again.tenon", "old.onnx"}) {
+    const std::string out = path(std::string(file) + ".out");
+    expect({"run", path(file), "--input", "x=" + path("x.npy"), "--output", out}, 0, "scores: f32[2, 3]");
+    const Tensor scores = data::to_tensor(data::read_npy(fs::path(out + "/scores.npy")));
+    const auto want = function(1)({x_})[0].to_vector<double>(), got = scores.to_vector<double>();
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-6);
+    EXPECT_TRUE(fs::exists(out + "/best.npy"));
+  }
+  EXPECT_EQ(load(path("again.tenon")).metadata().at("note"), "kept");
+}
+
+TEST_F(ModelCommand, ConvertTakesWeightsOut) {
+  expect({"convert", path("model.tenon"), path("w.safetensors")}, 0, "w.safetensors: 1 tensors");
+  EXPECT_EQ(formats::load_safetensors(path("w.safetensors")).tensors.at("fc.weight").to_vector<float>(),
+            weight_.to_vector<float>());
+  expect({"convert", path("w.safetensors"), path("w.npz")}, 0, "w.npz: 1 tensors");
+  expect({"convert", path("w.npz"), path("w.npy")}, 0, "w.npy: 1 tensors");
+  EXPECT_EQ(data::to_tensor(data::read_npy(fs::path(path("w.npy")))).to_vector<float>(), weight_.to_vector<float>());
+  expect({"convert", path("w.npy"), path("back.npz")}, 0, "back.npz: 1 tensors");
+}
+
+TEST_F(ModelCommand, InfoKnowsFilesByTheirContent) {
+  expect({"convert", path("model.tenon"), path("model.onnx")}, 0, "");
+  expect({"convert", path("model.tenon"), path("w.npz")}, 0, "");
+  fs::rename(path("model.onnx"), path("called.anything"));
+  const std::string package = tenon({"info", path("model.tenon")}).out;
+  for (const char* text : {"a Tenon package", "made by tenon", "licence: MIT", "f32[batch, 4]", "scores", "i64[batch]",
+                           "batch is at least 1", "matmul", "12 elements", "labels: 3", "note"})
+    EXPECT_THAT(package, HasSubstr(text));
+  const std::string model = tenon({"info", path("called.anything")}).out;
+  for (const char* text : {"an ONNX model", "opset ai.onnx 26", "float[batch, 4]", "MatMul", "13 elements"})
+    EXPECT_THAT(model, HasSubstr(text));
+  expect({"info", path("x.npy")}, 0, "an NPY array");
+  expect({"info", path("x.npy")}, 0, "f32[2, 4]");
+  expect({"info", path("w.npz")}, 0, "fc.weight");
+}
+
+TEST_F(ModelCommand, DiffFindsTheFirstLayerWhereTheyPart) {
+  save(path("other.tenon"), function(1.5), {{"x", f32, {"batch", 4}}}, {.outputs = {"scores", "best"}});
+  expect({"convert", path("model.tenon"), path("model.onnx")}, 0, "");
+  expect({"diff", path("model.tenon"), path("model.onnx")}, 0, "scores: f32[3, 3] largest difference");
+  expect({"diff", path("model.tenon"), path("model.tenon"), "--input", "x=" + path("x.npy")}, 0,
+         "scores: f32[2, 3] largest difference 0, relative 0");
+  const Finished f = tenon({"diff", path("model.tenon"), path("other.tenon")});
+  EXPECT_EQ(f.code, 1);
+  EXPECT_THAT(f.out, HasSubstr("first layer where they part: multiply f32[3, 3]"));
+  EXPECT_THAT(f.out, HasSubstr("best: i64[3] largest difference 0"));
+}
+
+TEST_F(ModelCommand, WrongUseIsNamed) {
+  std::ofstream(path("nonsense")) << "nonsense";
+  std::ofstream(path("broken.onnx")) << "\x08\x09\x3a\xff";
+  const std::string model = path("model.tenon"), x = "x=" + path("x.npy");
+  expect({"info", path("nonsense")}, 1, "a file of no known format");
+  expect({"info", path("none")}, 1, path("none"));
+  expect({"run", path("x.npy")}, 1, "an NPY array holds no model to run");
+  expect({"run", path("broken.onnx")}, 1, "broken.onnx");
+  expect({"run", model}, 1, "the input 'x' is missing; expected f32[batch, 4]");
+  expect({"run", model, "--input", "x"}, 2, "--input is not NAME=FILE");
+  expect({"run", model, "--input", x, "--input", x}, 2, "the input x is given twice");
+  expect({"run", model, "--input", "y=" + path("x.npy")}, 1, "there is no input 'y'");
+  expect({"run", model, "--input", "x=" + path("none.npy")}, 1, "none.npy");
+  expect({"run", model, "--input", x, "--function", "encode"}, 1, "no function of this name");
+  expect({"convert", model, path("model.xyz")}, 2, "says no format that can be written");
+  expect({"convert", model, path("model.onnx"), "--opset", "7"}, 2, "--opset: out of range");
+  expect({"convert", model, path("m.npz"), "--opset", "17"}, 2, "--opset is for ONNX models");
+  expect({"convert", path("x.npy"), path("m.onnx")}, 1, "an NPY array holds weights and no model");
+  expect({"convert", model, path("m.onnx"), "--sizes", "batch"}, 2, "--sizes is not a list of sizes");
+  expect({"diff", model, path("x.npy")}, 1, "holds no model");
+  save(path("three.tenon"), [](const Tensors& in) { return Tensors{in[0]}; }, {{"x", f32, {2}}});
+  expect({"diff", model, path("three.tenon")}, 1, "another number of inputs or outputs");
+  save(path("gamma.tenon"), [](const Tensors& in) { return Tensors{lgamma(in[0])}; }, {{"x", f32, {2}}});
+  expect({"convert", path("gamma.tenon"), path("gamma.onnx")}, 1, "ONNX has no gamma function");
+  EXPECT_FALSE(fs::exists(path("gamma.onnx")));
+}
+
+}  // namespace
+}  // namespace tenon::cli
