@@ -14,6 +14,7 @@
 #include "tenon/ops/table.h"
 #include "tenon/tensor/element.h"
 #include "tenon/tensor/tensor_view.h"
+#include "tenon/trace/capture.h"
 
 namespace tenon::test {
 
@@ -390,6 +391,34 @@ Differentiable differentiable_part(const OpDef& op, const Case& c, uint64_t draw
   const exec::SessionScope scope(session_with(kKernels));
   if (d.fn(d.at).empty()) d.at.clear();
   return d;
+}
+
+// ---- graphs ----
+static std::vector<InputSpec> specs_of(const Tensors& in) {
+  std::vector<InputSpec> specs;
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (in[i].defined()) specs.push_back({"x" + std::to_string(i), in[i].type()});
+  }
+  return specs;
+}
+Tensors present(const Tensors& in) {
+  Tensors list;
+  for (const auto& x : in) {
+    if (x.defined()) list.push_back(x);
+  }
+  return list;
+}
+ir::Graph graph_of(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
+  return capture(
+      [&](const Tensors& values) {
+        Tensors full(in.size());
+        size_t k = 0;
+        for (size_t i = 0; i < in.size(); ++i) {
+          if (in[i].defined()) full[i] = values[k++];
+        }
+        return ops::call(op, full, attrs);
+      },
+      specs_of(in));
 }
 
 }  // namespace tenon::test

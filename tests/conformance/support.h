@@ -64,6 +64,12 @@ std::string difference_within_tolerance(const ops::OpDef& op, const Outcome& got
 double epsilon(DType dtype);
 double largest(const Tensor& x);
 
+// ---- graphs ----
+// Without the absent ones.
+Tensors present(const Tensors& in);
+// The call as a graph of its inputs, x0, x1 …
+ir::Graph graph_of(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs);
+
 // "op add, sample 2, f32, transposed"
 std::string where(const ops::OpDef& op, const Case& c, DType choice, std::string_view more = {});
 

@@ -159,34 +159,6 @@ TEST_P(Conformance, Switches) {
 }
 
 // ---- graphs ----
-std::vector<InputSpec> specs_of(const Tensors& in) {
-  std::vector<InputSpec> specs;
-  for (size_t i = 0; i < in.size(); ++i) {
-    if (in[i].defined()) specs.push_back({"x" + std::to_string(i), in[i].type()});
-  }
-  return specs;
-}
-Tensors present(const Tensors& in) {
-  Tensors list;
-  for (const auto& x : in) {
-    if (x.defined()) list.push_back(x);
-  }
-  return list;
-}
-// The call as a graph of its inputs.
-ir::Graph graph_of(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
-  return capture(
-      [&](const Tensors& values) {
-        Tensors full(in.size());
-        size_t k = 0;
-        for (size_t i = 0; i < in.size(); ++i) {
-          if (in[i].defined()) full[i] = values[k++];
-        }
-        return call(op, full, attrs);
-      },
-      specs_of(in));
-}
-
 TEST_P(Conformance, Types) {
   if (std::holds_alternative<DataDependent>(op().meaning)) GTEST_SKIP() << "types depend on values";
   for (const Case& c : cases(op())) {
