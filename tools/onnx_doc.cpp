@@ -29,6 +29,7 @@ std::string results(const nlohmann::json& json) {
   for (const auto& row : json["cases"]) {
     if (row["outcome"] == "passed") continue;
     std::string reason = row["reason"].get<std::string>();
+    if (const auto at = reason.find("model.onnx: "); at != std::string::npos) reason = reason.substr(at + 12);
     reason = reason.substr(0, reason.find('\n'));
     for (std::size_t at = 0; (at = reason.find('|', at)) != std::string::npos; at += 2) reason.replace(at, 1, "\\|");
     text +=
