@@ -7,6 +7,7 @@
 
 #include "tenon/exec/evaluate.h"
 #include "tenon/formats/onnx/model.h"
+#include "tenon/formats/package.h"
 #include "tenon/serve/status.h"
 
 namespace tenon::serve {
@@ -15,15 +16,18 @@ namespace {
 namespace fs = std::filesystem;
 namespace onnx = formats::onnx;
 
+// A number, or the name of an extent that any number may take.
+int64_t extent_of(const std::string& dim) {
+  const bool fixed = !dim.empty() && dim.find_first_not_of("0123456789") == std::string::npos;
+  return fixed ? std::stoll(dim) : -1;
+}
+
 TensorSpec spec_of(const onnx::ValueInfo& info, const std::string& where) {
   if (info.type.kind != onnx::TypeData::Kind::Tensor)
     throw UnsupportedError({where, fmt::format("'{}' is no tensor: only tensors are served", info.name), {}, {}, {}});
   TensorSpec spec{.name = info.name, .type = {}, .has_rank = info.type.has_shape, .dims = {}};
   if (info.type.element != onnx::DataType::String) spec.type = {onnx::dtype_of(info.type.element, where)};
-  for (const auto& dim : info.type.dims) {
-    const bool fixed = !dim.empty() && dim.find_first_not_of("0123456789") == std::string::npos;
-    spec.dims.push_back(fixed ? std::stoll(dim) : -1);
-  }
+  for (const auto& dim : info.type.dims) spec.dims.push_back(extent_of(dim));
   return spec;
 }
 
@@ -62,12 +66,42 @@ class OnnxModel final : public Model {
   onnx::Model model_;
 };
 
+// A Tenon package: its function "main".
+class PackageModel final : public Model {
+ public:
+  explicit PackageModel(const fs::path& path) : package_(tenon::load(path)) {
+    const Signature& signature = package_.signature();
+    for (const auto& input : signature.inputs) inputs_.push_back(spec_of(input));
+    for (const auto& output : signature.outputs) outputs_.push_back(spec_of(output));
+    platform_ = "tenon_package";
+    metadata_ = package_.metadata();
+    if (!package_.labels().empty()) metadata_["labels"] = fmt::format("{}", fmt::join(package_.labels(), "\n"));
+  }
+
+  std::vector<Value> run(std::vector<Value> inputs) const override {
+    Tensors in;
+    for (auto& value : inputs) in.push_back(std::move(std::get<Tensor>(value)));
+    std::vector<Value> out;
+    for (const Tensor& result : package_(std::move(in))) out.emplace_back(exec::contiguous(result));
+    return out;
+  }
+
+ private:
+  static TensorSpec spec_of(const tenon::TensorSpec& given) {
+    TensorSpec spec{.name = given.name, .type = {given.dtype}, .has_rank = true, .dims = {}};
+    for (const auto& dim : given.shape) spec.dims.push_back(extent_of(dim));
+    return spec;
+  }
+  Package package_;
+};
+
 struct Kind {
   std::string_view extension;
   ModelPtr (*load)(const fs::path&);
 };
 constexpr Kind kKinds[] = {
     {".onnx", [](const fs::path& path) -> ModelPtr { return std::make_shared<const OnnxModel>(path); }},
+    {".tenon", [](const fs::path& path) -> ModelPtr { return std::make_shared<const PackageModel>(path); }},
 };
 
 const Kind* kind_of(const fs::path& path) {
@@ -99,7 +133,8 @@ ModelPtr load_model(const fs::path& path) {
   if (!fs::is_directory(path)) {
     const Kind* kind = kind_of(path);
     if (!kind)
-      throw FormatError({path.string(), "not a model that can be served", "a .onnx file or a folder with one", {}, {}});
+      throw FormatError(
+          {path.string(), "not a model that can be served", "a .tenon or .onnx file, or a folder with one", {}, {}});
     return kind->load(path);
   }
   std::vector<fs::path> found;
@@ -110,8 +145,8 @@ ModelPtr load_model(const fs::path& path) {
   }
   if (found.size() != 1)
     throw FormatError({path.string(),
-                       found.empty() ? "no model here" : "several models, none of them model.onnx",
-                       "model.onnx",
+                       found.empty() ? "no model here" : "several models, none of them called model",
+                       "model.tenon or model.onnx",
                        fmt::format("{} files of a known kind", found.size()),
                        {}});
   return kind_of(found[0])->load(found[0]);

@@ -46,7 +46,7 @@ using ModelPtr = std::shared_ptr<const Model>;
 // Loads what a version's folder (or a file) holds.
 using ModelLoader = std::function<ModelPtr(const std::filesystem::path&)>;
 
-// A file, or a folder with model.onnx (or one file that ends in .onnx).
+// A file (.tenon, .onnx), or a folder with model.tenon or model.onnx, or with one file of such a kind.
 // Errors: FileError, FormatError, UnsupportedError.
 ModelPtr load_model(const std::filesystem::path& path);
 

@@ -1,0 +1,43 @@
+// Packages that the project itself writes are served like any other model.
+#include "tenon/formats/package.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tenon/models/mlp.h"
+#include "tenon/nn/module.h"
+#include "tenon/ops/creation.h"
+#include "tenon/ops/softmax.h"
+#include "tenon/serve/model.h"
+#include "tests/serve/support.h"
+
+namespace tenon::serve {
+namespace {
+
+using namespace testing_support;
+
+TEST(ServedPackage, GivesWhatTheFunctionGives) {
+  const models::MLP net({.inputs = 8, .hidden = 16, .outputs = 3});
+  const auto predict = [&](const Tensors& in) { return Tensors{softmax(net(in[0]))}; };
+  const fs::path folder = fresh_folder("package");
+  fs::create_directories(folder);
+  tenon::save(folder / "model.tenon", predict, {{"measures", f32, {"batch", 8}}},
+              {.weights = nn::state_dict(net), .labels = {"a", "b", "c"}, .outputs = {"probabilities"}});
+
+  const ModelPtr model = load_model(folder);
+  ASSERT_EQ(model->inputs().size(), 1U);
+  EXPECT_EQ(model->inputs()[0].name, "measures");
+  EXPECT_EQ(model->inputs()[0].dims, (std::vector<int64_t>{-1, 8}));
+  EXPECT_EQ(model->outputs()[0].name, "probabilities");
+  EXPECT_EQ(model->platform(), "tenon_package");
+  EXPECT_EQ(model->metadata().at("labels"), "a\nb\nc");
+  EXPECT_EQ(model->why_not_batchable(), "");
+  for (const int64_t batch : {1, 5}) {
+    const Tensor x = ones({batch, 8});
+    const auto out = model->run({x});
+    EXPECT_EQ(std::get<Tensor>(out[0]).to_vector(), predict({x})[0].to_vector());
+  }
+}
+
+}  // namespace
+}  // namespace tenon::serve
