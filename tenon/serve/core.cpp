@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <thread>
 
 #include "tenon/serve/warmup.h"
@@ -15,15 +14,6 @@ CoreOptions with_warm_up(CoreOptions options) {
   if (!options.repository.warm) options.repository.warm = warm_up;
   return options;
 }
-
-// TensorFlow Serving's bounds: 10 microseconds, times 1.8.
-std::vector<double> legacy_bounds() {
-  std::vector<double> out;
-  for (int i = 0; i < 33; ++i) out.push_back(10 * std::pow(1.8, i));
-  return out;
-}
-
-std::string_view entrypoint(Api api) { return api == Api::TfsRest || api == Api::V2Rest ? "REST" : "GRPC"; }
 
 // The wanted outputs' places, in their order.
 std::vector<size_t> selection(const Model& model, const std::vector<std::string>& wanted) {
@@ -76,15 +66,7 @@ Clock::time_point Core::deadline(std::chrono::nanoseconds timeout) const {
 void Core::count(const LanePtr& lane, Api api, const Status& status, Clock::duration took) {
   lane->count_request(api, status.code, took);
   if (!options_.legacy_metrics || (api != Api::TfsGrpc && api != Api::TfsRest)) return;
-  legacy_
-      .counter(":tensorflow:serving:request_count", "",
-               {{"model_name", lane->model_name()}, {"status", std::string(name(status.code))}})
-      .add();
-  legacy_
-      .histogram(":tensorflow:serving:request_latency", "",
-                 {{"model_name", lane->model_name()}, {"API", "predict"}, {"entrypoint", std::string(entrypoint(api))}},
-                 legacy_bounds())
-      .observe(std::chrono::duration<double, std::micro>(took).count());
+  lane->count_legacy(legacy_, api, status.code, took);
 }
 
 void Core::count_refused(Api api, const std::string& model, const Status& status) {

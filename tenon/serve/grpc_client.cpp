@@ -11,7 +11,18 @@
 namespace tenon::serve {
 namespace {
 
+// One less is open when the last member of a call is gone, so that no call outlives the client that waits for it.
+struct Open {
+  std::atomic<int64_t>& count;
+  explicit Open(std::atomic<int64_t>& c) : count(c) { count.fetch_add(1); }
+  ~Open() { count.fetch_sub(1); }
+  Open(const Open&) = delete;
+  Open& operator=(const Open&) = delete;
+};
+
 struct Call {
+  Open open;  // the first member goes last
+  explicit Call(std::atomic<int64_t>& count) : open(count) {}
   grpc::ClientContext context;
   grpc::ByteBuffer request, response;
   GrpcClient::Done done;
@@ -50,7 +61,7 @@ GrpcClient::~GrpcClient() {
 
 void GrpcClient::call(const std::string& method, const std::string& message, std::chrono::milliseconds timeout,
                       Done done, const CancelPtr& cancel) {
-  auto call = std::make_shared<Call>();
+  auto call = std::make_shared<Call>(state_->open);
   const grpc::Slice slice(message);
   call->request = grpc::ByteBuffer(&slice, 1);
   call->context.set_deadline(std::chrono::system_clock::now() + timeout);
@@ -60,13 +71,11 @@ void GrpcClient::call(const std::string& method, const std::string& message, std
       if (const auto c = weak.lock()) c->context.TryCancel();
     });
   }
-  state_->open.fetch_add(1);
   auto& stub = *state_->stubs[state_->next.fetch_add(1) % state_->stubs.size()];
   stub.UnaryCall(&call->context, method, grpc::StubOptions(), &call->request, &call->response,
-                 [call, state = state_.get()](const grpc::Status& status) {
+                 [call](const grpc::Status& status) {
                    call->done({static_cast<Code>(status.error_code()), status.error_message(), 0},
                               status.ok() ? text_of(call->response) : std::string());
-                   state->open.fetch_sub(1);
                  });
 }
 

@@ -62,7 +62,9 @@ bool HttpConnection::read_more() {
 HttpConnection::Answer HttpConnection::exchange(std::string_view head, std::string_view body,
                                                 std::chrono::milliseconds timeout) {
   const std::string where = fmt::format("{}:{}", host_, port_);
-  const std::string start = fmt::format("{}Host: {}\r\nContent-Length: {}\r\n\r\n", head, where, body.size());
+  // One piece, so that it leaves as one packet if it fits.
+  std::string message = fmt::format("{}Host: {}\r\nContent-Length: {}\r\n\r\n", head, where, body.size());
+  message += body;
   bool fresh = descriptor_ < 0;
   while (true) {
     if (descriptor_ < 0) connect();
@@ -70,8 +72,7 @@ HttpConnection::Answer HttpConnection::exchange(std::string_view head, std::stri
     ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     bool sent = true;
     try {
-      write(start);
-      write(body);
+      write(message);
     } catch (const FileError&) {
       sent = false;
     }

@@ -15,6 +15,7 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <charconv>
 #include <mutex>
 #include <thread>
 #include <unordered_set>
@@ -28,6 +29,8 @@ namespace net = boost::asio;
 namespace http = boost::beast::http;
 namespace ssl = boost::asio::ssl;
 using tcp = net::ip::tcp;
+// The executor's type is known: asio's erased one costs a tenth of a small request.
+using Socket = net::basic_stream_socket<tcp, net::io_context::executor_type>;
 using boost::system::error_code;
 
 constexpr size_t kLargeBody = 128 << 10;  // from here on a body is handled on the pool
@@ -106,8 +109,13 @@ struct HttpServer::State {
 
 namespace {
 
-tcp::socket& lowest(tcp::socket& s) { return s; }
-tcp::socket& lowest(ssl::stream<tcp::socket>& s) { return s.next_layer(); }
+Socket& lowest(Socket& s) { return s; }
+Socket& lowest(ssl::stream<Socket>& s) { return s.next_layer(); }
+
+void append_number(std::string& out, uint64_t v) {
+  char digits[20];
+  out.append(digits, std::to_chars(digits, digits + sizeof(digits), v).ptr);
+}
 
 // One connection. All methods run on its loop; only respond() may be called elsewhere.
 template <class Stream, class State>
@@ -125,7 +133,8 @@ class Session final : public SessionBase {
   void start() override {
     error_code ignored;
     lowest(stream_).set_option(tcp::no_delay(true), ignored);
-    if constexpr (std::is_same_v<Stream, tcp::socket>) {
+    if constexpr (kPlain) {
+      stream_.non_blocking(true, ignored);
       next_request();
     } else {
       wait(state_.options.header_timeout);
@@ -150,6 +159,7 @@ class Session final : public SessionBase {
 
  private:
   enum class Phase : uint8_t { Idle, Reading, Handling, Writing, Closing };
+  static constexpr bool kPlain = std::is_same_v<Stream, Socket>;
 
   std::shared_ptr<Session> self() { return std::static_pointer_cast<Session>(this->shared_from_this()); }
   void wait(std::chrono::milliseconds d) { deadline_ = Clock::now() + d; }
@@ -158,22 +168,30 @@ class Session final : public SessionBase {
   void next_request() {
     cancel_.reset();
     phase_ = Phase::Idle;
-    if (buffer_.size() > 0) return read_header();
+    if (buffer_.size() > 0) {  // on a stack of its own: a client may send any number of requests at once
+      net::post(stream_.get_executor(), [self = self()] {
+        if (self->phase_ == Phase::Idle && !self->gone_) self->begin();
+      });
+      return;
+    }
     if (state_.closing) return abort();
-    if (buffer_.capacity() > (256U << 10)) buffer_ = boost::beast::flat_buffer();
+    if (!watching_ && buffer_.capacity() > (256U << 10)) buffer_ = boost::beast::flat_buffer();
     wait(state_.options.idle_timeout);
-    if (!watching_) watch();
+    watch();
   }
 
-  // Reads on while nothing is expected: the next request, or the end of a client that hangs up.
+  // The only read: of what is expected now, or of the next request, or of the end of a client that hangs up.
   void watch() {
+    if (watching_) return;
     watching_ = true;
-    stream_.async_read_some(buffer_.prepare(4096), [self = self()](error_code error, size_t n) {
+    const size_t room = phase_ == Phase::Reading && body_ ? kReadAhead : 4096;
+    stream_.async_read_some(buffer_.prepare(room), [self = self()](error_code error, size_t n) {
       self->watching_ = false;
       if (self->gone_) return;
       if (error) return self->hung_up();
       self->buffer_.commit(n);
-      if (self->phase_ == Phase::Idle) self->read_header();
+      if (self->phase_ == Phase::Idle) return self->begin();
+      if (self->phase_ == Phase::Reading) return self->feed();
       // Else the next request is there already; from now on the sweep looks whether the client is.
     });
   }
@@ -182,16 +200,31 @@ class Session final : public SessionBase {
     abort();
   }
 
-  void read_header() {
+  void begin() {
     phase_ = Phase::Reading;
     wait(state_.options.header_timeout);
     header_.emplace();
     header_->header_limit(state_.options.header_bytes);
     header_->body_limit(boost::none);
-    http::async_read_header(stream_, buffer_, *header_, [self = self()](error_code error, size_t) {
-      if (error) return self->broken(error);
-      self->on_header();
-    });
+    feed();
+  }
+
+  // Gives the parser what is there; waits for more, or goes on.
+  void feed() {
+    error_code error;
+    if (header_) {
+      buffer_.consume(header_->put(buffer_.data(), error));
+      if (error == http::error::need_more) return watch();
+      if (error) return broken(error);
+      return on_header();
+    }
+    while (!body_->is_done() && buffer_.size() > 0) {
+      buffer_.consume(body_->put(buffer_.data(), error));
+      if (error == http::error::need_more) break;
+      if (error) return broken(error);
+    }
+    if (!body_->is_done()) return watch();
+    on_body();
   }
 
   void broken(error_code error) {
@@ -230,25 +263,19 @@ class Session final : public SessionBase {
     body_.emplace(std::move(*header_));
     header_.reset();
     body_->body_limit(static_cast<uint64_t>(state_.admission.limits().body));
+    body_->eager(true);
     wait(allowance(state_.options.body_timeout, length ? *length : 0));
     if (body_->is_done()) return on_body();
     if (boost::beast::iequals(body_->get()[http::field::expect], "100-continue")) {
       static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
       net::async_write(stream_, net::buffer(kContinue), [self = self()](error_code error, size_t) {
         if (error) return self->abort();
-        self->read_body();
+        self->feed();
       });
       return;
     }
-    read_body();
+    feed();
   }
-  void read_body() {
-    http::async_read(stream_, buffer_, *body_, [self = self()](error_code error, size_t) {
-      if (error) return self->broken(error);
-      self->on_body();
-    });
-  }
-
   // ---- handling ----
   void on_body() {
     auto message = body_->release();
@@ -263,12 +290,12 @@ class Session final : public SessionBase {
     cancel_ = request->cancel;
     phase_ = Phase::Handling;
     deadline_ = kNever;
-    if (!watching_ && buffer_.size() == 0) watch();
+    if (buffer_.size() == 0) watch();
     const uint64_t number = ++number_;
     Respond respond = [self = self(), number](HttpResponse r) {
-      net::dispatch(self->stream_.get_executor(), [self, number, r = std::move(r)]() mutable {
-        if (number == self->number_ && self->phase_ == Phase::Handling) self->write(std::move(r));
-      });
+      if (self->stream_.get_executor().running_in_this_thread()) return self->answered(number, std::move(r));
+      net::post(self->stream_.get_executor(),
+                [self, number, r = std::move(r)]() mutable { self->answered(number, std::move(r)); });
     };
     const auto& slow = listener_->handler.slow;
     if (request->body.size() < kLargeBody && !(slow && slow(*request))) return handle(request, respond);
@@ -291,6 +318,10 @@ class Session final : public SessionBase {
     }
   }
 
+  void answered(uint64_t number, HttpResponse r) {
+    if (number == number_ && phase_ == Phase::Handling) write(std::move(r));
+  }
+
   // ---- writing ----
   void write(HttpResponse r) {
     if (gone_) return;
@@ -301,28 +332,40 @@ class Session final : public SessionBase {
     if (response_.close || state_.closing || state_.winding_down) keep_alive_ = false;
     size_t length = 0;
     for (const auto& chunk : response_.body) length += chunk.bytes.size();
-    fmt::memory_buffer head;
-    fmt::format_to(std::back_inserter(head), "HTTP/1.{} {} {}\r\n", version_ >= 11 ? 1 : 0, response_.status,
-                   reason_phrase(response_.status));
-    if (length > 0) fmt::format_to(std::back_inserter(head), "Content-Type: {}\r\n", response_.content_type);
-    fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n", length);
-    for (const auto& [name, value] : response_.headers)
-      fmt::format_to(std::back_inserter(head), "{}: {}\r\n", name, value);
-    if (!keep_alive_) fmt::format_to(std::back_inserter(head), "Connection: close\r\n");
-    if (keep_alive_ && version_ < 11) fmt::format_to(std::back_inserter(head), "Connection: keep-alive\r\n");
-    fmt::format_to(std::back_inserter(head), "\r\n");
-    head_.assign(head.data(), head.size());
-    std::vector<net::const_buffer> buffers{net::buffer(head_)};
+    std::string& head = head_;
+    head.assign(version_ >= 11 ? "HTTP/1.1 " : "HTTP/1.0 ");
+    append_number(head, static_cast<uint64_t>(response_.status));
+    head.append(" ").append(reason_phrase(response_.status));
+    if (length > 0) head.append("\r\nContent-Type: ").append(response_.content_type);
+    head.append("\r\nContent-Length: ");
+    append_number(head, length);
+    for (const auto& [name, value] : response_.headers) head.append("\r\n").append(name).append(": ").append(value);
+    if (!keep_alive_) head.append("\r\nConnection: close");
+    if (keep_alive_ && version_ < 11) head.append("\r\nConnection: keep-alive");
+    head.append("\r\n\r\n");
+    buffers_.assign(1, net::buffer(head_));
     if (!head_only_) {
-      for (const auto& chunk : response_.body) buffers.emplace_back(chunk.bytes.data(), chunk.bytes.size());
+      for (const auto& chunk : response_.body) buffers_.emplace_back(chunk.bytes.data(), chunk.bytes.size());
     }
     wait(allowance(state_.options.write_timeout, length));
-    net::async_write(stream_, buffers, [self = self()](error_code error, size_t) {
-      self->response_ = {};
-      if (error || self->gone_) return self->abort();
-      if (!self->keep_alive_) return self->linger();
-      self->next_request();
-    });
+    if constexpr (kPlain) {  // nearly always the socket takes all of it at once
+      error_code error;
+      size_t sent = stream_.write_some(buffers_, error);
+      if (error && error != net::error::would_block && error != net::error::try_again) return written(error);
+      if (error) sent = 0;
+      size_t done = 0;
+      while (done < buffers_.size() && sent >= buffers_[done].size()) sent -= buffers_[done++].size();
+      if (done == buffers_.size()) return written({});
+      buffers_.erase(buffers_.begin(), buffers_.begin() + static_cast<std::ptrdiff_t>(done));
+      buffers_[0] += sent;
+    }
+    net::async_write(stream_, buffers_, [self = self()](error_code error, size_t) { self->written(error); });
+  }
+  void written(error_code error) {
+    response_ = {};
+    if (error || gone_) return abort();
+    if (!keep_alive_) return linger();
+    next_request();
   }
 
   // Says goodbye and reads what is still on its way, so that the answer is not lost to a reset.
@@ -330,7 +373,7 @@ class Session final : public SessionBase {
     phase_ = Phase::Closing;
     ticket_ = {};
     error_code ignored;
-    lowest(stream_).shutdown(tcp::socket::shutdown_send, ignored);
+    lowest(stream_).shutdown(Socket::shutdown_send, ignored);
     wait(kLinger);
     if (!watching_) discard();
   }
@@ -354,6 +397,7 @@ class Session final : public SessionBase {
   CancelPtr cancel_;
   HttpResponse response_;
   std::string head_;
+  std::vector<net::const_buffer> buffers_;
   uint64_t number_ = 0;
   unsigned version_ = 11;
   Phase phase_ = Phase::Idle;
@@ -396,7 +440,7 @@ int64_t stamp_of(const TlsFiles& files) {
 
 void HttpServer::State::accept(const std::shared_ptr<Listener>& listener) {
   Loop& loop = *loops[next_loop.fetch_add(1, std::memory_order_relaxed) % loops.size()];
-  listener->acceptor->async_accept(loop.io, [this, listener, &loop](error_code error, tcp::socket socket) {
+  listener->acceptor->async_accept(loop.io.get_executor(), [this, listener, &loop](error_code error, Socket socket) {
     if (closing) return;
     if (error) {  // out of descriptors, most likely: try again when some have closed
       auto timer =
@@ -417,11 +461,11 @@ void HttpServer::State::accept(const std::shared_ptr<Listener>& listener) {
       net::post(loop.io, [this, listener, &loop, tls, socket = std::move(socket)]() mutable {
         std::shared_ptr<SessionBase> session;
         if (tls) {
-          session = on_loop(new Session<ssl::stream<tcp::socket>, State>(
-                                ssl::stream<tcp::socket>(std::move(socket), *tls), tls, listener, *this, loop),
+          session = on_loop(new Session<ssl::stream<Socket>, State>(ssl::stream<Socket>(std::move(socket), *tls), tls,
+                                                                    listener, *this, loop),
                             loop);
         } else {
-          session = on_loop(new Session<tcp::socket, State>(std::move(socket), nullptr, listener, *this, loop), loop);
+          session = on_loop(new Session<Socket, State>(std::move(socket), nullptr, listener, *this, loop), loop);
         }
         session->start();
       });

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "tenon/base/error.h"
 #include "tenon/serve/metrics.h"
@@ -86,6 +87,59 @@ void Lane::count_request(Api api, Code code, Clock::duration took) {
   }
   counter->add();
   durations_[static_cast<size_t>(api)]->observe(std::chrono::duration<double>(took).count());
+}
+
+void Lane::count_legacy(Metrics& page, Api api, Code code, Clock::duration took) {
+  auto& count = legacy_requests_[static_cast<size_t>(code)];
+  Counter* counter = count.load(std::memory_order_acquire);
+  if (!counter) {
+    counter = &page.counter(":tensorflow:serving:request_count", "",
+                            {{"model_name", model_name_}, {"status", std::string(name(code))}});
+    count.store(counter, std::memory_order_release);
+  }
+  counter->add();
+  const bool grpc = api == Api::TfsGrpc;
+  auto& latency = legacy_latency_[grpc ? 1 : 0];
+  Histogram* histogram = latency.load(std::memory_order_acquire);
+  if (!histogram) {
+    std::vector<double> bounds;  // TensorFlow Serving's: 10 microseconds, times 1.8
+    for (int i = 0; i < 33; ++i) bounds.push_back(10 * std::pow(1.8, i));
+    histogram = &page.histogram(
+        ":tensorflow:serving:request_latency", "",
+        {{"model_name", model_name_}, {"API", "predict"}, {"entrypoint", grpc ? "GRPC" : "REST"}}, bounds);
+    latency.store(histogram, std::memory_order_release);
+  }
+  histogram->observe(std::chrono::duration<double, std::micro>(took).count());
+}
+
+void Lane::note_batch(bool ok, int64_t rows, const Timings& when, std::span<const Clock::time_point> arrived) {
+  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+  {
+    const std::lock_guard lock(statistics_mutex_);
+    Statistics& s = statistics_;
+    const auto add_to = [&](auto& counts, uint64_t n) {
+      counts.compute_input.add(when.ready - when.started, n);
+      counts.compute_infer.add(when.computed - when.ready, n);
+      counts.compute_output.add(when.finished - when.computed, n);
+    };
+    if (ok) {
+      s.inferences += static_cast<uint64_t>(rows);
+      ++s.executions;
+      s.last_inference_ms =
+          std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+              .count();
+      add_to(s.batches[rows], 1);
+      add_to(s, arrived.size());
+      for (const auto at : arrived) {
+        s.success.add(when.finished - at);
+        s.queue.add(when.started - at);
+      }
+    }
+  }
+  batch_rows_->observe(static_cast<double>(rows));
+  run_histogram_->observe(seconds(when.finished - when.started));
+  if (ok) rows_->add(static_cast<uint64_t>(rows));
+  for (const auto at : arrived) queue_seconds_->observe(seconds(when.started - at));
 }
 
 Statistics Lane::statistics() const {

@@ -50,24 +50,41 @@ struct Lane::Job {
   }
 };
 
+namespace {
+
+int64_t bytes_of_all(const std::vector<Value>& values) {
+  int64_t bytes = 0;
+  for (const auto& value : values) bytes += byte_size(value);
+  return bytes;
+}
+
+}  // namespace
+
 struct Scheduler::Batch {
   LanePtr lane;
   CloseReason reason = CloseReason::Single;
   std::vector<JobPtr> jobs;
+  int64_t bytes = 0;  // of a single request's inputs
 };
 
 Scheduler::Scheduler(SchedulerOptions options, Metrics& metrics) : options_(options) {
   int threads = options.threads;
   if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  for (int i = 0; i < threads; ++i) workers_.push_back(std::make_unique<Worker>());
+  for (int i = 0; i < threads; ++i) {
+    workers_.push_back(std::make_unique<Worker>());
+    places_.push_back(std::make_unique<Place>());
+    free_places_.push_back(places_.back().get());
+  }
   for (auto& worker : workers_) worker->thread = std::thread([this, w = worker.get()] { work(*w); });
   deadline_watch_ = std::thread([this] { watch_deadlines(); });
   metrics.gauge("tenon_longest_run_seconds", "How long the batch that runs longest has been running.", {}, [this] {
     int64_t since = 0;
-    for (const auto& worker : workers_) {
-      const int64_t t = worker->busy_since.load(std::memory_order_relaxed);
+    const auto look = [&](const std::atomic<int64_t>& busy_since) {
+      const int64_t t = busy_since.load(std::memory_order_relaxed);
       if (t != 0 && (since == 0 || t < since)) since = t;
-    }
+    };
+    for (const auto& worker : workers_) look(worker->busy_since);
+    for (const auto& place : places_) look(place->busy_since);
     return since == 0 ? 0.0 : static_cast<double>(nanoseconds(Clock::now()) - since) * 1e-9;
   });
 }
@@ -94,6 +111,10 @@ void Scheduler::stop() {
   for (const auto& job : waiting) job->answer({Code::Unavailable, "the server is stopping", 1});
   for (auto& worker : workers_) worker->thread.join();
   {
+    std::unique_lock lock(mutex_);
+    place_freed_.wait(lock, [this] { return free_places_.size() == places_.size(); });
+  }
+  {
     const std::lock_guard lock(deadlines_mutex_);
     deadlines_stopping_ = true;
   }
@@ -103,8 +124,14 @@ void Scheduler::stop() {
 
 void Scheduler::submit(const LanePtr& lane, std::vector<Value> inputs, Clock::time_point deadline, int priority,
                        const CancelPtr& cancel, Done done) {
-  auto job = std::make_shared<Job>();
   const BatchingOptions& batching = lane->options_.batching;
+  const auto now = Clock::now();
+  if (deadline <= now) throw RequestError(Code::DeadlineExceeded, "the deadline passed before the request was queued");
+  if (!batching.enabled && lane->options_.run_here_below.count() > 0 && !(cancel && cancel->requested())) {
+    if (Place* place = take_place(*lane, bytes_of_all(inputs)))
+      return run_here(*place, lane, std::move(inputs), now, done);
+  }
+  auto job = std::make_shared<Job>();
   job->lane = lane;
   job->rows = batching.enabled ? batch_rows(inputs, lane->model_->inputs()) : 1;
   if (batching.enabled && job->rows > batching.max_batch_size && !batching.split_large)
@@ -114,10 +141,8 @@ void Scheduler::submit(const LanePtr& lane, std::vector<Value> inputs, Clock::ti
   job->deadline = deadline;
   job->priority = priority;
   job->cancel = cancel;
-  const auto now = Clock::now();
   job->timings = {now, now, now, now, now};
   job->done = std::move(done);
-  if (deadline <= now) throw RequestError(Code::DeadlineExceeded, "the deadline passed before the request was queued");
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) throw RequestError(Code::Unavailable, "the server is stopping", 1);
@@ -140,21 +165,87 @@ void Scheduler::submit(const LanePtr& lane, std::vector<Value> inputs, Clock::ti
     lane->pending_.fetch_add(1, std::memory_order_relaxed);
   }
   work_.notify_one();
-  if (deadline != kNever) {
-    bool first = false;
-    {
-      const std::lock_guard lock(deadlines_mutex_);
-      first = deadlines_.empty() || deadline < deadlines_.top().at;
-      deadlines_.push({deadline, job});
-    }
-    if (first) deadlines_changed_.notify_one();
-  }
+  if (deadline != kNever) watch_deadline(job);
   if (cancel) {
     cancel->on_request([this, weak = std::weak_ptr(job)] {
       const auto gone = weak.lock();
       if (gone && !gone->answered) leave_early(gone, {Code::Cancelled, "the client went away", 0});
     });
   }
+}
+
+// A place to run on the caller's thread; null if the request must queue.
+Scheduler::Place* Scheduler::take_place(Lane& lane, int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (stopping_ || free_places_.empty() || !lane.queue_.empty() || bytes > lane.quick_bytes_) return nullptr;
+  if (lane.run_seconds_ >= seconds(lane.options_.run_here_below)) return nullptr;
+  if (lane.options_.instances > 0 && lane.running_ >= lane.options_.instances) return nullptr;
+  ++lane.running_;
+  lane.pending_.fetch_add(1, std::memory_order_relaxed);
+  Place* place = free_places_.back();
+  free_places_.pop_back();
+  return place;
+}
+
+void Scheduler::run_here(Place& place, const LanePtr& lane, std::vector<Value> inputs, Clock::time_point now,
+                         const Done& done) {
+  if (!place.session)
+    place.session = std::make_unique<exec::Session>(exec::SessionOptions{.threads = options_.threads_per_run});
+  place.busy_since.store(nanoseconds(now), std::memory_order_relaxed);
+  Result result{.status = {}, .outputs = {}, .timings = {now, now, now, now, now}};
+  try {
+    const exec::SessionScope scope(*place.session);
+    result.outputs = lane->model_->run(std::move(inputs));
+  } catch (...) {
+    result.status = current_status();
+  }
+  place.busy_since.store(0, std::memory_order_relaxed);
+  result.timings.computed = result.timings.finished = Clock::now();
+  lane->pending_.fetch_sub(1, std::memory_order_relaxed);
+  lane->closed_[static_cast<size_t>(CloseReason::Single)]->add();
+  lane->note_batch(result.status.ok(), 1, result.timings, {&now, 1});
+  if (!result.status.ok()) {
+    const std::lock_guard lock(lane->statistics_mutex_);
+    lane->statistics_.fail.add(result.timings.finished - now);
+  }
+  bool stopping = false, waiting = false;
+  {
+    const std::lock_guard lock(mutex_);
+    note_run(*lane, seconds(result.timings.computed - now), 1, -1);
+    --lane->running_;
+    free_places_.push_back(&place);
+    stopping = stopping_;
+    waiting = !lane->queue_.empty();
+  }
+  if (stopping) place_freed_.notify_all();
+  if (waiting) work_.notify_one();
+  done(std::move(result));
+}
+
+// Keeps what the next decisions are made from. Under the mutex.
+void Scheduler::note_run(Lane& lane, double took, int64_t rows, int64_t bytes) {
+  lane.run_seconds_ = lane.run_seconds_ == 0 ? took : 0.8 * lane.run_seconds_ + 0.2 * took;
+  lane.rows_per_run_ = 0.8 * lane.rows_per_run_ + 0.2 * static_cast<double>(rows);
+  if (took < seconds(lane.options_.run_here_below)) lane.quick_bytes_ = std::max(lane.quick_bytes_, bytes);
+}
+
+void Scheduler::watch_deadline(const JobPtr& job) {
+  bool first = false;
+  {
+    const std::lock_guard lock(deadlines_mutex_);
+    if (deadlines_.size() >= tidy_deadlines_at_) {
+      std::erase_if(deadlines_, [](const Deadline& d) {
+        const auto waits = d.job.lock();
+        return !waits || waits->answered;
+      });
+      std::make_heap(deadlines_.begin(), deadlines_.end());
+      tidy_deadlines_at_ = std::max<size_t>(1024, 2 * deadlines_.size());
+    }
+    first = deadlines_.empty() || job->deadline < deadlines_.front().at;
+    deadlines_.push_back({job->deadline, job});
+    std::push_heap(deadlines_.begin(), deadlines_.end());
+  }
+  if (first) deadlines_changed_.notify_one();
 }
 
 void Scheduler::drain() {
@@ -195,12 +286,13 @@ void Scheduler::watch_deadlines() {
       continue;
     }
     const auto now = Clock::now();
-    if (deadlines_.top().at > now) {
-      deadlines_changed_.wait_until(lock, deadlines_.top().at);
+    if (deadlines_.front().at > now) {
+      deadlines_changed_.wait_until(lock, deadlines_.front().at);
       continue;
     }
-    const JobPtr job = deadlines_.top().job.lock();
-    deadlines_.pop();
+    const JobPtr job = deadlines_.front().job.lock();
+    std::pop_heap(deadlines_.begin(), deadlines_.end());
+    deadlines_.pop_back();
     if (!job || job->answered) continue;
     lock.unlock();
     bool runs = false;
@@ -305,8 +397,7 @@ void Scheduler::work(Worker& self) {
       for (const auto& job : batch->jobs) rows += job->rows;
       lock.lock();
       --lane.running_;
-      lane.run_seconds_ = lane.run_seconds_ == 0 ? took : 0.8 * lane.run_seconds_ + 0.2 * took;
-      lane.rows_per_run_ = 0.8 * lane.rows_per_run_ + 0.2 * static_cast<double>(rows);
+      note_run(lane, took, rows, batch->bytes);
       lock.unlock();
       batch.reset();  // the last one of a retired version frees it, which takes time
       lock.lock();
@@ -327,6 +418,7 @@ void Scheduler::execute(Batch& batch) {
     if (!job->answered) jobs.push_back(job);  // who went away since is left out
   }
   if (jobs.empty()) return;
+  if (batch.reason == CloseReason::Single) batch.bytes = bytes_of_all(jobs[0]->inputs);
   if (batch.reason == CloseReason::Split)
     run_split(batch, jobs[0]);
   else
@@ -372,35 +464,12 @@ void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs) {
     return;
   }
   const auto finished = Clock::now();
-  {
-    const std::lock_guard lock(lane.statistics_mutex_);
-    Statistics& s = lane.statistics_;
-    if (status.ok()) {
-      s.inferences += static_cast<uint64_t>(rows);
-      ++s.executions;
-      s.last_inference_ms =
-          std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-              .count();
-      auto& by_size = s.batches[rows];
-      by_size.compute_input.add(ready - started);
-      by_size.compute_infer.add(computed - ready);
-      by_size.compute_output.add(finished - computed);
-      for (const auto& job : jobs) {
-        s.success.add(finished - job->timings.arrived);
-        s.queue.add(started - job->timings.arrived);
-        s.compute_input.add(ready - started);
-        s.compute_infer.add(computed - ready);
-        s.compute_output.add(finished - computed);
-      }
-    }
-  }
-  lane.batch_rows_->observe(static_cast<double>(rows));
-  lane.run_histogram_->observe(seconds(finished - started));
-  if (status.ok()) lane.rows_->add(static_cast<uint64_t>(rows));
+  std::vector<Clock::time_point> arrived;
+  for (const auto& job : jobs) arrived.push_back(job->timings.arrived);
+  lane.note_batch(status.ok(), rows, {arrived[0], started, ready, computed, finished}, arrived);
   for (size_t i = 0; i < jobs.size(); ++i) {
     Job& job = *jobs[i];
     job.inputs.clear();
-    lane.queue_seconds_->observe(seconds(started - job.timings.arrived));
     job.answer(status, status.ok() ? std::move(parts[i]) : std::vector<Value>(), ready, computed);
   }
 }

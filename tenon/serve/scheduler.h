@@ -14,12 +14,16 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <queue>
+#include <span>
 #include <thread>
 #include <vector>
 
 #include "tenon/serve/model.h"
 #include "tenon/serve/request.h"
+
+namespace tenon::exec {
+class Session;
+}
 
 namespace tenon::serve {
 
@@ -40,6 +44,9 @@ struct LaneOptions {
   BatchingOptions batching{};
   int64_t max_queued = 1024;  // requests that wait; more are refused with UNAVAILABLE
   int instances = 0;          // runs at the same time; 0: as many as there are threads
+  // Unbatched requests run on the thread that brings them, while their model is known to take less than this: the
+  // hand-over to another thread costs more. 0: never.
+  std::chrono::microseconds run_here_below{200};
 };
 
 enum class CloseReason : uint8_t { Full, Timeout, Shape, Drain, Single, Split };
@@ -80,12 +87,17 @@ class Lane {
   [[nodiscard]] Statistics statistics() const;
   // Counts one answered request (or refused one).
   void count_request(Api api, Code code, Clock::duration took);
+  // The same under TensorFlow Serving's names, on their own page.
+  void count_legacy(Metrics& page, Api api, Code code, Clock::duration took);
   [[nodiscard]] int64_t pending() const { return pending_.load(std::memory_order_relaxed); }
 
  private:
   friend class Scheduler;
   struct Job;
   using JobPtr = std::shared_ptr<Job>;
+
+  // Counts a batch that ran: when it started, was ready to compute, had computed and ended, and when its requests came.
+  void note_batch(bool ok, int64_t rows, const Timings& when, std::span<const Clock::time_point> arrived);
 
   std::string model_name_;
   int64_t version_;
@@ -99,6 +111,7 @@ class Lane {
   int running_ = 0;
   double run_seconds_ = 0;  // of one batch, a moving average
   double rows_per_run_ = 1;
+  int64_t quick_bytes_ = -1;  // of the inputs of the largest request that was quick
 
   std::atomic<int64_t> pending_{0};
   mutable std::mutex statistics_mutex_;
@@ -114,6 +127,8 @@ class Lane {
   Metrics* metrics_;
   std::array<std::array<std::atomic<Counter*>, 17>, kApis> requests_{};
   std::array<Histogram*, kApis> durations_{};
+  std::array<std::atomic<Counter*>, 17> legacy_requests_{};
+  std::array<std::atomic<Histogram*>, 2> legacy_latency_{};  // REST, gRPC
 };
 using LanePtr = std::shared_ptr<Lane>;
 
@@ -138,6 +153,7 @@ class Scheduler {
   // `inputs` fit the model (ordered_inputs). RequestError instead of a call of `done`: UNAVAILABLE if the queue is
   // full, DEADLINE_EXCEEDED if the deadline has passed or will have before its turn, INVALID_ARGUMENT for inputs whose
   // batch sizes differ.
+  // A quick request may be run, and `done` called, before this returns (LaneOptions::run_here_below).
   void submit(const LanePtr& lane, std::vector<Value> inputs, Clock::time_point deadline, int priority,
               const CancelPtr& cancel, Done done);
   // Batches close at once from now on.
@@ -154,6 +170,11 @@ class Scheduler {
     std::thread thread;
     std::atomic<int64_t> busy_since{0};  // ns of the clock; 0: idle
   };
+  // What a request needs to run on the thread that brings it. As many as there are workers.
+  struct Place {
+    std::unique_ptr<exec::Session> session;
+    std::atomic<int64_t> busy_since{0};
+  };
 
   void work(Worker& self);
   void watch_deadlines();
@@ -162,6 +183,10 @@ class Scheduler {
   void execute(Batch& batch);
   void run_batch(Batch& batch, std::vector<JobPtr>& jobs);
   void run_split(Batch& batch, const JobPtr& job);
+  Place* take_place(Lane& lane, int64_t bytes);
+  void run_here(Place& place, const LanePtr& lane, std::vector<Value> inputs, Clock::time_point now, const Done& done);
+  void note_run(Lane& lane, double took, int64_t rows, int64_t bytes);
+  void watch_deadline(const JobPtr& job);
   void leave_early(const JobPtr& job, Status status);
   bool take_out(const JobPtr& job);
 
@@ -172,6 +197,9 @@ class Scheduler {
   size_t turn_ = 0;
   bool stopping_ = false, draining_ = false;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::unique_ptr<Place>> places_;
+  std::vector<Place*> free_places_;
+  std::condition_variable place_freed_;  // for stop()
 
   struct Deadline {
     Clock::time_point at;
@@ -180,7 +208,8 @@ class Scheduler {
   };
   std::mutex deadlines_mutex_;
   std::condition_variable deadlines_changed_;
-  std::priority_queue<Deadline> deadlines_;
+  std::vector<Deadline> deadlines_;  // a heap
+  size_t tidy_deadlines_at_ = 1024;  // those already answered are thrown out when there are so many
   bool deadlines_stopping_ = false;
   std::thread deadline_watch_;
 };
