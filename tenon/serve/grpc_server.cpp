@@ -1,13 +1,17 @@
 #include "tenon/serve/grpc_server.h"
 
+#include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/resource_quota.h>
 
+#include <array>
+#include <atomic>
+#include <condition_variable>
 #include <deque>
 #include <map>
 #include <mutex>
+#include <thread>
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
@@ -47,64 +51,36 @@ Clock::time_point to_clock(std::chrono::system_clock::time_point deadline) {
 
 }  // namespace
 
-// One call, unary or a stream of messages each with its answer. Lives until gRPC and the last answer are done with it.
-class RpcReactor final : public grpc::ServerGenericBidiReactor {
+class RpcService;
+
+// One call, unary or a stream of messages each with its answer. It waits for its client in RequestCall, then lives
+// until gRPC has given back all that was begun and the last answer is there.
+class RpcStream {
  public:
-  RpcReactor(grpc::GenericCallbackServerContext* context, const RpcMethod& method, Admission& admission, WorkPool& pool)
-      : context_(context), method_(method), admission_(admission), pool_(pool), self_(this, [](RpcReactor* r) {
-          delete r;
-        }) {
-    for (const auto& [key, value] : context->client_metadata())
-      metadata_.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
-    StartRead(&incoming_);
-  }
+  // What gRPC gives back through the queue.
+  enum class Event : uint8_t { Arrived, Read, Written, Finished, Done };
+  struct Tag {
+    RpcStream* stream;
+    Event event;
+  };
 
-  void OnReadDone(bool ok) override {
-    if (!ok) {
-      std::unique_lock lock(mutex_);
-      reading_done_ = true;
-      if (!method_.stream && !started_)
-        return finish_locked(lock, {Code::InvalidArgument, "the call has no message", 0});
-      return finish_if_done(lock);
-    }
-    auto call = std::make_shared<RpcCall>();
-    auto slices = std::make_shared<std::vector<grpc::Slice>>();
-    size_t bytes = 0;
-    (void)incoming_.Dump(slices.get());
-    incoming_.Clear();
-    for (const auto& slice : *slices) {
-      call->pieces.emplace_back(reinterpret_cast<const std::byte*>(slice.begin()), slice.size());
-      bytes += slice.size();
-    }
-    call->owner = slices;
-    call->deadline = to_clock(context_->deadline());
-    call->metadata = metadata_;
-    size_t number = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      started_ = true;
-      if (cancelled_) call->cancel->request();
-      number = begun_++;
-      answers_.emplace_back();
-      cancels_.push_back(call->cancel);
-    }
-    const RpcAnswer answer = [self = self_, number](Status status, std::vector<Chunk> message) {
-      self->answered(number, std::move(status), std::move(message));
-    };
-    try {
-      if (!method_.small) call->ticket = admission_.reserve(static_cast<int64_t>(bytes));
-      if (method_.blocks || bytes > (1U << 20)) {
-        pool_.post([this, self = self_, call, answer] { run(call, answer); });
-      } else {
-        run(call, answer);
-      }
-    } catch (...) {
-      answer(current_status(), {});
-    }
-    if (method_.stream) StartRead(&incoming_);
-  }
+  static void wait_for_a_call(RpcService& service);
+  void on(Event event, bool ok);
 
-  void OnWriteDone(bool ok) override {
+ private:
+  explicit RpcStream(RpcService& service) : service_(service), self_(this, [](RpcStream* s) { delete s; }) {}
+  struct Answer {
+    bool there = false;
+    Status status;
+    std::vector<Chunk> message;
+  };
+
+  void* tag(Event event) { return &tags_[static_cast<size_t>(event)]; }
+  void arrived();
+  void read(bool ok);
+  void begin_message();
+
+  void written(bool ok) {
     std::unique_lock lock(mutex_);
     writing_ = false;
     outgoing_.Clear();
@@ -112,7 +88,9 @@ class RpcReactor final : public grpc::ServerGenericBidiReactor {
     write_next(lock);
   }
 
-  void OnCancel() override {
+  // The call is over for gRPC: answered, or its client is gone.
+  void done() {
+    if (!context_.IsCancelled()) return;
     std::deque<CancelPtr> all;
     {
       const std::lock_guard lock(mutex_);
@@ -124,18 +102,9 @@ class RpcReactor final : public grpc::ServerGenericBidiReactor {
     finish_locked(lock, {Code::Cancelled, "the client went away", 0});
   }
 
-  void OnDone() override { self_.reset(); }
-
- private:
-  struct Answer {
-    bool there = false;
-    Status status;
-    std::vector<Chunk> message;
-  };
-
   void run(const RpcCallPtr& call, const RpcAnswer& answer) const {
     try {
-      method_.call(call, answer);
+      method_->call(call, answer);
     } catch (...) {
       answer(current_status(), {});
     }
@@ -158,40 +127,46 @@ class RpcReactor final : public grpc::ServerGenericBidiReactor {
     answers_.pop_front();
     cancels_.pop_front();
     ++written_;
-    if (!method_.stream) {
+    if (!method_->stream) {
       if (!next.status.ok()) return finish_locked(lock, next.status);
       finished_ = true;
       outgoing_ = to_buffer(std::move(next.message));
       lock.unlock();
-      StartWriteAndFinish(&outgoing_, grpc::WriteOptions(), grpc::Status::OK);
+      stream_.WriteAndFinish(outgoing_, grpc::WriteOptions(), grpc::Status::OK, tag(Event::Finished));
       return;
     }
     if (!next.status.ok()) {
-      if (!method_.error_message) return finish_locked(lock, next.status);
-      next.message = method_.error_message(next.status);
+      if (!method_->error_message) return finish_locked(lock, next.status);
+      next.message = method_->error_message(next.status);
     }
     writing_ = true;
     outgoing_ = to_buffer(std::move(next.message));
+    ++expected_;
     lock.unlock();
-    StartWrite(&outgoing_);
+    stream_.Write(outgoing_, tag(Event::Written));
   }
 
   void finish_if_done(std::unique_lock<std::mutex>& lock) {
-    if (method_.stream && reading_done_ && answers_.empty() && !writing_) finish_locked(lock, {});
+    if (method_->stream && reading_done_ && answers_.empty() && !writing_) finish_locked(lock, {});
   }
   void finish_locked(std::unique_lock<std::mutex>& lock, const Status& status) {
     if (finished_) return;
     finished_ = true;
     if (status.retry_after > 0)
-      context_->AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string(status.retry_after * 1000));
+      context_.AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string(status.retry_after * 1000));
     lock.unlock();
-    Finish(to_grpc(status));
+    stream_.Finish(to_grpc(status), tag(Event::Finished));
   }
 
-  grpc::GenericCallbackServerContext* context_;
-  const RpcMethod& method_;
-  Admission& admission_;
-  WorkPool& pool_;
+  RpcService& service_;
+  const RpcMethod* method_ = nullptr;  // null: nobody has it
+  grpc::GenericServerContext context_;
+  grpc::GenericServerAsyncReaderWriter stream_{&context_};
+  std::array<Tag, 5> tags_{{{this, Event::Arrived},
+                            {this, Event::Read},
+                            {this, Event::Written},
+                            {this, Event::Finished},
+                            {this, Event::Done}}};
   std::vector<std::pair<std::string, std::string>> metadata_;
   grpc::ByteBuffer incoming_, outgoing_;
   std::mutex mutex_;
@@ -199,41 +174,174 @@ class RpcReactor final : public grpc::ServerGenericBidiReactor {
   std::deque<CancelPtr> cancels_;
   size_t begun_ = 0, written_ = 0;
   bool started_ = false, reading_done_ = false, writing_ = false, finished_ = false, cancelled_ = false;
-  std::shared_ptr<RpcReactor> self_;  // until OnDone
+  std::atomic<int> expected_{3};     // events: Arrived, Finished and Done, and each Read or Write under way
+  std::shared_ptr<RpcStream> self_;  // until nothing is expected
 };
 
-// A method that nobody has.
-class UnknownReactor final : public grpc::ServerGenericBidiReactor {
+// The methods, the queue and its threads.
+class RpcService {
  public:
-  explicit UnknownReactor(const std::string& method) {
-    Finish({grpc::StatusCode::UNIMPLEMENTED, fmt::format("there is no method {}", method)});
-  }
-  void OnDone() override { delete this; }
-};
-
-class RpcService final : public grpc::CallbackGenericService {
- public:
-  RpcService(RpcMethods methods, Admission& admission) : admission_(admission) {
+  RpcService(RpcMethods methods, Admission& admission) : admission(admission) {
     for (auto& method : methods) {
       const std::string path = method.path;
       if (!methods_.emplace(path, std::move(method)).second)
         throw ValueError({"gRPC", fmt::format("two methods are called {}", path), {}, {}, {}});
     }
   }
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
-    const auto found = methods_.find(context->method());
-    if (found == methods_.end()) return new UnknownReactor(context->method());
-    return new RpcReactor(context, found->second, admission_, pool_);
+  [[nodiscard]] const RpcMethod* find(const std::string& path) const {
+    const auto found = methods_.find(path);
+    return found == methods_.end() ? nullptr : &found->second;
+  }
+  void start(int threads) {
+    for (int i = 0; i < kWaiting; ++i) RpcStream::wait_for_a_call(*this);
+    for (int i = 0; i < threads; ++i) {
+      threads_.emplace_back([this] {
+        void* tag = nullptr;
+        for (bool ok = false; queue->Next(&tag, &ok);) {
+          const auto* t = static_cast<RpcStream::Tag*>(tag);
+          t->stream->on(t->event, ok);
+        }
+      });
+    }
+  }
+  // After the server's own shutdown: waits for what gRPC still gives back, then ends the threads.
+  void end() {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return alive_ == 0; });
+    }
+    queue->Shutdown();
+    for (auto& thread : threads_) thread.join();
+    threads_.clear();
+  }
+  void born() {
+    const std::lock_guard lock(mutex_);
+    ++alive_;
+  }
+  void gone() {
+    const std::lock_guard lock(mutex_);
+    if (--alive_ == 0) changed_.notify_all();
   }
 
+  Admission& admission;
+  WorkPool pool{2};
+  grpc::AsyncGenericService generic;
+  std::unique_ptr<grpc::ServerCompletionQueue> queue;
+  std::atomic<bool> ending{false};
+
  private:
+  static constexpr int kWaiting = 64;  // calls that can arrive before the first is looked at
   std::map<std::string, RpcMethod, std::less<>> methods_;
-  Admission& admission_;
-  WorkPool pool_{2};
+  std::vector<std::thread> threads_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t alive_ = 0;  // streams that gRPC may still call
 };
 
+void RpcStream::wait_for_a_call(RpcService& service) {
+  auto* stream = new RpcStream(service);  // owned by its self_
+  service.born();
+  stream->context_.AsyncNotifyWhenDone(stream->tag(Event::Done));
+  service.generic.RequestCall(&stream->context_, &stream->stream_, service.queue.get(), service.queue.get(),
+                              stream->tag(Event::Arrived));
+}
+
+void RpcStream::on(Event event, bool ok) {
+  const auto keep = self_;
+  switch (event) {
+    case Event::Arrived:
+      if (!ok) {  // the server ends: nobody called
+        service_.gone();
+        self_.reset();
+        return;
+      }
+      arrived();
+      break;
+    case Event::Read:
+      read(ok);
+      break;
+    case Event::Written:
+      written(ok);
+      break;
+    case Event::Finished:
+      break;
+    case Event::Done:
+      done();
+      break;
+  }
+  if (expected_.fetch_sub(1) > 1) return;
+  service_.gone();
+  self_.reset();
+}
+
+void RpcStream::arrived() {
+  if (!service_.ending) wait_for_a_call(service_);
+  method_ = service_.find(context_.method());
+  if (!method_) {
+    std::unique_lock lock(mutex_);
+    return finish_locked(lock, {Code::Unimplemented, fmt::format("there is no method {}", context_.method()), 0});
+  }
+  for (const auto& [key, value] : context_.client_metadata())
+    metadata_.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
+  ++expected_;
+  stream_.Read(&incoming_, tag(Event::Read));
+}
+
+void RpcStream::read(bool ok) {
+  if (!ok) {
+    std::unique_lock lock(mutex_);
+    reading_done_ = true;
+    if (!method_->stream && !started_)
+      return finish_locked(lock, {Code::InvalidArgument, "the call has no message", 0});
+    return finish_if_done(lock);
+  }
+  begin_message();
+  if (!method_->stream) return;
+  ++expected_;
+  stream_.Read(&incoming_, tag(Event::Read));
+}
+
+void RpcStream::begin_message() {
+  auto call = std::make_shared<RpcCall>();
+  auto slices = std::make_shared<std::vector<grpc::Slice>>();
+  size_t bytes = 0;
+  (void)incoming_.Dump(slices.get());
+  incoming_.Clear();
+  for (const auto& slice : *slices) {
+    call->pieces.emplace_back(reinterpret_cast<const std::byte*>(slice.begin()), slice.size());
+    bytes += slice.size();
+  }
+  call->owner = slices;
+  call->deadline = to_clock(context_.deadline());
+  if (method_->stream)
+    call->metadata = metadata_;
+  else
+    call->metadata = std::move(metadata_);
+  size_t number = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    started_ = true;
+    if (cancelled_) call->cancel->request();
+    number = begun_++;
+    answers_.emplace_back();
+    cancels_.push_back(call->cancel);
+  }
+  const RpcAnswer answer = [self = self_, number](Status status, std::vector<Chunk> message) {
+    self->answered(number, std::move(status), std::move(message));
+  };
+  try {
+    if (!method_->small) call->ticket = service_.admission.reserve(static_cast<int64_t>(bytes));
+    if (method_->blocks || bytes > (1U << 20))
+      service_.pool.post([self = self_, call, answer] { self->run(call, answer); });
+    else
+      run(call, answer);
+  } catch (...) {
+    answer(current_status(), {});
+  }
+}
+
 struct GrpcServer::State {
-  std::unique_ptr<RpcService> service;
+  std::unique_ptr<RpcService> service;  // outlives the server
   std::unique_ptr<grpc::Server> server;
   std::vector<int> ports;
   bool down = false;
@@ -253,13 +361,17 @@ std::shared_ptr<grpc::ServerCredentials> credentials_of(const std::optional<TlsF
 
 }  // namespace
 
-GrpcServer::GrpcServer(GrpcServerOptions options, RpcMethods methods, const std::vector<Address>& addresses,
+GrpcServer::GrpcServer(const GrpcServerOptions& options, RpcMethods methods, const std::vector<Address>& addresses,
                        Admission& admission)
     : state_(std::make_unique<State>()) {
   state_->service = std::make_unique<RpcService>(std::move(methods), admission);
+  // Distributions build Abseil with its search for deadlocks on, for every mutex that gRPC locks; it costs a tenth of a
+  // small call.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   state_->ports.resize(addresses.size(), 0);
   grpc::ServerBuilder builder;
-  builder.RegisterCallbackGenericService(state_->service.get());
+  builder.RegisterAsyncGenericService(&state_->service->generic);
+  state_->service->queue = builder.AddCompletionQueue();
   builder.SetMaxReceiveMessageSize(static_cast<int>(std::min<int64_t>(admission.limits().body, INT32_MAX)));
   builder.SetMaxSendMessageSize(-1);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -269,24 +381,22 @@ GrpcServer::GrpcServer(GrpcServerOptions options, RpcMethods methods, const std:
     else
       builder.AddChannelArgument(key, value);
   }
-  if (options.max_threads > 0) {
-    grpc::ResourceQuota quota;
-    quota.SetMaxThreads(options.max_threads);
-    builder.SetResourceQuota(quota);
-  }
   for (size_t i = 0; i < addresses.size(); ++i) {
     const Address& a = addresses[i];
     const std::string where = a.host == "unix" ? "unix:" + a.path : fmt::format("{}:{}", a.host, a.port);
     builder.AddListeningPort(where, credentials_of(a.tls), a.host == "unix" ? nullptr : &state_->ports[i]);
   }
   state_->server = builder.BuildAndStart();
+  const int cpus = static_cast<int>(std::thread::hardware_concurrency());
+  if (state_->server) state_->service->start(options.max_threads > 0 ? options.max_threads : std::max(1, cpus / 2));
   for (size_t i = 0; i < addresses.size(); ++i) {
-    if (!state_->server || (addresses[i].host != "unix" && state_->ports[i] == 0))
-      throw FileError({fmt::format("{}:{}", addresses[i].host, addresses[i].port),
-                       "the address cannot be listened on",
-                       {},
-                       {},
-                       "choose another port"});
+    if (state_->server && (addresses[i].host == "unix" || state_->ports[i] != 0)) continue;
+    shutdown(std::chrono::milliseconds(0));
+    throw FileError({fmt::format("{}:{}", addresses[i].host, addresses[i].port),
+                     "the address cannot be listened on",
+                     {},
+                     {},
+                     "choose another port"});
   }
 }
 
@@ -295,10 +405,14 @@ GrpcServer::~GrpcServer() { shutdown(std::chrono::milliseconds(0)); }
 const std::vector<int>& GrpcServer::ports() const { return state_->ports; }
 
 void GrpcServer::shutdown(std::chrono::milliseconds patience) {
-  if (state_->down || !state_->server) return;
+  if (state_->down) return;
   state_->down = true;
-  state_->server->Shutdown(std::chrono::system_clock::now() + patience);
-  state_->server->Wait();
+  state_->service->ending = true;
+  if (state_->server) {
+    state_->server->Shutdown(std::chrono::system_clock::now() + patience);
+    state_->server->Wait();
+  }
+  state_->service->end();
 }
 
 }  // namespace tenon::serve

@@ -1,6 +1,7 @@
-// The gRPC listener: any list of methods on any number of ports, through gRPC's callback interface.
+// The gRPC listener: any list of methods on any number of ports, through gRPC's completion queues.
 //
-// Messages are handed on as the pieces in which they came, so that tensors are copied at most once.
+// Messages are handed on as the pieces in which they came, so that tensors are copied at most once. One queue with few
+// threads: in gRPC's poller each further thread costs a wake-up for every event.
 #pragma once
 
 #include <chrono>
@@ -17,7 +18,7 @@ namespace tenon::serve {
 
 struct GrpcServerOptions {
   std::vector<std::pair<std::string, std::string>> channel_arguments{};  // gRPC's own, as the flag takes them
-  int max_threads = 0;                                                   // 0: gRPC's default
+  int max_threads = 0;  // that read, answer and run quick requests; 0: half of the CPUs
 };
 
 class GrpcServer {
@@ -29,7 +30,7 @@ class GrpcServer {
     std::optional<TlsFiles> tls{};
   };
   // Starts at once. Errors: FileError if an address is taken; ValueError for two methods with one path.
-  GrpcServer(GrpcServerOptions options, RpcMethods methods, const std::vector<Address>& addresses,
+  GrpcServer(const GrpcServerOptions& options, RpcMethods methods, const std::vector<Address>& addresses,
              Admission& admission);
   ~GrpcServer();
   GrpcServer(const GrpcServer&) = delete;

@@ -587,7 +587,7 @@ void HttpServer::stop_accepting() {
   if (state_->closing.exchange(true)) return;
   net::post(state_->loops[0]->io, [this] {
     error_code ignored;
-    for (const auto& listener : state_->listeners) listener->acceptor->close(ignored);
+    for (const auto& listener : state_->listeners) (void)listener->acceptor->close(ignored);
   });
 }
 

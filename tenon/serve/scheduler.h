@@ -46,7 +46,7 @@ struct LaneOptions {
   int instances = 0;          // runs at the same time; 0: as many as there are threads
   // Unbatched requests run on the thread that brings them, while their model is known to take less than this: the
   // hand-over to another thread costs more. 0: never.
-  std::chrono::microseconds run_here_below{200};
+  std::chrono::microseconds run_here_below{100};
 };
 
 enum class CloseReason : uint8_t { Full, Timeout, Shape, Drain, Single, Split };

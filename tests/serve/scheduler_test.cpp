@@ -71,6 +71,45 @@ TEST_F(SchedulerTest, RunsOneByOneWithoutBatching) {
   EXPECT_EQ(closed(CloseReason::Single), 10U);
 }
 
+TEST_F(SchedulerTest, QuickRequestsRunOnTheThreadThatBringsThem) {
+  std::atomic<bool> slow{false};
+  std::thread::id ran;
+  Scheduler scheduler({.threads = 1}, metrics_);
+  LaneOptions options;
+  options.run_here_below = std::chrono::milliseconds(20);
+  const auto before = [&](const Tensor&) {
+    ran = std::this_thread::get_id();
+    if (slow) std::this_thread::sleep_for(milliseconds(200));
+  };
+  const auto run = [&](const LanePtr& l, int64_t rows) {
+    const auto result = submit(scheduler, l, rows_of(rows, 3))->future.get();
+    EXPECT_TRUE(result.status.ok()) << result.status.message;
+    EXPECT_EQ(std::get<Tensor>(result.outputs[0]).to_vector<float>(),
+              std::vector<float>(static_cast<size_t>(2 * rows), 4));
+    return ran == std::this_thread::get_id();
+  };
+  const auto l = lane(before, options);
+  EXPECT_FALSE(run(l, 4)) << "nobody knows yet how long it takes";
+  EXPECT_TRUE(run(l, 4));
+  EXPECT_TRUE(run(l, 1)) << "a smaller one is as quick";
+  EXPECT_FALSE(run(l, 5)) << "a larger one is tried on a worker first";
+  EXPECT_TRUE(run(l, 5));
+  slow = true;
+  run(l, 5);
+  slow = false;
+  EXPECT_FALSE(run(l, 5)) << "it has become slow";
+  const Statistics s = l->statistics();
+  EXPECT_EQ(s.success.count, 7U);
+  EXPECT_EQ(s.executions, 7U);
+  EXPECT_EQ(closed(CloseReason::Single), 7U);
+  EXPECT_EQ(l->pending(), 0);
+
+  LaneOptions never;
+  never.run_here_below = std::chrono::microseconds(0);
+  const auto other = lane(before, never);
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(run(other, 1));
+}
+
 TEST_F(SchedulerTest, ClosesBatchesForEachReasonAndGivesEveryoneTheirRows) {
   Gate gate;
   std::atomic<bool> first{true};
