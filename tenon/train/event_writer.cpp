@@ -3,23 +3,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <array>
 #include <bit>
 #include <chrono>
 #include <filesystem>
 
 namespace tenon::train {
 namespace {
-
-constexpr std::array<std::uint32_t, 256> crc_table = [] {
-  std::array<std::uint32_t, 256> table{};
-  for (std::uint32_t i = 0; i < 256; ++i) {
-    std::uint32_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F63B78u : 0u);
-    table[i] = crc;
-  }
-  return table;
-}();
 
 // Little endian on every machine.
 template <typename Unsigned>
@@ -84,23 +73,6 @@ std::string fresh_path(const std::string& folder) {
 }
 
 }  // namespace
-
-std::uint32_t crc32c(std::string_view bytes) {
-  std::uint32_t crc = 0xffffffffu;
-  for (const char c : bytes) crc = crc_table[(crc ^ static_cast<unsigned char>(c)) & 0xff] ^ (crc >> 8);
-  return ~crc;
-}
-
-std::uint32_t masked_crc32c(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xa282ead8u; }
-
-std::string tfrecord(std::string_view payload) {
-  std::string out;
-  put_fixed(out, static_cast<std::uint64_t>(payload.size()));
-  put_fixed(out, masked_crc32c(out));
-  out.append(payload);
-  put_fixed(out, masked_crc32c(payload));
-  return out;
-}
 
 std::string version_event(double wall_time) {
   std::string out = event(wall_time, 0);

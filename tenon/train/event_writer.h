@@ -15,16 +15,10 @@
 #include <string>
 #include <string_view>
 
+#include "tenon/base/tfrecord.h"
 #include "tenon/train/append_file.h"
 
 namespace tenon::train {
-
-// CRC-32C (Castagnoli), and the rotation that TFRecord applies to it.
-[[nodiscard]] std::uint32_t crc32c(std::string_view bytes);
-[[nodiscard]] std::uint32_t masked_crc32c(std::string_view bytes);
-
-// One TFRecord: the payload with its length and both checksums.
-[[nodiscard]] std::string tfrecord(std::string_view payload);
 
 // Event messages, without framing.
 [[nodiscard]] std::string version_event(double wall_time);
