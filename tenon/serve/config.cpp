@@ -1,6 +1,9 @@
 #include "tenon/serve/config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
 
 #include "tenon/base/error.h"
 #include "tenon/serve/text_proto.h"
@@ -40,9 +43,93 @@ void batching_of(const TextMessage& m, LaneOptions& lane, int& threads) {
   lane.max_queued = std::max<int64_t>(1, m.integer("max_enqueued_batches", 10)) * b.max_batch_size;
 }
 
+RollbackOptions rollback_of(const TextMessage& m) {
+  m.only({"max_error_rate", "max_p99_millis", "window_seconds", "min_requests", "count_invalid_arguments"});
+  RollbackOptions r;
+  r.max_error_rate = m.real("max_error_rate", 1);
+  r.max_p99 = std::chrono::microseconds(std::llround(m.real("max_p99_millis", 0) * 1e3));
+  r.window = std::chrono::milliseconds(std::llround(m.real("window_seconds", 60) * 1e3));
+  r.min_requests = m.integer("min_requests", r.min_requests);
+  r.count_invalid = m.boolean("count_invalid_arguments", false);
+  return r;
+}
+
+ShadowOptions shadow_of(const TextMessage& m) {
+  m.only({"version", "label", "sample_rate", "relative_tolerance", "absolute_tolerance", "max_in_flight", "max_bytes",
+          "timeout_millis"});
+  ShadowOptions o;
+  if (m.has("version")) o.version = m.integer("version", 0);
+  o.label = m.text("label");
+  o.sample_rate = m.real("sample_rate", 1);
+  o.tolerance.relative = m.real("relative_tolerance", o.tolerance.relative);
+  o.tolerance.absolute = m.real("absolute_tolerance", o.tolerance.absolute);
+  o.max_in_flight = m.integer("max_in_flight", o.max_in_flight);
+  o.max_bytes = m.integer("max_bytes", o.max_bytes);
+  o.timeout = std::chrono::milliseconds(m.integer("timeout_millis", o.timeout.count()));
+  return o;
+}
+
+TrafficOptions traffic_of(const TextMessage& m, const std::string& where, const std::string& model) {
+  m.only({"split", "sticky_key", "seed", "shadow"});
+  TrafficOptions out;
+  out.sticky_key = m.text("sticky_key");
+  out.seed = static_cast<uint64_t>(m.integer("seed", 1));
+  for (const auto* split : m.messages("split")) {
+    split->only({"version", "label", "weight", "rollback"});
+    SplitTarget t;
+    if (split->has("version")) t.version = split->integer("version", 0);
+    t.label = split->text("label");
+    t.weight = split->real("weight", 0);
+    if (const auto* rollback = split->message("rollback")) t.rollback = rollback_of(*rollback);
+    out.split.push_back(std::move(t));
+  }
+  if (const auto* shadow = m.message("shadow")) out.shadow = shadow_of(*shadow);
+  const auto wrong = faults(out);
+  if (!wrong.empty())
+    throw FormatError({where,
+                       fmt::format("the traffic of model '{}': {}", model, fmt::join(wrong, "; ")),
+                       {},
+                       {},
+                       "traffic { split { version: 1 weight: 95 } split { version: 2 weight: 5 } }"});
+  return out;
+}
+
+// TensorFlow Serving's LoggingConfig. Its collectors are plug-ins; ours are "json_lines" and "prediction_log". Others
+// are left alone, as a file for the original may name one.
+std::optional<RequestLogOptions> request_log_of(const TextMessage& m, const std::string& where,
+                                                const std::string& model) {
+  m.only({"log_collector_config", "sampling_config", "saved_model_tags", "seed", "max_file_bytes", "max_files",
+          "max_queued_bytes"});
+  RequestLogOptions o;
+  const auto* collector = m.message("log_collector_config");
+  if (!collector) return {};
+  collector->only({"type", "filename_prefix"});
+  const std::string type = collector->text("type");
+  if (type != "json_lines" && type != "prediction_log") return {};
+  o.format = type == "json_lines" ? LogFormat::JsonLines : LogFormat::PredictionLog;
+  o.file.prefix = collector->text("filename_prefix");
+  o.sampling_rate = 0;  // as the original: nothing is sampled unless it is said
+  if (const auto* sampling = m.message("sampling_config")) {
+    sampling->only({"sampling_rate"});
+    o.sampling_rate = sampling->real("sampling_rate", 0);
+  }
+  o.seed = static_cast<uint64_t>(m.integer("seed", 1));
+  o.file.max_file_bytes = m.integer("max_file_bytes", o.file.max_file_bytes);
+  o.file.max_files = static_cast<int>(m.integer("max_files", o.file.max_files));
+  o.file.max_queued_bytes = m.integer("max_queued_bytes", o.file.max_queued_bytes);
+  const auto wrong = faults(o);
+  if (!wrong.empty())
+    throw FormatError({where,
+                       fmt::format("the logging_config of model '{}': {}", model, fmt::join(wrong, "; ")),
+                       {},
+                       {},
+                       "log_collector_config { type: \"json_lines\" filename_prefix: \"/var/log/model\" }"});
+  return o;
+}
+
 ModelConfig model_of(const TextMessage& m, const std::string& where, const LaneOptions& defaults) {
   m.only({"name", "base_path", "model_type", "model_platform", "model_version_policy", "version_labels",
-          "logging_config", "max_in_flight", "max_queued", "instances", "batching_parameters"});
+          "logging_config", "max_in_flight", "max_queued", "instances", "batching_parameters", "traffic"});
   ModelConfig config;
   config.name = m.text("name");
   config.base_path = m.text("base_path");
@@ -55,6 +142,10 @@ ModelConfig model_of(const TextMessage& m, const std::string& where, const LaneO
     throw FormatError({where, fmt::format("model '{}' has no base_path", config.name), {}, {}, {}});
   if (const auto* policy = m.message("model_version_policy")) config.policy = policy_of(*policy, where);
   for (const auto* label : m.messages("version_labels")) config.labels[label->text("key")] = label->integer("value", 0);
+  config.traffic.emplace();
+  if (const auto* traffic = m.message("traffic")) config.traffic = traffic_of(*traffic, where, config.name);
+  if (const auto* logging = m.message("logging_config"))
+    config.request_log = request_log_of(*logging, where, config.name);
   int threads = 0;  // one pool for all models: a model's own number is not kept
   if (const auto* batching = m.message("batching_parameters")) batching_of(*batching, config.lane, threads);
   config.max_in_flight = m.integer("max_in_flight", 0);

@@ -4,11 +4,14 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "tenon/serve/request_log.h"
 #include "tenon/serve/scheduler.h"
+#include "tenon/serve/traffic.h"
 
 namespace tenon::serve {
 
@@ -27,6 +30,9 @@ struct ModelConfig {
   VersionPolicy policy{};
   std::map<std::string, int64_t> labels{};  // may name versions that are not ready yet
   LaneOptions lane{};
+  // Of requests that name no version. None: the configuration does not speak of it, and what is set stays.
+  std::optional<TrafficOptions> traffic{};
+  std::optional<RequestLogOptions> request_log{};
   int64_t max_in_flight = 0;  // requests of this model inside the server at one time; 0: no quota. More get 429
 };
 

@@ -42,6 +42,9 @@ Core::Core(CoreOptions options)
     : options_(with_warm_up(std::move(options))),
       admission_(options_.admission, metrics_),
       repository_(options_.repository, metrics_),
+      request_log_(options_.request_log
+                       ? std::make_shared<RequestLog>("all", *options_.request_log, metrics_, options_.repository.log)
+                       : nullptr),
       scheduler_(options_.scheduler, metrics_) {
   metrics_.gauge("tenon_ready", "1 if every model has a version ready and the server is not about to stop.", {},
                  [this] { return ready() ? 1.0 : 0.0; });
@@ -63,7 +66,9 @@ Clock::time_point Core::deadline(std::chrono::nanoseconds timeout) const {
   return Clock::now() + timeout;
 }
 
-void Core::count(const LanePtr& lane, Api api, const Status& status, Clock::duration took) {
+void Core::count(const Route& route, Api api, const Status& status, Clock::duration took) {
+  const LanePtr& lane = route.lane;
+  if (route.target) route.traffic->observe(route.target, status.code, took);
   lane->count_request(api, status.code, took);
   if (!options_.legacy_metrics || (api != Api::TfsGrpc && api != Api::TfsRest)) return;
   lane->count_legacy(legacy_, api, status.code, took);
@@ -81,40 +86,107 @@ void Core::count_refused(Api api, const std::string& model, const Status& status
       .add();
 }
 
-void Core::infer(const LanePtr& lane, InferRequest request, Completion done) {
-  const auto arrived = Clock::now();
-  const Api api = request.api;
-  InferResponse refused;
+// The shadow's part of a request, if the model has a shadow that takes it.
+Core::Twin Core::begin_twin(const Route& route, const std::vector<Value>& inputs,
+                            const std::vector<std::string>& outputs) {
+  Twin twin;
+  const ShadowPtr shadow = route.traffic->shadow();
+  if (!shadow || leaving()) return twin;
+  twin.lane = repository_.lane_of(route.lane->model_name(), shadow->options());
+  if (twin.lane == route.lane) return twin;  // nothing to compare with
+  int64_t bytes = 0;
+  for (const Value& value : inputs) bytes += byte_size(value);
+  twin.mirror = shadow->mirror(bytes);
+  if (!twin.mirror) return twin;
+  twin.request = {
+      .outputs = outputs, .deadline = Clock::now() + shadow->options().timeout, .priority = -1, .api = Api::Shadow};
+  for (size_t i = 0; i < inputs.size(); ++i)
+    twin.request.inputs.push_back({route.lane->model().inputs()[i].name, inputs[i]});
+  return twin;
+}
+
+void Core::run_twin(Twin twin) {
+  const auto answer = [mirror = twin.mirror](InferResponse response) { mirror->shadow(std::move(response)); };
+  if (twin.lane) return infer(twin.lane, std::move(twin.request), answer);
+  answer({.status = {Code::Unavailable, "the shadow is not ready", 0}});
+}
+
+struct Core::Call {
+  Route route{};
+  Api api = Api::Internal;
+  Clock::time_point arrived{};
+  Completion done{};
+  std::vector<size_t> wanted{};  // places of the outputs
+  std::shared_ptr<void> quota{};
+  MirrorPtr mirror{};                       // waits for the answer too
+  RequestLogPtr log{};                      // takes
+  std::unique_ptr<LoggedRequest> logged{};  // this
+};
+
+void Core::finish(Call& call, Scheduler::Result result) {
+  const Lane& lane = *call.route.lane;
+  const auto took = Clock::now() - call.arrived;
+  InferResponse response;
+  response.status = std::move(result.status);
+  response.model = lane.model_name();
+  response.version = lane.version();
+  response.timings = result.timings;
+  if (response.status.ok()) {
+    for (size_t at : call.wanted) response.outputs.push_back({lane.model().outputs()[at].name, result.outputs.at(at)});
+  }
+  call.quota.reset();
+  count(call.route, call.api, response.status, took);
+  if (call.logged) {
+    call.logged->status = response.status;
+    call.logged->outputs = response.outputs;  // handles
+    call.logged->duration = took;
+  }
+  Status status;
+  std::vector<NamedValue> outputs;
+  if (call.mirror) {
+    status = response.status;
+    outputs = response.outputs;
+  }
+  call.done(std::move(response));
+  // The client has its answer; now what others want of it.
+  if (call.mirror) call.mirror->real(status, std::move(outputs));
+  if (call.logged) call.log->write(std::move(*call.logged));
+}
+
+void Core::infer(const Route& route, InferRequest request, Completion done) {
+  auto call = std::make_shared<Call>(
+      Call{.route = route, .api = request.api, .arrived = Clock::now(), .done = std::move(done)});
+  const Lane& lane = *route.lane;
   try {
-    auto quota = repository_.take_quota(lane->model_name());
-    std::vector<size_t> wanted = selection(lane->model(), request.outputs);
-    auto inputs = ordered_inputs(lane->model(), std::move(request.inputs));
-    scheduler_.submit(lane, std::move(inputs), request.deadline, request.priority, request.cancel,
-                      [this, lane, api, arrived, done, wanted = std::move(wanted),
-                       quota = std::move(quota)](Scheduler::Result result) mutable {
-                        InferResponse response;
-                        response.status = std::move(result.status);
-                        response.model = lane->model_name();
-                        response.version = lane->version();
-                        response.timings = result.timings;
-                        if (response.status.ok()) {
-                          for (size_t at : wanted)
-                            response.outputs.push_back({lane->model().outputs()[at].name, result.outputs.at(at)});
-                        }
-                        quota.reset();
-                        count(lane, api, response.status, Clock::now() - arrived);
-                        done(std::move(response));
-                      });
+    if (call->api != Api::Shadow) call->quota = repository_.take_quota(lane.model_name());
+    call->wanted = selection(lane.model(), request.outputs);
+    auto inputs = ordered_inputs(lane.model(), std::move(request.inputs));
+    Twin twin;
+    if (route.traffic) twin = begin_twin(route, inputs, request.outputs);
+    call->mirror = twin.mirror;
+    note_for_log(*call, request, inputs);
+    scheduler_.submit(route.lane, std::move(inputs), request.deadline, request.priority, request.cancel,
+                      [this, call](Scheduler::Result result) { finish(*call, std::move(result)); });
+    if (twin.mirror) run_twin(std::move(twin));
     return;
   } catch (...) {
-    refused.status = current_status();
+    const auto now = Clock::now();
+    finish(*call, {.status = current_status(), .outputs = {}, .timings = {call->arrived, now, now, now, now}});
   }
-  refused.model = lane->model_name();
-  refused.version = lane->version();
-  const auto now = Clock::now();
-  refused.timings = {arrived, now, now, now, now};
-  count(lane, api, refused.status, now - arrived);
-  done(std::move(refused));
+}
+
+void Core::note_for_log(Call& call, const InferRequest& request, const std::vector<Value>& inputs) {
+  if (call.api == Api::Shadow || call.api == Api::Internal) return;
+  call.log = call.route.log ? call.route.log : request_log_;
+  if (!call.log || !call.log->sampled()) return;
+  const Lane& lane = *call.route.lane;
+  call.logged = std::make_unique<LoggedRequest>(LoggedRequest{.time = std::chrono::system_clock::now(),
+                                                              .model = lane.model_name(),
+                                                              .version = lane.version(),
+                                                              .api = call.api,
+                                                              .trace_id = std::string(request.trace.trace_id()),
+                                                              .wanted = request.outputs});
+  for (size_t i = 0; i < inputs.size(); ++i) call.logged->inputs.push_back({lane.model().inputs()[i].name, inputs[i]});
 }
 
 bool Core::ready() const { return !leaving() && !admission_.draining() && repository_.ready(); }

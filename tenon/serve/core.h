@@ -21,9 +21,10 @@ struct CoreOptions {
   SchedulerOptions scheduler{};
   AdmissionLimits admission{};
   RepositoryOptions repository{};
-  std::chrono::milliseconds default_timeout{0};  // of a request that names none; 0: none
-  std::string version = "0";                     // of the server, for its metadata
-  bool legacy_metrics = true;                    // keep TensorFlow Serving's names too
+  std::chrono::milliseconds default_timeout{0};    // of a request that names none; 0: none
+  std::string version = "0";                       // of the server, for its metadata
+  bool legacy_metrics = true;                      // keep TensorFlow Serving's names too
+  std::optional<RequestLogOptions> request_log{};  // of models that have none of their own
 };
 
 class Core {
@@ -40,7 +41,7 @@ class Core {
   [[nodiscard]] const CoreOptions& options() const { return options_; }
 
   // Checks the request against the model and queues it. Everything that goes wrong is the status of the answer.
-  void infer(const LanePtr& lane, InferRequest request, Completion done);
+  void infer(const Route& route, InferRequest request, Completion done);
   // The deadline of a request that allows so much from now; `timeout` 0: the server's default.
   [[nodiscard]] Clock::time_point deadline(std::chrono::nanoseconds timeout) const;
   // Counts a request that never reached a model.
@@ -55,12 +56,25 @@ class Core {
   bool drain(std::chrono::milliseconds patience);
 
  private:
-  void count(const LanePtr& lane, Api api, const Status& status, Clock::duration took);
+  // The shadow's part of a request.
+  struct Twin {
+    MirrorPtr mirror;  // null: there is none
+    LanePtr lane;      // null: not ready
+    InferRequest request;
+  };
+  Twin begin_twin(const Route& route, const std::vector<Value>& inputs, const std::vector<std::string>& outputs);
+  void run_twin(Twin twin);
+  // One request under way, and what is owed when it ends.
+  struct Call;
+  void note_for_log(Call& call, const InferRequest& request, const std::vector<Value>& inputs);
+  void finish(Call& call, Scheduler::Result result);
+  void count(const Route& route, Api api, const Status& status, Clock::duration took);
 
   CoreOptions options_;
   Metrics metrics_, legacy_;
   Admission admission_;
   Repository repository_;
+  RequestLogPtr request_log_;
   Scheduler scheduler_;
   std::atomic<bool> leaving_{false};
 };

@@ -16,6 +16,7 @@
 #include "tenon/base/error.h"
 #include "tenon/serve/grpc_client.h"
 #include "tenon/serve/http_connection.h"
+#include "tenon/serve/load_target.h"
 #include "tenon/serve/tensor_json.h"
 #include "tenon/serve/tfs_wire.h"
 #include "tenon/serve/v2_wire.h"
@@ -26,55 +27,10 @@ namespace tenon::serve {
 namespace {
 
 using Json = nlohmann::json;
-enum class Kind : uint8_t { V2Rest, TfsRest, V2Grpc, TfsGrpc };
-
-struct Target {
-  Kind kind = Kind::V2Rest;
-  std::string host;
-  uint16_t port = 0;
-  std::string model, path;  // path: of REST, from /v1 or /v2
-};
-
-[[noreturn]] void bad_url(const std::string& url) {
-  throw ValueError({"loadtest",
-                    "the URL has another form",
-                    "http://HOST:PORT/v2/models/NAME, http://HOST:PORT/v1/models/NAME, grpc://HOST:PORT/NAME or "
-                    "grpc://HOST:PORT/tensorflow/NAME",
-                    url,
-                    {}});
-}
-
-Target parse_url(const std::string& url) {
-  Target t;
-  const bool grpc = url.starts_with("grpc://");
-  if (!grpc && !url.starts_with("http://")) bad_url(url);
-  const std::string rest = url.substr(7);
-  const size_t slash = rest.find('/'), colon = rest.rfind(':', slash);
-  if (slash == std::string::npos || colon == std::string::npos || colon > slash) bad_url(url);
-  t.host = rest.substr(0, colon);
-  const int port = std::atoi(rest.c_str() + colon + 1);
-  if (port <= 0 || port > 65535) bad_url(url);
-  t.port = static_cast<uint16_t>(port);
-  t.path = rest.substr(slash);
-  if (grpc) {
-    constexpr std::string_view kTfs = "/tensorflow/";
-    t.kind = t.path.starts_with(kTfs) ? Kind::TfsGrpc : Kind::V2Grpc;
-    t.model = t.path.substr(t.kind == Kind::TfsGrpc ? kTfs.size() : 1);
-  } else {
-    for (const auto& [prefix, kind] :
-         {std::pair("/v2/models/", Kind::V2Rest), std::pair("/v1/models/", Kind::TfsRest)}) {
-      if (!t.path.starts_with(prefix)) continue;
-      t.kind = kind;
-      t.model = t.path.substr(std::strlen(prefix));
-      t.model = t.model.substr(0, t.model.find('/'));
-    }
-  }
-  if (t.model.empty()) bad_url(url);
-  return t;
-}
+using Kind = LoadTarget::Kind;
 
 // The model's inputs, asked of the server.
-std::vector<TensorSpec> inputs_of(const Target& t, const LoadOptions& o) {
+std::vector<TensorSpec> inputs_of(const LoadTarget& t, const LoadOptions& o) {
   std::vector<TensorSpec> out;
   if (t.kind == Kind::V2Grpc || t.kind == Kind::TfsGrpc) {
     GrpcClient client(fmt::format("{}:{}", t.host, t.port));
@@ -162,53 +118,6 @@ std::vector<NamedValue> random_values(const std::vector<TensorSpec>& specs, cons
   return out;
 }
 
-// What is sent, again and again.
-struct Message {
-  std::string head, body;
-};
-
-Message message_of(const Target& t, const std::vector<NamedValue>& values, const LoadOptions& o) {
-  Message m;
-  if (t.kind == Kind::V2Grpc) {
-    m.body = write_infer({.ref = {.name = t.model}, .id = {}, .inputs = values, .outputs = {}}).to_string();
-  } else if (t.kind == Kind::TfsGrpc) {
-    m.body = write_predict({.spec = {.ref = {.name = t.model}}, .inputs = values, .outputs = {}}).to_string();
-  } else if (t.kind == Kind::TfsRest) {
-    m.body = "{\"inputs\": {";
-    for (size_t i = 0; i < values.size(); ++i) {
-      if (i > 0) m.body += ", ";
-      append_json(m.body, values[i].name);
-      m.body += ": ";
-      append_tensor(m.body, values[i].value, false);
-    }
-    m.body += "}}";
-    m.head = fmt::format("POST {}:predict HTTP/1.1\r\nContent-Type: application/json\r\n", t.path);
-  } else {
-    std::string binary;
-    m.body = o.json ? "{\"inputs\":[" : "{\"parameters\":{\"binary_data_output\":true},\"inputs\":[";
-    for (size_t i = 0; i < values.size(); ++i) {
-      const Value& v = values[i].value;
-      const Shape& shape = shape_of(v);
-      m.body += fmt::format("{}{{\"name\":\"{}\",\"datatype\":\"{}\",\"shape\":[{}],", i > 0 ? "," : "", values[i].name,
-                            v2_name(type_of(v)), fmt::join(shape.begin(), shape.end(), ","));
-      const auto* tensor = std::get_if<Tensor>(&v);
-      if (o.json || !tensor) {
-        m.body += "\"data\":";
-        append_flat(m.body, v);
-        m.body += '}';
-      } else {
-        const auto bytes = bytes_of(*tensor);
-        binary.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-        m.body += fmt::format("\"parameters\":{{\"binary_data_size\":{}}}}}", bytes.size());
-      }
-    }
-    m.body += "]}";
-    m.head = fmt::format("POST {}/infer HTTP/1.1\r\nInference-Header-Content-Length: {}\r\n", t.path, m.body.size());
-    m.body += binary;
-  }
-  return m;
-}
-
 using Time = std::chrono::steady_clock::time_point;
 
 // The times at which requests leave.
@@ -242,7 +151,7 @@ struct Sink {
   }
 };
 
-void run_http(const Target& t, const Message& m, const LoadOptions& o, Time start, Sink& sink) {
+void run_http(const LoadTarget& t, const LoadMessage& m, const LoadOptions& o, Time start, Sink& sink) {
   const auto times = arrivals(o);
   std::atomic<size_t> next{0};
   const auto work = [&] {
@@ -265,10 +174,9 @@ void run_http(const Target& t, const Message& m, const LoadOptions& o, Time star
   for (auto& thread : threads) thread.join();
 }
 
-void run_grpc(const Target& t, const Message& m, const LoadOptions& o, Time start, Sink& sink) {
+void run_grpc(const LoadTarget& t, const LoadMessage& m, const LoadOptions& o, Time start, Sink& sink) {
   GrpcClient client(fmt::format("{}:{}", t.host, t.port), o.connections);
-  const std::string method = t.kind == Kind::V2Grpc ? "/inference.GRPCInferenceService/ModelInfer"
-                                                    : "/tensorflow.serving.PredictionService/Predict";
+  const std::string method(t.rpc());
   for (const auto at : arrivals(o)) {
     const Time intended = start + at;
     std::this_thread::sleep_until(intended);
@@ -317,8 +225,8 @@ std::chrono::nanoseconds LatencyHistogram::mean() const {
 
 LoadResult run_load(const LoadOptions& options) {
   if (!(options.rate > 0)) throw ValueError({"loadtest", "the rate must be above 0", {}, {}, {}});
-  const Target target = parse_url(options.url);
-  const Message message = message_of(target, random_values(inputs_of(target, options), options), options);
+  const LoadTarget target = parse_load_url(options.url);
+  const LoadMessage message = load_message(target, random_values(inputs_of(target, options), options), options.json);
   Sink sink;
   sink.rows = options.rows;
   const Time start = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);

@@ -1,6 +1,7 @@
 #include "tenon/serve/repository.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -38,6 +39,8 @@ struct Repository::Version {
 
 struct Repository::Entry {
   ModelConfig config;
+  TrafficPtr traffic;
+  RequestLogPtr log;
   bool wanted = true;    // false: unloaded by unload()
   bool removed = false;  // no longer in the configuration
   bool urgent = false;   // load() says that what is there is whole
@@ -54,6 +57,17 @@ struct Repository::Published {
     bool wanted = true;
     int64_t quota = 0;
     std::shared_ptr<std::atomic<int64_t>> in_flight;
+    TrafficPtr traffic;
+    RequestLogPtr log;
+    [[nodiscard]] LanePtr lane(int64_t version) const {
+      const auto at = versions.find(version);
+      return at == versions.end() ? nullptr : at->second;
+    }
+    [[nodiscard]] LanePtr lane_of(const SplitTarget& target) const {
+      if (target.version) return lane(*target.version);
+      const auto at = labels.find(target.label);
+      return at == labels.end() ? nullptr : lane(at->second);
+    }
   };
   std::map<std::string, Model, std::less<>> models;
 };
@@ -134,12 +148,34 @@ void Repository::log(std::string_view level, std::string_view event, const Label
   if (options_.log) options_.log(level, event, fields);
 }
 
+// The logs that the models want: those that are open stay, others are opened, before anything else changes.
+std::map<std::string, RequestLogPtr> Repository::opened_logs(const std::vector<ModelConfig>& models) const {
+  std::map<std::string, RequestLogPtr> out;
+  for (const auto& config : models) {
+    if (!config.request_log) continue;
+    RequestLogPtr& log = out[config.name];
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = models_.find(config.name);
+      if (found != models_.end() && found->second->log && found->second->log->options() == *config.request_log)
+        log = found->second->log;
+    }
+    if (!log) log = std::make_shared<RequestLog>(config.name, *config.request_log, metrics_, options_.log);
+  }
+  return out;
+}
+
 void Repository::configure(std::vector<ModelConfig> models) {
   std::set<std::string> names;
   for (const auto& config : models) {
     if (!names.insert(config.name).second)
       throw ValueError({"models", fmt::format("two models have the name '{}'", config.name), {}, {}, {}});
+    const auto wrong = config.traffic ? faults(*config.traffic) : std::vector<std::string>();
+    if (!wrong.empty())
+      throw ValueError(
+          {fmt::format("traffic of '{}'", config.name), fmt::format("{}", fmt::join(wrong, "; ")), {}, {}, {}});
   }
+  std::map<std::string, RequestLogPtr> logs = opened_logs(models);
   {
     const std::lock_guard lock(mutex_);
     for (auto& [name, entry] : models_) {
@@ -157,7 +193,14 @@ void Repository::configure(std::vector<ModelConfig> models) {
           version.stale = version.lane != nullptr;
         }
       }
+      if (!entry->traffic)
+        entry->traffic =
+            std::make_shared<Traffic>(config.name, config.traffic.value_or(TrafficOptions()), metrics_, options_.log);
+      else if (config.traffic && config.traffic != entry->config.traffic)
+        entry->traffic->set(*config.traffic);  // else what was set by hand stays
+      if (!config.traffic) config.traffic = entry->config.traffic;
       entry->removed = false;
+      entry->log = logs[config.name];
       entry->config = std::move(config);
     }
     look_now_ = true;
@@ -441,6 +484,8 @@ void Repository::publish() {
     model.wanted = entry->wanted && !entry->removed;
     model.quota = entry->config.max_in_flight;
     model.in_flight = entry->in_flight;
+    model.traffic = entry->traffic;
+    model.log = entry->log;
     next->models.emplace(name, std::move(model));
   }
   std::shared_ptr<const Published> old = std::move(next);
@@ -487,11 +532,46 @@ LanePtr Repository::resolve(const ModelRef& ref) const {
   return model.versions.rbegin()->second;
 }
 
+Route Repository::route(const ModelRef& ref, const KeyLookup& key) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(ref.name);
+  if (found == snapshot->models.end()) not_found(ref);
+  const auto& model = found->second;
+  Route out;
+  out.log = model.log;
+  const bool any = !ref.version || (*ref.version == 0 && !model.versions.contains(0));
+  if (any && ref.label.empty()) out.traffic = model.traffic;
+  if (!out.traffic || !out.traffic->splits() || model.versions.empty()) {
+    out.lane = resolve(ref);
+    return out;
+  }
+  out.target = out.traffic->choose(key, [&](const SplitTarget& t) { return model.lane_of(t) != nullptr; });
+  if (!out.target)
+    throw RequestError(Code::Unavailable, fmt::format("no version that '{}' splits its requests to is ready", ref.name),
+                       1);
+  out.lane = model.lane_of(out.target->options);
+  return out;
+}
+
+LanePtr Repository::lane_of(const std::string& model, const ShadowOptions& shadow) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  if (found == snapshot->models.end()) return nullptr;
+  return found->second.lane_of({.version = shadow.version, .label = shadow.label});
+}
+
+TrafficPtr Repository::traffic(const std::string& model) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  return found == snapshot->models.end() ? nullptr : found->second.traffic;
+}
+
 std::shared_ptr<void> Repository::take_quota(const std::string& model) const {
   const auto snapshot = published();
   const auto found = snapshot->models.find(model);
   if (found == snapshot->models.end() || found->second.quota <= 0) return nullptr;
-  const auto& [versions, labels, coming, wanted, quota, in_flight] = found->second;
+  const int64_t quota = found->second.quota;
+  const auto& in_flight = found->second.in_flight;
   if (in_flight->fetch_add(1, std::memory_order_acq_rel) >= quota) {
     in_flight->fetch_sub(1, std::memory_order_acq_rel);
     throw RequestError(Code::ResourceExhausted,

@@ -46,8 +46,15 @@ struct IndexEntry {
   std::string reason;
 };
 
-// What happened, for the log: level ("info", "warning", "error"), event, its fields.
-using LogSink = std::function<void(std::string_view level, std::string_view event, const Labels& fields)>;
+// A version chosen for a request, and who chose it.
+struct Route {
+  LanePtr lane;
+  TrafficPtr traffic{};         // null if the request named its version
+  RequestLogPtr log{};          // the model's; may be null
+  Traffic::TargetPtr target{};  // null if nothing was split
+  Route() = default;
+  Route(LanePtr l) : lane(std::move(l)) {}  // NOLINT(google-explicit-constructor): a version named is a route
+};
 
 struct RepositoryOptions {
   std::chrono::milliseconds poll{1000};    // between looks at the disk; 0: one look; negative: none until asked
@@ -78,6 +85,12 @@ class Repository {
 
   // The version that a request means. RequestError: NOT_FOUND for what is not served, UNAVAILABLE while it loads.
   [[nodiscard]] LanePtr resolve(const ModelRef& ref) const;
+  // The same; a request that names no version goes where the model's traffic says. `key`: see Traffic::choose.
+  [[nodiscard]] Route route(const ModelRef& ref, const KeyLookup& key = {}) const;
+  // The traffic of a model, to look at and to change; null for an unknown one.
+  [[nodiscard]] TrafficPtr traffic(const std::string& model) const;
+  // The version that a shadow names; null while it is not ready.
+  [[nodiscard]] LanePtr lane_of(const std::string& model, const ShadowOptions& shadow) const;
   // Takes one place of the model's quota until the result dies; null if there is no quota. RequestError:
   // RESOURCE_EXHAUSTED.
   [[nodiscard]] std::shared_ptr<void> take_quota(const std::string& model) const;
@@ -110,6 +123,7 @@ class Repository {
   };
   struct Published;
 
+  [[nodiscard]] std::map<std::string, RequestLogPtr> opened_logs(const std::vector<ModelConfig>& models) const;
   void manage();
   void load_versions();
   void look(std::unique_lock<std::mutex>& lock);

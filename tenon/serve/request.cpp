@@ -5,7 +5,7 @@
 namespace tenon::serve {
 
 std::string_view name(Api api) {
-  constexpr std::string_view kNames[kApis] = {"tfs_rest", "tfs_grpc", "v2_rest", "v2_grpc", "internal"};
+  constexpr std::string_view kNames[kApis] = {"tfs_rest", "tfs_grpc", "v2_rest", "v2_grpc", "internal", "shadow"};
   return kNames[static_cast<size_t>(api)];
 }
 

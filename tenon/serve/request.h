@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tenon/serve/status.h"
+#include "tenon/serve/trace.h"
 #include "tenon/serve/value.h"
 
 namespace tenon::serve {
@@ -47,8 +48,8 @@ struct Timings {
 };
 
 // Through which door a request came, for the metrics.
-enum class Api : uint8_t { TfsRest, TfsGrpc, V2Rest, V2Grpc, Internal };
-inline constexpr size_t kApis = 5;
+enum class Api : uint8_t { TfsRest, TfsGrpc, V2Rest, V2Grpc, Internal, Shadow };
+inline constexpr size_t kApis = 6;
 std::string_view name(Api api);
 
 struct InferRequest {
@@ -58,6 +59,7 @@ struct InferRequest {
   int priority = 0;  // a larger one goes first
   CancelPtr cancel{};
   Api api = Api::Internal;
+  Trace trace{};
 };
 
 struct InferResponse {

@@ -21,6 +21,14 @@ struct RpcCall {
   CancelPtr cancel = std::make_shared<Cancel>();
   Admission::Ticket ticket;
   std::vector<std::pair<std::string, std::string>> metadata;  // of the call, lower case
+
+  // The first value of a key, "" if absent.
+  [[nodiscard]] std::string_view value(std::string_view key) const {
+    for (const auto& [name, text] : metadata) {
+      if (same_ignoring_case(name, key)) return text;
+    }
+    return {};
+  }
 };
 using RpcCallPtr = std::shared_ptr<RpcCall>;
 

@@ -161,6 +161,16 @@ int64_t TextMessage::integer(std::string_view name, int64_t fallback) const {
   if (f->message) return f->message->integer("value", fallback);
   return number(*f);
 }
+double TextMessage::real(std::string_view name, double fallback) const {
+  const Field* f = last(name);
+  if (!f) return fallback;
+  if (f->message) return f->message->real("value", fallback);
+  double v = 0;
+  const char* end = f->scalar.data() + f->scalar.size();
+  const auto [stop, error] = std::from_chars(f->scalar.data(), end, v);
+  if (f->quoted || error != std::errc() || stop != end) wrong(*f, "a number");
+  return v;
+}
 std::vector<int64_t> TextMessage::integers(std::string_view name) const {
   std::vector<int64_t> out;
   for (const auto& f : fields_) {

@@ -31,6 +31,7 @@ class TextMessage {
   [[nodiscard]] bool has(std::string_view name) const;
   [[nodiscard]] std::string text(std::string_view name, std::string fallback = {}) const;
   [[nodiscard]] int64_t integer(std::string_view name, int64_t fallback) const;
+  [[nodiscard]] double real(std::string_view name, double fallback) const;
   [[nodiscard]] std::vector<int64_t> integers(std::string_view name) const;
   [[nodiscard]] bool boolean(std::string_view name, bool fallback) const;
   // FormatError for a field whose name is not in the list, naming the nearest one.

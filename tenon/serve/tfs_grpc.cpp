@@ -15,10 +15,10 @@ struct Tfs {
   Core& core;
   TfsGrpcOptions options;
 
-  LanePtr resolve(const ModelRef& ref) const {
+  Route route(const RpcCall& call, const ModelRef& ref) const {
     if (ref.name.empty()) throw RequestError(Code::InvalidArgument, "Missing ModelSpec");
     try {
-      return core.repository().resolve(ref);
+      return core.repository().route(ref, [&](std::string_view key) { return call.value(key); });
     } catch (...) {
       core.count_refused(Api::TfsGrpc, ref.name, current_status());
       throw;
@@ -26,12 +26,12 @@ struct Tfs {
   }
 
   // Runs the model and answers with what `write` makes of the outputs.
-  void run(const RpcCallPtr& call, const RpcAnswer& answer, const LanePtr& lane, InferRequest request,
+  void run(const RpcCallPtr& call, const RpcAnswer& answer, const Route& route, InferRequest request,
            std::function<WireWriter(const InferResponse&)> write) const {
     request.deadline = call->deadline == kNever ? core.deadline({}) : call->deadline;
     request.cancel = call->cancel;
     request.api = Api::TfsGrpc;
-    core.infer(lane, std::move(request), [call, answer, write = std::move(write)](InferResponse response) {
+    core.infer(route, std::move(request), [call, answer, write = std::move(write)](InferResponse response) {
       Status status = std::move(response.status);
       std::vector<Chunk> message;
       if (status.ok()) {
@@ -48,9 +48,9 @@ struct Tfs {
   void predict(const RpcCallPtr& call, const RpcAnswer& answer) const {
     PredictMessage message = read_predict(WireReader(call->pieces), call->owner);
     check_signature(message.spec.signature);
-    const LanePtr lane = resolve(message.spec.ref);
+    const Route chosen = route(*call, message.spec.ref);
     const std::string signature = message.spec.signature.empty() ? std::string(kDefault) : message.spec.signature;
-    run(call, answer, lane, {.inputs = std::move(message.inputs), .outputs = std::move(message.outputs)},
+    run(call, answer, chosen, {.inputs = std::move(message.inputs), .outputs = std::move(message.outputs)},
         [signature, lists = options.typed_lists](const InferResponse& r) {
           return write_predict_answer(r.outputs, write_model_spec(r.model, r.version, signature), lists);
         });
@@ -70,10 +70,11 @@ struct Tfs {
         in.skip();
     }
     check_signature(spec.signature);
-    const LanePtr lane = resolve(spec.ref);
+    const Route chosen = route(*call, spec.ref);
+    const LanePtr& lane = chosen.lane;
     const std::string signature = spec.signature.empty() ? std::string(kDefault) : spec.signature;
     const size_t count = examples.size();
-    run(call, answer, lane, {.inputs = inputs_of(lane->model(), examples)},
+    run(call, answer, chosen, {.inputs = inputs_of(lane->model(), examples)},
         [lane, signature, classify, count](const InferResponse& r) {
           WireWriter out;
           out.message(1, classify ? write_classifications(classes_of(lane->model(), r.outputs))
@@ -120,9 +121,10 @@ struct Tfs {
         throw RequestError(Code::Unimplemented, fmt::format("Unsupported signature method_name: {}", task.method));
       check_signature(task.spec.signature);
     }
-    const LanePtr lane = resolve(tasks[0].spec.ref);
+    const Route chosen = route(*call, tasks[0].spec.ref);
+    const LanePtr& lane = chosen.lane;
     const size_t count = examples.size();
-    run(call, answer, lane, {.inputs = inputs_of(lane->model(), examples)},
+    run(call, answer, chosen, {.inputs = inputs_of(lane->model(), examples)},
         [lane, tasks = std::move(tasks), count](const InferResponse& r) {
           WireWriter out;
           for (const auto& task : tasks) {
@@ -156,7 +158,7 @@ struct Tfs {
       if (field != "signature_def")
         throw RequestError(Code::InvalidArgument, fmt::format("Metadata field {} is not supported", field));
     }
-    const LanePtr lane = resolve(spec.ref);
+    const LanePtr lane = core.repository().resolve(spec.ref);
     WireWriter any, entry, out;
     any.text(1, "type.googleapis.com/tensorflow.serving.SignatureDefMap");
     any.message(2, write_signature_map(lane->model()));

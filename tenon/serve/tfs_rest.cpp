@@ -11,7 +11,7 @@ namespace tenon::serve {
 namespace {
 
 // /v1/models[/NAME[/versions/N|/labels/L]][/metadata][:METHOD]
-struct Route {
+struct UrlParts {
   bool models = false;  // the path begins with /v1/models
   bool whole = false;   // and all of it is understood
   ModelRef ref;
@@ -31,8 +31,8 @@ std::string_view segment(std::string_view& text) {
   return out;
 }
 
-Route parse_route(std::string_view path) {
-  Route r;
+UrlParts parse_route(std::string_view path) {
+  UrlParts r;
   if (!take(path, "/v1/models")) return r;
   r.models = true;
   if (path.empty()) {
@@ -77,14 +77,15 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
 
   Tfs(Core& core, TfsRestOptions options) : core(core), options(std::move(options)) {}
 
-  void infer(const HttpRequestPtr& request, const Respond& respond, const Route& route) {
-    LanePtr lane;
+  void infer(const HttpRequestPtr& request, const Respond& respond, const UrlParts& route) {
+    Route chosen;
     try {
-      lane = core.repository().resolve(route.ref);
+      chosen = core.repository().route(route.ref, [&](std::string_view name) { return request->header(name); });
     } catch (...) {
       core.count_refused(Api::TfsRest, route.ref.name, current_status());
       throw;
     }
+    const LanePtr& lane = chosen.lane;
     const auto deadline = core.deadline(header_timeout(*request, options.timeout));
     InferRequest infer{.deadline = deadline, .cancel = request->cancel, .api = Api::TfsRest};
     std::function<std::string(const InferResponse&)> write;
@@ -107,7 +108,7 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
       throw;
     }
     std::string().swap(request->body);  // the tensors are all that is needed now
-    core.infer(lane, std::move(infer), [request, respond, write = std::move(write)](InferResponse response) {
+    core.infer(chosen, std::move(infer), [request, respond, write = std::move(write)](InferResponse response) {
       if (!response.status.ok()) return respond(error_response(response.status));
       HttpResponse out;
       try {
@@ -133,7 +134,7 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
       page.content_type = "text/plain; version=0.0.4";
       return respond(std::move(page));
     }
-    const Route route = parse_route(request->path());
+    const UrlParts route = parse_route(request->path());
     if (!route.models) {
       HttpResponse nothing = HttpResponse::text("Not Found\n", 404);
       return respond(std::move(nothing));

@@ -53,9 +53,12 @@ struct V2 {
 
   void infer(const RpcCallPtr& call, const RpcAnswer& answer, bool stream) const {
     V2Message message = read_infer(WireReader(call->pieces), call->owner);
-    LanePtr lane;
+    Route route;
     try {
-      lane = core.repository().resolve(message.ref);
+      route = core.repository().route(message.ref, [&](std::string_view key) -> std::string_view {
+        const auto found = message.texts.find(key);
+        return found != message.texts.end() ? std::string_view(found->second) : call->value(key);
+      });
     } catch (...) {
       core.count_refused(Api::V2Grpc, message.ref.name, current_status());
       throw;
@@ -66,7 +69,7 @@ struct V2 {
                          .priority = message.priority,
                          .cancel = call->cancel,
                          .api = Api::V2Grpc};
-    core.infer(lane, std::move(request), [call, answer, stream, id = std::move(message.id)](InferResponse response) {
+    core.infer(route, std::move(request), [call, answer, stream, id = std::move(message.id)](InferResponse response) {
       Status status = std::move(response.status);
       std::vector<Chunk> out;
       if (status.ok()) {

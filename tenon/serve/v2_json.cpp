@@ -23,6 +23,7 @@ struct Parameters {
   std::optional<bool> binary_data_output;
   int priority = 0;
   std::chrono::nanoseconds timeout{0};
+  std::map<std::string, std::string, std::less<>> texts{};
 };
 
 Parameters parse_parameters(JsonReader& json) {
@@ -41,6 +42,10 @@ Parameters parse_parameters(JsonReader& json) {
       out.timeout = std::chrono::microseconds(std::clamp<int64_t>(json.integer<int64_t>(), 0, int64_t{1} << 48));
     } else if (key.starts_with("shared_memory")) {
       throw RequestError(Code::Unimplemented, "shared memory regions are not supported: send the tensor's bytes");
+    } else if (json.peek() == JsonKind::String) {
+      json.string(out.texts[key]);
+    } else if (json.peek() == JsonKind::Number) {
+      out.texts[key] = std::string(json.number());
     } else {
       json.skip_value();
     }
@@ -192,6 +197,32 @@ std::string raw_strings(const Strings& strings) {
   return out;
 }
 
+namespace {
+
+// One entry of "inputs" (or, for a client, of "outputs"); takes its binary data from the front of `binary`.
+NamedValue read_input(JsonReader& json, std::string_view& binary, const std::shared_ptr<const void>& owner) {
+  const Input in = parse_input(json);
+  const ElementType type = type_from_v2(in.datatype);
+  const int64_t count = checked_count(in.dims, in.name);
+  if (in.binary) {
+    if (in.data) refuse(fmt::format("input '{}' has both 'data' and 'binary_data_size'", in.name));
+    if (*in.binary < 0 || static_cast<size_t>(*in.binary) > binary.size())
+      refuse(fmt::format("input '{}' says {} bytes of binary data; {} are left in the body", in.name, *in.binary,
+                         binary.size()));
+    const std::string_view bytes = binary.substr(0, static_cast<size_t>(*in.binary));
+    binary.remove_prefix(bytes.size());
+    return {in.name, from_raw(std::as_bytes(std::span(bytes)), owner, type, in.dims, in.name)};
+  }
+  if (!in.data) refuse(fmt::format("input '{}' has neither 'data' nor 'binary_data_size'", in.name));
+  const auto after = json.mark();
+  json.back_to(*in.data);
+  Value value = read_data(json, type, in, count);
+  json.back_to(after);
+  return {in.name, std::move(value)};
+}
+
+}  // namespace
+
 V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, std::shared_ptr<const void> owner,
                    const Model& model) {
   if (header_length && *header_length == 0) return raw_body(body, std::move(owner), model);
@@ -209,7 +240,8 @@ V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, s
     if (key == "id") {
       json.string(out.id);
     } else if (key == "parameters") {
-      const Parameters p = parse_parameters(json);
+      Parameters p = parse_parameters(json);
+      out.texts = std::move(p.texts);
       out.binary_output = p.binary_data_output.value_or(false);
       out.priority = p.priority;
       out.timeout = p.timeout;
@@ -220,24 +252,7 @@ V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, s
       inputs = true;
       json.begin_array();
       while (json.next_item()) {
-        const Input in = parse_input(json);
-        const ElementType type = type_from_v2(in.datatype);
-        const int64_t count = checked_count(in.dims, in.name);
-        if (in.binary) {
-          if (in.data) refuse(fmt::format("input '{}' has both 'data' and 'binary_data_size'", in.name));
-          if (*in.binary < 0 || static_cast<size_t>(*in.binary) > binary.size())
-            refuse(fmt::format("input '{}' says {} bytes of binary data; {} are left in the body", in.name, *in.binary,
-                               binary.size()));
-          const std::string_view bytes = binary.substr(0, static_cast<size_t>(*in.binary));
-          binary.remove_prefix(bytes.size());
-          out.inputs.push_back({in.name, from_raw(std::as_bytes(std::span(bytes)), owner, type, in.dims, in.name)});
-          continue;
-        }
-        if (!in.data) refuse(fmt::format("input '{}' has neither 'data' nor 'binary_data_size'", in.name));
-        const auto after = json.mark();
-        json.back_to(*in.data);
-        out.inputs.push_back({in.name, read_data(json, type, in, count)});
-        json.back_to(after);
+        out.inputs.push_back(read_input(json, binary, owner));
       }
     } else {
       json.skip_value();
@@ -246,6 +261,22 @@ V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, s
   if (!inputs) refuse("the request has no 'inputs'");
   if (!binary.empty()) refuse(fmt::format("{} bytes of binary data belong to no input", binary.size()));
   for (size_t i = 0; i < out.outputs.size(); ++i) out.outputs[i].binary = output_binary[i].value_or(out.binary_output);
+  return out;
+}
+
+std::vector<NamedValue> parse_v2_values(std::string_view body, std::string_view list) {
+  std::vector<NamedValue> out;
+  std::string_view binary;
+  JsonReader json(body);
+  json.begin_object();
+  for (std::string key; json.next_key(key);) {
+    if (key != list) {
+      json.skip_value();
+      continue;
+    }
+    json.begin_array();
+    while (json.next_item()) out.push_back(read_input(json, binary, nullptr));
+  }
   return out;
 }
 
@@ -328,7 +359,7 @@ std::string v2_model_metadata(const Model& model, const std::string& name, const
                  {"outputs", specs_of(model.outputs())}});
 }
 
-std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels) {
+std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels, const TrafficPtr& traffic) {
   const BatchingOptions& b = lane.options().batching;
   const bool batchable = lane.model().why_not_batchable().empty();
   Json config{{"name", lane.model_name()},
@@ -345,6 +376,8 @@ std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& la
     parameters["label:" + label.label] = {
         {"string_value", fmt::format("version {}{}", label.version, label.ready ? "" : " (pending)")}};
   if (!lane.why_no_batching().empty()) parameters["why_no_batching"] = {{"string_value", lane.why_no_batching()}};
+  if (traffic && traffic->options() != TrafficOptions())
+    parameters["traffic"] = {{"string_value", traffic_json(lane.model_name(), *traffic)}};
   config["parameters"] = parameters;
   return dumped(config);
 }

@@ -23,12 +23,16 @@ struct V2Request {
   bool binary_output = false;     // of outputs that say nothing
   int priority = 0;
   std::chrono::nanoseconds timeout{0};
+  std::map<std::string, std::string, std::less<>> texts{};  // parameters that are texts or whole numbers
 };
 
 // `header_length`: how much of the body is JSON, none for all; 0: the body is the only input's raw tensor. Tensors of
 // binary data point into the body, which `owner` keeps. Errors: RequestError INVALID_ARGUMENT.
 V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, std::shared_ptr<const void> owner,
                    const Model& model);
+
+// The tensors of a body's "inputs" or "outputs", all as JSON. RequestError INVALID_ARGUMENT.
+std::vector<NamedValue> parse_v2_values(std::string_view body, std::string_view list);
 
 // The answer, its headers included; tensors are not copied.
 HttpResponse v2_answer(const V2Request& request, const InferResponse& response);
@@ -40,7 +44,8 @@ Value from_raw(std::span<const std::byte> bytes, std::shared_ptr<const void> own
 std::string raw_strings(const Strings& strings);
 
 std::string v2_model_metadata(const Model& model, const std::string& name, const std::vector<int64_t>& versions);
-std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels);
+// `traffic` may be null.
+std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels, const TrafficPtr& traffic);
 std::string v2_statistics(const std::vector<LanePtr>& lanes);
 // "READY", "LOADING", …: the repository index's word.
 std::string_view v2_state(VersionState state);

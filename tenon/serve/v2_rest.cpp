@@ -65,11 +65,12 @@ struct V2 {
       lane->count_request(Api::V2Rest, current_status().code, {});
       throw;
     }
+    const Route route = routed(ref, *http, *request);
     infer.inputs = std::move(request->inputs);
     infer.deadline = core.deadline(header_timeout(*http, request->timeout));
     infer.priority = request->priority;
     for (const auto& output : request->outputs) infer.outputs.push_back(output.name);
-    core.infer(lane, std::move(infer), [http, respond, request](InferResponse response) {
+    core.infer(route, std::move(infer), [http, respond, request](InferResponse response) {
       if (!response.status.ok()) return respond(error_response(response.status));
       HttpResponse out;
       try {
@@ -80,6 +81,19 @@ struct V2 {
       }
       respond(std::move(out));
     });
+  }
+
+  // Which version answers: the sticky key may be a parameter, so this comes after parsing.
+  Route routed(const ModelRef& ref, const HttpRequest& http, const V2Request& request) const {
+    try {
+      return core.repository().route(ref, [&](std::string_view key) -> std::string_view {
+        const auto found = request.texts.find(key);
+        return found != request.texts.end() ? std::string_view(found->second) : http.header(key);
+      });
+    } catch (...) {
+      core.count_refused(Api::V2Rest, ref.name, current_status());
+      throw;
+    }
   }
 
   static void compress(const HttpRequest& http, HttpResponse& out) {
@@ -113,6 +127,11 @@ struct V2 {
       }
       return respond(HttpResponse::json(dump({{"name", ref.name}, {"ready", ready}}), ready ? 200 : 400));
     }
+    if (what == "traffic" && !ref.version) {
+      const TrafficPtr traffic = core.repository().traffic(ref.name);
+      if (!traffic) throw RequestError(Code::NotFound, fmt::format("there is no model '{}'", ref.name));
+      return respond(HttpResponse::json(traffic_json(ref.name, *traffic)));
+    }
     if (what == "stats") {
       if (!ref.version) {
         (void)core.repository().resolve(ref);
@@ -125,7 +144,8 @@ struct V2 {
       return respond(HttpResponse::json(
           v2_model_metadata(lane->model(), ref.name, numbers(core.repository().ready_versions(ref.name)))));
     if (what == "config")
-      return respond(HttpResponse::json(v2_model_config(*lane, core.repository().labels(ref.name))));
+      return respond(HttpResponse::json(
+          v2_model_config(*lane, core.repository().labels(ref.name), core.repository().traffic(ref.name))));
     unknown(http, respond);
   }
 
@@ -140,12 +160,18 @@ struct V2 {
       }
       return respond(HttpResponse::json(v2_index(core.repository().index(), only_ready)));
     }
-    if (path.size() != 5 || path[2] != "models" || (path[4] != "load" && path[4] != "unload"))
+    if (path.size() != 5 || path[2] != "models" || (path[4] != "load" && path[4] != "unload" && path[4] != "traffic"))
       return unknown(http, respond);
     if (!options.control)
-      throw RequestError(Code::PermissionDenied, "loading and unloading are not switched on (--model-control)");
+      throw RequestError(Code::PermissionDenied, "loading and unloading are not switched on (--control-port)");
     if (!same_secret("Bearer " + options.control_token, http->header("Authorization")))
       throw RequestError(Code::Unauthenticated, "loading and unloading need the header Authorization: Bearer TOKEN");
+    if (path[4] == "traffic") {
+      const TrafficPtr traffic = core.repository().traffic(path[3]);
+      if (!traffic) throw RequestError(Code::NotFound, fmt::format("there is no model '{}'", path[3]));
+      traffic->set(traffic_from_json(http->body));
+      return respond(HttpResponse::json(traffic_json(path[3], *traffic)));
+    }
     if (path[4] == "load") {
       if (http->body.find("\"config\"") != std::string::npos || http->body.find("\"file:") != std::string::npos)
         throw RequestError(Code::Unimplemented, "a configuration or files in a load request are not accepted");

@@ -49,8 +49,9 @@ Described read_described(WireReader in) {
 struct Parameter {
   std::string key;
   int64_t integer = 0;
+  std::optional<std::string> text;  // also of a number
 };
-// InferParameter: only numbers mean something here.
+// InferParameter.
 Parameter read_parameter(WireReader in) {
   Parameter out;
   while (in.next()) {
@@ -59,8 +60,11 @@ Parameter read_parameter(WireReader in) {
     } else if (in.field() == 2) {
       WireReader value = in.sub();
       while (value.next()) {
-        if (value.field() == 2 || value.field() == 5)
+        if (value.field() == 2 || value.field() == 5) {
           out.integer = value.int64();
+          out.text = std::to_string(out.integer);
+        } else if (value.field() == 3)
+          out.text = value.text();
         else
           value.skip();
       }
@@ -227,6 +231,7 @@ V2Message read_infer(WireReader in, const std::shared_ptr<const void>& owner) {
         break;
       case 4: {
         const Parameter p = read_parameter(in.sub());
+        if (p.text) out.texts[p.key] = *p.text;
         if (p.key == "timeout")
           out.timeout = std::chrono::microseconds(std::clamp<int64_t>(p.integer, 0, int64_t{1} << 48));
         if (p.key == "priority") out.priority = static_cast<int>(std::clamp<int64_t>(p.integer, 0, 1000));
@@ -254,6 +259,13 @@ WireWriter write_infer(const V2Message& message) {
   out.text(1, message.ref.name);
   if (message.ref.version) out.text(2, std::to_string(*message.ref.version));
   out.text(3, message.id);
+  for (const auto& [key, text] : message.texts) {
+    WireWriter parameter, value;
+    value.bytes(3, text);
+    parameter.text(1, key);
+    parameter.message(2, value);
+    out.message(4, parameter);
+  }
   for (const auto& v : message.inputs) out.message(5, write_described(v));
   for (const auto& name : message.outputs) {
     WireWriter output;

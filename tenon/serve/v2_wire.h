@@ -19,6 +19,7 @@ struct V2Message {
   std::vector<std::string> outputs;
   int priority = 0;
   std::chrono::nanoseconds timeout{0};
+  std::map<std::string, std::string, std::less<>> texts{};  // parameters that are texts or whole numbers
 };
 // Tensors of raw_input_contents stay in place where they lie in one piece and are aligned. RequestError.
 V2Message read_infer(WireReader in, const std::shared_ptr<const void>& owner);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tenon/base/file.h"
+#include "tenon/base/tfrecord.h"
 #include "tenon/serve/status.h"
 #include "tenon/serve/tfs_wire.h"
 
@@ -27,22 +28,6 @@ std::vector<Value> zeros(const Model& model, int64_t rows, bool& known) {
     Tensor x = empty(shape, *spec.type.dtype);
     if (x.size() > 0) std::memset(mutable_data(x), 0, static_cast<size_t>(byte_size(x.dtype(), x.size())));
     out.emplace_back(std::move(x));
-  }
-  return out;
-}
-
-// A TFRecord file: a length (u64), its checksum, the record, its checksum. A damaged record does not parse as a message
-// or does not fit the model, so the checksums are not looked at.
-std::vector<std::span<const std::byte>> records_of(std::span<const std::byte> file, const std::string& where) {
-  constexpr size_t kMost = 1000;
-  std::vector<std::span<const std::byte>> out;
-  while (!file.empty() && out.size() < kMost) {
-    uint64_t length = 0;
-    if (file.size() < 16) throw FormatError({where, "the last record is cut off", {}, {}, {}});
-    std::memcpy(&length, file.data(), 8);
-    if (length > file.size() - 16) throw FormatError({where, "a record is longer than the file", {}, {}, {}});
-    out.push_back(file.subspan(12, static_cast<size_t>(length)));
-    file = file.subspan(16 + static_cast<size_t>(length));
   }
   return out;
 }
@@ -106,7 +91,7 @@ void warm_up(const LanePtr& lane, const std::filesystem::path& version) {
   if (!std::filesystem::exists(path, error)) return;
   // Read whole: tensors are left in place, and a mapped file's would have no owner.
   const std::vector<std::byte> file = read_file(path);
-  for (const auto& record : records_of(file, path.string())) replay(lane->model(), record);
+  for (const auto& record : read_tfrecords(file, path.string(), 1000)) replay(lane->model(), record);
 }
 
 }  // namespace tenon::serve

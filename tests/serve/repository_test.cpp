@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tenon/base/error.h"
+#include "tenon/base/tfrecord.h"
 #include "tenon/serve/warmup.h"
 #include "tests/serve/support.h"
 
@@ -258,8 +259,7 @@ TEST_F(RepositoryTest, RecordedRequestsWarmAVersionAndKeepOutOneThatCannotAnswer
                                bytes_field(4, std::string(reinterpret_cast<const char*>(&x), 4));
     const std::string log =
         bytes_field(6, bytes_field(1, bytes_field(2, bytes_field(1, input) + bytes_field(2, tensor))));
-    const uint64_t length = log.size();
-    return std::string(reinterpret_cast<const char*>(&length), 8) + "crc1" + log + "crc2";
+    return tfrecord(log);
   };
   for (const bool fits : {true, false}) {
     const fs::path base = fresh_folder("models");
