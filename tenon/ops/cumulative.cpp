@@ -161,6 +161,8 @@ std::vector<Sample> directed_samples() {
 }
 std::vector<InvalidSample> directed_invalid() { return {{{{{2, 5}}}, {int64_t{2}, false, false}, "axis"}}; }
 
+}  // namespace
+
 const OpDef& cumsum_op() {
   static const OpDef def{
       .name = "cumsum",
@@ -179,6 +181,8 @@ const OpDef& cumsum_op() {
   };
   return def;
 }
+
+namespace {
 
 // Neighbours along the axis: element t of the result is x[t + 1] (reverse: x[t - 1]), with zero at the end.
 Tensor next_along(const Tensor& x, int64_t axis, bool reverse) {
@@ -199,6 +203,8 @@ Tensors cumprod_vjp(const VjpArgs& a) {
   const Tensor ct = exclusive ? next_along(a.ct[0], axis, reverse) : a.ct[0];
   return {before * linear_recurrence(next_along(x, axis, reverse), ct, axis, !reverse)};
 }
+
+}  // namespace
 
 const OpDef& cumprod_op() {
   static const OpDef def{
@@ -272,6 +278,8 @@ const OpDef& logcumsumexp_op() {
   return def;
 }
 
+namespace {
+
 OpDef extreme_def(std::string_view name, std::string_view doc, Primitive meaning) {
   OpDef def;
   def.name = name;
@@ -299,6 +307,8 @@ OpDef extreme_def(std::string_view name, std::string_view doc, Primitive meaning
   return def;
 }
 
+}  // namespace
+
 const OpDef& cummax_op() {
   static const OpDef def = extreme_def("cummax", "The largest element so far along `axis`, and its position.",
                                        Primitive{extreme_reference<true>});
@@ -309,8 +319,6 @@ const OpDef& cummin_op() {
                                        Primitive{extreme_reference<false>});
   return def;
 }
-
-}  // namespace
 
 std::vector<const OpDef*> cumulative_ops() {
   return {&cumsum_op(), &cumprod_op(), &linear_recurrence_op(), &logcumsumexp_op(), &cummax_op(), &cummin_op()};

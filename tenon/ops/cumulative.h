@@ -23,6 +23,13 @@ Tensor logcumsumexp(Tensor x, int64_t axis = -1);
 Tensor linear_recurrence(Tensor a, Tensor b, int64_t axis = -1, bool reverse = false);
 
 namespace ops {
+// attrs of cumsum and cumprod: axis, exclusive, reverse; of linear_recurrence: axis, reverse; else axis.
+const OpDef& cumsum_op();
+const OpDef& cumprod_op();
+const OpDef& linear_recurrence_op();
+const OpDef& logcumsumexp_op();
+const OpDef& cummax_op();
+const OpDef& cummin_op();
 std::vector<const OpDef*> cumulative_ops();
 }  // namespace ops
 

@@ -80,6 +80,8 @@ void sort_reference(const ReferenceArgs& a) {
   }
 }
 
+}  // namespace
+
 const OpDef& sort_op() {
   static const OpDef def{
       .name = "sort",
@@ -117,6 +119,8 @@ const OpDef& sort_op() {
   };
   return def;
 }
+
+namespace {
 
 // Rows of x (along axis 0) in order, each once.
 Tensors unique_rows(std::span<const Tensor> in, const ir::Attrs&) {

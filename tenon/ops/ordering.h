@@ -38,6 +38,8 @@ Tensor searchsorted(Tensor sorted, Tensor values, bool right = false);
 Tensor bincount(Tensor x, Tensor weights = {}, int64_t length = -1);
 
 namespace ops {
+// attrs: axis, descending; results: values, places (i64).
+const OpDef& sort_op();
 std::vector<const OpDef*> ordering_ops();
 }  // namespace ops
 

@@ -14,8 +14,11 @@
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/data/host_array.h"
+#include "tests/support/error_text.h"
 
 namespace tenon::data::testing {
+
+using testing_support::error_text;
 
 inline std::filesystem::path golden(const std::string& name) {
   return std::filesystem::path(TENON_SOURCE_DIR) / "tests" / "data" / "goldens" / name;
@@ -38,19 +41,6 @@ template <class T>
 std::vector<T> values_of(const HostArray& array) {
   const auto values = array.values<T>();
   return {values.begin(), values.end()};
-}
-
-// The text of the error of kind E that fn throws.
-template <class E, class Fn>
-std::string error_text(Fn&& fn) {
-  try {
-    fn();
-  } catch (const E& error) {
-    return error.what();
-  } catch (const std::exception& error) {
-    return std::string("another error: ") + error.what();
-  }
-  return "no error";
 }
 
 // A folder that is gone after the test.

@@ -14,6 +14,7 @@
 #include "tenon/ops/attention.h"
 #include "tenon/ops/call.h"
 #include "tenon/ops/creation.h"
+#include "tenon/ops/cumulative.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
@@ -21,11 +22,16 @@
 #include "tenon/ops/movement.h"
 #include "tenon/ops/movement_ops.h"
 #include "tenon/ops/normalization.h"
+#include "tenon/ops/ordering.h"
 #include "tenon/ops/pooling.h"
+#include "tenon/ops/random.h"
 #include "tenon/ops/softmax.h"
+#include "tests/support/error_text.h"
 
 namespace tenon {
 namespace {
+
+using testing_support::error_text;
 
 Tensor random(const Shape& shape, DType dtype, uint64_t seed, double low = -2, double high = 2) {
   std::mt19937_64 generator(seed);
@@ -238,21 +244,79 @@ TEST(Claims, Moves) {
   check("embedding", 0, [&] { return Tensors{embedding(table, which)}; });
 }
 
+TEST(Claims, RandomBits) {
+  for (const Shape& shape : {Shape{1}, Shape{64}, Shape{3, 67}, Shape{100003}})
+    check("random_bits", 0, [&] { return Tensors{random_bits(shape, random_key(7))}; });
+  const Tensor keys = random_index({6, 3}, 4, 0, 1 << 30, DType::U32);
+  check("random_bits, strided keys", 0, [&] {
+    return Tensors{ops::call1(ops::random_bits_op(), {slice(keys, {0, 1}, {0, 0}, {6, 3}, {1, 2})}, {Ints{333}})};
+  });
+}
+
+// Lines on both sides of the length at which the method changes, with equal elements, both zeros and NaN.
+TEST(Claims, Sort) {
+  for (const DType t : {DType::Bool, DType::U8, DType::I8, DType::I16, DType::U16, DType::I32, DType::U32, DType::I64,
+                        DType::U64, DType::F16, DType::BF16, DType::F32, DType::F64}) {
+    const bool real = is_float(t), natural = info(t).kind == DTypeKind::Unsigned || t == DType::Bool;
+    Tensor x = cast(random({3, 700, 5}, DType::F64, 1, natural ? 0 : -120, 120), t);
+    if (t == DType::I64) x = bitwise_xor(x, left_shift(cast(x, DType::I64), 40));
+    if (real) {
+      const Tensor zeros_and_nan = from_vector(std::vector<double>{-0.0, 0.0, NAN, -NAN, INFINITY, -INFINITY}, {6});
+      x = concat({x, expand(reshape(cast(zeros_and_nan, t), {1, 6, 1}), {3, 6, 5})}, 1);
+    }
+    for (const bool descending : {false, true}) {
+      check("sort", 0, [&] {
+        const Sorted all = sort(x, 1, descending), few = sort(x, -1, descending);
+        return Tensors{all.values, all.indices, few.values, few.indices};
+      });
+      check("sort, strided", 0, [&] {
+        const Sorted s = sort(permute(x, {2, 0, 1}), -1, descending);
+        return Tensors{s.values, s.indices};
+      });
+    }
+  }
+}
+
+TEST(Claims, Scans) {
+  for (const DType t : {DType::F32, DType::F64, DType::I32, DType::U32, DType::I64, DType::U64}) {
+    const bool natural = info(t).kind == DTypeKind::Unsigned;
+    const Tensor x = cast(random({3, 300, 130}, DType::F64, 1, natural ? 0 : -3, 3), t);
+    for (const int64_t axis : {0, 1, 2}) {
+      for (const bool exclusive : {false, true}) {
+        for (const bool reverse : {false, true}) {
+          check("cumsum", 0, [&] { return Tensors{cumsum(x, axis, exclusive, reverse)}; });
+          check("cumprod", 0, [&] { return Tensors{cumprod(x, axis, exclusive, reverse)}; });
+        }
+      }
+      check("extremes", 0, [&] {
+        const auto high = cummax(x, axis), low = cummin(x, axis);
+        return Tensors{high.values, high.indices, low.values, low.indices};
+      });
+    }
+  }
+  for (const DType t : {DType::F32, DType::F64}) {
+    const Tensor x = random({3, 300, 130}, t, 1), y = random({3, 300, 130}, t, 2);
+    const Tensor broken = where(greater(x, 1.9), Tensor(NAN), x);
+    for (const int64_t axis : {0, 1, 2}) {
+      for (const bool reverse : {false, true})
+        check("linear_recurrence", 0, [&] { return Tensors{linear_recurrence(x * 0.5, y, axis, reverse)}; });
+      check("logcumsumexp", 0, [&] { return Tensors{logcumsumexp(x, axis), logcumsumexp(broken, axis)}; });
+      check("extremes with NaN", 0, [&] {
+        const auto high = cummax(broken, axis), low = cummin(broken, axis);
+        return Tensors{high.values, high.indices, low.values, low.indices};
+      });
+    }
+  }
+}
+
 TEST(Claims, PositionsOutOfRangeAreNamed) {
   const Tensor x = random({4, 3}, DType::F32, 1);
-  const auto text = [](const std::function<void()>& call) -> std::string {
-    try {
-      call();
-    } catch (const IndexError& e) {
-      return e.what();
-    }
-    return "no error";
-  };
   const Tensor bad = random_index({1}, 1, 4, 5);
-  EXPECT_EQ(text([&] { (void)take(x, bad, 0); }), "take: index out of range on axis 0; expected -4 to 3, got 4");
-  EXPECT_EQ(text([&] { (void)take_along_axis(x, random_index({1, 3}, 1, 7, 8), 0); }),
+  EXPECT_EQ(error_text<IndexError>([&] { (void)take(x, bad, 0); }),
+            "take: index out of range on axis 0; expected -4 to 3, got 4");
+  EXPECT_EQ(error_text<IndexError>([&] { (void)take_along_axis(x, random_index({1, 3}, 1, 7, 8), 0); }),
             "take_along_axis: index out of range on axis 0; expected -4 to 3, got 7");
-  EXPECT_EQ(text([&] { (void)index_add(x, 0, bad, random({1, 3}, DType::F32, 2)); }),
+  EXPECT_EQ(error_text<IndexError>([&] { (void)index_add(x, 0, bad, random({1, 3}, DType::F32, 2)); }),
             "index_add: index out of range on axis 0; expected -4 to 3, got 4");
 }
 

@@ -10,6 +10,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 
 namespace tenon::formats {
@@ -17,6 +18,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using testing_support::error_text;
 
 const std::filesystem::path kGoldens = TENON_SOURCE_DIR "/tests/formats/goldens";
 
@@ -82,16 +84,6 @@ TEST(Gguf, ReadsPublishedFiles) {
     EXPECT_NE(load_gguf(folder / name).find("tokenizer.ggml.tokens"), nullptr);
 }
 
-template <class E, class Fn>
-std::string error_of(Fn&& run) {
-  try {
-    run();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(Gguf, DamagedFilesAreTypedErrors) {
   const auto bytes = read_file(kGoldens / "types.gguf");
   for (std::size_t part = 0; part < 16; ++part)
@@ -99,7 +91,7 @@ TEST(Gguf, DamagedFilesAreTypedErrors) {
         << part;
   auto changed = bytes;
   changed[4] = std::byte{9};
-  EXPECT_THAT(error_of<UnsupportedError>([&] { (void)read_gguf(changed, nullptr, "v.gguf"); }),
+  EXPECT_THAT(error_text<UnsupportedError>([&] { (void)read_gguf(changed, nullptr, "v.gguf"); }),
               HasSubstr("another version"));
   changed = bytes;
   const std::uint64_t many = std::uint64_t{1} << 60;
@@ -107,7 +99,7 @@ TEST(Gguf, DamagedFilesAreTypedErrors) {
   EXPECT_THROW((void)read_gguf(changed, nullptr, "n.gguf"), Error);
   std::memcpy(changed.data() + 8, bytes.data() + 8, 8);
   std::memcpy(changed.data() + 24, &many, 8);  // the length of the first key
-  EXPECT_THAT(error_of<FormatError>([&] { (void)read_gguf(changed, nullptr, "k.gguf"); }),
+  EXPECT_THAT(error_text<FormatError>([&] { (void)read_gguf(changed, nullptr, "k.gguf"); }),
               HasSubstr("longer than the file"));
 }
 

@@ -10,6 +10,7 @@
 #include "tenon/formats/onnx/export.h"
 #include "tenon/formats/onnx/model.h"
 #include "tenon/tenon.h"
+#include "tests/support/error_text.h"
 #include "tests/support/exported_case.h"
 #include "tests/support/temp_folder.h"
 
@@ -18,19 +19,11 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing_support::error_text;
 
 Tensor numbers(const Shape& shape, uint64_t seed) { return uniform(shape, -1, 1, f32, random_key(seed)); }
 Tensor tokens(const Shape& shape, int64_t below) {
   return cast(uniform(shape, 0, static_cast<double>(below), f32, random_key(5)), i64);
-}
-
-std::string text_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 double largest_difference(const Tensor& a, const Tensor& b) {
@@ -171,13 +164,13 @@ TEST(OnnxExport, WhatHasNoFormIsNamedAllAtOnceBeforeAnythingIsWritten) {
   const auto fn = [](const Tensors& in) { return Tensors{lgamma(in[0]) + digamma(in[0]), erfinv(in[0])}; };
   const ir::Graph graph = capture(fn, {{"x", f32, {2}}});
   const std::string path = testing_support::temp_folder() + "/never.onnx";
-  const std::string text = text_of([&] { export_model(path, graph); });
+  const std::string text = error_text([&] { export_model(path, graph); });
   EXPECT_THAT(text, HasSubstr("3 nodes have no form in opset 26"));
   EXPECT_THAT(text, HasSubstr("lgamma(f32[2]): ONNX has no gamma function"));
   EXPECT_THAT(text, HasSubstr("digamma(f32[2])"));
   EXPECT_THAT(text, HasSubstr("erfinv(f32[2])"));
   EXPECT_FALSE(std::filesystem::exists(path));
-  EXPECT_THAT(text_of([&] { export_model(path, graph, {.opset = 7}); }), HasSubstr("expected 13 to 26, got 7"));
+  EXPECT_THAT(error_text([&] { export_model(path, graph, {.opset = 7}); }), HasSubstr("expected 13 to 26, got 7"));
 }
 
 }  // namespace

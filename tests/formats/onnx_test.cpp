@@ -12,12 +12,14 @@
 #include "tenon/ops/creation.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/trace/transforms.h"
+#include "tests/support/error_text.h"
 
 namespace tenon::formats::onnx {
 namespace {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
+using testing_support::error_text;
 
 const fs::path kCases = fs::path(TENON_SHARED_DATA) / "onnx/onnx/backend/test/data";
 
@@ -84,18 +86,9 @@ TEST(OnnxModel, RunsIsCapturedAndIsDifferentiable) {
   EXPECT_NEAR(slope.to_vector<float>()[0], 2 * std::exp(1.0F), 1e-5);
 }
 
-std::string text_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(OnnxModel, NamesEveryUnknownOperatorBeforeAnythingRuns) {
   const std::string file = model_of(bytes(1, node("Frobnicate", {"x"}, "s")) + bytes(1, node("Twirl", {"s"}, "y")));
-  const std::string text = text_of([&] { parsed(file); });
+  const std::string text = error_text([&] { parsed(file); });
   EXPECT_THAT(text, HasSubstr("2 nodes cannot run"));
   EXPECT_THAT(text, HasSubstr("Frobnicate"));
   EXPECT_THAT(text, HasSubstr("Twirl"));
@@ -104,19 +97,19 @@ TEST(OnnxModel, NamesEveryUnknownOperatorBeforeAnythingRuns) {
 TEST(OnnxModel, WrongInputsAreNamed) {
   const std::string file = model_of(bytes(1, node("Exp", {"x"}, "y")));
   const Model model = parsed(file);
-  EXPECT_THAT(text_of([&] { (void)model.run({}); }), HasSubstr("input 'x' is not given"));
-  EXPECT_THAT(text_of([&] { (void)model.run({{"x", ones({3})}}); }), HasSubstr("input 'x' has another shape"));
-  EXPECT_THAT(text_of([&] { (void)model.run({{"x", ones({2}, i64)}}); }), HasSubstr("another element type"));
-  EXPECT_THAT(text_of([&] { (void)model.run({{"x", ones({2})}, {"z", ones({2})}}); }), HasSubstr("no input 'z'"));
+  EXPECT_THAT(error_text([&] { (void)model.run({}); }), HasSubstr("input 'x' is not given"));
+  EXPECT_THAT(error_text([&] { (void)model.run({{"x", ones({3})}}); }), HasSubstr("input 'x' has another shape"));
+  EXPECT_THAT(error_text([&] { (void)model.run({{"x", ones({2}, i64)}}); }), HasSubstr("another element type"));
+  EXPECT_THAT(error_text([&] { (void)model.run({{"x", ones({2})}, {"z", ones({2})}}); }), HasSubstr("no input 'z'"));
 }
 
 TEST(OnnxModel, BrokenGraphsAreNamed) {
   const std::string unknown = model_of(bytes(1, node("Exp", {"nowhere"}, "y")));
-  EXPECT_THAT(text_of([&] { (void)parsed(unknown).run({{"x", ones({2})}}); }),
+  EXPECT_THAT(error_text([&] { (void)parsed(unknown).run({{"x", ones({2})}}); }),
               HasSubstr("which nothing before it makes"));
   const std::string missing = model_of(bytes(1, node("Exp", {"x"}, "z")));
-  EXPECT_THAT(text_of([&] { (void)parsed(missing).run({{"x", ones({2})}}); }), HasSubstr("is made by no node"));
-  EXPECT_THAT(text_of([] { parsed("nonsense"); }), HasSubstr("test.onnx: not an ONNX model"));
+  EXPECT_THAT(error_text([&] { (void)parsed(missing).run({{"x", ones({2})}}); }), HasSubstr("is made by no node"));
+  EXPECT_THAT(error_text([] { parsed("nonsense"); }), HasSubstr("test.onnx: not an ONNX model"));
 }
 
 // Cut and flipped files give a typed error or a model; never a crash.
@@ -151,15 +144,15 @@ TEST(OnnxTensor, ExternalDataStaysInTheFolder) {
   data.dims = {2};
   for (const char* location : {"../secret", "/etc/passwd", ""}) {
     data.external = {{"location", location}};
-    EXPECT_THAT(text_of([&] { read_tensor(data, nullptr, "/tmp", "m.onnx"); }),
+    EXPECT_THAT(error_text([&] { read_tensor(data, nullptr, "/tmp", "m.onnx"); }),
                 HasSubstr("outside of the model's folder"));
   }
   data.external.clear();
   data.has_raw = true;
   data.raw = "1234567";
-  EXPECT_THAT(text_of([&] { read_tensor(data, nullptr, "", "m.onnx"); }), HasSubstr("expected 8, got 7"));
+  EXPECT_THAT(error_text([&] { read_tensor(data, nullptr, "", "m.onnx"); }), HasSubstr("expected 8, got 7"));
   data.dims = {int64_t{1} << 40, int64_t{1} << 40};
-  EXPECT_THAT(text_of([&] { read_tensor(data, nullptr, "", "m.onnx"); }),
+  EXPECT_THAT(error_text([&] { read_tensor(data, nullptr, "", "m.onnx"); }),
               HasSubstr("more elements than a file can hold"));
 }
 

@@ -15,6 +15,7 @@
 #include "tenon/ir/text.h"
 #include "tenon/ops/catalog.h"
 #include "tenon/tenon.h"
+#include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 
 namespace tenon {
@@ -22,18 +23,10 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing_support::error_text;
 using Json = nlohmann::json;
 
 std::string file_named(const std::string& name) { return testing_support::temp_folder() + "/" + name; }
-
-std::string text_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 void expect_equal(const Tensors& want, const Tensors& got) {
   ASSERT_EQ(want.size(), got.size());
@@ -102,10 +95,10 @@ TEST(Package, SeveralFunctionsShareTheirWeights) {
   const Tensor x = random_like({2, 20}, 2);
   expect_equal({matmul(x, w)}, package.run("encode", {x}));
   expect_equal({matmul(x, transpose(w))}, package({x}));
-  EXPECT_THAT(text_of([&] { (void)package.graph("encod"); }), HasSubstr("no function of this name"));
-  EXPECT_THAT(text_of([&] { (void)package.run({{"z", x}}); }),
+  EXPECT_THAT(error_text([&] { (void)package.graph("encod"); }), HasSubstr("no function of this name"));
+  EXPECT_THAT(error_text([&] { (void)package.run({{"z", x}}); }),
               HasSubstr("input 'y' is not given; expected f32[2, 20]"));
-  EXPECT_THAT(text_of([&] { (void)package({random_like({3, 20}, 1)}); }),
+  EXPECT_THAT(error_text([&] { (void)package({random_like({3, 20}, 1)}); }),
               HasSubstr("expected f32[2, 20], got f32[3, 20]"));
 }
 
@@ -141,14 +134,15 @@ TEST(Package, AScanAndACondition) {
 TEST(Package, SavingRefusesWhatCannotBe) {
   const auto same = [](const Tensors& in) { return in; };
   const std::string path = file_named("refused.tenon");
-  EXPECT_THAT(text_of([&] { save(path, same, {{"x", f32, {2}}}, {.preprocessing = "{"}); }), HasSubstr("not JSON"));
-  EXPECT_THAT(text_of([&] { save(path, same, {{"x", f32, {2}}}, {.metadata = {{"tenon.x", ""}}}); }),
+  EXPECT_THAT(error_text([&] { save(path, same, {{"x", f32, {2}}}, {.preprocessing = "{"}); }), HasSubstr("not JSON"));
+  EXPECT_THAT(error_text([&] { save(path, same, {{"x", f32, {2}}}, {.metadata = {{"tenon.x", ""}}}); }),
               HasSubstr("the format's own"));
   int calls = 0;
   const auto fickle = [&](const Tensors& in) { return Tensors{in[0] + static_cast<double>(calls++)}; };
-  EXPECT_THAT(text_of([&] { save(path, fickle, {{"x", f32, {2}}}); }), HasSubstr("another result 0 than the function"));
+  EXPECT_THAT(error_text([&] { save(path, fickle, {{"x", f32, {2}}}); }),
+              HasSubstr("another result 0 than the function"));
   EXPECT_FALSE(std::filesystem::exists(path));
-  EXPECT_THAT(text_of([&] { save("/nowhere/at/all.tenon", same, {{"x", f32, {2}}}); }),
+  EXPECT_THAT(error_text([&] { save("/nowhere/at/all.tenon", same, {{"x", f32, {2}}}); }),
               HasSubstr("/nowhere/at/all.tenon"));
 }
 
@@ -164,7 +158,7 @@ class Damaged : public testing::Test {
   }
 
   static std::string error_of(const std::string& bytes) {
-    return text_of([&] { (void)read_package(std::as_bytes(std::span(bytes)), nullptr, "p.tenon"); });
+    return error_text([&] { (void)read_package(std::as_bytes(std::span(bytes)), nullptr, "p.tenon"); });
   }
 
   // The package with other metadata; checksums of texts are made right again.
@@ -209,7 +203,8 @@ TEST_F(Damaged, AFlippedByteIsRefusedOrFoundByVerify) {
   for (size_t at = 0; at < good_.size(); ++at) {
     std::string bytes = good_;
     bytes[at] = static_cast<char>(bytes[at] ^ 0x10);
-    EXPECT_NE(text_of([&] { read_package(std::as_bytes(std::span(bytes)), nullptr, "p.tenon").verify(); }), "no error")
+    EXPECT_NE(error_text([&] { read_package(std::as_bytes(std::span(bytes)), nullptr, "p.tenon").verify(); }),
+              "no error")
         << at;
   }
 }

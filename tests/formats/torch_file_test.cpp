@@ -9,12 +9,14 @@
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/tensor/tensor.h"
+#include "tests/support/error_text.h"
 
 namespace tenon::formats {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing_support::error_text;
 
 const std::filesystem::path kGoldens = TENON_SOURCE_DIR "/tests/formats/goldens";
 
@@ -43,31 +45,21 @@ TEST(TorchFile, NamesAreThePathsOfKeys) {
   EXPECT_THAT(load_torch(kGoldens / "nested.pt", "model").keys(), ElementsAre("w"));
 }
 
-template <class E, class Fn>
-std::string error_of(Fn&& run) {
-  try {
-    run();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(TorchFile, APickleThatWantsToRunSomethingIsRefused) {
   std::filesystem::remove("/tmp/tenon-was-here");
-  EXPECT_THAT(error_of<UnsupportedError>([] { (void)load_torch(kGoldens / "evil.pt"); }),
+  EXPECT_THAT(error_text<UnsupportedError>([] { (void)load_torch(kGoldens / "evil.pt"); }),
               HasSubstr("the pickle asks for 'posix.system'"));
   EXPECT_FALSE(std::filesystem::exists("/tmp/tenon-was-here"));
 }
 
 TEST(TorchFile, DamagedFilesAreTypedErrors) {
-  EXPECT_THAT(error_of<FormatError>([] { (void)load_torch(kGoldens / "beyond.pt"); }),
+  EXPECT_THAT(error_text<FormatError>([] { (void)load_torch(kGoldens / "beyond.pt"); }),
               HasSubstr("a tensor reaches beyond its storage"));
   const auto bytes = read_file(kGoldens / "plain.pt");
   for (std::size_t part = 0; part < 16; ++part)
     EXPECT_THROW((void)read_torch(std::span(bytes).first(bytes.size() * part / 16), "cut.pt"), FormatError);
   const std::vector<std::byte> legacy{std::byte{0x80}, std::byte{2}, std::byte{0x8a}, std::byte{10}};
-  EXPECT_THAT(error_of<UnsupportedError>([&] { (void)read_torch(legacy, "old.pt"); }), HasSubstr("before 2020"));
+  EXPECT_THAT(error_text<UnsupportedError>([&] { (void)read_torch(legacy, "old.pt"); }), HasSubstr("before 2020"));
   EXPECT_THROW((void)load_torch(kGoldens / "missing.pt"), FileError);
 }
 

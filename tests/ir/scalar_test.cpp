@@ -6,9 +6,12 @@
 #include <limits>
 
 #include "tenon/base/error.h"
+#include "tests/support/error_text.h"
 
 namespace tenon::ir {
 namespace {
+
+using testing_support::error_text;
 
 TEST(Scalar, AnExpressionBecomesInstructions) {
   ScalarBuilder b;
@@ -112,42 +115,32 @@ TEST(Scalar, RoundingAnIntegerIsNothing) {
   EXPECT_EQ(apply_op(ScalarOp::Abs, std::array{u}).id(), u.id());
 }
 
-template <class E, class F>
-std::string text_of(F&& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 TEST(Scalar, MistakesAreTypedErrors) {
   ScalarBuilder b;
   const Scalar i = b.input(DType::I32);
   const Scalar f = b.input(DType::F32);
   const Scalar p = b.input(DType::Bool);
-  EXPECT_EQ(text_of<DTypeError>([&] { (void)(i + f); }),
+  EXPECT_EQ(error_text<DTypeError>([&] { (void)(i + f); }),
             "add: operands of a scalar expression do not fit; expected operands of one dtype, got i32, f32\n"
             "  try: convert one with cast(x, dtype)");
-  EXPECT_EQ(text_of<DTypeError>([&] { (void)apply_op(ScalarOp::Exp, std::array{i}); }),
+  EXPECT_EQ(error_text<DTypeError>([&] { (void)apply_op(ScalarOp::Exp, std::array{i}); }),
             "exp: operands of a scalar expression do not fit; expected floats, got i32\n"
             "  try: convert one with cast(x, dtype)");
-  EXPECT_EQ(text_of<DTypeError>([&] { (void)(p - p); }),
+  EXPECT_EQ(error_text<DTypeError>([&] { (void)(p - p); }),
             "sub: operands of a scalar expression do not fit; expected numbers, got bool, bool\n"
             "  try: convert one with cast(x, dtype)");
-  EXPECT_EQ(text_of<DTypeError>([&] { (void)apply_op(ScalarOp::And, std::array{f, f}); }),
+  EXPECT_EQ(error_text<DTypeError>([&] { (void)apply_op(ScalarOp::And, std::array{f, f}); }),
             "and: operands of a scalar expression do not fit; expected integers or bool, got f32, f32\n"
             "  try: convert one with cast(x, dtype)");
-  EXPECT_EQ(text_of<DTypeError>([&] { (void)(i * 0.5); }),
+  EXPECT_EQ(error_text<DTypeError>([&] { (void)(i * 0.5); }),
             "scalar expression: a number does not fit the operand beside it; expected a whole number for i32, got 0.5\n"
             "  try: cast(x, f32) before");
-  EXPECT_EQ(text_of<DTypeError>([&] { (void)select(i, f, f); }),
+  EXPECT_EQ(error_text<DTypeError>([&] { (void)select(i, f, f); }),
             "select: operands of a scalar expression do not fit; expected a bool as the condition, got i32, f32, f32\n"
             "  try: convert one with cast(x, dtype)");
-  EXPECT_EQ(text_of<DTypeError>([&] { (void)b.cast(f, DType::I64, ScalarOp::Bitcast); }),
+  EXPECT_EQ(error_text<DTypeError>([&] { (void)b.cast(f, DType::I64, ScalarOp::Bitcast); }),
             "bitcast: dtypes of different width; expected a dtype of 32 bits, got i64 (64 bits)");
-  EXPECT_EQ(text_of<ValueError>([&] { (void)apply_op(ScalarOp::Add, std::array{Scalar(1), Scalar(2)}); }),
+  EXPECT_EQ(error_text<ValueError>([&] { (void)apply_op(ScalarOp::Add, std::array{Scalar(1), Scalar(2)}); }),
             "add: a scalar expression of plain numbers belongs to no program; "
             "expected at least one operand that comes from an input, got numbers only\n"
             "  try: compute it in C++ and use the result");

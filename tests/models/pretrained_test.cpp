@@ -15,6 +15,7 @@
 #include "tenon/models/vit.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/movement.h"
+#include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 
 namespace tenon::models {
@@ -22,6 +23,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using testing_support::error_text;
 
 const std::filesystem::path kGoldens = TENON_SOURCE_DIR "/tests/models/goldens";
 
@@ -145,42 +147,32 @@ TEST(Pretrained, ShardsAreOneModel) {
   EXPECT_FALSE(std::filesystem::exists(folder / "model.safetensors.index.json"));
 }
 
-template <class E, class Fn>
-std::string error_of(Fn&& run) {
-  try {
-    run();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(Pretrained, BadFoldersAreTypedErrors) {
   const std::filesystem::path folder = testing_support::temp_folder() + "/bad";
   std::filesystem::create_directories(folder);
   const auto config = [&](const std::string& text) { write_file_atomic(folder / "config.json", text); };
   const auto load = [&] { (void)load_causal(folder); };
   EXPECT_FALSE(is_pretrained_folder(folder));
-  EXPECT_THAT(error_of<FileError>(load), HasSubstr("config.json"));
+  EXPECT_THAT(error_text<FileError>(load), HasSubstr("config.json"));
   config("{");
-  EXPECT_THAT(error_of<FormatError>(load), HasSubstr("not JSON"));
+  EXPECT_THAT(error_text<FormatError>(load), HasSubstr("not JSON"));
   config(R"({"model_type": "mamba"})");
   EXPECT_TRUE(is_pretrained_folder(folder));
-  EXPECT_THAT(error_of<UnsupportedError>(load),
+  EXPECT_THAT(error_text<UnsupportedError>(load),
               HasSubstr("'mamba' is not of the Llama family; expected llama, mistral or qwen2"));
   config(R"({"model_type": "llama"})");
-  EXPECT_THAT(error_of<FormatError>(load), HasSubstr("'vocab_size' is not as expected"));
+  EXPECT_THAT(error_text<FormatError>(load), HasSubstr("'vocab_size' is not as expected"));
   config(
       R"({"model_type": "llama", "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 99999, "num_attention_heads": 4})");
-  EXPECT_THAT(error_of<FormatError>(load), HasSubstr("a whole number up to 4096"));
+  EXPECT_THAT(error_text<FormatError>(load), HasSubstr("a whole number up to 4096"));
   config(
       R"({"model_type": "llama", "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 4})");
-  EXPECT_THAT(error_of<FileError>(load), HasSubstr("no weights in the folder"));
+  EXPECT_THAT(error_text<FileError>(load), HasSubstr("no weights in the folder"));
   write_file_atomic(folder / "model.safetensors.index.json", R"({"weight_map": {"a": "../secret.safetensors"}})");
-  EXPECT_THAT(error_of<FormatError>(load), HasSubstr("not in the folder: '../secret.safetensors'"));
+  EXPECT_THAT(error_text<FormatError>(load), HasSubstr("not in the folder: '../secret.safetensors'"));
   std::filesystem::remove(folder / "model.safetensors.index.json");
   formats::save_checkpoint(folder, StateDict{{"model.norm.weight", from_vector(std::vector<float>(16), {16})}});
-  EXPECT_THAT(error_of<ValueError>(load), HasSubstr("model.embed_tokens.weight"));
+  EXPECT_THAT(error_text<ValueError>(load), HasSubstr("model.embed_tokens.weight"));
 }
 
 TEST(Generate, ChoosesAsItIsTold) {

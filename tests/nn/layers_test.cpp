@@ -8,21 +8,14 @@
 #include "tenon/ops/creation.h"
 #include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
+#include "tests/support/error_text.h"
 
 namespace {
 
 using namespace tenon;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing_support::error_text;
 
 TEST(Dropout, ChannelsAreDroppedWhole) {
   manual_seed(5);
@@ -37,7 +30,7 @@ TEST(Dropout, ChannelsAreDroppedWhole) {
   EXPECT_NEAR(dropped, 160, 4 * std::sqrt(400 * 0.24));
   nn::eval(layer);
   EXPECT_EQ(layer(ones({1, 2, 2, 2})).to_vector<double>(), std::vector<double>(8, 1));
-  EXPECT_THAT(error_of([&] { (void)layer(ones({2, 2})); }), HasSubstr("Dropout2d"));
+  EXPECT_THAT(error_text([&] { (void)layer(ones({2, 2})); }), HasSubstr("Dropout2d"));
 }
 
 TEST(Dropout, AlphaKeepsMeanAndVariance) {
@@ -108,21 +101,21 @@ TEST(Layers, ASequenceOfThemIsAModel) {
 }
 
 TEST(Layers, MistakesAreNamed) {
-  EXPECT_THAT(error_of([] { nn::MultiheadAttention(10, 3); }), HasSubstr("the heads do not divide the width"));
-  EXPECT_THAT(error_of([] { nn::ConvTranspose2d(4, 3, 2, {.groups = 2}); }),
+  EXPECT_THAT(error_text([] { nn::MultiheadAttention(10, 3); }), HasSubstr("the heads do not divide the width"));
+  EXPECT_THAT(error_text([] { nn::ConvTranspose2d(4, 3, 2, {.groups = 2}); }),
               HasSubstr("do not divide into the groups"));
-  EXPECT_THAT(error_of([] { (void)nn::ConvTranspose1d(4, 2, 2)(ones({1, 3, 5})); }), HasSubstr("ConvTranspose1d"));
-  EXPECT_THAT(error_of([] { nn::LSTM(2, 3, {.proj_size = 3}); }), HasSubstr("proj_size does not fit"));
-  EXPECT_THAT(error_of([] { nn::GRU(2, 3, {.proj_size = 2}); }), HasSubstr("only LSTM projects"));
-  EXPECT_THAT(error_of([] { nn::RNN(0, 3); }), HasSubstr("in is too small"));
-  EXPECT_THAT(error_of([] { (void)nn::LSTMCell(2, 3)(ones({4, 5})); }), HasSubstr("[N, 2]"));
-  EXPECT_THAT(error_of([] { (void)nn::GRUCell(2, 3)(ones({4, 2}), ones({4, 2})); }),
+  EXPECT_THAT(error_text([] { (void)nn::ConvTranspose1d(4, 2, 2)(ones({1, 3, 5})); }), HasSubstr("ConvTranspose1d"));
+  EXPECT_THAT(error_text([] { nn::LSTM(2, 3, {.proj_size = 3}); }), HasSubstr("proj_size does not fit"));
+  EXPECT_THAT(error_text([] { nn::GRU(2, 3, {.proj_size = 2}); }), HasSubstr("only LSTM projects"));
+  EXPECT_THAT(error_text([] { nn::RNN(0, 3); }), HasSubstr("in is too small"));
+  EXPECT_THAT(error_text([] { (void)nn::LSTMCell(2, 3)(ones({4, 5})); }), HasSubstr("[N, 2]"));
+  EXPECT_THAT(error_text([] { (void)nn::GRUCell(2, 3)(ones({4, 2}), ones({4, 2})); }),
               HasSubstr("the state does not fit"));
-  EXPECT_THAT(error_of([] { (void)nn::GLU{}(ones({2, 3})); }), HasSubstr("no two halves"));
-  EXPECT_THAT(error_of([] { (void)nn::Unflatten{1, {2, 2}}(ones({2, 3})); }), HasSubstr("do not multiply"));
-  EXPECT_THAT(error_of([] { (void)nn::ZeroPad2d{{1, 2, 3}}(ones({1, 1, 2, 2})); }), HasSubstr("1 or 4 numbers"));
-  EXPECT_THAT(error_of([] { (void)nn::InstanceNorm2d(2)(ones({3, 2, 1, 1})); }), HasSubstr("no variance"));
-  EXPECT_THAT(error_of([] { nn::RReLU(0.5, 0.1); }), HasSubstr("lower <= upper"));
+  EXPECT_THAT(error_text([] { (void)nn::GLU{}(ones({2, 3})); }), HasSubstr("no two halves"));
+  EXPECT_THAT(error_text([] { (void)nn::Unflatten{1, {2, 2}}(ones({2, 3})); }), HasSubstr("do not multiply"));
+  EXPECT_THAT(error_text([] { (void)nn::ZeroPad2d{{1, 2, 3}}(ones({1, 1, 2, 2})); }), HasSubstr("1 or 4 numbers"));
+  EXPECT_THAT(error_text([] { (void)nn::InstanceNorm2d(2)(ones({3, 2, 1, 1})); }), HasSubstr("no variance"));
+  EXPECT_THAT(error_text([] { nn::RReLU(0.5, 0.1); }), HasSubstr("lower <= upper"));
 }
 
 }  // namespace

@@ -12,10 +12,12 @@
 #include "tenon/ops/movement.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/trace/transforms.h"
+#include "tests/support/error_text.h"
 
 using namespace tenon;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing_support::error_text;
 
 namespace {
 
@@ -90,27 +92,20 @@ TEST(Index, HasGradients) {
   EXPECT_THAT(g[1].to_vector<float>(), ElementsAre(10, 14));
 }
 
-std::string text_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(Index, MistakesAreExplained) {
   const Tensor x = zeros({2, 3});
-  EXPECT_THAT(text_of([&] { index(x, {0, 0, 0}); }), HasSubstr("more indices than axes; expected at most 2, got 3"));
-  EXPECT_THAT(text_of([&] { index(x, {ellipsis, ellipsis}); }), HasSubstr("more than one ellipsis"));
-  EXPECT_THAT(text_of([&] { index(x, {2}); }), HasSubstr("position out of range on axis 0; expected -2 to 1, got 2"));
-  EXPECT_THAT(text_of([&] { index(x, {Slice{}, tensor({0, 3})}); }), HasSubstr("on axis 1; expected -3 to 2, got 3"));
-  EXPECT_THAT(text_of([&] { index(x, {Slice{}, tensor({0, -4})}); }), HasSubstr("got -4"));
-  EXPECT_THAT(text_of([&] { index(x, {ones({3}, boolean)}); }), HasSubstr("a mask does not fit axis 0"));
-  EXPECT_THAT(text_of([&] { index(x, {tensor({0.0, 1.0})}); }), HasSubstr("neither integer nor boolean"));
-  EXPECT_THAT(text_of([&] { index(x, {Slice{0, 2, 0}}); }), HasSubstr("the step of a slice is 0"));
-  EXPECT_THAT(text_of([&] { index(x, {tensor({0, 1}), tensor({0, 1, 2})}); }), HasSubstr("broadcast"));
-  EXPECT_THAT(text_of([&] { set(x, {0}, zeros({4})); }), HasSubstr("expand"));
+  EXPECT_THAT(error_text([&] { index(x, {0, 0, 0}); }), HasSubstr("more indices than axes; expected at most 2, got 3"));
+  EXPECT_THAT(error_text([&] { index(x, {ellipsis, ellipsis}); }), HasSubstr("more than one ellipsis"));
+  EXPECT_THAT(error_text([&] { index(x, {2}); }),
+              HasSubstr("position out of range on axis 0; expected -2 to 1, got 2"));
+  EXPECT_THAT(error_text([&] { index(x, {Slice{}, tensor({0, 3})}); }),
+              HasSubstr("on axis 1; expected -3 to 2, got 3"));
+  EXPECT_THAT(error_text([&] { index(x, {Slice{}, tensor({0, -4})}); }), HasSubstr("got -4"));
+  EXPECT_THAT(error_text([&] { index(x, {ones({3}, boolean)}); }), HasSubstr("a mask does not fit axis 0"));
+  EXPECT_THAT(error_text([&] { index(x, {tensor({0.0, 1.0})}); }), HasSubstr("neither integer nor boolean"));
+  EXPECT_THAT(error_text([&] { index(x, {Slice{0, 2, 0}}); }), HasSubstr("the step of a slice is 0"));
+  EXPECT_THAT(error_text([&] { index(x, {tensor({0, 1}), tensor({0, 1, 2})}); }), HasSubstr("broadcast"));
+  EXPECT_THAT(error_text([&] { set(x, {0}, zeros({4})); }), HasSubstr("expand"));
 }
 
 }  // namespace

@@ -14,12 +14,14 @@
 #include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/trace/transforms.h"
+#include "tests/support/error_text.h"
 
 using namespace tenon;
 using testing::DoubleNear;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Pointwise;
+using testing_support::error_text;
 
 namespace {
 
@@ -107,20 +109,12 @@ TEST(Linalg, NumbersFromNumPy) {
 }
 
 TEST(Linalg, MistakesAreExplained) {
-  const auto text = [](const std::function<void()>& fn) -> std::string {
-    try {
-      fn();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  };
   const Tensor two = stack({eye(2, 2, f64), matrix({1, 2, 2, 1}, 2)}, 0);
-  EXPECT_THAT(text([&] { cholesky(two); }), HasSubstr("cholesky: not positive definite (matrix 1 of the batch)"));
-  EXPECT_THAT(text([&] { solve(matrix({1, 2, 2, 4}, 2), eye(2, 2, f64)); }), HasSubstr("the matrix is singular"));
-  EXPECT_THAT(text([&] { eigh(ones({2, 3}, f64)); }), HasSubstr("not square"));
-  EXPECT_THAT(text([&] { solve(eye(2, 2, f64), ones({2}, f64)); }), HasSubstr("unsqueeze(b, {-1})"));
-  EXPECT_THAT(text([&] { svd(full({2, 2}, NAN, f64)); }), HasSubstr("NaN"));
+  EXPECT_THAT(error_text([&] { cholesky(two); }), HasSubstr("cholesky: not positive definite (matrix 1 of the batch)"));
+  EXPECT_THAT(error_text([&] { solve(matrix({1, 2, 2, 4}, 2), eye(2, 2, f64)); }), HasSubstr("the matrix is singular"));
+  EXPECT_THAT(error_text([&] { eigh(ones({2, 3}, f64)); }), HasSubstr("not square"));
+  EXPECT_THAT(error_text([&] { solve(eye(2, 2, f64), ones({2}, f64)); }), HasSubstr("unsqueeze(b, {-1})"));
+  EXPECT_THAT(error_text([&] { svd(full({2, 2}, NAN, f64)); }), HasSubstr("NaN"));
 }
 
 }  // namespace

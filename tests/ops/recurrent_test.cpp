@@ -13,6 +13,7 @@
 #include "tenon/ops/reduce.h"
 #include "tenon/trace/capture.h"
 #include "tenon/trace/transforms.h"
+#include "tests/support/error_text.h"
 
 namespace {
 
@@ -20,6 +21,7 @@ using namespace tenon;
 using testing::DoubleNear;
 using testing::HasSubstr;
 using testing::Pointwise;
+using testing_support::error_text;
 
 Tensor random(const Shape& shape, uint64_t seed) { return normal(shape, 0, 0.5, f64, random_key(seed)); }
 RecurrentWeights weights(int64_t gates, int64_t in, int64_t hidden, uint64_t seed) {
@@ -94,23 +96,15 @@ TEST(Recurrent, DropoutIsBetweenLayersOnly) {
 }
 
 TEST(Recurrent, MistakesAreNamed) {
-  const auto text = [](const std::function<void()>& fn) -> std::string {
-    try {
-      fn();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  };
   const auto w = weights(4, 3, 2, 1);
   const Tensor x = random({5, 2, 3}, 2);
-  EXPECT_THAT(text([&] { (void)lstm(random({5, 2, 4}, 2), {w}); }), HasSubstr("input_weight does not fit"));
-  EXPECT_THAT(text([&] { (void)lstm(random({5}, 2), {w}); }), HasSubstr("[T, N, in] or [T, in]"));
-  EXPECT_THAT(text([&] { (void)lstm(x, {w}, zeros({1, 3, 2}, f64)); }), HasSubstr("h0 does not fit"));
-  EXPECT_THAT(text([&] { (void)lstm(x, {w}, {}, zeros({1, 2, 3}, f64)); }), HasSubstr("c0 does not fit"));
-  EXPECT_THAT(text([&] { (void)lstm(x, {}); }), HasSubstr("one entry of weights for each layer"));
-  EXPECT_THAT(text([&] { (void)lstm(x, {w}, {}, {}, {.bidirectional = true}); }), HasSubstr("an even number"));
-  EXPECT_THAT(text([&] { (void)lstm(x, {w}, {}, {}, {.lengths = from_vector<int64_t>({1}, {1})}); }),
+  EXPECT_THAT(error_text([&] { (void)lstm(random({5, 2, 4}, 2), {w}); }), HasSubstr("input_weight does not fit"));
+  EXPECT_THAT(error_text([&] { (void)lstm(random({5}, 2), {w}); }), HasSubstr("[T, N, in] or [T, in]"));
+  EXPECT_THAT(error_text([&] { (void)lstm(x, {w}, zeros({1, 3, 2}, f64)); }), HasSubstr("h0 does not fit"));
+  EXPECT_THAT(error_text([&] { (void)lstm(x, {w}, {}, zeros({1, 2, 3}, f64)); }), HasSubstr("c0 does not fit"));
+  EXPECT_THAT(error_text([&] { (void)lstm(x, {}); }), HasSubstr("one entry of weights for each layer"));
+  EXPECT_THAT(error_text([&] { (void)lstm(x, {w}, {}, {}, {.bidirectional = true}); }), HasSubstr("an even number"));
+  EXPECT_THAT(error_text([&] { (void)lstm(x, {w}, {}, {}, {.lengths = from_vector<int64_t>({1}, {1})}); }),
               HasSubstr("lengths does not fit"));
 }
 

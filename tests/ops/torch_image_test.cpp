@@ -16,22 +16,15 @@
 #include "tenon/tensor/sparse_rows.h"
 #include "tenon/tensor/variable.h"
 #include "tenon/trace/sparse.h"
+#include "tests/support/error_text.h"
 #include "tests/support/goldens.h"
 
 using namespace tenon;
 using test::Goldens;
 using testing::HasSubstr;
+using testing_support::error_text;
 
 namespace {
-
-std::string text_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 TEST(TorchImage, Interpolate) {
   Goldens g(TENON_SOURCE_DIR "/tests/ops/goldens/torch_interpolate.safetensors");
@@ -173,7 +166,7 @@ TEST(Embedding, PaddingRowHasNoGradient) {
   Variable table(ones({5, 2}));
   sum(embedding(table, tensor({4, 1, 4}), true, 4)).backward();
   EXPECT_EQ(rows_of(table.grad()), (std::vector<int64_t>{1}));
-  EXPECT_THAT(text_of([&] { (void)embedding(table, tensor({0}), false, 5); }), HasSubstr("no such padding row"));
+  EXPECT_THAT(error_text([&] { (void)embedding(table, tensor({0}), false, 5); }), HasSubstr("no such padding row"));
 }
 
 // PyTorch computes positions in f32, where o * (1 / 1.4) falls below a whole number that it is in truth.
@@ -207,29 +200,30 @@ TEST(CenterCrop, CutsAndPadsBothSides) {
   const Tensor x = tensor({{1, 2, 3, 4}, {5, 6, 7, 8}});
   EXPECT_EQ(center_crop(x, {1, 0}, {1, 5}).to_vector<int>(), (std::vector<int>{0, 2, 6, 0, 0}));
   EXPECT_EQ(center_crop(x, {-1}, {2}).to_vector<int>(), (std::vector<int>{2, 3, 6, 7}));
-  EXPECT_THAT(text_of([&] { (void)center_crop(x, {0}, {1, 2}); }), HasSubstr("one extent for each axis"));
-  EXPECT_THAT(text_of([&] { (void)center_crop(x, {0}, {-1}); }), HasSubstr("extent is negative"));
+  EXPECT_THAT(error_text([&] { (void)center_crop(x, {0}, {1, 2}); }), HasSubstr("one extent for each axis"));
+  EXPECT_THAT(error_text([&] { (void)center_crop(x, {0}, {-1}); }), HasSubstr("extent is negative"));
 }
 
 TEST(Patches, SayWhatIsWrong) {
   const Tensor x = ones({1, 2, 4, 4});
-  EXPECT_THAT(text_of([&] { (void)unfold(x, {2}); }), HasSubstr("with 1 spatial axes"));
-  EXPECT_THAT(text_of([&] { (void)unfold(x, {2, 2}, {.stride = {1, 1, 1}}); }), HasSubstr("'stride' does not fit"));
-  EXPECT_THAT(text_of([&] { (void)fold(x, {4, 4}, {2, 2}); }), HasSubstr("wrong rank"));
-  EXPECT_THAT(text_of([&] { (void)max_unpool(x, ones({1, 2}), {2, 2}); }), HasSubstr("one position for each"));
-  EXPECT_THAT(text_of([&] { (void)affine_grid(ones({2, 2, 3}), {1, 1, 4, 4}); }), HasSubstr("does not fit the size"));
+  EXPECT_THAT(error_text([&] { (void)unfold(x, {2}); }), HasSubstr("with 1 spatial axes"));
+  EXPECT_THAT(error_text([&] { (void)unfold(x, {2, 2}, {.stride = {1, 1, 1}}); }), HasSubstr("'stride' does not fit"));
+  EXPECT_THAT(error_text([&] { (void)fold(x, {4, 4}, {2, 2}); }), HasSubstr("wrong rank"));
+  EXPECT_THAT(error_text([&] { (void)max_unpool(x, ones({1, 2}), {2, 2}); }), HasSubstr("one position for each"));
+  EXPECT_THAT(error_text([&] { (void)affine_grid(ones({2, 2, 3}), {1, 1, 4, 4}); }),
+              HasSubstr("does not fit the size"));
 }
 
 TEST(Interpolate, SaysWhatIsWrong) {
   const Tensor x = from_vector<float>({0, 1, 2, 3}, {1, 1, 4});
-  EXPECT_THAT(text_of([&] { (void)interpolate(tensor({1.0}), {.size = {4}}); }), HasSubstr("no spatial axis"));
-  EXPECT_THAT(text_of([&] { (void)interpolate(x, {}); }), HasSubstr("either 'size' or 'scale'"));
-  EXPECT_THAT(text_of([&] { (void)interpolate(x, {.size = {4}, .scale = {2}}); }), HasSubstr("both"));
-  EXPECT_THAT(text_of([&] { (void)interpolate(x, {.size = {4, 4}}); }), HasSubstr("does not fit 1 spatial axes"));
-  EXPECT_THAT(text_of([&] { (void)interpolate(x, {.size = {0}}); }), HasSubstr("would be empty"));
-  EXPECT_THAT(text_of([&] { (void)interpolate(x, {.scale = {-1}}); }), HasSubstr("not a positive number"));
-  EXPECT_THAT(text_of([&] { (void)interpolate(x, {.scale = {1e300}}); }), HasSubstr("would be too large"));
-  EXPECT_THAT(text_of([&] { (void)interpolate(x, {.size = {8}, .align_corners = true}); }),
+  EXPECT_THAT(error_text([&] { (void)interpolate(tensor({1.0}), {.size = {4}}); }), HasSubstr("no spatial axis"));
+  EXPECT_THAT(error_text([&] { (void)interpolate(x, {}); }), HasSubstr("either 'size' or 'scale'"));
+  EXPECT_THAT(error_text([&] { (void)interpolate(x, {.size = {4}, .scale = {2}}); }), HasSubstr("both"));
+  EXPECT_THAT(error_text([&] { (void)interpolate(x, {.size = {4, 4}}); }), HasSubstr("does not fit 1 spatial axes"));
+  EXPECT_THAT(error_text([&] { (void)interpolate(x, {.size = {0}}); }), HasSubstr("would be empty"));
+  EXPECT_THAT(error_text([&] { (void)interpolate(x, {.scale = {-1}}); }), HasSubstr("not a positive number"));
+  EXPECT_THAT(error_text([&] { (void)interpolate(x, {.scale = {1e300}}); }), HasSubstr("would be too large"));
+  EXPECT_THAT(error_text([&] { (void)interpolate(x, {.size = {8}, .align_corners = true}); }),
               HasSubstr("'align_corners' has no meaning"));
 }
 

@@ -14,21 +14,14 @@
 #include "tenon/serve/tensor_json.h"
 #include "tenon/serve/tfs_json.h"
 #include "tests/serve/support.h"
+#include "tests/support/error_text.h"
 
 namespace tenon::serve {
 namespace {
 
 using namespace testing_support;
+using tenon::testing_support::error_text;
 using testing::HasSubstr;
-
-std::string failing(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const RequestError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // Inputs of several types.
 class TypedModel final : public Model {
@@ -69,21 +62,27 @@ TEST(ServeJson, ReadsTensorsOfEveryRank) {
 }
 
 TEST(ServeJson, RefusesWhatIsNoTensor) {
-  EXPECT_THAT(failing([] { tensor_of("[[1,2],[3]]"); }),
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[[1,2],[3]]"); }),
               HasSubstr("Encountered list at unexpected size: 1 at level: 1 expected size: 2"));
-  EXPECT_THAT(failing([] { tensor_of("[1,[2]]"); }), HasSubstr("Encountered list at unexpected level: 1 expected < 1"));
-  EXPECT_THAT(failing([] { tensor_of("[[1],2]"); }), HasSubstr("JSON Value: 2 found at incorrect level: 2"));
-  EXPECT_THAT(failing([] { tensor_of("[\"a\"]"); }),
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[1,[2]]"); }),
+              HasSubstr("Encountered list at unexpected level: 1 expected < 1"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[[1],2]"); }),
+              HasSubstr("JSON Value: 2 found at incorrect level: 2"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[\"a\"]"); }),
               HasSubstr("JSON Value: \"a\" Type: String is not of expected type: float"));
-  EXPECT_THAT(failing([] { tensor_of("[1.5]", DType::I32); }), HasSubstr("is not of expected type: int32"));
-  EXPECT_THAT(failing([] { tensor_of("[300]", DType::U8); }), HasSubstr("is not of expected type: uint8"));
-  EXPECT_THAT(failing([] { tensor_of("[-1]", DType::U8); }), HasSubstr("is not of expected type: uint8"));
-  EXPECT_THAT(failing([] { tensor_of("[1]", DType::Bool); }), HasSubstr("is not of expected type: bool"));
-  EXPECT_THAT(failing([] { tensor_of("[1e39]"); }), HasSubstr("without loss of precision"));
-  EXPECT_THAT(failing([] { tensor_of("[1,]"); }), HasSubstr("JSON Parse error"));
-  EXPECT_THAT(failing([] { tensor_of("[1"); }), HasSubstr("the text ends too early at offset: 2"));
-  EXPECT_THAT(failing([] { tensor_of("[01]"); }), HasSubstr("Missing a comma"));
-  EXPECT_THAT(failing([] { tensor_of(std::string(5000, '[')); }), HasSubstr("nested too deeply"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[1.5]", DType::I32); }),
+              HasSubstr("is not of expected type: int32"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[300]", DType::U8); }),
+              HasSubstr("is not of expected type: uint8"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[-1]", DType::U8); }),
+              HasSubstr("is not of expected type: uint8"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[1]", DType::Bool); }),
+              HasSubstr("is not of expected type: bool"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[1e39]"); }), HasSubstr("without loss of precision"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[1,]"); }), HasSubstr("JSON Parse error"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[1"); }), HasSubstr("the text ends too early at offset: 2"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of("[01]"); }), HasSubstr("Missing a comma"));
+  EXPECT_THAT(error_text<RequestError>([] { tensor_of(std::string(5000, '[')); }), HasSubstr("nested too deeply"));
 }
 
 TEST(ServeJson, PredictBodiesInRowAndColumnForm) {
@@ -104,7 +103,7 @@ TEST(ServeJson, PredictBodiesInRowAndColumnForm) {
   EXPECT_EQ(shape_of(named.inputs[1].value), (Shape{2, 3}));
   EXPECT_EQ(std::get<Tensor>(named.inputs[2].value).to_vector<double>(), (std::vector<double>{1, 2, 3, 4, 4, 5, 6, 8}));
   const auto predict = [&](const char* body, const Model& model) {
-    return failing([&] { parse_predict(body, model); });
+    return error_text<RequestError>([&] { parse_predict(body, model); });
   };
   EXPECT_THAT(predict("{}", floats()), HasSubstr("Missing 'inputs' or 'instances' key"));
   EXPECT_THAT(predict("", floats()), HasSubstr("The document is empty"));
@@ -135,7 +134,8 @@ TEST(ServeJson, AnswersInTheDocumentedForm) {
   const auto parsed = nlohmann::json::parse(predict_answer({image, text}, true));
   EXPECT_EQ(parsed["predictions"][1]["image_bytes"]["b64"], "Yg==");
   EXPECT_EQ(parsed["predictions"][0]["text"], "a\"");
-  EXPECT_THAT(failing([&] { predict_answer({y, image}, true); }), HasSubstr("inconsistent batch size: 2 expecting: 3"));
+  EXPECT_THAT(error_text<RequestError>([&] { predict_answer({y, image}, true); }),
+              HasSubstr("inconsistent batch size: 2 expecting: 3"));
   EXPECT_EQ(classify_answer({{{"cat", 0.5F}, {"", 1}}, {}}),
             "{\n    \"results\": [[[\"cat\", 0.5], [\"\", 1.0]], []]\n}");
   EXPECT_EQ(
@@ -166,10 +166,11 @@ TEST(ServeJson, ExamplesBecomeInputs) {
   EXPECT_EQ(std::get<Tensor>(inputs[0].value).to_vector<float>(), (std::vector<float>{1, 2.5}));
   EXPECT_EQ(std::get<Tensor>(inputs[1].value).to_vector<int64_t>(), (std::vector<int64_t>{1, 2, 1, 4}));
   EXPECT_EQ(shape_of(inputs[2].value), (Shape{2, 1}));
-  EXPECT_THAT(failing([&] { inputs_of(model, parse_examples(R"({"examples": [{"x": 1}]})").examples); }),
-              HasSubstr("Feature: w is required"));
-  EXPECT_THAT(failing([&] { parse_examples(R"({"examples": []})"); }), HasSubstr("non-empty list"));
-  EXPECT_THAT(failing([&] { parse_examples(R"({"context": {"x": 1}, "examples": [{"x": 1}]})"); }),
+  EXPECT_THAT(
+      error_text<RequestError>([&] { inputs_of(model, parse_examples(R"({"examples": [{"x": 1}]})").examples); }),
+      HasSubstr("Feature: w is required"));
+  EXPECT_THAT(error_text<RequestError>([&] { parse_examples(R"({"examples": []})"); }), HasSubstr("non-empty list"));
+  EXPECT_THAT(error_text<RequestError>([&] { parse_examples(R"({"context": {"x": 1}, "examples": [{"x": 1}]})"); }),
               HasSubstr("both in 'context' and in 'examples'"));
 }
 
@@ -179,7 +180,7 @@ TEST(ServeJson, Base64RoundTrips) {
     EXPECT_EQ(from_base64(base64(text)), text);
   EXPECT_EQ(base64("image bytes"), "aW1hZ2UgYnl0ZXM=");
   EXPECT_EQ(from_base64("aW1hZ2UgYnl0ZXM"), "image bytes");
-  EXPECT_THAT(failing([] { from_base64("a*b"); }), HasSubstr("Unable to base64 decode"));
+  EXPECT_THAT(error_text<RequestError>([] { from_base64("a*b"); }), HasSubstr("Unable to base64 decode"));
 }
 
 TEST(ServeJson, CompressedBodies) {
@@ -188,10 +189,12 @@ TEST(ServeJson, CompressedBodies) {
     const std::string packed = encoded_body(text, encoding);
     EXPECT_LT(packed.size(), 2000U);
     EXPECT_EQ(decoded_body(packed, encoding, 1 << 20), text);
-    EXPECT_THAT(failing([&] { decoded_body(packed, encoding, 1000); }), HasSubstr("larger than 1000 bytes"));
-    EXPECT_NE(failing([&] { decoded_body(packed.substr(0, packed.size() / 2), encoding, 1 << 20); }), "no error");
+    EXPECT_THAT(error_text<RequestError>([&] { decoded_body(packed, encoding, 1000); }),
+                HasSubstr("larger than 1000 bytes"));
+    EXPECT_NE(error_text<RequestError>([&] { decoded_body(packed.substr(0, packed.size() / 2), encoding, 1 << 20); }),
+              "no error");
   }
-  EXPECT_THAT(failing([] { decoded_body("x", "br", 10); }), HasSubstr("'br' is not known"));
+  EXPECT_THAT(error_text<RequestError>([] { decoded_body("x", "br", 10); }), HasSubstr("'br' is not known"));
   EXPECT_EQ(accepted_encoding("br, deflate;q=0.5, gzip"), "deflate");
   EXPECT_EQ(accepted_encoding("gzip;q=0"), "");
 }

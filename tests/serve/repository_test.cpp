@@ -8,6 +8,7 @@
 #include "tenon/base/tfrecord.h"
 #include "tenon/serve/warmup.h"
 #include "tests/serve/support.h"
+#include "tests/support/error_text.h"
 
 namespace tenon::serve {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 using namespace testing_support;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using tenon::testing_support::error_text;
 using testing::HasSubstr;
 
 RepositoryOptions quick() {
@@ -23,15 +25,6 @@ RepositoryOptions quick() {
   options.settle = milliseconds(60);
   options.retry_interval = milliseconds(40);
   return options;
-}
-
-std::string failing(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 std::vector<int64_t> ready_numbers(const Repository& repository, const std::string& model) {
@@ -69,9 +62,9 @@ TEST_F(RepositoryTest, PoliciesChooseVersions) {
   }
   EXPECT_EQ(repository.resolve({"m"})->version(), 10);
   EXPECT_EQ(repository.resolve({"m", 0})->version(), 10);  // what some clients send for "any"
-  EXPECT_THAT(failing([&] { (void)repository.resolve({"m", 3}); }),
+  EXPECT_THAT(error_text([&] { (void)repository.resolve({"m", 3}); }),
               HasSubstr("Servable not found for request: Specific(m, 3)"));
-  EXPECT_THAT(failing([&] { (void)repository.resolve({"half"}); }),
+  EXPECT_THAT(error_text([&] { (void)repository.resolve({"half"}); }),
               HasSubstr("Servable not found for request: Latest(half)"));
 }
 
@@ -155,8 +148,8 @@ TEST_F(RepositoryTest, Complaint10LabelsMayComeBeforeTheirVersion) {
                          .labels = {{"stable", 1}, {"canary", 2}}}});
   ASSERT_TRUE(repository.settle(seconds(10)));
   EXPECT_EQ(repository.resolve({"m", {}, "stable"})->version(), 1);
-  EXPECT_THAT(failing([&] { (void)repository.resolve({"m", {}, "canary"}); }), HasSubstr("waits for version 2"));
-  EXPECT_THAT(failing([&] { (void)repository.resolve({"m", {}, "beta"}); }),
+  EXPECT_THAT(error_text([&] { (void)repository.resolve({"m", {}, "canary"}); }), HasSubstr("waits for version 2"));
+  EXPECT_THAT(error_text([&] { (void)repository.resolve({"m", {}, "beta"}); }),
               HasSubstr("Unrecognized servable version label: beta"));
   EXPECT_FALSE(repository.labels("m")[0].ready);
   put(base, 2);
@@ -220,11 +213,11 @@ TEST_F(RepositoryTest, LoadsAndUnloadsByHand) {
   std::weak_ptr<Lane> watch = repository.resolve({"m"});
   repository.unload("m");
   EXPECT_TRUE(watch.expired());
-  EXPECT_THAT(failing([&] { (void)repository.resolve({"m"}); }), HasSubstr("Servable not found"));
+  EXPECT_THAT(error_text([&] { (void)repository.resolve({"m"}); }), HasSubstr("Servable not found"));
   repository.load("m");
   EXPECT_EQ(ready_numbers(repository, "m"), std::vector<int64_t>{1});
-  EXPECT_THAT(failing([&] { repository.load("none"); }), HasSubstr("failed to load 'none'"));
-  EXPECT_THAT(failing([&] { repository.load("what"); }), HasSubstr("no such model"));
+  EXPECT_THAT(error_text([&] { repository.load("none"); }), HasSubstr("failed to load 'none'"));
+  EXPECT_THAT(error_text([&] { repository.load("what"); }), HasSubstr("no such model"));
 }
 
 TEST_F(RepositoryTest, AModelThatIsStillLoadingIsUnavailableNotUnknown) {
@@ -291,7 +284,7 @@ TEST_F(RepositoryTest, QuotasCountTheModelsOwnRequests) {
   repository.configure({{.name = "m", .base_path = base, .max_in_flight = 2}});
   ASSERT_TRUE(repository.settle(seconds(10)));
   auto a = repository.take_quota("m"), b = repository.take_quota("m");
-  EXPECT_THAT(failing([&] { (void)repository.take_quota("m"); }), HasSubstr("over its quota of 2"));
+  EXPECT_THAT(error_text([&] { (void)repository.take_quota("m"); }), HasSubstr("over its quota of 2"));
   a.reset();
   EXPECT_NO_THROW((void)repository.take_quota("m"));
 }
@@ -323,11 +316,11 @@ TEST(ServeConfig, ReadsTensorFlowServingsFiles) {
   EXPECT_EQ(batching.timeout, std::chrono::microseconds(500));
   EXPECT_EQ(threads, 8);
   EXPECT_EQ(parse_monitoring("prometheus_config: { enable: true, path: \"/m\" }", "m.config"), "/m");
-  EXPECT_THAT(failing([] { parse_model_config("model_config_list { confg {} }", "x"); }),
+  EXPECT_THAT(error_text([] { parse_model_config("model_config_list { confg {} }", "x"); }),
               HasSubstr("line 1: there is no field 'confg' here"));
-  EXPECT_THAT(failing([] { parse_model_config("improperly formatted file", "x"); }), HasSubstr("line 1"));
+  EXPECT_THAT(error_text([] { parse_model_config("improperly formatted file", "x"); }), HasSubstr("line 1"));
   EXPECT_THAT(
-      failing([] { parse_model_config("model_config_list { config { name: \"a/b\" base_path: \"c\" } }", "x"); }),
+      error_text([] { parse_model_config("model_config_list { config { name: \"a/b\" base_path: \"c\" } }", "x"); }),
       HasSubstr("holds '/' or ':'"));
 }
 

@@ -9,10 +9,13 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 
 namespace tenon::text {
 namespace {
+
+using testing_support::error_text;
 
 void expect_cases(const std::string& path) {
   const Value cases = parse_json(read_text_file(path), path);
@@ -42,27 +45,17 @@ TEST(ChatTemplate, MoreCasesByHand) {
   expect_cases(path);
 }
 
-template <class E, class Fn>
-std::string error_of(Fn&& run) {
-  try {
-    run();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(ChatTemplate, MistakesNameTheLine) {
   using ::testing::HasSubstr;
   const auto render = [](const char* source) {
     return [source] { (void)ChatTemplate(source, "t.jinja").render(Value(Object{})); };
   };
-  EXPECT_THAT(error_of<ValueError>(render("a\n{{ raise_exception('Roles must alternate') }}")),
+  EXPECT_THAT(error_text<ValueError>(render("a\n{{ raise_exception('Roles must alternate') }}")),
               HasSubstr("t.jinja: Roles must alternate (line 2)"));
-  EXPECT_THAT(error_of<FormatError>(render("a\nb {% if x %}")), HasSubstr("'endif' is missing in line 2"));
-  EXPECT_THAT(error_of<FormatError>(render("{{ 'a }}")), HasSubstr("a text never ends in line 1"));
-  EXPECT_THAT(error_of<ValueError>(render("{{ 'a' | shout }}")), HasSubstr("there is no filter 'shout'"));
-  EXPECT_THAT(error_of<ValueError>(render("{{ messages.x.y }}")), HasSubstr("undefined"));
+  EXPECT_THAT(error_text<FormatError>(render("a\nb {% if x %}")), HasSubstr("'endif' is missing in line 2"));
+  EXPECT_THAT(error_text<FormatError>(render("{{ 'a }}")), HasSubstr("a text never ends in line 1"));
+  EXPECT_THAT(error_text<ValueError>(render("{{ 'a' | shout }}")), HasSubstr("there is no filter 'shout'"));
+  EXPECT_THAT(error_text<ValueError>(render("{{ messages.x.y }}")), HasSubstr("undefined"));
 }
 
 TEST(ChatTemplate, HostileTemplatesStop) {

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "tenon/base/error.h"
+#include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 #include "tests/text/golden.h"
 
@@ -14,6 +15,7 @@ namespace tenon::text {
 namespace {
 
 using nlohmann::json;
+using testing_support::error_text;
 using testing_support::read_golden;
 
 constexpr EncodeOptions kCharacters{.offsets = OffsetUnit::Characters};
@@ -184,63 +186,48 @@ TEST(Tokenizer, AVocabularyFileMakesABertTokenizer) {
   EXPECT_EQ(tokenizer.vocabulary_size(), 8);
 }
 
-// The text of the error that `run` throws.
-template <class E, class Fn>
-std::string error_of(Fn&& run) {
-  try {
-    run();
-  } catch (const E& error) {
-    return error.what();
-  } catch (const std::exception& error) {
-    ADD_FAILURE() << "another error: " << error.what();
-    return {};
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
-
 TEST(Tokenizer, BadFilesAreTypedErrors) {
   const auto read = [](std::string_view text) { return [text] { (void)read_tokenizer_json(text, "t.json"); }; };
   using ::testing::HasSubstr;
-  EXPECT_THAT(error_of<FormatError>(read("{")), HasSubstr("t.json: not JSON"));
-  EXPECT_THAT(error_of<FormatError>(read("[]")), HasSubstr("an object"));
-  EXPECT_THAT(error_of<FormatError>(read("{}")), HasSubstr("'model' is not as expected"));
-  EXPECT_THAT(error_of<UnsupportedError>(read(R"({"model": {"type": "Magic"}})")),
+  EXPECT_THAT(error_text<FormatError>(read("{")), HasSubstr("t.json: not JSON"));
+  EXPECT_THAT(error_text<FormatError>(read("[]")), HasSubstr("an object"));
+  EXPECT_THAT(error_text<FormatError>(read("{}")), HasSubstr("'model' is not as expected"));
+  EXPECT_THAT(error_text<UnsupportedError>(read(R"({"model": {"type": "Magic"}})")),
               HasSubstr("there is no model of type 'Magic'"));
-  EXPECT_THAT(error_of<FormatError>(read(R"({"model": {"type": "WordLevel", "vocab": {"a": -1}}})")),
+  EXPECT_THAT(error_text<FormatError>(read(R"({"model": {"type": "WordLevel", "vocab": {"a": -1}}})")),
               HasSubstr("a whole number"));
-  EXPECT_THAT(error_of<FormatError>(read(R"({"model": {"type": "WordLevel", "vocab": {"a": 200000000}}})")),
+  EXPECT_THAT(error_text<FormatError>(read(R"({"model": {"type": "WordLevel", "vocab": {"a": 200000000}}})")),
               HasSubstr("far beyond the vocabulary"));
-  EXPECT_THAT(error_of<FormatError>(read(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})")),
+  EXPECT_THAT(error_text<FormatError>(read(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})")),
               HasSubstr("a merge uses 'b'"));
-  EXPECT_THAT(error_of<FormatError>(read(R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 1}})")),
+  EXPECT_THAT(error_text<FormatError>(read(R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 1}})")),
               HasSubstr("unknown token is not in the vocabulary"));
   const std::string model = R"("model": {"type": "WordLevel", "vocab": {"a": 0}})";
-  EXPECT_THAT(error_of<FormatError>(
+  EXPECT_THAT(error_text<FormatError>(
                   read("{" + model +
                        R"(, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a"}, "behavior": "Isolated"}})")),
               HasSubstr("the pattern is wrong: missing closing parenthesis"));
-  EXPECT_THAT(error_of<FormatError>(
+  EXPECT_THAT(error_text<FormatError>(
                   read("{" + model + R"(, "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}})")),
               HasSubstr("byte"));
   std::string nested;
   for (int i = 0; i < 40; ++i) nested += R"({"type": "Sequence", "normalizers": [)";
   for (int i = 0; i < 40; ++i) nested += "]}";
-  EXPECT_THAT(error_of<FormatError>(read("{" + model + R"(, "normalizer": )" + nested + "}")),
+  EXPECT_THAT(error_text<FormatError>(read("{" + model + R"(, "normalizer": )" + nested + "}")),
               HasSubstr("nested too deeply"));
-  EXPECT_THAT(error_of<FormatError>([] { (void)read_sentencepiece("nonsense", "m.model"); }), HasSubstr("m.model"));
-  EXPECT_THAT(error_of<FormatError>([] { (void)read_tiktoken("!!! 0\n", "x", {}, "r"); }),
+  EXPECT_THAT(error_text<FormatError>([] { (void)read_sentencepiece("nonsense", "m.model"); }), HasSubstr("m.model"));
+  EXPECT_THAT(error_text<FormatError>([] { (void)read_tiktoken("!!! 0\n", "x", {}, "r"); }),
               HasSubstr("not base64 at byte 0"));
-  EXPECT_THAT(error_of<FileError>([] { (void)load_tokenizer(testing_support::temp_folder()); }),
+  EXPECT_THAT(error_text<FileError>([] { (void)load_tokenizer(testing_support::temp_folder()); }),
               HasSubstr("no tokenizer in the folder"));
 }
 
 TEST(Tokenizer, WrongTextIsATypedError) {
   const Tokenizer tokenizer = read_wordpiece_file("[UNK]\na\n", "vocab.txt");
-  EXPECT_THAT(error_of<FormatError>([&] { (void)tokenizer.encode("a\xff"); }),
+  EXPECT_THAT(error_text<FormatError>([&] { (void)tokenizer.encode("a\xff"); }),
               ::testing::HasSubstr("not UTF-8 at byte 1"));
   const Tokenizer without = read_wordpiece_file("a\n", "vocab.txt");
-  EXPECT_THAT(error_of<ValueError>([&] { (void)without.encode("b"); }),
+  EXPECT_THAT(error_text<ValueError>([&] { (void)without.encode("b"); }),
               ::testing::HasSubstr("'[UNK]' is not in the vocabulary"));
 }
 
@@ -250,7 +237,7 @@ TEST(Tokenizer, APatternThatNeverEndsIsStopped) {
       R"({"model": {"type": "WordLevel", "vocab": {"<unk>": 0}, "unk_token": "<unk>"},
           "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a+)+b"}, "behavior": "Isolated", "invert": false}})",
       "t.json");
-  EXPECT_THAT(error_of<ValueError>([&] { (void)tokenizer.encode(std::string(64, 'a') + "cb"); }),
+  EXPECT_THAT(error_text<ValueError>([&] { (void)tokenizer.encode(std::string(64, 'a') + "cb"); }),
               ::testing::HasSubstr("matching gave up"));
 }
 

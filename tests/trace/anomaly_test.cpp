@@ -6,27 +6,20 @@
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/trace/transforms.h"
+#include "tests/support/error_text.h"
 
 using namespace tenon;
 using testing::HasSubstr;
+using testing_support::error_text;
 
 namespace {
-
-std::string text_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const NumericError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::string here(int line) { return "anomaly_test.cpp:" + std::to_string(line); }
 
 TEST(AnomalyDetection, NamesTheLineWhereANaNWasBorn) {
   const AnomalyDetection on;
   int line = 0;
-  const std::string text = text_of([&] {
+  const std::string text = error_text<NumericError>([&] {
     const Tensor x = tensor({1.0, -1.0});
     line = __LINE__ + 1;
     const Tensor y = log(x);
@@ -42,7 +35,7 @@ TEST(AnomalyDetection, NamesTheForwardLineOfABackwardNaN) {
   const AnomalyDetection on;
   Variable w(tensor({0.0}));
   int line = 0;
-  const std::string text = text_of([&] {
+  const std::string text = error_text<NumericError>([&] {
     line = __LINE__ + 1;
     const Tensor root = sqrt(w);
     sum(root * 0).backward();

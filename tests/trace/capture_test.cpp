@@ -9,20 +9,13 @@
 #include "tenon/ir/verify.h"
 #include "tenon/ops/catalog.h"
 #include "tenon/tenon.h"
+#include "tests/support/error_text.h"
 
 namespace tenon {
 namespace {
 
 using testing::HasSubstr;
-
-std::string text_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing_support::error_text;
 
 void expect_same(const ir::Graph& graph, const trace::Function& fn, const Tensors& in) {
   const NoGrad no_grad;
@@ -88,7 +81,7 @@ TEST(Capture, AGptAtAnyBatchAndLength) {
   const ir::Graph graph = capture(fn, {{"tokens", i64, {"batch", Dim("seq", 1, 16)}}}, {.outputs = {"logits"}});
   for (const Shape& shape : {Shape{1, 1}, Shape{3, 16}, Shape{2, 7}})
     expect_same(graph, fn, {cast(uniform(shape, 0, 11, f32, random_key(1)), i64)});
-  EXPECT_THAT(text_of([&] { (void)exec::run(graph, {zeros({1, 17}, i64)}); }),
+  EXPECT_THAT(error_text([&] { (void)exec::run(graph, {zeros({1, 17}, i64)}); }),
               HasSubstr("the size 'seq' is out of its range; expected 1 to 16, got 17"));
 }
 
@@ -98,24 +91,26 @@ TEST(Capture, AnExtentMayBeASumOfSizes) {
       capture(fn, {{"past", f32, {Dim("past", 0), 2}}, {"now", f32, {"seq", 2}}, {"mask", f32, {"past + seq + 0", 1}}});
   EXPECT_THAT(ir::to_text(graph, ops::catalog()), HasSubstr("\"mask\": f32[past + seq, 1]"));
   expect_same(graph, fn, {ones({0, 2}), ones({3, 2}), ones({3, 1})});
-  EXPECT_THAT(text_of([&] { (void)exec::run(graph, {ones({1, 2}), ones({3, 2}), ones({3, 1})}); }),
+  EXPECT_THAT(error_text([&] { (void)exec::run(graph, {ones({1, 2}), ones({3, 2}), ones({3, 1})}); }),
               HasSubstr("expected f32[past + seq, 1] with past = 1, seq = 3"));
 }
 
 TEST(Capture, WhatCannotBeGeneralisedIsAnError) {
   const auto branch = [](const Tensors& in) { return Tensors{in[0].shape(0) > 5 ? exp(in[0]) : sin(in[0])}; };
-  const std::string other = text_of([&] { (void)capture(branch, {{"x", f32, {"n"}}}); });
+  const std::string other = error_text([&] { (void)capture(branch, {{"x", f32, {"n"}}}); });
   EXPECT_THAT(other, HasSubstr("the function makes another graph at other sizes: node 0 with n = 9"));
   EXPECT_THAT(other, HasSubstr("sin"));
   const auto root = [](const Tensors& in) { return Tensors{in[0] * std::sqrt(static_cast<double>(in[0].shape(0)))}; };
-  EXPECT_THAT(text_of([&] { (void)capture(root, {{"x", f32, {"n"}}}); }), HasSubstr("a constant depends on the sizes"));
+  EXPECT_THAT(error_text([&] { (void)capture(root, {{"x", f32, {"n"}}}); }),
+              HasSubstr("a constant depends on the sizes"));
   const auto looked = [](const Tensors& in) { return Tensors{in[0] * in[0].item<float>()}; };
-  EXPECT_THAT(text_of([&] { (void)capture(looked, {{"x", f32, {}}}); }), HasSubstr("item"));
+  EXPECT_THAT(error_text([&] { (void)capture(looked, {{"x", f32, {}}}); }), HasSubstr("item"));
   int calls = 0;
   const auto fickle = [&](const Tensors& in) { return Tensors{in[0] * (++calls > 8 ? 2.0 : 1.0)}; };
-  EXPECT_THAT(text_of([&] { (void)capture(fickle, {{"x", f32, {"n"}}}); }),
+  EXPECT_THAT(error_text([&] { (void)capture(fickle, {{"x", f32, {"n"}}}); }),
               HasSubstr("the captured graph gives another result 0 than the function"));
-  EXPECT_THAT(text_of([&] { (void)capture(branch, {{"x", f32, {"two words"}}}); }), HasSubstr("not a name for a size"));
+  EXPECT_THAT(error_text([&] { (void)capture(branch, {{"x", f32, {"two words"}}}); }),
+              HasSubstr("not a name for a size"));
 }
 
 TEST(Capture, KnownValuesCanBeReadInside) {

@@ -11,6 +11,7 @@
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/train/chart.h"
+#include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 
 namespace tenon::train {
@@ -18,23 +19,12 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
+using testing_support::error_text;
 
 std::string fresh_folder(const std::string& name) {
   const std::string path = testing_support::temp_folder() + "/tenon_" + name;
   std::filesystem::remove_all(path);
   return path;
-}
-
-// The text of the E that `action` throws.
-template <typename E, typename Action>
-std::string text_of(Action&& action) {
-  try {
-    action();
-  } catch (const E& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no error of the expected type";
-  return {};
 }
 
 Config sample_config() {
@@ -55,15 +45,15 @@ TEST(Config, JsonRoundTripKeepsOrderAndTypes) {
 }
 
 TEST(Config, ErrorsNameTheEntry) {
-  EXPECT_EQ(text_of<FormatError>([] { (void)Config::parse("{", "run/config.json"); }),
+  EXPECT_EQ(error_text<FormatError>([] { (void)Config::parse("{", "run/config.json"); }),
             "run/config.json: not JSON; expected an object such as {\"task\": \"language-model\"}");
-  EXPECT_EQ(text_of<FormatError>([] { (void)Config::parse("[1]", "c"); }).substr(0, 21), "c: not a JSON object;");
-  EXPECT_EQ(text_of<FormatError>([] { (void)Config::parse(R"({"a":[1]})", "c"); }),
+  EXPECT_EQ(error_text<FormatError>([] { (void)Config::parse("[1]", "c"); }).substr(0, 21), "c: not a JSON object;");
+  EXPECT_EQ(error_text<FormatError>([] { (void)Config::parse(R"({"a":[1]})", "c"); }),
             "c: entry \"a\" is not a plain value; expected true, false, a number or a text, got [1]");
   const Config config = Config::parse(R"({"lr":"high"})", "c");
-  EXPECT_EQ(text_of<FormatError>([&] { (void)config.get<double>("lr"); }),
+  EXPECT_EQ(error_text<FormatError>([&] { (void)config.get<double>("lr"); }),
             "c: entry \"lr\" has the wrong type; expected a number, got high");
-  EXPECT_EQ(text_of<FormatError>([&] { (void)config.get<bool>("x"); }), "c: no entry \"x\"");
+  EXPECT_EQ(error_text<FormatError>([&] { (void)config.get<bool>("x"); }), "c: no entry \"x\"");
 }
 
 TEST(Metrics, RowsRoundTrip) {
@@ -86,15 +76,17 @@ TEST(Metrics, AnUnfinishedLastLineIsLeftOut) {
 }
 
 TEST(Metrics, DamagedLinesAreNamed) {
-  EXPECT_EQ(text_of<FormatError>([] { (void)parse_metrics("{\"step\":1,\"epoch\":1}\nxyz\n", "run/metrics.jsonl"); }),
-            "run/metrics.jsonl:2: not a row of metrics; expected a JSON object such as "
-            "{\"step\":100,\"epoch\":1.0,\"train_loss\":0.5}, got \"xyz\"");
-  EXPECT_EQ(text_of<FormatError>([] { (void)parse_metrics("{\"epoch\":1}\n", "m"); }),
+  EXPECT_EQ(
+      error_text<FormatError>([] { (void)parse_metrics("{\"step\":1,\"epoch\":1}\nxyz\n", "run/metrics.jsonl"); }),
+      "run/metrics.jsonl:2: not a row of metrics; expected a JSON object such as "
+      "{\"step\":100,\"epoch\":1.0,\"train_loss\":0.5}, got \"xyz\"");
+  EXPECT_EQ(error_text<FormatError>([] { (void)parse_metrics("{\"epoch\":1}\n", "m"); }),
             "m:1: a row of metrics without \"step\"");
-  EXPECT_EQ(text_of<FormatError>([] { (void)parse_metrics("{\"step\":1.5,\"epoch\":1}\n", "m"); }),
+  EXPECT_EQ(error_text<FormatError>([] { (void)parse_metrics("{\"step\":1.5,\"epoch\":1}\n", "m"); }),
             "m:1: \"step\" is not an integer; expected an integer, got 1.5");
-  EXPECT_EQ(text_of<FormatError>([] { (void)parse_metrics("{\"step\":1,\"epoch\":1,\"val_loss\":\"low\"}\n", "m"); }),
-            "m:1: \"val_loss\" is not a number; expected a number, got \"low\"");
+  EXPECT_EQ(
+      error_text<FormatError>([] { (void)parse_metrics("{\"step\":1,\"epoch\":1,\"val_loss\":\"low\"}\n", "m"); }),
+      "m:1: \"val_loss\" is not a number; expected a number, got \"low\"");
 }
 
 TEST(RunFolder, WritesAndReadsBack) {
@@ -138,19 +130,19 @@ TEST(RunFolder, ResumeForgetsWhatCameLater) {
 TEST(RunFolder, RefusesToOverwriteARun) {
   const auto path = fresh_folder("twice");
   (void)RunFolder::create(path, sample_config());
-  EXPECT_EQ(text_of<ValueError>([&] { (void)RunFolder::create(path, sample_config()); }),
+  EXPECT_EQ(error_text<ValueError>([&] { (void)RunFolder::create(path, sample_config()); }),
             path + ": a run is already in this folder\n  try: --resume " + path +
                 " to go on with it, or another folder, such as --out " + path + "-2");
 }
 
 TEST(RunFolder, MissingRun) {
-  EXPECT_EQ(text_of<FileError>([] { (void)RunFolder::open("/no/run"); }),
+  EXPECT_EQ(error_text<FileError>([] { (void)RunFolder::open("/no/run"); }),
             "/no/run: no such run; expected a folder that `tenon train --out` made");
-  EXPECT_THAT(text_of<FileError>([] { (void)RunFolder::open(testing_support::temp_folder()); }),
+  EXPECT_THAT(error_text<FileError>([] { (void)RunFolder::open(testing_support::temp_folder()); }),
               HasSubstr("config.json is missing"));
   const auto file = testing_support::temp_folder() + "/tenon_plain_file";
   std::ofstream(file) << "x";
-  EXPECT_THAT(text_of<FileError>([&] { (void)RunFolder::create(file + "/run", sample_config()); }),
+  EXPECT_THAT(error_text<FileError>([&] { (void)RunFolder::create(file + "/run", sample_config()); }),
               HasSubstr("cannot make the folder"));
 }
 

@@ -17,12 +17,14 @@
 #include "tenon/optim/sgd.h"
 #include "tenon/train/checkpoint.h"
 #include "tenon/train/model.h"
+#include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 
 namespace tenon::train {
 namespace {
 
 using testing::HasSubstr;
+using testing_support::error_text;
 
 // Points in the plane; the label says on which side of a circle a point lies.
 data::Dataset circles(std::int64_t count, std::uint64_t seed = 3) {
@@ -57,17 +59,6 @@ std::string fresh(const std::string& name) {
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;
-}
-
-template <typename E, typename Action>
-std::string text_of(Action&& action) {
-  try {
-    action();
-  } catch (const E& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no error of the expected type";
-  return {};
 }
 
 template <typename M>
@@ -226,15 +217,16 @@ TEST(Trainer, ARunFolderIsKept) {
 
 TEST(Trainer, MistakesHaveTypedErrors) {
   auto model = Model(network());
-  EXPECT_EQ(text_of<ValueError>([&] { (void)model.fit(circles(10), {}); }),
+  EXPECT_EQ(error_text<ValueError>([&] { (void)model.fit(circles(10), {}); }),
             "fit: the model has no optimizer and no loss yet\n  try: model.compile({.optimizer = optim::Adam{}, .loss "
             "= nn::CrossEntropyLoss{}})");
-  EXPECT_THAT(text_of<ValueError>([&] { (void)model.evaluate(circles(10)); }),
+  EXPECT_THAT(error_text<ValueError>([&] { (void)model.evaluate(circles(10)); }),
               HasSubstr("evaluate: the model has no loss yet"));
-  EXPECT_THAT(text_of<ValueError>([&] { model.compile({.loss = nn::CrossEntropyLoss{}}); }),
+  EXPECT_THAT(error_text<ValueError>([&] { model.compile({.loss = nn::CrossEntropyLoss{}}); }),
               HasSubstr("compile: no optimizer"));
-  EXPECT_THAT(text_of<ValueError>([&] { model.compile({.optimizer = optim::Adam{}}); }), HasSubstr("compile: no loss"));
-  EXPECT_EQ(text_of<ValueError>([&] {
+  EXPECT_THAT(error_text<ValueError>([&] { model.compile({.optimizer = optim::Adam{}}); }),
+              HasSubstr("compile: no loss"));
+  EXPECT_EQ(error_text<ValueError>([&] {
               model.compile({.optimizer = optim::Adam{}, .loss = nn::CrossEntropyLoss{}, .metrics = {"acuracy"}});
             }),
             "compile: unknown metric; expected accuracy, got \"acuracy\"\n  try: .metrics = {\"accuracy\"}");
@@ -242,7 +234,7 @@ TEST(Trainer, MistakesHaveTypedErrors) {
 
 TEST(Trainer, ALossThatIsNotFiniteStops) {
   auto model = compiled(0, 1e30);
-  EXPECT_THAT(text_of<NumericError>([&] { (void)model.fit(circles(100), {.epochs = 20, .batch_size = 10}); }),
+  EXPECT_THAT(error_text<NumericError>([&] { (void)model.fit(circles(100), {.epochs = 20, .batch_size = 10}); }),
               HasSubstr("fit: the loss is not finite at step"));
 }
 
@@ -266,21 +258,20 @@ TEST(Trainer, CheckpointsOfOthersAreRefused) {
     EXPECT_THAT(error.what(), HasSubstr("the weights of another model"));
   }
   EXPECT_THAT(
-      text_of<ValueError>([&] { fit(small, folder + "/c", 90); }),
+      error_text<ValueError>([&] { fit(small, folder + "/c", 90); }),
       HasSubstr(
           "a checkpoint of training with other data; expected 90 examples in batches of 10, got 100 in batches of 10"));
   EXPECT_THROW(fit(small, folder + "/none", 100), FileError);
   small.save_weights(folder + "/w");
-  EXPECT_THAT(text_of<FormatError>([&] { fit(small, folder + "/w", 100); }),
+  EXPECT_THAT(error_text<FormatError>([&] { fit(small, folder + "/w", 100); }),
               HasSubstr("not a checkpoint of a training run"));
-  EXPECT_THAT(text_of<Error>([&] { large.load_weights(folder + "/w"); }),
-              HasSubstr("/w: the weights of another model"));
+  EXPECT_THAT(error_text([&] { large.load_weights(folder + "/w"); }), HasSubstr("/w: the weights of another model"));
   formats::save_safetensors(folder + "/j", {}, {{"tenon.checkpoint", "{\"step\":1}"}});
-  EXPECT_THAT(text_of<FormatError>([&] { (void)load_checkpoint(folder + "/j"); }),
+  EXPECT_THAT(error_text<FormatError>([&] { (void)load_checkpoint(folder + "/j"); }),
               HasSubstr("no number \"loader_seed\""));
   const auto whole = read_file(folder + "/c");
   write_file_atomic(folder + "/t", std::span(whole).first(whole.size() / 2));
-  EXPECT_THAT(text_of<FormatError>([&] { fit(small, folder + "/t", 100); }), HasSubstr("truncated"));
+  EXPECT_THAT(error_text<FormatError>([&] { fit(small, folder + "/t", 100); }), HasSubstr("truncated"));
 }
 
 TEST(Checkpoint, RoundTripsExactly) {

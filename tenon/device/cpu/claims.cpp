@@ -7,6 +7,7 @@
 #include "tenon/ops/attention.h"
 #include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
+#include "tenon/ops/cumulative.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
 #include "tenon/ops/linalg.h"
@@ -14,7 +15,9 @@
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement_ops.h"
 #include "tenon/ops/normalization.h"
+#include "tenon/ops/ordering.h"
 #include "tenon/ops/pooling.h"
+#include "tenon/ops/random.h"
 #include "tenon/ops/softmax.h"
 
 namespace tenon::cpu {
@@ -47,6 +50,14 @@ std::span<const Claim> cpu_claims() {
       Claim{&ops::embedding_op(), accepts_whole_bytes, run_embedding},
       Claim{&ops::take_along_axis_op(), accepts_whole_bytes, run_take_along_axis},
       Claim{&ops::scatter_along_axis_op(), accepts_scatter, run_scatter},
+      Claim{&ops::random_bits_op(), nullptr, run_random_bits},
+      Claim{&ops::sort_op(), accepts_sort, run_sort},
+      Claim{&ops::cumsum_op(), accepts_accumulate, run_cumsum},
+      Claim{&ops::cumprod_op(), accepts_accumulate, run_cumprod},
+      Claim{&ops::linear_recurrence_op(), accepts_float_scan, run_linear_recurrence},
+      Claim{&ops::logcumsumexp_op(), accepts_float_scan, run_logcumsumexp},
+      Claim{&ops::cummax_op(), accepts_extreme, run_cummax},
+      Claim{&ops::cummin_op(), accepts_extreme, run_cummin},
       Claim{&ops::cholesky_op(), full_floats, run_cholesky},
       Claim{&ops::solve_op(), full_floats, run_solve},
       Claim{&ops::triangular_solve_op(), full_floats, run_triangular_solve},

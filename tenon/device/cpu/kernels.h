@@ -57,6 +57,24 @@ void run_max_pool(const KernelArgs& a);
 void run_average_pool(const KernelArgs& a);
 void run_average_pool_gradient(const KernelArgs& a);
 
+// random.cpp
+void run_random_bits(const KernelArgs& a);
+
+// sort.cpp: every dtype of whole bytes but the 8-bit floats
+bool accepts_sort(Types in, const ir::Attrs& attrs);
+void run_sort(const KernelArgs& a);
+
+// scan.cpp: f32 and f64; sums, products and extremes also of integers of 32 and 64 bits
+bool accepts_accumulate(Types in, const ir::Attrs& attrs);
+void run_cumsum(const KernelArgs& a);
+void run_cumprod(const KernelArgs& a);
+bool accepts_float_scan(Types in, const ir::Attrs& attrs);
+void run_linear_recurrence(const KernelArgs& a);
+void run_logcumsumexp(const KernelArgs& a);
+bool accepts_extreme(Types in, const ir::Attrs& attrs);
+void run_cummax(const KernelArgs& a);
+void run_cummin(const KernelArgs& a);
+
 // Calls body(i) for i < units, in parts of about 32768 elements by units of `unit_size`.
 template <class F>
 void for_units(ThreadPool& pool, int64_t units, int64_t unit_size, const F& body) {
