@@ -54,6 +54,9 @@ struct RowLoops {
   LoopFn standardize, gradient_sums, standardize_grad;
 };
 
+// How many words random_words writes.
+inline constexpr int kRandomWords = 64;
+
 // Sums and products of integers run modulo 2^64, whatever the width: the low bits are right.
 struct LevelTable {
   const char* name;
@@ -65,6 +68,8 @@ struct LevelTable {
   FoldFn fold[kFolds][kDTypes];
   FoldRowFn fold_row[kFolds][kDTypes];
   RowLoops rows_f32, rows_f64;
+  // The random words of the kRandomWords / 4 blocks from `first` on, under the key {k0, k1} (ops/random.h).
+  void (*random_words)(uint32_t* out, uint64_t first, uint32_t k0, uint32_t k1);
 
   [[nodiscard]] const RowLoops& rows(DType dtype) const { return dtype == DType::F64 ? rows_f64 : rows_f32; }
 };
