@@ -78,6 +78,18 @@ std::string promotion_text(const OpDef& op) {
   return op.promote.to_float ? "; brought to one dtype, integers become f32" : "; brought to one dtype";
 }
 
+std::string autocast_text(const OpDef& op) {
+  switch (op.autocast) {
+    case ops::AutocastRule::Lower:
+      return "- autocast: the scope's dtype\n";
+    case ops::AutocastRule::Full:
+      return "- autocast: f32\n";
+    case ops::AutocastRule::Keep:
+      break;
+  }
+  return {};
+}
+
 std::string section(const OpDef& op) {
   std::string text = fmt::format("### {}\n\n{}\n\n", op.name, op.doc);
   for (const auto& input : op.inputs) {
@@ -90,7 +102,7 @@ std::string section(const OpDef& op) {
   for (const auto& attr : op.attrs)
     text += fmt::format("- attribute `{}` ({}, field {}){}\n", attr.name, ir::name(attr.type), attr.field,
                         attr.doc.empty() ? "" : fmt::format(": {}", attr.doc));
-  text += fmt::format("- {}{}\n", meaning_text(op), promotion_text(op));
+  text += fmt::format("- {}{}\n", meaning_text(op), promotion_text(op)) + autocast_text(op);
   return text + fmt::format("- gradient: {}\n- vmap: {}\n\n", gradient_text(op), batching_text(op));
 }
 

@@ -120,7 +120,8 @@ Task make_image_task(const train::Config& config, const TaskRequest& request) {
   const double smoothing = config.get<double>("label-smoothing");
   task.trainer.compile({.optimizer = make_optimizer(config, network.parameters),
                         .loss = nn::CrossEntropyLoss({.label_smoothing = smoothing}),
-                        .metrics = {"accuracy"}});
+                        .metrics = {"accuracy"},
+                        .precision = read_precision(config)});
   if (!request.model_path.empty()) task.trainer.load_weights(request.model_path);
   if (request.use == TaskUse::write) return task;
 

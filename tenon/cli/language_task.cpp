@@ -106,7 +106,9 @@ Task make_language_task(const train::Config& config, const TaskRequest& request)
   const auto held = std::make_shared<models::GPT>(make_network(config, vocabulary.size()));
   const models::GPT& network = *held;
   train::Trainer trainer(train::network_of(held));
-  trainer.compile({.optimizer = make_optimizer(config, nn::parameters(network)), .loss = token_loss});
+  trainer.compile({.optimizer = make_optimizer(config, nn::parameters(network)),
+                   .loss = token_loss,
+                   .precision = read_precision(config)});
   trainer.set_metadata({{vocabulary_key, vocabulary.characters()}});
   if (!request.model_path.empty()) trainer.load_weights(request.model_path);
 

@@ -59,6 +59,12 @@ optim::AnyOptimizer make_optimizer(const train::Config& config, const std::vecto
                      .got = "\"" + name + "\""});
 }
 
+DType read_precision(const train::Config& config) {
+  if (config.find("precision") == nullptr) return DType::F32;  // a run of an earlier version
+  const auto name = config.get<std::string>("precision");
+  return name == "bf16" ? DType::BF16 : name == "f16" ? DType::F16 : DType::F32;
+}
+
 train::Schedule make_schedule(const train::Config& config, std::int64_t steps) {
   const double lr = config.get<double>("lr");
   return train::schedule_from_name(config.get<std::string>("schedule"),

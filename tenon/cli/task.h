@@ -53,6 +53,7 @@ struct TaskRequest {
 
 // What both tasks share: the optimiser and the schedule that the settings name.
 [[nodiscard]] optim::AnyOptimizer make_optimizer(const train::Config& config, const std::vector<Variable>& parameters);
+[[nodiscard]] DType read_precision(const train::Config& config);
 [[nodiscard]] train::Schedule make_schedule(const train::Config& config, std::int64_t steps);
 
 }  // namespace tenon::cli

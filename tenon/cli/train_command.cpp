@@ -7,6 +7,7 @@
 #include "tenon/cli/interrupt.h"
 #include "tenon/cli/run.h"
 #include "tenon/cli/task.h"
+#include "tenon/exec/profile.h"
 #include "tenon/exec/session.h"
 #include "tenon/train/checkpoint.h"
 #include "tenon/train/run_folder.h"
@@ -31,12 +32,14 @@ class SampleCallback final : public train::Callback {
 };
 
 // The options that are about this session, not about the run.
-bool is_about_the_session(std::string_view name) { return name == "out" || name == "resume" || name == "threads"; }
+bool is_about_the_session(std::string_view name) {
+  return name == "out" || name == "resume" || name == "threads" || name == "profile";
+}
 
 train::Config settings(const Arguments& arguments) {
   train::Config config;
   for (const auto& [name, value] : arguments.values.entries())
-    if (name != "out" && name != "resume") config.set(name, value);
+    if (name != "out" && name != "resume" && name != "profile") config.set(name, value);
   return config;
 }
 
@@ -128,6 +131,14 @@ int train_command(const Arguments& arguments, const Console& console) {
       std::make_shared<train::RowCallback>([&](const train::MetricsRow& row) { bar.note(row_text(row)); }));
   fit.callbacks.push_back(
       std::make_shared<train::ProgressCallback>([&](const train::Progress& progress) { bar.update(progress); }));
+  std::string profile_table;
+  if (arguments.has("profile")) {
+    const auto path = arguments.get<std::string>("profile");
+    fit.callbacks.push_back(std::make_shared<train::ProfileCallback>(10, 10, [&profile_table, path](const Profile& p) {
+      save_chrome_trace(p, path);
+      profile_table = to_table(p);
+    }));
+  }
   fit.callbacks.push_back(std::make_shared<train::StopCallback>([&] { return interrupted = interrupt.requested(); },
                                                                 run.checkpoint_path()));
 
@@ -135,6 +146,7 @@ int train_command(const Arguments& arguments, const Console& console) {
   const train::FitResult result = trainer.fit(*task.training, fit);
   bar.finish();
   run.write_report();
+  if (!profile_table.empty()) console.out(profile_table + "\n");
   finish_text(console, run, result, interrupted);
   return interrupted ? exit_interrupted : exit_done;
 }

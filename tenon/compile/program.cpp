@@ -10,6 +10,7 @@
 #include "tenon/compile/interpret.h"
 #include "tenon/compile/lower.h"
 #include "tenon/compile/plan.h"
+#include "tenon/exec/observe.h"
 #include "tenon/exec/session.h"
 #include "tenon/ops/infer.h"
 
@@ -55,6 +56,7 @@ struct Step {
   KernelFunction function = nullptr;
   std::vector<int32_t> storages;
   int64_t extent = 0, grain = 1;
+  std::string name;  // the ops in it
   // … or a call.
   int32_t call = -1;  // the core node
   std::vector<ConstView> in;
@@ -97,17 +99,16 @@ struct Program::State {
         add_call(group.members[0]);
         continue;
       }
-      if (group.members.size() > 1) {
-        std::string names;
-        for (int32_t m : group.members) names += (names.empty() ? "" : " ") + core.nodes[static_cast<size_t>(m)].label;
-        report.fused.push_back(std::move(names));
-      }
+      std::string names;
+      for (int32_t m : group.members) names += (names.empty() ? "" : " ") + core.nodes[static_cast<size_t>(m)].label;
+      if (group.members.size() > 1) report.fused.push_back(names);
       for (LoweredKernel& kernel : lower(core, group, stored)) {
         Step step;
         step.kernel = kernels.size();
         step.storages = kernel.storages;
         step.extent = kernel.kernel.root.extent;
         step.grain = kernel.grain;
+        step.name = names;
         kernels.push_back(std::move(kernel));
         steps.push_back(std::move(step));
       }
@@ -211,7 +212,48 @@ struct Program::State {
     exec::session().pool().run(parts,
                                [&](int64_t p) { part(p * step.grain, std::min(step.extent, (p + 1) * step.grain)); });
   }
+  void run_step(Step& step, const std::vector<std::byte*>& base) const {
+    if (step.call >= 0) {
+      run_call(step, base);
+    } else {
+      run_kernel(step, base);
+    }
+  }
+  void run_observed(Step& step, const std::vector<std::byte*>& base) const;
 };
+
+// With what an observer wants to know: a call's op and types, a kernel's ops and the storages that it touches.
+void Program::State::run_observed(Step& step, const std::vector<std::byte*>& base) const {
+  exec::Work work{.kind = exec::WorkKind::Kernel};
+  std::vector<TensorType> in, out;
+  std::string name;
+  if (step.call >= 0) {
+    const CoreNode& n = core.nodes[static_cast<size_t>(step.call)];
+    name = n.label;
+    // A copy or a part of an op has other operands than the op.
+    if (n.call != CallKind::Copy) {
+      work.op = n.node->op;
+      work.attrs = &n.node->attrs;
+    }
+    for (size_t i = 0; i < step.in.size(); ++i) {
+      if (step.storages[i] >= 0) in.push_back({step.in[i].dtype, step.in[i].shape});
+    }
+    for (const View& v : step.out) out.push_back({v.dtype, v.shape});
+  } else {
+    name = step.name;
+    for (int32_t s : step.storages) {
+      const Storage& storage = core.storages[static_cast<size_t>(s)];
+      in.push_back({storage.dtype, {storage.size}});
+    }
+  }
+  work.name = name;
+  work.in = in;
+  work.out = out;
+  exec::observed(work, [&] {
+    run_step(step, base);
+    return Tensors();
+  });
+}
 
 // Lifetimes by steps; results of the segment get memory of their own, or that of an input which is dead by then.
 void Program::State::pass_plan() {
@@ -382,11 +424,10 @@ Tensors Program::run(const trace::Segment& segment) {
     }
   }
   for (Step& step : s.steps) {
-    if (step.call >= 0) {
-      s.run_call(step, base);
-    } else {
-      s.run_kernel(step, base);
-    }
+    if (exec::observer() == nullptr) [[likely]]
+      s.run_step(step, base);
+    else
+      s.run_observed(step, base);
   }
   Tensors out;
   out.reserve(s.core.outputs.size());

@@ -4,6 +4,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/exec/control.h"
+#include "tenon/exec/observe.h"
 #include "tenon/exec/reference.h"
 #include "tenon/exec/reuse.h"
 #include "tenon/exec/session.h"
@@ -130,9 +131,7 @@ Tensors run_kernel(Call& c, const Claim* claim, const ops::Primitive* primitive)
   return out;
 }
 
-}  // namespace
-
-Tensors evaluate(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<const TensorType> results) {
+Tensors evaluate_now(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<const TensorType> results) {
   Call c{op, std::move(in), attrs, results};
   return std::visit(
       ops::Overloaded{
@@ -148,6 +147,15 @@ Tensors evaluate(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<
           [&](const ops::DataDependent& d) { return d.execute(c.in, attrs); },
       },
       op.meaning);
+}
+
+}  // namespace
+
+Tensors evaluate(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<const TensorType> results) {
+  if (observer() == nullptr) [[likely]]
+    return evaluate_now(op, std::move(in), attrs, results);
+  return observed({.name = op.name, .op = &op, .attrs = &attrs, .inputs = &in},
+                  [&] { return evaluate_now(op, std::move(in), attrs, results); });
 }
 
 Tensors run(const ir::Graph& graph, Tensors inputs) {

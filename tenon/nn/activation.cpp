@@ -6,6 +6,7 @@
 #include "tenon/nn/check.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/random.h"
+#include "tenon/trace/layer_scope.h"
 
 namespace tenon::nn {
 
@@ -22,6 +23,7 @@ PReLU::PReLU(int64_t channels, double start, DType dtype) {
   weight = Variable(full({channels}, start, dtype));
 }
 Tensor PReLU::operator()(const Tensor& x) const {
+  const trace::LayerScope scope(weight);
   const int64_t channels = weight.shape()[0];
   if (channels == 1) return prelu(x, weight);
   require_extent(layer_label("PReLU", weight), x, 1, channels, fmt::format("[N, {}, ...]", channels));

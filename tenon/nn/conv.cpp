@@ -8,6 +8,7 @@
 #include "tenon/nn/check.h"
 #include "tenon/nn/init.h"
 #include "tenon/ops/convolution.h"
+#include "tenon/trace/layer_scope.h"
 
 namespace tenon::nn {
 
@@ -44,6 +45,7 @@ Conv<N>::Conv(int64_t in_channels, int64_t out_channels, Size<N> kernel, ConvLay
 
 template <int N>
 Tensor Conv<N>::operator()(const Tensor& x) const {
+  const trace::LayerScope scope(weight);
   const std::string label = layer_label(fmt::format("Conv{}d", N), weight);
   const int64_t channels = weight.shape()[1] * options.groups;
   require_rank(label, x, N + 2, N + 2, fmt::format("[N, {}, spatial...]", channels));
@@ -76,6 +78,7 @@ ConvTranspose<N>::ConvTranspose(int64_t in_channels, int64_t out_channels, Size<
 
 template <int N>
 Tensor ConvTranspose<N>::operator()(const Tensor& x) const {
+  const trace::LayerScope scope(weight);
   const std::string label = layer_label(fmt::format("ConvTranspose{}d", N), weight);
   const int64_t channels = weight.shape()[0];
   require_rank(label, x, N + 2, N + 2, fmt::format("[N, {}, spatial...]", channels));

@@ -5,6 +5,7 @@
 #include "tenon/ops/gather.h"
 #include "tenon/ops/index.h"
 #include "tenon/ops/movement.h"
+#include "tenon/trace/layer_scope.h"
 
 namespace tenon::nn {
 namespace {
@@ -27,12 +28,16 @@ Embedding::Embedding(int64_t rows, int64_t width, EmbeddingOptions options)
       padding_index(options.padding_index),
       weight(table("Embedding", rows, width, options.dtype, options.padding_index)) {}
 
-Tensor Embedding::operator()(const Tensor& indices) const { return embedding(weight, indices, sparse, padding_index); }
+Tensor Embedding::operator()(const Tensor& indices) const {
+  const trace::LayerScope scope(weight);
+  return embedding(weight, indices, sparse, padding_index);
+}
 
 EmbeddingBag::EmbeddingBag(int64_t rows, int64_t width, EmbeddingBagOptions given)
     : options(given), weight(table("EmbeddingBag", rows, width, given.dtype, given.padding_index)) {}
 
 Tensor EmbeddingBag::operator()(const Tensor& indices) const {
+  const trace::LayerScope scope(weight);
   // Whatever stands before the last axis counts bags.
   Shape shape = indices.shape();
   const int64_t each = shape.empty() ? 1 : shape.back();
@@ -43,6 +48,7 @@ Tensor EmbeddingBag::operator()(const Tensor& indices) const {
 }
 
 Tensor EmbeddingBag::operator()(const Tensor& indices, const Tensor& offsets, const Tensor& weights) const {
+  const trace::LayerScope scope(weight);
   return embedding_bag(weight, indices, offsets, weights,
                        {.mode = options.mode,
                         .sparse = options.sparse,

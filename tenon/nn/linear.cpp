@@ -10,6 +10,7 @@
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/trace/layer_scope.h"
 
 namespace tenon::nn {
 
@@ -22,10 +23,14 @@ Linear::Linear(int64_t in_features, int64_t out_features, LinearOptions options)
 }
 
 Tensor Linear::operator()(const Tensor& x) const {
+  const trace::LayerScope scope(weight);
   const int64_t in = weight.shape()[1];
-  require_extent(layer_label("Linear", weight), x, -1, in, fmt::format("[..., {}]", in));
+  // The texts of the message are made only for a message: this is a hot call of small models.
+  if (x.ndim() == 0 || x.shape().back() != in)
+    require_extent(layer_label("Linear", weight), x, -1, in, fmt::format("[..., {}]", in));
   Tensor y = matmul(x, transpose(weight));
-  return bias.defined() ? std::move(y) + bias : y;
+  // In an Autocast scope the product is short: the sum is of the product's dtype, as in a product with bias.
+  return bias.defined() ? std::move(y) + cast(bias, y.dtype()) : y;
 }
 
 Bilinear::Bilinear(int64_t in1_features, int64_t in2_features, int64_t out_features, LinearOptions options) {
@@ -38,6 +43,7 @@ Bilinear::Bilinear(int64_t in1_features, int64_t in2_features, int64_t out_featu
 }
 
 Tensor Bilinear::operator()(const Tensor& x1, const Tensor& x2) const {
+  const trace::LayerScope scope(weight);
   const std::string label = layer_label("Bilinear", weight);
   const int64_t out = weight.shape()[0], in1 = weight.shape()[1], in2 = weight.shape()[2];
   require_extent(label, x1, -1, in1, fmt::format("[..., {}]", in1));

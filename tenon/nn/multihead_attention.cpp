@@ -16,6 +16,7 @@
 #include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/softmax.h"
+#include "tenon/trace/layer_scope.h"
 
 namespace tenon::nn {
 namespace {
@@ -77,6 +78,7 @@ MultiheadAttentionResult MultiheadAttention::with_weights(const Tensor& query, c
 
 MultiheadAttentionResult MultiheadAttention::run(Tensor query, Tensor key, Tensor value, const AttentionMasks& masks,
                                                  bool want_weights) const {
+  const trace::LayerScope scope(in_proj_weight.defined() ? in_proj_weight : q_proj_weight);
   const std::string label = layer_label("MultiheadAttention", out_proj.weight);
   const bool one = query.ndim() == 2;
   for (Tensor* x : {&query, &key, &value}) {
@@ -92,7 +94,9 @@ MultiheadAttentionResult MultiheadAttention::run(Tensor query, Tensor key, Tenso
     const Tensor w = packed ? narrow(in_proj_weight, 0, part * width, width) : own.value();
     require_extent(label, x, -1, w.shape(1), fmt::format("[..., {}]", w.shape(1)));
     Tensor y = matmul(x, transpose(w));
-    return in_proj_bias.defined() ? std::move(y) + narrow(in_proj_bias, 0, part * width, width) : y;
+    if (!in_proj_bias.defined()) return y;
+    const DType dtype = y.dtype();
+    return std::move(y) + cast(narrow(in_proj_bias, 0, part * width, width), dtype);
   };
   Tensor q = project(query, 0, q_proj_weight), k = project(key, 1, k_proj_weight), v = project(value, 2, v_proj_weight);
   if (bias_k.defined()) {

@@ -11,6 +11,7 @@
 #include "tenon/ops/movement.h"
 #include "tenon/ops/normalization.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/trace/layer_scope.h"
 #include "tenon/trace/state.h"
 
 namespace tenon::nn {
@@ -37,6 +38,7 @@ LayerNorm::LayerNorm(const Shape& normalized, NormOptions options) : shape(norma
 }
 
 Tensor LayerNorm::operator()(const Tensor& x) const {
+  const trace::LayerScope scope(weight);
   const auto rank = static_cast<int64_t>(shape.size());
   for (int64_t i = 1; i <= rank; ++i)
     require_extent(layer_label("LayerNorm", weight), x, -i, shape[static_cast<size_t>(rank - i)],
@@ -51,6 +53,7 @@ RMSNorm::RMSNorm(int64_t width, RMSNormOptions options) : epsilon(options.epsilo
 }
 
 Tensor RMSNorm::operator()(const Tensor& x) const {
+  const trace::LayerScope scope(weight);
   require_extent(layer_label("RMSNorm", weight), x, -1, weight.shape()[0], fmt::format("[..., {}]", weight.shape()[0]));
   return rms_norm(x, weight, epsilon);
 }
@@ -71,6 +74,7 @@ GroupNorm::GroupNorm(int64_t group_count, int64_t channels, NormOptions options)
 }
 
 Tensor GroupNorm::operator()(const Tensor& x) const {
+  const trace::LayerScope scope(weight);
   if (weight.defined()) require_extent(layer_label("GroupNorm", weight), x, 1, weight.shape()[0], "[N, channels, ...]");
   return group_norm(x, groups, value_or_none(weight), value_or_none(bias), epsilon);
 }
@@ -89,6 +93,7 @@ BatchNorm::BatchNorm(int64_t channels, BatchNormOptions options)
 }
 
 Tensor BatchNorm::operator()(const Tensor& x) const {
+  const trace::LayerScope scope(running_mean);
   const int64_t channels = running_mean.shape()[0];
   require_extent(layer_label("BatchNorm", running_mean), x, 1, channels, fmt::format("[N, {}, ...]", channels));
   if (!mode.training())
@@ -118,6 +123,7 @@ InstanceNorm::InstanceNorm(int64_t channel_count, InstanceNormOptions given) : c
 }
 
 Tensor InstanceNorm::operator()(const Tensor& x) const {
+  const trace::LayerScope scope(weight);
   const std::string label = layer_label("InstanceNorm", weight.defined() ? weight : running_mean);
   require_rank(label, x, 3, 5, fmt::format("[N, {}, spatial...]", channels));
   require_extent(label, x, 1, channels, fmt::format("[N, {}, spatial...]", channels));

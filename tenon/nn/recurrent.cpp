@@ -8,6 +8,7 @@
 #include "tenon/nn/check.h"
 #include "tenon/nn/init.h"
 #include "tenon/ops/creation.h"
+#include "tenon/trace/layer_scope.h"
 
 namespace tenon::nn {
 namespace {
@@ -76,6 +77,7 @@ RecurrentOptions RecurrentCells::options_for(const RecurrentStart& start) const 
 RNN::RNN(int64_t in, int64_t hidden, const RecurrentLayerOptions& options)
     : cells{RecurrentCells("RNN", 1, in, hidden, options)} {}
 RecurrentResult RNN::operator()(const Tensor& x, const RecurrentStart& start) const {
+  const trace::LayerScope scope(cells.value.cells.value.begin()->second);
   const RecurrentCells& own = cells.value;
   return rnn(x, own.weights(), start.h0, own.options_for(start), own.options.nonlinearity);
 }
@@ -83,12 +85,14 @@ RecurrentResult RNN::operator()(const Tensor& x, const RecurrentStart& start) co
 LSTM::LSTM(int64_t in, int64_t hidden, const RecurrentLayerOptions& options)
     : cells{RecurrentCells("LSTM", 4, in, hidden, options)} {}
 RecurrentResult LSTM::operator()(const Tensor& x, const RecurrentStart& start) const {
+  const trace::LayerScope scope(cells.value.cells.value.begin()->second);
   return lstm(x, cells.value.weights(), start.h0, start.c0, cells.value.options_for(start));
 }
 
 GRU::GRU(int64_t in, int64_t hidden, const RecurrentLayerOptions& options)
     : cells{RecurrentCells("GRU", 3, in, hidden, options)} {}
 RecurrentResult GRU::operator()(const Tensor& x, const RecurrentStart& start) const {
+  const trace::LayerScope scope(cells.value.cells.value.begin()->second);
   return gru(x, cells.value.weights(), start.h0, cells.value.options_for(start));
 }
 
@@ -134,6 +138,7 @@ RNNCell::RNNCell(int64_t in, int64_t hidden, RecurrentCellOptions options) : non
   make_cell(*this, "RNNCell", 1, in, hidden, options);
 }
 Tensor RNNCell::operator()(const Tensor& x, const Tensor& h) const {
+  const trace::LayerScope scope(weight_ih);
   return rnn_cell(x, state_for(*this, "RNNCell", x, h), weights_of(*this), nonlinearity);
 }
 
@@ -141,6 +146,7 @@ LSTMCell::LSTMCell(int64_t in, int64_t hidden, RecurrentCellOptions options) {
   make_cell(*this, "LSTMCell", 4, in, hidden, options);
 }
 LstmState LSTMCell::operator()(const Tensor& x, const LstmState& state) const {
+  const trace::LayerScope scope(weight_ih);
   return lstm_cell(x, {state_for(*this, "LSTMCell", x, state.h), state_for(*this, "LSTMCell", x, state.c)},
                    weights_of(*this));
 }
@@ -149,6 +155,7 @@ GRUCell::GRUCell(int64_t in, int64_t hidden, RecurrentCellOptions options) {
   make_cell(*this, "GRUCell", 3, in, hidden, options);
 }
 Tensor GRUCell::operator()(const Tensor& x, const Tensor& h) const {
+  const trace::LayerScope scope(weight_ih);
   return gru_cell(x, state_for(*this, "GRUCell", x, h), weights_of(*this));
 }
 

@@ -110,6 +110,7 @@ const OpDef& prelu_op() {
   static const OpDef def =
       binary_def({.name = "prelu",
                   .doc = "x above 0, slope * x below, with a learned slope (He et al., arXiv 1502.01852).",
+                  .autocast = AutocastRule::Lower,
                   .expression = [](Scalars x, const ir::Attrs&) { return select(x[0] > 0.0, x[0], x[0] * x[1]); },
                   .gradient = Vjp{[](const VjpArgs& a) {
                                     const Tensor positive = greater(a.in[0], 0);
@@ -150,6 +151,7 @@ const OpDef& softplus_op() {
   static const OpDef def = unary_def(
       {.name = "softplus",
        .doc = "log(1 + exp(beta * x)) / beta without overflow.",
+       .autocast = AutocastRule::Full,
        .expression = [](Scalars x, const ir::Attrs& a) { return softplus_of(x[0] * a.real(0)) / a.real(0); },
        .gradient = times_of_input<[](const Tensor& x, const ir::Attrs& a) { return sigmoid(x * a.real(0)); }>(),
        .dtypes = kFloats,

@@ -130,6 +130,7 @@ const OpDef& power_op() {
       {.name = "power",
        .doc = "a to the power b. A negative base with a fractional exponent gives NaN; integers to negative powers "
               "give 0 (1 and -1 excepted).",
+       .autocast = AutocastRule::Full,
        .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Pow, std::array{x[0], x[1]}); },
        .gradient = Vjp{[](const VjpArgs& a) {
                          const Tensor& x = a.in[0];

@@ -53,6 +53,13 @@ Tensor probabilities(const Tensor& scores, const Tensor& log_denominator) {
   return exp(scores - unsqueeze(shift, {-1}));
 }
 
+// Multiply-adds over the pairs of queries and keys that see each other, `each` for a pair.
+double products(const Shape& q, const Shape& k, const ir::Attrs& attrs, int64_t each) {
+  const auto queries = static_cast<double>(q[2]), keys = static_cast<double>(k[2]);
+  const double pairs = attrs.flag(0) && keys >= queries ? queries * (keys - (queries - 1) / 2) : queries * keys;
+  return 2.0 * static_cast<double>(q[0] * q[1] * each) * pairs;
+}
+
 std::vector<Sample> attention_samples() {
   return {{{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 5, 3}}, {.shape = {}, .absent = true}}, {true, 0.5}},
           {{{{2, 1, 3, 2}}, {{2, 1, 3, 2}}, {{2, 1, 3, 2}}, {.shape = {3, 3}, .differentiable = false}}, {false, 0.7}}};
@@ -61,44 +68,49 @@ std::vector<Sample> attention_samples() {
 }  // namespace
 
 const OpDef& attention_grad_op() {
-  static const OpDef def{.name = "attention_grad",
-                         .doc = "Cotangents of q, k and v of `attention` from that of y.",
-                         .inputs = {{"ct", kFloats},
-                                    {"q", kFloats},
-                                    {"k", kFloats},
-                                    {"v", kFloats},
-                                    {"mask", kFloats, ArgKind::Optional},
-                                    {"y", kFloats},
-                                    {"log_denominator", kFloats}},
-                         .attrs = kAttrs,
-                         .results = 3,
-                         .infer =
-                             [](const InferArgs& a) {
-                               check_heads(a, 1);
-                               return std::vector<TensorType>{a.in[1], a.in[2], a.in[3]};
-                             },
-                         .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
-                           const Tensor &ct = in[0], &q = in[1], &k = in[2], &v = in[3];
-                           const Tensor p = probabilities(scores_of(q, k, in[4], attrs), in[6]);
-                           const Tensor dv = matmul(transpose(p), ct);
-                           const Tensor ds =
-                               p * (matmul(ct, transpose(v)) - sum(ct * in[5], {-1}, true)) * attrs.real(1);
-                           return Tensors{matmul(ds, k), matmul(transpose(ds), q), dv};
-                         }},
-                         .gradient = GradientOfBody{},
-                         .batching = BatchBody{},
-                         .samples =
-                             [] {
-                               return std::vector<Sample>{{{{{1, 2, 3, 3}},
-                                                            {{1, 2, 3, 4}},
-                                                            {{1, 2, 5, 4}},
-                                                            {{1, 2, 5, 3}},
-                                                            {.shape = {}, .absent = true},
-                                                            {{1, 2, 3, 3}},
-                                                            {{1, 2, 3}, 1, 3}},
-                                                           {true, 0.5}}};
-                             },
-                         .tolerance = {64, 1e-4}};
+  static const OpDef def{
+      .name = "attention_grad",
+      .doc = "Cotangents of q, k and v of `attention` from that of y.",
+      .inputs = {{"ct", kFloats},
+                 {"q", kFloats},
+                 {"k", kFloats},
+                 {"v", kFloats},
+                 {"mask", kFloats, ArgKind::Optional},
+                 {"y", kFloats},
+                 {"log_denominator", kFloats}},
+      .attrs = kAttrs,
+      .results = 3,
+      .infer =
+          [](const InferArgs& a) {
+            check_heads(a, 1);
+            return std::vector<TensorType>{a.in[1], a.in[2], a.in[3]};
+          },
+      .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
+        const Tensor &ct = in[0], &q = in[1], &k = in[2], &v = in[3];
+        const Tensor p = probabilities(scores_of(q, k, in[4], attrs), in[6]);
+        const Tensor dv = matmul(transpose(p), ct);
+        const Tensor ds = p * (matmul(ct, transpose(v)) - sum(ct * in[5], {-1}, true)) * attrs.real(1);
+        return Tensors{matmul(ds, k), matmul(transpose(ds), q), dv};
+      }},
+      .gradient = GradientOfBody{},
+      .batching = BatchBody{},
+      .samples =
+          [] {
+            return std::vector<Sample>{{{{{1, 2, 3, 3}},
+                                         {{1, 2, 3, 4}},
+                                         {{1, 2, 5, 4}},
+                                         {{1, 2, 5, 3}},
+                                         {.shape = {}, .absent = true},
+                                         {{1, 2, 3, 3}},
+                                         {{1, 2, 3}, 1, 3}},
+                                        {true, 0.5}}};
+          },
+      .tolerance = {64, 1e-4},
+      .flops =
+          [](std::span<const TensorType> in, std::span<const TensorType>, const ir::Attrs& attrs) {
+            // The scores again, then three products of width `width of k` and two of `width of v`.
+            return products(in[1].shape, in[2].shape, attrs, 3 * in[1].shape[3] + 2 * in[3].shape[3]);
+          }};
   return def;
 }
 
@@ -147,6 +159,7 @@ const OpDef& attention_op() {
       .attrs = kAttrs,
       .results = 2,
       .promote = {7, true},
+      .autocast = AutocastRule::Lower,
       .infer =
           [](const InferArgs& a) {
             check_heads(a, 0);
@@ -172,7 +185,11 @@ const OpDef& attention_op() {
                 {{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 4, 3}}, none}, {false, 1.0}, "values do not fit"},
                 {{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 5, 4}}, {{3, 4}}}, {false, 1.0}, "broadcast"}};
           },
-      .tolerance = {64, 1e-4}};
+      .tolerance = {64, 1e-4},
+      .flops =
+          [](std::span<const TensorType> in, std::span<const TensorType>, const ir::Attrs& attrs) {
+            return products(in[0].shape, in[1].shape, attrs, in[0].shape[3] + in[2].shape[3]);
+          }};
   return def;
 }
 

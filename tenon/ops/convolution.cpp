@@ -283,6 +283,12 @@ std::vector<InvalidSample> conv_invalid_samples() {
 // A sum of up to a few hundred products: rounding grows with the square root of their number.
 constexpr Tolerance kSumOfProducts{32, 1e-5};
 
+// Each element of y [N, O, spatial…] takes part in C / groups x window… multiply-adds; also in both gradients.
+using Types = std::span<const TensorType>;
+double products(const Shape& y, const Shape& weight) {
+  return 2.0 * static_cast<double>(numel(y)) * static_cast<double>(numel(Shape(weight.begin() + 1, weight.end())));
+}
+
 }  // namespace
 
 const OpDef& conv_op() {
@@ -294,13 +300,15 @@ const OpDef& conv_op() {
       .inputs = {{"x", kFloats}, {"weight", kFloats}, {"bias", kFloats, ArgKind::Optional}},
       .attrs = conv_attrs(),
       .promote = kPromoteAll,
+      .autocast = AutocastRule::Lower,
       .infer = infer_conv,
       .meaning = Primitive{conv_reference},
       .gradient = Vjp{conv_vjp, bit(0) | bit(1), 0},
       .batching = BatchRule{batch_conv},
       .samples = conv_samples,
       .invalid_samples = conv_invalid_samples,
-      .tolerance = kSumOfProducts};
+      .tolerance = kSumOfProducts,
+      .flops = [](Types in, Types out, const ir::Attrs&) { return products(out[0].shape, in[1].shape); }};
   return def;
 }
 
@@ -311,6 +319,7 @@ const OpDef& conv_input_gradient_op() {
       .inputs = {{"ct", kFloats}, {"weight", kFloats}},
       .attrs = gradient_attrs("input_extents"),
       .promote = kPromoteAll,
+      .autocast = AutocastRule::Lower,
       .infer = infer_input_gradient,
       .meaning = Primitive{input_gradient_reference},
       .gradient = Vjp{[](const VjpArgs& a) {
@@ -338,7 +347,8 @@ const OpDef& conv_input_gradient_op() {
                 {{{{2, 3, 4}}, {{4, 2, 2}}}, {one, none, none, one, int64_t{1}, Ints{5}}, "not of the shape"},
                 {{{{2, 3, 4}}, {{3, 2}}}, {one, none, none, one, int64_t{1}, Ints{5}}, "another number of axes"}};
           },
-      .tolerance = kSumOfProducts};
+      .tolerance = kSumOfProducts,
+      .flops = [](Types in, Types, const ir::Attrs&) { return products(in[0].shape, in[1].shape); }};
   return def;
 }
 
@@ -373,7 +383,8 @@ const OpDef& conv_weight_gradient_op() {
                 {{{{2, 2, 5}}, {{2, 3, 4}}}, {one, none, none, one, int64_t{1}, Ints{3}}, "not of the shape"},
                 {{{{2, 2, 5}}, {{2, 3}}}, {one, none, none, one, int64_t{1}, Ints{2}}, "another number of axes"}};
           },
-      .tolerance = kSumOfProducts};
+      .tolerance = kSumOfProducts,
+      .flops = [](Types in, Types out, const ir::Attrs&) { return products(in[1].shape, out[0].shape); }};
   return def;
 }
 

@@ -105,6 +105,7 @@ const OpDef& ctc_loss_op() {
                  {"target_lengths", kIndex}},
       .attrs = {{"blank", 1, ir::AttrType::Int, "the class that stands for no label"},
                 {"zero_infinity", 2, ir::AttrType::Flag, "impossible targets cost nothing"}},
+      .autocast = AutocastRule::Full,
       .infer = ctc_types,
       .meaning = Composite{ctc_body},
       .gradient = GradientOfBody{},

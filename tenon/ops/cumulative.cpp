@@ -169,6 +169,7 @@ const OpDef& cumsum_op() {
       .doc = "Sums of all elements up to each one along `axis`.",
       .inputs = {{"x", kNumbers}},
       .attrs = kDirected,
+      .autocast = AutocastRule::Full,
       .infer = infer_scan,
       .meaning = Primitive{accumulate_reference<false>},
       // Each element counts in all later sums: the same scan from the other end.
@@ -212,6 +213,7 @@ const OpDef& cumprod_op() {
       .doc = "Products of all elements up to each one along `axis`.",
       .inputs = {{"x", kNumbers}},
       .attrs = kDirected,
+      .autocast = AutocastRule::Full,
       .infer = infer_scan,
       .meaning = Primitive{accumulate_reference<true>},
       .gradient = Vjp{cumprod_vjp, bit(0), 0},
@@ -260,6 +262,7 @@ const OpDef& logcumsumexp_op() {
       .inputs = {{"x", kFloats}},
       .attrs = {kAxis},
       .promote = kPromoteToFloat,
+      .autocast = AutocastRule::Full,
       .infer = infer_scan,
       .meaning = Primitive{log_sum_reference},
       // dx_i = sum over j >= i of ct_j exp(x_i - y_j); y grows, so every exponent of the recurrence is at most 0.

@@ -306,6 +306,7 @@ const OpDef& einsum_op() {
       .inputs = {{"operands", kNumbers, ArgKind::Variadic}},
       .attrs = {{"equation", 1, ir::AttrType::Text, "\"ij,jk->ik\""}},
       .promote = kPromoteAll,
+      .autocast = AutocastRule::Lower,
       .meaning = Composite{einsum_body},
       .gradient = GradientOfBody{},
       .batching = BatchBody{},

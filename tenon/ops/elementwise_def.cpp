@@ -15,6 +15,7 @@ OpDef base(const ElementwiseSpec& spec, std::span<const std::string_view> names)
   }
   def.attrs = spec.attrs;
   def.promote = spec.promote;
+  def.autocast = spec.autocast;
   def.meaning = Elementwise{spec.expression, spec.gives_bool ? bool_result : nullptr};
   def.takes = (1u << def.inputs.size()) - 1u;
   def.gradient = spec.gradient;

@@ -13,6 +13,7 @@ using ir::ScalarOp;
 struct ElementwiseSpec {
   std::string_view name;
   std::string_view doc;
+  AutocastRule autocast = AutocastRule::Keep;
   Scalar (*expression)(Scalars x, const ir::Attrs& attrs);
   Gradient gradient;
   DTypeSet dtypes = kNumbers;

@@ -80,6 +80,7 @@ const OpDef& cross_entropy_op() {
       .inputs = {{"logits", kFloats}, {"target", kIndex}},
       .attrs = kAttrs,
       .promote = {1, true},
+      .autocast = AutocastRule::Full,
       .infer =
           [](const InferArgs& a) {
             check_classes(a, 0, 1);
@@ -123,6 +124,7 @@ const OpDef& nll_loss_op() {
       .inputs = {{"log_probabilities", kFloats}, {"target", kIndex}, {"weight", kFloats, ArgKind::Optional}},
       .attrs = {{"ignore_index", 1, ir::AttrType::Int, "targets that count for nothing"}},
       .promote = {5, true},
+      .autocast = AutocastRule::Full,
       .infer =
           [](const InferArgs& a) {
             expect_rank(a, 0, 2, 2);

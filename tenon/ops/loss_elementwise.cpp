@@ -32,6 +32,7 @@ ElementwiseSpec loss_spec(std::string_view name, std::string_view doc, Scalar (*
                           Gradient gradient = GradientOfBody{}) {
   return {.name = name,
           .doc = doc,
+          .autocast = AutocastRule::Full,
           .expression = expression,
           .gradient = gradient,
           .dtypes = kFloats,

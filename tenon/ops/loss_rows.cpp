@@ -40,6 +40,7 @@ const OpDef& cosine_similarity_op() {
       .attrs = {{"axis", 1, ir::AttrType::Int, "along which the vectors lie"},
                 {"epsilon", 2, ir::AttrType::Real, "least length"}},
       .promote = kPromoteToFloat,
+      .autocast = AutocastRule::Full,
       .infer = [](const InferArgs& a) { return without_axis(a, a.attrs.integer(0)); },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
         const int64_t axis = attrs.integer(0);
@@ -75,6 +76,7 @@ const OpDef& triplet_margin_loss_op() {
                 {"epsilon", 3, ir::AttrType::Real, "added to differences: keeps the derivative finite"},
                 {"swap", 4, ir::AttrType::Flag, "measure the negative from the positive too"}},
       .promote = kPromoteToFloat,
+      .autocast = AutocastRule::Full,
       .infer = [](const InferArgs& a) { return without_axis(a, -1); },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
         const double p = attrs.real(1), epsilon = attrs.real(2);
@@ -115,6 +117,7 @@ const OpDef& multi_margin_loss_op() {
       .inputs = {{"input", kFloats}, {"target", kIndex}, {"weight", kFloats, ArgKind::Optional}},
       .attrs = {{"p", 1, ir::AttrType::Int, "1 or 2"}, {"margin", 2, ir::AttrType::Real, "wanted distance"}},
       .promote = {5, true},
+      .autocast = AutocastRule::Full,
       .infer =
           [](const InferArgs& a) {
             check_rows(a, true);
@@ -158,6 +161,7 @@ const OpDef& multilabel_margin_loss_op() {
           "number of classes. A row of targets ends at the first negative number.",
       .inputs = {{"input", kFloats}, {"target", kIndex}},
       .promote = {1, true},
+      .autocast = AutocastRule::Full,
       .infer =
           [](const InferArgs& a) {
             check_rows(a, false);

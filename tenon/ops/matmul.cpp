@@ -89,6 +89,7 @@ const OpDef& matmul_op() {
                          .doc = "The matrix product of the last two axes; leading axes broadcast.",
                          .inputs = {{"a", kNumbers}, {"b", kNumbers}},
                          .promote = kPromoteAll,
+                         .autocast = AutocastRule::Lower,
                          .infer = infer_matmul,
                          .meaning = Primitive{matmul_reference},
                          .gradient = Vjp{[](const VjpArgs& a) {
@@ -115,7 +116,12 @@ const OpDef& matmul_op() {
                                                                  {{{{3}}, {{3, 2}}}, {}, "wrong rank"},
                                                                  {{{{2, 2, 3}}, {{3, 3, 2}}}, {}, "broadcast"}};
                              },
-                         .tolerance = {16, 1e-5}};
+                         .tolerance = {16, 1e-5},
+                         .flops =
+                             [](std::span<const TensorType> in, std::span<const TensorType> out, const ir::Attrs&) {
+                               return 2.0 * static_cast<double>(numel(out[0].shape)) *
+                                      static_cast<double>(in[0].shape.back());
+                             }};
   return def;
 }
 

@@ -126,6 +126,7 @@ const OpDef& normalize_op() {
       .attrs = kAttrs,
       .results = 3,
       .promote = kPromoteToFloat,
+      .autocast = AutocastRule::Full,
       .infer = infer_normalize,
       .meaning = Composite{normalize_body},
       .gradient = Vjp{[](const VjpArgs& a) { return normalize_vjp(a); }, bit(0) | bit(1), bit(1) | bit(2)},

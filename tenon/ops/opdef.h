@@ -6,7 +6,8 @@
 //
 // The slots, in the order in which a call uses them:
 //   inputs, attrs   names, kinds, defaults           promote    which inputs are brought to one dtype
-//   infer           result types from input types    meaning    what is computed
+//   autocast        precision under an Autocast      infer      result types from input types
+//   meaning         what is computed                 flops      operations of a call, for profiles
 //   takes           inputs whose buffer may be reused
 //   gradient        vector-Jacobian product           batching   the rule under vmap
 //   samples, invalid_samples, tolerance               for the conformance tests
@@ -77,6 +78,13 @@ struct Promote {
 inline constexpr Promote kPromoteAll{-1, false};
 inline constexpr Promote kPromoteToFloat{-1, true};
 inline constexpr Promote kNoPromotion{0, false};
+
+// What becomes of the float inputs (f16, bf16, f32; never f64) in an Autocast scope (trace/autocast.h).
+enum class AutocastRule : uint8_t {
+  Keep,   // as they are; ops that promote take the widest
+  Lower,  // to the scope's dtype: where the time goes and a wide sum inside makes up for short operands
+  Full    // f16 and bf16 to f32: where the range or the rounding of short floats hurts
+};
 
 struct InferArgs {
   const struct OpDef& op;
@@ -225,6 +233,7 @@ struct OpDef {
   std::vector<AttrSpec> attrs = {};
   int results = 1;  // -1: as many as infer says
   Promote promote = kNoPromotion;
+  AutocastRule autocast = AutocastRule::Keep;
   Infer infer = nullptr;  // null for Elementwise and Reduction: the family's rule;
                           // null for Composite: the types that the body gives
   Meaning meaning;
@@ -242,6 +251,9 @@ struct OpDef {
   uint32_t differentiable_results = ~0u;  // results through which a gradient flows; the others count as constants
   bool random = false;                    // checked by distribution instead of by value
   int version = 1;  // stands in packages: raise it when saved graphs would mean something else than they did
+  // Floating-point operations of a call, a multiply-add as two. Null: the family's count for elementwise ops and
+  // reductions, what the body calls for composites, unknown for the others.
+  double (*flops)(std::span<const TensorType> in, std::span<const TensorType> out, const ir::Attrs& attrs) = nullptr;
 };
 
 template <class... F>

@@ -24,6 +24,7 @@ struct Spec {
   DTypeSet dtypes = kCompute;
   bool distinct = false;
   double low = -2, high = 2;
+  AutocastRule autocast = AutocastRule::Keep;
 };
 
 OpDef reduction_def(const Spec& spec) {
@@ -32,6 +33,7 @@ OpDef reduction_def(const Spec& spec) {
   def.doc = spec.doc;
   def.inputs = {{"x", spec.dtypes}};
   def.attrs = kReduceAttrs;
+  def.autocast = spec.autocast;
   def.meaning = Reduction{spec.kind};
   def.gradient = spec.gradient;
   def.batching = Broadcasts{};
@@ -51,7 +53,8 @@ const OpDef& sum_op() {
   static const OpDef def =
       reduction_def({"sum", "The sum along axes.", ReduceKind::Sum, Vjp{[](const VjpArgs& a) {
                        return Tensors{expand(restore(a.ct[0], a.in_types[0], a.attrs), a.in_types[0].shape)};
-                     }}});
+                     }},
+                     kCompute, false, -2, 2, AutocastRule::Full});
   return def;
 }
 
@@ -72,7 +75,7 @@ const OpDef& prod_op() {
              return Tensors{restore(a.ct[0], a.in_types[0], a.attrs) * factor};
            },
            bit(0), 0},
-       kCompute, false, 0.5, 1.5});
+       kCompute, false, 0.5, 1.5, AutocastRule::Full});
   return def;
 }
 
@@ -192,6 +195,7 @@ const OpDef& logsumexp_op() {
                               const Tensor y = log(sum(exp(in[0] - shift), axes, true)) + shift;
                               return Tensors{attrs.flag(1) ? y : reshape(y, reduced_shape(in[0].shape(), axes, false))};
                             });
+    d.autocast = AutocastRule::Full;
     d.gradient = Vjp{[](const VjpArgs& a) {
                        return Tensors{restore(a.ct[0], a.in_types[0], a.attrs) *
                                       exp(a.in[0] - restore(a.out[0], a.in_types[0], a.attrs))};
@@ -223,6 +227,7 @@ const OpDef& norm_op() {
                                     return Tensors{power(sum(power(abs(x), p), axes, keep), 1 / p)};
                                   },
                                   {{"p", 3, ir::AttrType::Real, "the exponent"}});
+    d.autocast = AutocastRule::Full;
     d.samples = [] {
       std::vector<Sample> s;
       for (double p : {2.0, 1.0, 3.0, double(INFINITY)})

@@ -49,6 +49,7 @@ OpDef along_axis(std::string_view name, std::string_view doc,
   def.inputs = {{"x", kFloats}};
   def.attrs = kAxis;
   def.promote = kPromoteToFloat;
+  def.autocast = AutocastRule::Full;
   def.infer = infer_along_axis;
   def.meaning = Composite{body};
   def.gradient = GradientOfBody{};

@@ -128,6 +128,7 @@ const OpDef& exp_op() {
   static const OpDef def =
       unary_def({.name = "exp",
                  .doc = "e to each element.",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Exp, std::array{x[0]}); },
                  .gradient = times_of_output<[](const Tensor& y) { return y; }>(),
                  .dtypes = kFloats,
@@ -154,6 +155,7 @@ const OpDef& expm1_op() {
   static const OpDef def =
       unary_def({.name = "expm1",
                  .doc = "exp(x) - 1, accurate near 0.",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Expm1, std::array{x[0]}); },
                  .gradient = times_of_output<[](const Tensor& y) { return y + 1.0; }>(),
                  .dtypes = kFloats,
@@ -167,6 +169,7 @@ const OpDef& log_op() {
   static const OpDef def =
       unary_def({.name = "log",
                  .doc = "The natural logarithm; -inf at 0, NaN below.",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Log, std::array{x[0]}); },
                  .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return reciprocal(x); }>(),
                  .dtypes = kFloats,
@@ -180,6 +183,7 @@ const OpDef& log2_op() {
   static const OpDef def = unary_def(
       {.name = "log2",
        .doc = "The logarithm to base 2.",
+       .autocast = AutocastRule::Full,
        .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Log2, std::array{x[0]}); },
        .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return 1.4426950408889634074 / x; }>(),
        .dtypes = kFloats,
@@ -193,6 +197,7 @@ const OpDef& log10_op() {
   static const OpDef def = unary_def(
       {.name = "log10",
        .doc = "The logarithm to base 10.",
+       .autocast = AutocastRule::Full,
        .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Log10, std::array{x[0]}); },
        .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return 0.43429448190325182765 / x; }>(),
        .dtypes = kFloats,
@@ -206,6 +211,7 @@ const OpDef& log1p_op() {
   static const OpDef def =
       unary_def({.name = "log1p",
                  .doc = "log(1 + x), accurate near 0.",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Log1p, std::array{x[0]}); },
                  .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return reciprocal(x + 1.0); }>(),
                  .dtypes = kFloats,
@@ -245,6 +251,7 @@ const OpDef& tan_op() {
   static const OpDef def =
       unary_def({.name = "tan",
                  .doc = "The tangent of an angle in radians.",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Tan, std::array{x[0]}); },
                  .gradient = times_of_output<[](const Tensor& y) { return y * y + 1.0; }>(),
                  .dtypes = kFloats,
@@ -258,6 +265,7 @@ const OpDef& asin_op() {
   static const OpDef def =
       unary_def({.name = "asin",
                  .doc = "The angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1].",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Asin, std::array{x[0]}); },
                  .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return rsqrt(1.0 - x * x); }>(),
                  .dtypes = kFloats,
@@ -271,6 +279,7 @@ const OpDef& acos_op() {
   static const OpDef def =
       unary_def({.name = "acos",
                  .doc = "The angle in [0, pi] whose cosine is x; NaN outside [-1, 1].",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Acos, std::array{x[0]}); },
                  .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return -rsqrt(1.0 - x * x); }>(),
                  .dtypes = kFloats,
@@ -297,6 +306,7 @@ const OpDef& sinh_op() {
   static const OpDef def =
       unary_def({.name = "sinh",
                  .doc = "The hyperbolic sine.",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Sinh, std::array{x[0]}); },
                  .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return cosh(x); }>(),
                  .dtypes = kFloats,
@@ -310,6 +320,7 @@ const OpDef& cosh_op() {
   static const OpDef def =
       unary_def({.name = "cosh",
                  .doc = "The hyperbolic cosine.",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Cosh, std::array{x[0]}); },
                  .gradient = times_of_input<[](const Tensor& x, const ir::Attrs&) { return sinh(x); }>(),
                  .dtypes = kFloats,
@@ -403,6 +414,7 @@ const OpDef& erfinv_op() {
   static const OpDef def =
       unary_def({.name = "erfinv",
                  .doc = "The inverse of erf; NaN outside [-1, 1].",
+                 .autocast = AutocastRule::Full,
                  .expression = [](Scalars x, const ir::Attrs&) { return apply_op(ScalarOp::Erfinv, std::array{x[0]}); },
                  .gradient = times_of_output<[](const Tensor& y) { return exp(y * y) * 0.88622692545275801365; }>(),
                  .dtypes = kFloats,
@@ -453,6 +465,7 @@ const OpDef& square_op() {
 const OpDef& reciprocal_op() {
   static const OpDef def = unary_def({.name = "reciprocal",
                                       .doc = "1 / x.",
+                                      .autocast = AutocastRule::Full,
                                       .expression = [](Scalars x, const ir::Attrs&) { return 1.0 / x[0]; },
                                       .gradient = times_of_output<[](const Tensor& y) { return -(y * y); }>(),
                                       .dtypes = kFloats,
@@ -466,6 +479,7 @@ const OpDef& rsqrt_op() {
   static const OpDef def = unary_def(
       {.name = "rsqrt",
        .doc = "1 / sqrt(x).",
+       .autocast = AutocastRule::Full,
        .expression = [](Scalars x, const ir::Attrs&) { return 1.0 / apply_op(ScalarOp::Sqrt, std::array{x[0]}); },
        .gradient = times_of_output<[](const Tensor& y) { return y * y * y * -0.5; }>(),
        .dtypes = kFloats,

@@ -6,12 +6,13 @@
 
 #include "tenon/base/error.h"
 #include "tenon/exec/evaluate.h"
+#include "tenon/exec/observe.h"
 #include "tenon/exec/session.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/infer.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/replay.h"
-#include "tenon/trace/anomaly.h"
+#include "tenon/trace/autocast.h"
 #include "tenon/trace/control.h"
 #include "tenon/trace/lazy.h"
 #include "tenon/trace/sparse.h"
@@ -164,9 +165,33 @@ Tensors compute(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   return exec::evaluate(op, std::move(in), attrs, types);
 }
 
+// Op by op, each with its own gradient.
+Tensors call_body(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
+  if (const auto* composite = std::get_if<Composite>(&op.meaning)) return composite->body(in, attrs);
+  if (std::holds_alternative<ControlFlow>(op.meaning)) return trace::call_differentiable_control(op, in, attrs);
+  if (std::holds_alternative<Elementwise>(op.meaning)) return {replay_elementwise(op, in, attrs)};
+  throw InternalError(fmt::format("{}: no body to differentiate", op.name));
+}
+
+// The inputs as the op's rule wants them; what the op calls inside is not the user's.
+Tensors call_in_autocast(const OpDef& op, Tensors in, const ir::Attrs& attrs, DType scope) {
+  const trace::AutocastState settled(DType::F32);
+  if (op.autocast != AutocastRule::Keep) {
+    const DType to = op.autocast == AutocastRule::Lower ? scope : DType::F32;
+    for (Tensor& x : in) {
+      if (!x.defined() || !x.impl() || x.impl()->weak) continue;
+      const DType from = x.dtype();
+      if (from != to && (from == DType::F32 || from == DType::F16 || from == DType::BF16)) x = cast(std::move(x), to);
+    }
+  }
+  return call(op, std::move(in), attrs);
+}
+
 }  // namespace
 
 Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
+  if (const DType scope = trace::detail::autocast; scope != DType::F32) [[unlikely]]
+    return call_in_autocast(op, std::move(in), attrs, scope);
   // Optional inputs at the end may be left out.
   while (in.size() < op.inputs.size() && op.inputs[in.size()].kind == ArgKind::Optional) in.emplace_back();
   check_inputs(op, in, attrs);
@@ -177,15 +202,12 @@ Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   check_dtypes(op, in);
   const bool keep = wants_gradient(in);
   if (keep && std::holds_alternative<GradientOfBody>(op.gradient)) {
-    if (const auto* composite = std::get_if<Composite>(&op.meaning)) return composite->body(in, attrs);
-    if (std::holds_alternative<ControlFlow>(op.meaning)) return trace::call_differentiable_control(op, in, attrs);
-    if (std::holds_alternative<Elementwise>(op.meaning)) return {replay_elementwise(op, in, attrs)};
-    throw InternalError(fmt::format("{}: no body to differentiate", op.name));
+    const exec::Work work{.kind = exec::WorkKind::Body, .name = op.name, .op = &op, .attrs = &attrs, .inputs = &in};
+    return exec::observed(work, [&] { return call_body(op, in, attrs); });
   }
   if (!keep || std::holds_alternative<NoGradient>(op.gradient)) {
     // `in` holds the last handles of temporaries: moving it lets the result take their buffers.
     Tensors out = compute(op, std::move(in), attrs);
-    if (trace::state().anomaly) trace::check_results(op, out, {});
     for (auto& x : out) {
       // A body may hand an input through, gradient and all.
       if (x.defined() && x.requires_grad() && std::holds_alternative<NoGradient>(op.gradient)) x = x.detach();
@@ -193,7 +215,6 @@ Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
     return out;
   }
   Tensors out = compute(op, in, attrs);
-  if (trace::state().anomaly) trace::check_results(op, out, {});
   trace::record(op, attrs, in, out);
   return out;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "tenon/base/error.h"
+#include "tenon/exec/observe.h"
 #include "tenon/exec/session.h"
 #include "tenon/trace/state.h"
 
@@ -209,7 +210,8 @@ void LazyRecorder::flush(const char* reason) {
     }
   } const guard(*this);
   const NoGrad no_grad;
-  const Tensors results = engine_.run(segment_);
+  const Tensors results =
+      exec::observed({.kind = exec::WorkKind::Segment, .name = "segment"}, [&] { return engine_.run(segment_); });
   for (size_t i = 0; i < wanted.size(); ++i) {
     const TensorImpl& from = *results[i].impl();
     const InlineVector<TensorImpl*, 2> tensors = std::exchange(wanted[i]->tensors, {});

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "tenon/trace/capture.h"
@@ -13,25 +12,14 @@ class LazyRecorder;
 
 struct ThreadState {
   bool record_gradients = true;
-  bool anomaly = false;
-  int vmap_level = 0;  // number of vmaps in force
+  bool anomaly = false;  // debug mode (trace/debug.h): nothing is put off, and the tape keeps where calls stand
+  int vmap_level = 0;    // number of vmaps in force
   // A body of control flow is being captured whose gradient, if one is wanted, will be made from its graph alone.
   bool gradients_from_graph = false;
   std::vector<Recorder*> recorders;  // captures in progress, innermost last
   LazyRecorder* lazy = nullptr;      // calls on concrete values are recorded here instead of computed (trace/lazy.h)
 };
 ThreadState& state();
-// Anomaly detection on or off while it lives.
-class AnomalyScope {
- public:
-  explicit AnomalyScope(bool on) : previous_(std::exchange(state().anomaly, on)) {}
-  ~AnomalyScope() { state().anomaly = previous_; }
-  AnomalyScope(const AnomalyScope&) = delete;
-  AnomalyScope& operator=(const AnomalyScope&) = delete;
-
- private:
-  bool previous_;
-};
 // UnsupportedError where a gradient of the caller's own would be lost, because only the graph is kept.
 void expect_visible_gradients(const char* where);
 

@@ -5,9 +5,9 @@
 #include <set>
 
 #include "tenon/base/error.h"
+#include "tenon/exec/observe.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/reduce.h"
-#include "tenon/trace/anomaly.h"
 #include "tenon/trace/call_site.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
@@ -130,6 +130,7 @@ void record(const ops::OpDef& op, const ir::Attrs& attrs, const Tensors& in, Ten
     if (rule && keep(rule->saves_outputs, i)) node->saved_out[i] = with_tape(out[i], nullptr, 0);
   }
   if (state().anomaly) node->location = call_site();
+  if (exec::observer() != nullptr && exec::detail::layer != nullptr) node->layer = *exec::detail::layer;
   const Ref<TapeLink> link(node);
   for (size_t i = 0; i < out.size(); ++i) {
     const bool flows = i >= 31 || ((op.differentiable_results >> i) & 1u) != 0;
@@ -147,6 +148,7 @@ void link(Tensors& out, const Tensors& in, std::string label, TapeFunction rule,
   auto node = make_ref<TapeNode>();
   node->label = std::move(label);
   node->function = std::move(rule);
+  if (state().anomaly) node->location = call_site();
   for (const auto& x : in) {
     node->edges.push_back(x.defined() && is_float(x.dtype()) ? edge_of(x) : TapeEdge{});
     node->in_types.push_back(x.defined() ? x.type() : TensorType{});
@@ -215,17 +217,19 @@ Tensors rule_of_op(const TapeNode& node, const Tensors& ct, const std::vector<ch
 
 Tensors apply_rule(const TapeNode& node, const Tensors& ct, const std::vector<char>& needs) {
   Tensors result;
+  const exec::LayerName layer(node.layer.empty() ? nullptr : &node.layer);
+  const exec::Work work{.kind = exec::WorkKind::Gradient,
+                        .name = node.op ? node.op->name : std::string_view(node.label),
+                        .op = node.op,
+                        .attrs = &node.attrs,
+                        .inputs = &ct,
+                        .site = node.location};
   if (node.op) {
-    {
-      // What the rule calls is not the user's: the result is checked as a whole, and the forward call is named.
-      const AnomalyScope quiet(false);
-      result = rule_of_op(node, ct, needs);
-    }
+    result = exec::observed(work, [&] { return rule_of_op(node, ct, needs); });
     if (result.size() != node.edges.size())
       throw InternalError(std::string(node.op->name) + ": gradient rule gave the wrong number of cotangents");
-    if (state().anomaly) check_results(*node.op, result, node.location.empty() ? "unknown" : node.location);
   } else if (node.function) {
-    result = node.function(ct, kept_outputs(node));
+    result = exec::observed(work, [&] { return node.function(ct, kept_outputs(node)); });
     result.resize(node.edges.size());
   } else {
     if (node.released)

@@ -38,7 +38,8 @@ class TapeNode final : public TapeLink {
   Tensors saved_in, saved_out;  // undefined where the rule does not read them
   std::vector<TensorType> in_types, out_types;
   uint64_t sequence = 0;  // grows with creation: a node's inputs have smaller numbers
-  std::string location;   // where the call stands, in anomaly mode
+  std::string location;   // where the call stands, in debug mode
+  std::string layer;      // the name of a Variable of the layer that called, while ops are observed
   bool released = false;  // a backward pass has used it up
 };
 

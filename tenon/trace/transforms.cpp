@@ -8,6 +8,7 @@
 #include "tenon/ops/movement.h"
 #include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/trace/autocast.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
 #include "tenon/trace/tape.h"
@@ -259,6 +260,7 @@ trace::Function checkpoint(trace::Function fn) {
     Tensors out;
     std::vector<TapeEdge> outside;
     const auto generator = random_state();
+    const DType precision = autocast_dtype();
     {
       Tensors fresh;
       const uint64_t start = trace::next_node_sequence();
@@ -267,11 +269,14 @@ trace::Function checkpoint(trace::Function fn) {
       for (const auto& y : first) out.push_back(y.detach());
     }
     trace::link(out, in, "checkpoint",
-                [run, in, outside, generator](const Tensors& ct, const Tensors&) {
+                [run, in, outside, generator, precision](const Tensors& ct, const Tensors&) {
                   const EnableGrad enable;
                   const RandomStateScope same_numbers(generator);
-                  Tensors fresh;
-                  const Tensors y = run(in, fresh);
+                  Tensors y, fresh;
+                  {
+                    const trace::AutocastState same_precision(precision);
+                    y = run(in, fresh);
+                  }
                   Tensors outputs, cotangents;
                   for (size_t i = 0; i < y.size(); ++i) {
                     if (!ct[i].defined() || !y[i].requires_grad()) continue;
@@ -298,8 +303,5 @@ Tensor with_gradient_hook(const Tensor& x, std::function<Tensor(const Tensor&)> 
   });
   return out[0];
 }
-
-AnomalyDetection::AnomalyDetection() : previous_(std::exchange(trace::state().anomaly, true)) {}
-AnomalyDetection::~AnomalyDetection() { trace::state().anomaly = previous_; }
 
 }  // namespace tenon

@@ -63,17 +63,4 @@ Tensor with_gradient_hook(const Tensor& x, std::function<Tensor(const Tensor&)> 
 // The same value, through which no gradient flows.
 inline Tensor stop_gradient(const Tensor& x) { return x.detach(); }
 
-// While it lives, every call on this thread checks its float results: the first NaN, in the
-// forward or in the backward pass, is a NumericError that names the op and where it was called.
-class AnomalyDetection {
- public:
-  AnomalyDetection();
-  ~AnomalyDetection();
-  AnomalyDetection(const AnomalyDetection&) = delete;
-  AnomalyDetection& operator=(const AnomalyDetection&) = delete;
-
- private:
-  bool previous_;
-};
-
 }  // namespace tenon

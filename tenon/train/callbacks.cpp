@@ -42,4 +42,17 @@ void RunFolderCallback::on_row(FitControl& fit, const MetricsRow& row) {
   run_.write_report();
 }
 
+void ProfileCallback::on_step(FitControl& fit) {
+  ++seen_;
+  if (seen_ == skip_) profiler_ = std::make_unique<Profiler>();
+  if (seen_ == skip_ + steps_) on_end(fit);
+}
+
+void ProfileCallback::on_end(FitControl&) {
+  if (!profiler_) return;
+  const Profile profile = profiler_->stop();
+  profiler_.reset();
+  done_(profile);
+}
+
 }  // namespace tenon::train

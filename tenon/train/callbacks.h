@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tenon/exec/profile.h"
 #include "tenon/train/metrics.h"
 #include "tenon/train/progress.h"
 #include "tenon/train/run_folder.h"
@@ -46,6 +47,20 @@ class ProgressCallback final : public Callback {
 
  private:
   std::function<void(const Progress&)> watch_;
+};
+
+// Records `steps` steps of the fit after the first `skip`, or as many as there are, and hands them to `done`.
+class ProfileCallback final : public Callback {
+ public:
+  ProfileCallback(int64_t skip, int64_t steps, std::function<void(const Profile&)> done)
+      : skip_(skip), steps_(steps), done_(std::move(done)) {}
+  void on_step(FitControl& fit) override;
+  void on_end(FitControl& fit) override;
+
+ private:
+  int64_t skip_, steps_, seen_ = 0;
+  std::function<void(const Profile&)> done_;
+  std::unique_ptr<Profiler> profiler_;
 };
 
 // Calls `watch` with each row.

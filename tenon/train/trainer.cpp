@@ -14,6 +14,7 @@
 #include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/optim/clip.h"
+#include "tenon/trace/autocast.h"
 #include "tenon/trace/state.h"
 #include "tenon/train/checkpoint.h"
 
@@ -29,6 +30,9 @@ double now() {
 std::int64_t count_correct(const Tensor& prediction, const Tensor& label) {
   return sum(equal(argmax(prediction, -1), label)).item<std::int64_t>();
 }
+
+// The keys of the scaler's state among the optimiser's, in a checkpoint.
+constexpr std::string_view kScaler = "scaler.";
 
 // Weights or a checkpoint of another model: the text gets the file's name.
 template <typename Load>
@@ -122,7 +126,16 @@ void Trainer::Fit::resume() {
          .got = fmt::format("{} in batches of {}", checkpoint.loop.dataset_size, checkpoint.loop.batch_size)});
   naming_file(options_.resume, [&] {
     trainer_.network_.load(checkpoint.model);
-    optimizer_->load_state_dict(checkpoint.optimizer);
+    StateDict own, scaler;
+    for (const auto& [key, tensor] : checkpoint.optimizer) {
+      if (key.starts_with(kScaler)) {
+        scaler.set(key.substr(kScaler.size()), tensor);
+      } else {
+        own.set(key, tensor);
+      }
+    }
+    optimizer_->load_state_dict(own);
+    if (trainer_.scaler_) trainer_.scaler_->load_state_dict(scaler);
   });
   loop_ = checkpoint.loop;
   set_random_state({.seed = loop_.random_seed, .counter = loop_.random_counter});
@@ -135,6 +148,10 @@ void Trainer::Fit::resume() {
 void Trainer::Fit::save_checkpoint(const std::string& path) const {
   Checkpoint checkpoint{.model = trainer_.network_.state(), .optimizer = optimizer_->state_dict(), .loop = loop_};
   const data::LoaderState state = loader_.state();
+  if (trainer_.scaler_) {
+    for (const auto& [key, tensor] : trainer_.scaler_->state_dict())
+      checkpoint.optimizer.set(std::string(kScaler) + key, tensor);
+  }
   checkpoint.loop.loader_seed = state.seed;
   checkpoint.loop.loader_epoch = state.epoch;
   checkpoint.loop.loader_position = state.position;
@@ -164,18 +181,24 @@ void Trainer::Fit::step(const data::Example& batch) {
   const double began = now();
   const Tensor& label = batch["label"];
   optimizer_->zero_grad();
-  const Tensor prediction = trainer_.network_.forward(batch["input"]);
-  const Tensor loss = trainer_.options_.loss(prediction, label);
+  const auto [prediction, loss] = trainer_.forward(batch["input"], label);
   const double value = loss.item();
   if (!std::isfinite(value))
     throw NumericError({.where = "fit",
                         .problem = fmt::format("the loss is not finite at step {}", loop_.step + 1),
                         .got = fmt::format("{}", value),
                         .hint = "a smaller learning rate, or a limit to the gradient (clip_norm)"});
-  loss.backward();
+  optim::GradScaler* const scaler = trainer_.scaler_.get();
+  (scaler != nullptr ? scaler->scale(loss) : loss).backward();
+  if (scaler != nullptr) scaler->unscale(*optimizer_);
   if (options_.clip_norm > 0) (void)optim::clip_grad_norm_(parameters_, options_.clip_norm);
   if (options_.schedule) optimizer_->set_lr(options_.schedule(loop_.step));
-  optimizer_->step();
+  if (scaler != nullptr) {
+    (void)scaler->step(*optimizer_);
+    scaler->update();
+  } else {
+    optimizer_->step();
+  }
 
   const std::int64_t examples = label.shape(0);
   loop_.step += 1;
@@ -256,9 +279,19 @@ void Trainer::compile(CompileOptions options) {
     }
     accuracy_ = true;
   }
+  if (options.precision != DType::F32) const Autocast check(options.precision);
+  scaler_ = options.precision == DType::F16 ? std::make_shared<optim::GradScaler>() : nullptr;
   options_ = std::move(options);
   if (!options_.optimizer->bound()) options_.optimizer->bind(network_.parameters());
   compiled_ = true;
+}
+
+Trainer::Outcome Trainer::forward(const Tensor& input, const Tensor& label) const {
+  const Autocast scope(options_.precision == DType::F32 ? DType::BF16 : options_.precision,
+                       options_.precision != DType::F32);
+  Outcome outcome{network_.forward(input), {}};
+  outcome.loss = options_.loss(outcome.prediction, label);
+  return outcome;
 }
 
 FitResult Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
@@ -280,8 +313,8 @@ Evaluation Trainer::evaluate(const data::Dataset& dataset, std::int64_t batch_si
   data::DataLoader loader(dataset, {.batch_size = batch_size});
   for (const auto& batch : loader) {
     const Tensor& label = batch["label"];
-    const Tensor prediction = network_.forward(batch["input"]);
-    loss_sum += options_.loss(prediction, label).item() * static_cast<double>(label.shape(0));
+    const auto [prediction, loss] = forward(batch["input"], label);
+    loss_sum += loss.item() * static_cast<double>(label.shape(0));
     result.examples += label.shape(0);
     labels += label.size();
     if (accuracy_) correct += count_correct(prediction, label);

@@ -8,12 +8,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "tenon/data/dataset.h"
 #include "tenon/nn/module.h"
+#include "tenon/optim/grad_scaler.h"
 #include "tenon/optim/optimizer.h"
 #include "tenon/train/callbacks.h"
 #include "tenon/train/schedule.h"
@@ -26,6 +28,9 @@ struct CompileOptions {
   optim::AnyOptimizer optimizer{};     // optim::Adam{}, or one that has its parameters
   LossFunction loss{};                 // nn::CrossEntropyLoss{}
   std::vector<std::string> metrics{};  // "accuracy": how often the largest output is the label
+  // bf16 or f16: the network and the loss run in an Autocast scope; weights and their updates stay as they are. f16
+  // also scales the loss (optim/grad_scaler.h), and the scaler's state is in the checkpoint.
+  DType precision = DType::F32;
 };
 
 struct FitOptions {
@@ -91,8 +96,14 @@ class Trainer {
 
  private:
   class Fit;
+  struct Outcome {
+    Tensor prediction, loss;
+  };
+  // In the precision of compile().
+  [[nodiscard]] Outcome forward(const Tensor& input, const Tensor& label) const;
   Network network_;
   CompileOptions options_;
+  std::shared_ptr<optim::GradScaler> scaler_;  // of f16
   std::map<std::string, std::string> metadata_;
   bool accuracy_ = false;
   bool compiled_ = false;
