@@ -29,6 +29,6 @@ int main() {
   });
   model.fc2.weight.set(full({8, 8}, 3e38f));
   look("weights that have run away:", [&] { (void)model(x * 100.0); });
-  look("nothing is wrong here:", [&] { mean(softmax(x, -1)).backward(); });
+  look("nothing is wrong here:", [&] { (void)mean(log(softmax(x, -1))); });
   return found == 4 ? 0 : 1;
 }

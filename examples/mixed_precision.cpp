@@ -5,7 +5,7 @@
 
 using namespace tenon;
 
-double train(DType precision) {
+double final_loss(DType precision) {
   manual_seed(1);
   const models::MLP model({.inputs = 8, .hidden = 32, .outputs = 2});
   auto optimizer = optim::Adam(parameters(model), optim::AdamOptions{.lr = 1e-2});
@@ -31,4 +31,4 @@ double train(DType precision) {
   return last;
 }
 
-int main() { return train(f32) < 0.1 && train(bf16) < 0.1 && train(f16) < 0.1 ? 0 : 1; }
+int main() { return final_loss(f32) < 0.1 && final_loss(bf16) < 0.1 && final_loss(f16) < 0.1 ? 0 : 1; }

@@ -224,7 +224,8 @@ struct Program::State {
 
 // With what an observer wants to know: a call's op and types, a kernel's ops and the storages that it touches.
 void Program::State::run_observed(Step& step, const std::vector<std::byte*>& base) const {
-  exec::Work work{.kind = exec::WorkKind::Kernel};
+  exec::Work work;
+  work.kind = exec::WorkKind::Kernel;
   std::vector<TensorType> in, out;
   std::string name;
   if (step.call >= 0) {

@@ -29,12 +29,12 @@ struct ProfileEvent {
   std::string_view kind = {};
   std::string layer = {};  // "blocks.0.fc" if it ran in a layer whose Variables have names, and for its gradient
   std::vector<TensorType> inputs = {}, outputs = {};  // an absent input is left out
-  double start = 0, duration = 0;           // seconds; since the profile began
-  double own = 0;                           // without the events inside it
-  int thread = 0;                           // 0: where the Profiler was made; then in order of appearance
-  int depth = 0;                            // how many events it is inside of
-  double bytes = 0;                         // that its inputs and outputs have; 0 for what only moves a window
-  double flops = -1;                        // a multiply-add counts as two; negative: not known
+  double start = 0, duration = 0;                     // seconds; since the profile began
+  double own = 0;                                     // without the events inside it
+  int thread = 0;                                     // 0: where the Profiler was made; then in order of appearance
+  int depth = 0;                                      // how many events it is inside of
+  double bytes = 0;   // that its inputs and outputs have; 0 for what only moves a window
+  double flops = -1;  // a multiply-add counts as two; negative: not known
 };
 
 struct Profile {
