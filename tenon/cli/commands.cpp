@@ -157,6 +157,14 @@ Command serve_command() {
       integer("max-batch-size", "rows of a batch; switches batching on", {}, 1),
       integer("batch-timeout-micros", "how long the first request of a batch waits for others", {}, 0),
       integer("max-queued", "requests of a model that may wait; more get 503", {int64_t{1024}}, 1),
+      text("access-log", "PREFIX", "log every answer as JSON lines to PREFIX.000001.jsonl …; '-' is the error output"),
+      text("request-log", "PREFIX", "log requests with their answers, of models that have no log of their own"),
+      choice("request-log-format", "lines of JSON, or TFRecords of PredictionLog", {"json_lines", "prediction_log"},
+             {std::string("json_lines")}),
+      real("request-log-rate", "which part of the requests is logged, 0 to 1", {0.01}, 0, 1),
+      integer("request-log-seed", "chooses which requests", {int64_t{1}}, 0, 9e15),
+      integer("log-max-bytes", "begin a new file of a log before it is larger", {int64_t{64} << 20}, 1, 9e15),
+      integer("log-max-files", "remove the oldest file of a log beyond so many; 0: none", {int64_t{16}}, 0, 1e6),
       integer("max-requests", "requests inside the server; more get 503", {int64_t{4096}}, 1),
       integer("max-bytes", "bytes of bodies inside the server; more get 503", {int64_t{1} << 30}, 1, 9e15),
       integer("max-body-bytes", "bytes of one body; a larger one gets 413", {int64_t{256} << 20}, 1, 9e15),
@@ -202,6 +210,9 @@ Command loadtest_command() {
       integer("extent", "extent of other axes of any size", {int64_t{1}}, 1),
       {.name = "json-tensors", .kind = OptionKind::flag, .value_name = {}, .help = "v2 REST: numbers as JSON"},
       text("json", "FILE", "also write the results as JSON"),
+      text("replay", "LOG", "send the requests of a request log (JSON lines or TFRecord) and compare the answers"),
+      real("relative-tolerance", "of floats that are compared", {1e-4}, 0, 1e9),
+      real("absolute-tolerance", "of floats that are compared", {1e-5}, 0, 1e9),
       seed()};
   command.examples = {"tenon loadtest http://localhost:8000/v2/models/half_plus_two --rate 500 --seconds 10"};
   return command;

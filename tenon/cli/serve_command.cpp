@@ -12,6 +12,7 @@
 #include "tenon/cli/run.h"
 #include "tenon/cli/subcommands.h"
 #include "tenon/serve/loadtest.h"
+#include "tenon/serve/replay.h"
 #include "tenon/serve/server.h"
 
 namespace tenon::cli {
@@ -119,6 +120,24 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
   o.core.admission.requests = a.get<std::int64_t>("max-requests");
   o.core.admission.bytes = a.get<std::int64_t>("max-bytes");
   o.core.admission.body = a.get<std::int64_t>("max-body-bytes");
+  serve::LogFileOptions file;
+  file.max_file_bytes = a.get<std::int64_t>("log-max-bytes");
+  file.max_files = static_cast<int>(a.get<std::int64_t>("log-max-files"));
+  if (a.has("request-log")) {
+    const auto format = a.get<std::string>("request-log-format");
+    file.prefix = a.get<std::string>("request-log");
+    o.core.request_log = serve::RequestLogOptions{
+        .format = format == "json_lines" ? serve::LogFormat::JsonLines : serve::LogFormat::PredictionLog,
+        .sampling_rate = a.get<double>("request-log-rate"),
+        .seed = static_cast<std::uint64_t>(a.get<std::int64_t>("request-log-seed")),
+        .file = file};
+  }
+  if (text_or(a, "access-log") == "-") {
+    o.access = [&console](const serve::AccessRecord& record) { console.err(serve::json_line(record)); };
+  } else if (a.has("access-log")) {
+    file.prefix = a.get<std::string>("access-log");
+    o.access_log = file;
+  }
   auto& r = o.core.repository;
   r.poll = milliseconds(1000 * a.get<std::int64_t>("file-system-poll-wait-seconds"));
   r.load_threads = std::max(1, static_cast<int>(a.get<std::int64_t>("num-load-threads")));
@@ -271,7 +290,42 @@ int serve_command(const Arguments& a, const Console& console) {
   return clean ? exit_done : exit_error;
 }
 
+namespace {
+
+int replay(const Arguments& a, const Console& console) {
+  serve::ReplayOptions o;
+  o.url = a.positionals.at(0);
+  if (a.was_given("rate")) o.rate = a.get<double>("rate");
+  o.connections = a.was_given("connections") ? static_cast<int>(a.get<std::int64_t>("connections")) : 1;
+  o.tolerance = {a.get<double>("relative-tolerance"), a.get<double>("absolute-tolerance")};
+  const auto r = serve::run_replay(serve::read_request_log(a.get<std::string>("replay")), o);
+  const auto ms = [&](double q) { return static_cast<double>(r.latency.quantile(q).count()) / 1e6; };
+  std::string out = fmt::format(
+      "{} requests in {:.1f} s: {} same, {} different, {} without an answer in the log, {} of other models left out\n",
+      r.sent, r.seconds, r.same, r.different, r.uncompared, r.skipped);
+  out += fmt::format("latency ms:  p50 {:.2f}  p90 {:.2f}  p99 {:.2f}\n", ms(0.5), ms(0.9), ms(0.99));
+  for (const auto& text : r.differences) out += text + "\n";
+  for (const auto& [code, count] : r.errors) out += fmt::format("error {}: {}\n", code, count);
+  console.out(out);
+  if (a.has("json")) {
+    const nlohmann::ordered_json json{{"url", o.url},
+                                      {"sent", r.sent},
+                                      {"same", r.same},
+                                      {"different", r.different},
+                                      {"uncompared", r.uncompared},
+                                      {"skipped", r.skipped},
+                                      {"p50_ms", ms(0.5)},
+                                      {"p99_ms", ms(0.99)},
+                                      {"errors", r.errors}};
+    write_file_atomic(a.get<std::string>("json"), json.dump(1) + "\n");
+  }
+  return r.different == 0 && r.errors.empty() && r.sent > 0 ? exit_done : exit_error;
+}
+
+}  // namespace
+
 int loadtest_command(const Arguments& a, const Console& console) {
+  if (a.has("replay")) return replay(a, console);
   serve::LoadOptions o;
   o.url = a.positionals.at(0);
   o.rate = a.get<double>("rate");

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "tenon/base/error.h"
+#include "tenon/serve/status.h"
 #include "tenon/serve/text_proto.h"
 
 namespace tenon::serve {
@@ -127,9 +128,62 @@ std::optional<RequestLogOptions> request_log_of(const TextMessage& m, const std:
   return o;
 }
 
+std::vector<PipelineTensor> tensors_of(const TextMessage& m, std::string_view field, const std::string& where) {
+  std::vector<PipelineTensor> out;
+  for (const auto* tensor : m.messages(field)) {
+    tensor->only({"name", "data_type", "dims"});
+    PipelineTensor t{.name = tensor->text("name")};
+    if (tensor->has("data_type")) {
+      std::string type = tensor->text("data_type");
+      if (type.starts_with("TYPE_")) type.erase(0, 5);
+      try {
+        t.type = type_from_v2(type == "STRING" ? "BYTES" : type);
+      } catch (const RequestError& error) {
+        throw FormatError(
+            {where, fmt::format("tensor '{}': {}", t.name, error.what()), {}, {}, "data_type: TYPE_FP32"});
+      }
+    }
+    if (tensor->has("dims")) t.dims = tensor->integers("dims");
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+// Triton's ensemble_scheduling, input and output. (Its dims leave out a batch axis; here they are all there.)
+PipelineOptions pipeline_of(const TextMessage& m, const std::string& where, const std::string& model) {
+  PipelineOptions out;
+  const auto map_of = [](const TextMessage& step, std::string_view field) {
+    std::map<std::string, std::string> map;
+    for (const auto* entry : step.messages(field)) {
+      entry->only({"key", "value"});
+      map[entry->text("key")] = entry->text("value");
+    }
+    return map;
+  };
+  const auto* scheduling = m.message("ensemble_scheduling");
+  scheduling->only({"step"});
+  for (const auto* step : scheduling->messages("step")) {
+    step->only({"model_name", "model_version", "version_label", "input_map", "output_map"});
+    PipelineStep s;
+    s.model.name = step->text("model_name");
+    if (const int64_t version = step->integer("model_version", -1); version >= 0) s.model.version = version;
+    s.model.label = step->text("version_label");
+    s.inputs = map_of(*step, "input_map");
+    s.outputs = map_of(*step, "output_map");
+    out.steps.push_back(std::move(s));
+  }
+  out.inputs = tensors_of(m, "input", where);
+  out.outputs = tensors_of(m, "output", where);
+  const auto wrong = faults(out);
+  if (!wrong.empty())
+    throw FormatError({where, fmt::format("the pipeline '{}': {}", model, fmt::join(wrong, "; ")), {}, {}, {}});
+  return out;
+}
+
 ModelConfig model_of(const TextMessage& m, const std::string& where, const LaneOptions& defaults) {
   m.only({"name", "base_path", "model_type", "model_platform", "model_version_policy", "version_labels",
-          "logging_config", "max_in_flight", "max_queued", "instances", "batching_parameters", "traffic"});
+          "logging_config", "max_in_flight", "max_queued", "instances", "batching_parameters", "traffic",
+          "ensemble_scheduling", "input", "output"});
   ModelConfig config;
   config.name = m.text("name");
   config.base_path = m.text("base_path");
@@ -138,7 +192,11 @@ ModelConfig model_of(const TextMessage& m, const std::string& where, const LaneO
   if (config.name.find_first_of("/:") != std::string::npos)
     throw FormatError(
         {where, fmt::format("the name '{}' holds '/' or ':', which URLs of models cannot", config.name), {}, {}, {}});
-  if (config.base_path.empty())
+  if (m.has("ensemble_scheduling")) config.pipeline = pipeline_of(m, where, config.name);
+  if (config.pipeline && !config.base_path.empty())
+    throw FormatError(
+        {where, fmt::format("model '{}' has both a base_path and ensemble_scheduling", config.name), {}, {}, {}});
+  if (config.base_path.empty() && !config.pipeline)
     throw FormatError({where, fmt::format("model '{}' has no base_path", config.name), {}, {}, {}});
   if (const auto* policy = m.message("model_version_policy")) config.policy = policy_of(*policy, where);
   for (const auto* label : m.messages("version_labels")) config.labels[label->text("key")] = label->integer("value", 0);

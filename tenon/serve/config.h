@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tenon/serve/pipeline.h"
 #include "tenon/serve/request_log.h"
 #include "tenon/serve/scheduler.h"
 #include "tenon/serve/traffic.h"
@@ -32,6 +33,7 @@ struct ModelConfig {
   LaneOptions lane{};
   // Of requests that name no version. None: the configuration does not speak of it, and what is set stays.
   std::optional<TrafficOptions> traffic{};
+  std::optional<PipelineOptions> pipeline{};  // made of other models, instead of a base_path; its only version is 1
   std::optional<RequestLogOptions> request_log{};
   int64_t max_in_flight = 0;  // requests of this model inside the server at one time; 0: no quota. More get 429
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "tenon/serve/pipeline_run.h"
 #include "tenon/serve/warmup.h"
 
 namespace tenon::serve {
@@ -165,14 +166,41 @@ void Core::infer(const Route& route, InferRequest request, Completion done) {
     if (route.traffic) twin = begin_twin(route, inputs, request.outputs);
     call->mirror = twin.mirror;
     note_for_log(*call, request, inputs);
-    scheduler_.submit(route.lane, std::move(inputs), request.deadline, request.priority, request.cancel,
-                      [this, call](Scheduler::Result result) { finish(*call, std::move(result)); });
+    if (lane.model().pipeline())
+      run_pipeline(call, std::move(inputs), request);
+    else
+      scheduler_.submit(route.lane, std::move(inputs), request.deadline, request.priority, request.cancel,
+                        [this, call](Scheduler::Result result) { finish(*call, std::move(result)); });
     if (twin.mirror) run_twin(std::move(twin));
     return;
   } catch (...) {
     const auto now = Clock::now();
     finish(*call, {.status = current_status(), .outputs = {}, .timings = {call->arrived, now, now, now, now}});
   }
+}
+
+void Core::run_pipeline(const std::shared_ptr<Call>& call, std::vector<Value> inputs, const InferRequest& request) {
+  const LanePtr lane = call->route.lane;
+  const auto ask = [this](const ModelRef& ref, InferRequest step, Completion done) {
+    Route route;
+    try {
+      route = repository_.route(ref);
+    } catch (...) {
+      return done({.status = current_status()});
+    }
+    infer(route, std::move(step), std::move(done));
+  };
+  PipelineRun::start(*lane->model().pipeline(), lane, std::move(inputs), call->wanted, request, ask,
+                     [this, call, lane](Status status, std::vector<Value> outputs) {
+                       const auto now = Clock::now();
+                       lane->count_run(status.code, now - call->arrived);
+                       Scheduler::Result result{.status = std::move(status),
+                                                .outputs = std::vector<Value>(lane->model().outputs().size()),
+                                                .timings = {call->arrived, call->arrived, call->arrived, now, now}};
+                       for (size_t i = 0; i < outputs.size(); ++i)
+                         result.outputs[call->wanted[i]] = std::move(outputs[i]);
+                       finish(*call, std::move(result));
+                     });
 }
 
 void Core::note_for_log(Call& call, const InferRequest& request, const std::vector<Value>& inputs) {

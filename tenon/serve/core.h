@@ -66,6 +66,7 @@ class Core {
   void run_twin(Twin twin);
   // One request under way, and what is owed when it ends.
   struct Call;
+  void run_pipeline(const std::shared_ptr<Call>& call, std::vector<Value> inputs, const InferRequest& request);
   void note_for_log(Call& call, const InferRequest& request, const std::vector<Value>& inputs);
   void finish(Call& call, Scheduler::Result result);
   void count(const Route& route, Api api, const Status& status, Clock::duration took);

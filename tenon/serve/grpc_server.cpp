@@ -168,6 +168,7 @@ class RpcStream {
                             {this, Event::Finished},
                             {this, Event::Done}}};
   std::vector<std::pair<std::string, std::string>> metadata_;
+  Trace trace_;
   grpc::ByteBuffer incoming_, outgoing_;
   std::mutex mutex_;
   std::deque<Answer> answers_;  // from the first that has not been written
@@ -224,6 +225,7 @@ class RpcService {
   }
 
   Admission& admission;
+  TraceIds traces;
   WorkPool pool{2};
   grpc::AsyncGenericService generic;
   std::unique_ptr<grpc::ServerCompletionQueue> queue;
@@ -283,6 +285,11 @@ void RpcStream::arrived() {
   }
   for (const auto& [key, value] : context_.client_metadata())
     metadata_.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
+  const auto given = context_.client_metadata().find("traceparent");
+  trace_ = service_.traces.begin(given == context_.client_metadata().end()
+                                     ? std::string_view()
+                                     : std::string_view(given->second.data(), given->second.size()));
+  context_.AddInitialMetadata("traceparent", std::string(trace_.traceparent()));
   ++expected_;
   stream_.Read(&incoming_, tag(Event::Read));
 }
@@ -317,6 +324,7 @@ void RpcStream::begin_message() {
     call->metadata = metadata_;
   else
     call->metadata = std::move(metadata_);
+  call->trace = trace_;
   size_t number = 0;
   {
     const std::lock_guard lock(mutex_);

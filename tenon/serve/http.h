@@ -22,6 +22,8 @@ struct HttpRequest {
   std::string body;  // decompressed
   CancelPtr cancel = std::make_shared<Cancel>();
   Admission::Ticket ticket;  // given back when the request is gone
+  Trace trace{};
+  AnsweredBy answered_by{};  // set by the front end once it knows
 
   // The header's value, whatever the case of its name; "" if absent.
   [[nodiscard]] std::string_view header(std::string_view name) const;

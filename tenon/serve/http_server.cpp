@@ -100,6 +100,7 @@ struct HttpServer::State {
   std::shared_ptr<std::atomic<int64_t>> connections = std::make_shared<std::atomic<int64_t>>(0);
   std::atomic<size_t> next_loop{0};
   std::atomic<bool> closing{false}, winding_down{false};
+  TraceIds traces{};
 
   State(HttpServerOptions o, Admission& a, Metrics& m) : options(o), admission(a), metrics(m) {}
   void accept(const std::shared_ptr<Listener>& listener);
@@ -167,6 +168,7 @@ class Session final : public SessionBase {
   // ---- reading ----
   void next_request() {
     cancel_.reset();
+    trace_ = {};
     phase_ = Phase::Idle;
     if (buffer_.size() > 0) {  // on a stack of its own: a client may send any number of requests at once
       net::post(stream_.get_executor(), [self = self()] {
@@ -287,6 +289,7 @@ class Session final : public SessionBase {
       request->headers.emplace_back(std::string(field.name_string()), std::string(field.value()));
     request->body = std::move(message.body());
     request->ticket = std::move(ticket_);
+    request->trace = trace_ = state_.traces.begin(request->header("traceparent"));
     cancel_ = request->cancel;
     phase_ = Phase::Handling;
     deadline_ = kNever;
@@ -340,6 +343,7 @@ class Session final : public SessionBase {
     head.append("\r\nContent-Length: ");
     append_number(head, length);
     for (const auto& [name, value] : response_.headers) head.append("\r\n").append(name).append(": ").append(value);
+    if (trace_) head.append("\r\ntraceparent: ").append(trace_.traceparent());
     if (!keep_alive_) head.append("\r\nConnection: close");
     if (keep_alive_ && version_ < 11) head.append("\r\nConnection: keep-alive");
     head.append("\r\n\r\n");
@@ -395,6 +399,7 @@ class Session final : public SessionBase {
   std::optional<http::request_parser<http::string_body>> body_;
   Admission::Ticket ticket_;
   CancelPtr cancel_;
+  Trace trace_;
   HttpResponse response_;
   std::string head_;
   std::vector<net::const_buffer> buffers_;

@@ -142,6 +142,18 @@ void Lane::note_batch(bool ok, int64_t rows, const Timings& when, std::span<cons
   for (const auto at : arrived) queue_seconds_->observe(seconds(when.started - at));
 }
 
+void Lane::count_run(Code code, Clock::duration took) {
+  const std::lock_guard lock(statistics_mutex_);
+  if (code != Code::Ok) return statistics_.fail.add(took);
+  ++statistics_.inferences;
+  ++statistics_.executions;
+  statistics_.last_inference_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
+  statistics_.success.add(took);
+  statistics_.compute_infer.add(took);
+}
+
 Statistics Lane::statistics() const {
   const std::lock_guard lock(statistics_mutex_);
   return statistics_;

@@ -66,33 +66,71 @@ class OnnxModel final : public Model {
   onnx::Model model_;
 };
 
-// A Tenon package: its function "main".
+// A Tenon package: its function "main", with "preprocess" before and "postprocess" after it if it has them. Tensors go
+// from one to the next by their names; what none before gives is an input of the model.
 class PackageModel final : public Model {
  public:
   explicit PackageModel(const fs::path& path) : package_(tenon::load(path)) {
-    const Signature& signature = package_.signature();
-    for (const auto& input : signature.inputs) inputs_.push_back(spec_of(input));
-    for (const auto& output : signature.outputs) outputs_.push_back(spec_of(output));
+    const auto functions = package_.functions();
+    for (const char* name : {"preprocess", "main", "postprocess"}) {
+      if (std::find(functions.begin(), functions.end(), name) != functions.end()) stages_.emplace_back(name);
+    }
+    if (std::find(stages_.begin(), stages_.end(), "main") == stages_.end()) (void)package_.signature();  // says so
+    std::map<std::string, TensorSpec> there;
+    for (const auto& stage : stages_) {
+      const Signature& signature = package_.signature(stage);
+      for (const auto& input : signature.inputs) {
+        const auto [at, fresh] = there.emplace(input.name, spec_of(input));
+        if (fresh)
+          inputs_.push_back(at->second);
+        else if (!(at->second.type == spec_of(input).type))
+          throw FormatError({path.string(),
+                             fmt::format("'{}' takes '{}' as {}", stage, input.name, to_string(input)),
+                             std::string(v2_name(at->second.type)),
+                             {},
+                             {}});
+      }
+      outputs_.clear();
+      for (const auto& output : signature.outputs) {
+        outputs_.push_back(spec_of(output));
+        there.insert_or_assign(output.name, outputs_.back());
+      }
+    }
     platform_ = "tenon_package";
     metadata_ = package_.metadata();
     if (!package_.labels().empty()) metadata_["labels"] = fmt::format("{}", fmt::join(package_.labels(), "\n"));
   }
 
   std::vector<Value> run(std::vector<Value> inputs) const override {
-    Tensors in;
-    for (auto& value : inputs) in.push_back(std::move(std::get<Tensor>(value)));
+    if (stages_.size() == 1) return run_stage(stages_[0], std::move(inputs));
+    std::map<std::string, Value> there;
+    for (size_t i = 0; i < inputs.size(); ++i) there[inputs_[i].name] = std::move(inputs[i]);
     std::vector<Value> out;
-    for (const Tensor& result : package_(std::move(in))) out.emplace_back(exec::contiguous(result));
+    for (const auto& stage : stages_) {
+      const Signature& signature = package_.signature(stage);
+      std::vector<Value> in;
+      for (const auto& input : signature.inputs) in.push_back(there.at(input.name));
+      out = run_stage(stage, std::move(in));
+      for (size_t i = 0; i < out.size(); ++i) there[signature.outputs[i].name] = out[i];
+    }
     return out;
   }
 
  private:
+  std::vector<Value> run_stage(const std::string& stage, std::vector<Value> inputs) const {
+    Tensors in;
+    for (auto& value : inputs) in.push_back(std::move(std::get<Tensor>(value)));
+    std::vector<Value> out;
+    for (const Tensor& result : package_.run(stage, std::move(in))) out.emplace_back(exec::contiguous(result));
+    return out;
+  }
   static TensorSpec spec_of(const tenon::TensorSpec& given) {
     TensorSpec spec{.name = given.name, .type = {given.dtype}, .has_rank = true, .dims = {}};
     for (const auto& dim : given.shape) spec.dims.push_back(extent_of(dim));
     return spec;
   }
   Package package_;
+  std::vector<std::string> stages_;
 };
 
 struct Kind {

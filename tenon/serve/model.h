@@ -15,6 +15,8 @@
 
 namespace tenon::serve {
 
+class Pipeline;
+
 class Model {
  public:
   Model() = default;
@@ -32,6 +34,9 @@ class Model {
   // One value for each input, in the order of inputs(); outputs in the order of outputs().
   // Errors: those of the model's ops.
   [[nodiscard]] virtual std::vector<Value> run(std::vector<Value> inputs) const = 0;
+
+  // Itself, if it is made of other models.
+  [[nodiscard]] virtual const Pipeline* pipeline() const { return nullptr; }
 
   // Empty if the first axis of every input and output is a batch of any size; else why not.
   [[nodiscard]] std::string why_not_batchable() const;

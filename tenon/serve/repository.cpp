@@ -30,7 +30,8 @@ struct Repository::Version {
   int attempts = 0;
   Clock::time_point retry_at;
   uint64_t generation = 0;
-  bool stale = false;  // serves, but the configuration now says another folder
+  std::vector<std::weak_ptr<Lane>> members;  // of a pipeline, as it was joined
+  bool stale = false;                        // serves, but the configuration now says another folder
 
   [[nodiscard]] bool pending() const {
     return state == VersionState::Loading || (state == VersionState::Start && whole && on_disk);
@@ -70,6 +71,7 @@ struct Repository::Published {
     }
   };
   std::map<std::string, Model, std::less<>> models;
+  [[nodiscard]] LanePtr resolve(const ModelRef& ref) const;
 };
 
 std::string_view name(VersionState state) {
@@ -117,6 +119,36 @@ std::string text_of(const ModelRef& ref) {
 }
 [[noreturn]] void not_found(const ModelRef& ref) {
   throw RequestError(Code::NotFound, "Servable not found for request: " + text_of(ref));
+}
+
+// Steps that name no model of the configuration, and pipelines that contain themselves.
+std::vector<std::string> pipeline_faults(const std::vector<ModelConfig>& models) {
+  std::map<std::string, const ModelConfig*> known;
+  for (const auto& config : models) known[config.name] = &config;
+  std::vector<std::string> out;
+  const std::function<bool(const ModelConfig&, const std::string&, size_t)> reaches =
+      [&](const ModelConfig& from, const std::string& name, size_t depth) {
+        if (!from.pipeline || depth > models.size()) return false;
+        return std::any_of(from.pipeline->steps.begin(), from.pipeline->steps.end(), [&](const PipelineStep& step) {
+          const auto next = known.find(step.model.name);
+          return step.model.name == name || (next != known.end() && reaches(*next->second, name, depth + 1));
+        });
+      };
+  for (const auto& config : models) {
+    if (!config.pipeline) continue;
+    for (const auto& fault : faults(*config.pipeline))
+      out.push_back(fmt::format("pipeline '{}': {}", config.name, fault));
+    for (const auto& step : config.pipeline->steps) {
+      const auto found = known.find(step.model.name);
+      if (found == known.end())
+        out.push_back(fmt::format("pipeline '{}': the configuration has no model '{}'", config.name, step.model.name));
+      else if (!step.model.label.empty() && !found->second->labels.contains(step.model.label))
+        out.push_back(
+            fmt::format("pipeline '{}': '{}' has no label '{}'", config.name, step.model.name, step.model.label));
+    }
+    if (reaches(config, config.name, 0)) out.push_back(fmt::format("pipeline '{}' contains itself", config.name));
+  }
+  return out;
 }
 
 void lower_priority() {
@@ -175,6 +207,8 @@ void Repository::configure(std::vector<ModelConfig> models) {
       throw ValueError(
           {fmt::format("traffic of '{}'", config.name), fmt::format("{}", fmt::join(wrong, "; ")), {}, {}, {}});
   }
+  const auto wrong = pipeline_faults(models);
+  if (!wrong.empty()) throw ValueError({"models", fmt::format("{}", fmt::join(wrong, "; ")), {}, {}, {}});
   std::map<std::string, RequestLogPtr> logs = opened_logs(models);
   {
     const std::lock_guard lock(mutex_);
@@ -186,10 +220,11 @@ void Repository::configure(std::vector<ModelConfig> models) {
       if (!entry) {
         entry = std::make_unique<Entry>();
         entry->wanted = !options_.explicit_control;
-      } else if (entry->config.base_path != config.base_path) {
+      } else if (entry->config.base_path != config.base_path || entry->config.pipeline != config.pipeline) {
         // Another model under the same name: what is there is loaded anew, the old one serves until then.
         for (auto& [number, version] : entry->versions) {
           version.whole = version.on_disk = false;
+          version.members.clear();
           version.stale = version.lane != nullptr;
         }
       }
@@ -256,7 +291,7 @@ void Repository::look(std::unique_lock<std::mutex>& lock) {
   };
   std::vector<Seen> all;
   for (const auto& [name, entry] : models_) {
-    if (entry->removed) continue;
+    if (entry->removed || entry->config.pipeline) continue;
     Seen seen{name, entry->config.base_path, {}, {}, {}, {}, {}};
     for (const auto& [number, version] : entry->versions) seen.known[number] = {version.path, version.whole};
     all.push_back(std::move(seen));
@@ -323,7 +358,15 @@ void Repository::look(std::unique_lock<std::mutex>& lock) {
 }
 
 void Repository::reconcile(Clock::time_point now) {
-  for (auto& [name, entry] : models_) reconcile(*entry, now);
+  for (auto& [name, entry] : models_) {
+    if (!entry->config.pipeline) reconcile(*entry, now);
+  }
+  // A pipeline may be a step of another one.
+  bool moved = true;
+  for (size_t i = 0; moved && i <= models_.size(); ++i) {
+    moved = false;
+    for (auto& [name, entry] : models_) moved = (entry->config.pipeline && reconcile_pipeline(*entry)) || moved;
+  }
   std::erase_if(models_, [](const auto& item) {
     const Entry& entry = *item.second;
     return entry.removed && std::none_of(entry.versions.begin(), entry.versions.end(), [](const auto& v) {
@@ -359,12 +402,95 @@ void Repository::reconcile(Entry& entry, Clock::time_point now) {
   const bool free_first = options_.unload_first && !aspired.empty();
   if (!(away || free_first || (ready && !pending))) return;
   for (auto& [number, version] : entry.versions) {
-    if (!version.lane || aspired.contains(number)) continue;
-    version.state = VersionState::Unloading;
-    version.retired = version.lane;
-    version.lane.reset();
-    log("info", "version_unloading", {{"model", entry.config.name}, {"version", std::to_string(number)}});
+    if (version.lane && !aspired.contains(number)) retire(entry, version);
   }
+}
+
+void Repository::retire(const Entry& entry, Version& version) const {
+  version.state = VersionState::Unloading;
+  version.retired = version.lane;
+  version.lane.reset();
+  log("info", "version_unloading", {{"model", entry.config.name}, {"version", std::to_string(version.number)}});
+}
+
+// ---- pipelines ----
+
+// The version whose inputs and outputs a step is compared with; null while it is not ready.
+LanePtr Repository::member(const ModelRef& ref) const {
+  const auto found = models_.find(ref.name);
+  if (found == models_.end() || found->second->removed) return nullptr;
+  const Entry& entry = *found->second;
+  std::optional<int64_t> wanted = ref.version;
+  if (!ref.label.empty()) {
+    const auto label = entry.config.labels.find(ref.label);
+    if (label == entry.config.labels.end()) return nullptr;
+    wanted = label->second;
+  }
+  LanePtr out;
+  for (const auto& [number, version] : entry.versions) {
+    if (version.lane && (!wanted || *wanted == number)) out = version.lane;  // the newest counts
+  }
+  return out;
+}
+
+// True if something changed.
+bool Repository::reconcile_pipeline(Entry& entry) {
+  const bool away = entry.removed || !entry.wanted;
+  bool moved = false;
+  if (!away) {
+    Version& version = entry.versions[1];
+    version.number = 1;
+    version.on_disk = version.whole = true;
+    moved = refresh_pipeline(entry, version);
+  }
+  const bool ready = !away && entry.versions.at(1).state == VersionState::Available;
+  for (auto& [number, version] : entry.versions) {
+    if (!version.lane || (!away && (number == 1 || !ready))) continue;
+    retire(entry, version);
+    moved = true;
+  }
+  return moved;
+}
+
+// Joins the pipeline when its models are ready, and anew when they are others.
+bool Repository::refresh_pipeline(Entry& entry, Version& version) {
+  const PipelineOptions& options = *entry.config.pipeline;
+  std::vector<LanePtr> members;
+  for (const auto& step : options.steps) {
+    members.push_back(member(step.model));
+    if (members.back()) continue;
+    if (version.lane && !version.stale) return false;  // requests are told by the model that is not ready
+    version.state = VersionState::Start;
+    version.status = {Code::FailedPrecondition, fmt::format("waits for {}", text_of(step.model)), 0};
+    version.members.clear();
+    return false;
+  }
+  const bool same = !version.stale && version.members.size() == members.size() &&
+                    std::equal(members.begin(), members.end(), version.members.begin(),
+                               [](const LanePtr& lane, const auto& before) { return lane == before.lock(); });
+  if (same) return false;
+  version.members.assign(members.begin(), members.end());
+  version.stale = false;
+  const Labels which{{"model", entry.config.name}, {"version", "1"}};
+  try {
+    std::vector<const Model*> models;
+    for (const auto& lane : members) models.push_back(&lane->model());
+    LaneOptions lane = entry.config.lane;
+    lane.batching.enabled = false;  // its steps batch
+    version.lane = std::make_shared<Lane>(
+        entry.config.name, 1, std::make_shared<const Pipeline>(entry.config.name, options, models), lane, metrics_);
+    version.state = VersionState::Available;
+    version.status = {};
+    log("info", "version_available", which);
+  } catch (const Error& error) {
+    version.lane.reset();
+    version.state = VersionState::End;
+    version.status = {Code::FailedPrecondition, error.what(), 0};
+    Labels fields = which;
+    fields.emplace_back("error", version.status.message);
+    log("error", "version_failed", fields);
+  }
+  return true;
 }
 
 void Repository::start_load(Entry& entry, Version& version) {
@@ -500,10 +626,11 @@ std::shared_ptr<const Repository::Published> Repository::published() const {
   return published_;
 }
 
-LanePtr Repository::resolve(const ModelRef& ref) const {
-  const auto snapshot = published();
-  const auto found = snapshot->models.find(ref.name);
-  if (found == snapshot->models.end()) not_found(ref);
+LanePtr Repository::resolve(const ModelRef& ref) const { return published()->resolve(ref); }
+
+LanePtr Repository::Published::resolve(const ModelRef& ref) const {
+  const auto found = models.find(ref.name);
+  if (found == models.end()) not_found(ref);
   const auto& model = found->second;
   std::optional<int64_t> wanted = ref.version;
   if (!ref.label.empty()) {
@@ -542,7 +669,7 @@ Route Repository::route(const ModelRef& ref, const KeyLookup& key) const {
   const bool any = !ref.version || (*ref.version == 0 && !model.versions.contains(0));
   if (any && ref.label.empty()) out.traffic = model.traffic;
   if (!out.traffic || !out.traffic->splits() || model.versions.empty()) {
-    out.lane = resolve(ref);
+    out.lane = snapshot->resolve(ref);
     return out;
   }
   out.target = out.traffic->choose(key, [&](const SplitTarget& t) { return model.lane_of(t) != nullptr; });

@@ -129,6 +129,10 @@ class Repository {
   void look(std::unique_lock<std::mutex>& lock);
   void reconcile(Clock::time_point now);
   void reconcile(Entry& entry, Clock::time_point now);
+  bool reconcile_pipeline(Entry& entry);
+  bool refresh_pipeline(Entry& entry, Version& version);
+  [[nodiscard]] LanePtr member(const ModelRef& ref) const;
+  void retire(const Entry& entry, Version& version) const;
   void start_load(Entry& entry, Version& version);
   void finish_load(const Task& task, LanePtr lane, Status status);
   void publish();

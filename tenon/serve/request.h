@@ -40,6 +40,7 @@ struct ModelRef {
   std::string name{};
   std::optional<int64_t> version{};
   std::string label{};
+  bool operator==(const ModelRef&) const = default;
 };
 
 // When what happened; a stage that was not reached is equal to the one before.
@@ -51,6 +52,12 @@ struct Timings {
 enum class Api : uint8_t { TfsRest, TfsGrpc, V2Rest, V2Grpc, Internal, Shadow };
 inline constexpr size_t kApis = 6;
 std::string_view name(Api api);
+
+// Which version answered a request, for those who log it.
+struct AnsweredBy {
+  std::string model{};
+  int64_t version = 0;
+};
 
 struct InferRequest {
   std::vector<NamedValue> inputs{};

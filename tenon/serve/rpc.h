@@ -20,6 +20,8 @@ struct RpcCall {
   Clock::time_point deadline = kNever;
   CancelPtr cancel = std::make_shared<Cancel>();
   Admission::Ticket ticket;
+  Trace trace{};
+  AnsweredBy answered_by{};                                   // set by the service once it knows
   std::vector<std::pair<std::string, std::string>> metadata;  // of the call, lower case
 
   // The first value of a key, "" if absent.

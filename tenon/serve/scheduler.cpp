@@ -127,7 +127,8 @@ void Scheduler::submit(const LanePtr& lane, std::vector<Value> inputs, Clock::ti
   const BatchingOptions& batching = lane->options_.batching;
   const auto now = Clock::now();
   if (deadline <= now) throw RequestError(Code::DeadlineExceeded, "the deadline passed before the request was queued");
-  if (!batching.enabled && lane->options_.run_here_below.count() > 0 && !(cancel && cancel->requested())) {
+  if (!batching.enabled && priority >= 0 && lane->options_.run_here_below.count() > 0 &&
+      !(cancel && cancel->requested())) {
     if (Place* place = take_place(*lane, bytes_of_all(inputs)))
       return run_here(*place, lane, std::move(inputs), now, done);
   }

@@ -89,6 +89,8 @@ class Lane {
   void count_request(Api api, Code code, Clock::duration took);
   // The same under TensorFlow Serving's names, on their own page.
   void count_legacy(Metrics& page, Api api, Code code, Clock::duration took);
+  // Notes a run that the scheduler did not make: a pipeline's.
+  void count_run(Code code, Clock::duration took);
   [[nodiscard]] int64_t pending() const { return pending_.load(std::memory_order_relaxed); }
 
  private:
@@ -153,7 +155,8 @@ class Scheduler {
   // `inputs` fit the model (ordered_inputs). RequestError instead of a call of `done`: UNAVAILABLE if the queue is
   // full, DEADLINE_EXCEEDED if the deadline has passed or will have before its turn, INVALID_ARGUMENT for inputs whose
   // batch sizes differ.
-  // A quick request may be run, and `done` called, before this returns (LaneOptions::run_here_below).
+  // A quick request may be run, and `done` called, before this returns (LaneOptions::run_here_below), unless its
+  // priority is below 0.
   void submit(const LanePtr& lane, std::vector<Value> inputs, Clock::time_point deadline, int priority,
               const CancelPtr& cancel, Done done);
   // Batches close at once from now on.

@@ -6,16 +6,34 @@
 
 namespace tenon::serve {
 
+// Both sinks as one; empty if there is none.
+AccessSink Server::access_sink() {
+  if (!options_.access_log) return options_.access;
+  const auto file =
+      std::make_shared<LogFile>(*options_.access_log, "access", core_->metrics(), options_.core.repository.log);
+  return [file, next = options_.access](const AccessRecord& record) {
+    if (next) next(record);
+    file->push([line = json_line(record)] { return line; }, 512);
+  };
+}
+
 Server::Server(ServerOptions options, std::vector<ModelConfig> models)
     : options_(std::move(options)), core_(std::make_unique<Core>(options_.core)) {
   const ServerOptions& o = options_;
+  const AccessSink access = access_sink();
+  const auto logged = [&](HttpHandler handler, const char* name) {
+    return with_access_log(std::move(handler), name, access);
+  };
   http_ = std::make_unique<HttpServer>(o.http, core_->admission(), core_->metrics());
   if (o.tfs_rest_port)
-    ports_.tfs_rest = http_->listen("tfs_rest", o.address, *o.tfs_rest_port, tfs_rest(*core_, o.tfs_rest), o.tls);
-  if (o.v2_rest_port) ports_.v2_rest = http_->listen("v2_rest", o.address, *o.v2_rest_port, v2_rest(*core_), o.tls);
+    ports_.tfs_rest =
+        http_->listen("tfs_rest", o.address, *o.tfs_rest_port, logged(tfs_rest(*core_, o.tfs_rest), "tfs_rest"), o.tls);
+  if (o.v2_rest_port)
+    ports_.v2_rest = http_->listen("v2_rest", o.address, *o.v2_rest_port, logged(v2_rest(*core_), "v2_rest"), o.tls);
   if (o.control_port)
-    ports_.control = http_->listen("control", o.address, *o.control_port,
-                                   v2_rest(*core_, {.control = true, .control_token = o.control_token}), o.tls);
+    ports_.control =
+        http_->listen("control", o.address, *o.control_port,
+                      logged(v2_rest(*core_, {.control = true, .control_token = o.control_token}), "control"), o.tls);
   std::vector<GrpcServer::Address> addresses;
   if (o.tfs_grpc_port) addresses.push_back({.host = o.address, .port = *o.tfs_grpc_port, .path = {}, .tls = o.tls});
   if (o.v2_grpc_port) addresses.push_back({.host = o.address, .port = *o.v2_grpc_port, .path = {}, .tls = o.tls});
@@ -23,6 +41,7 @@ Server::Server(ServerOptions options, std::vector<ModelConfig> models)
   if (!addresses.empty()) {
     RpcMethods methods = tfs_grpc(*core_, o.tfs_grpc);
     for (auto& list : {v2_grpc(*core_), health_grpc(*core_)}) methods.insert(methods.end(), list.begin(), list.end());
+    methods = with_access_log(std::move(methods), access);
     grpc_ = std::make_unique<GrpcServer>(o.grpc, std::move(methods), addresses, core_->admission());
     size_t next = 0;
     if (o.tfs_grpc_port) ports_.tfs_grpc = static_cast<uint16_t>(grpc_->ports()[next++]);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tenon/serve/access_log.h"
 #include "tenon/serve/core.h"
 #include "tenon/serve/grpc_server.h"
 #include "tenon/serve/http_server.h"
@@ -32,7 +33,9 @@ struct ServerOptions {
   std::optional<uint16_t> control_port{};
   std::string control_token{};
   std::string grpc_socket_path{};
-  std::optional<TlsFiles> tls{};  // of all listeners
+  std::optional<TlsFiles> tls{};               // of all listeners
+  AccessSink access{};                         // told of every answer
+  std::optional<LogFileOptions> access_log{};  // and a file of JSON lines
   HttpServerOptions http{};
   GrpcServerOptions grpc{};
   TfsRestOptions tfs_rest{};
@@ -62,6 +65,8 @@ class Server {
   bool stop(const Stop& how);
 
  private:
+  [[nodiscard]] AccessSink access_sink();
+
   ServerOptions options_;
   std::unique_ptr<Core> core_;
   std::unique_ptr<HttpServer> http_;

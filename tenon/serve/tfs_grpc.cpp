@@ -31,6 +31,8 @@ struct Tfs {
     request.deadline = call->deadline == kNever ? core.deadline({}) : call->deadline;
     request.cancel = call->cancel;
     request.api = Api::TfsGrpc;
+    request.trace = call->trace;
+    call->answered_by = {route.lane->model_name(), route.lane->version()};
     core.infer(route, std::move(request), [call, answer, write = std::move(write)](InferResponse response) {
       Status status = std::move(response.status);
       std::vector<Chunk> message;

@@ -86,8 +86,9 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
       throw;
     }
     const LanePtr& lane = chosen.lane;
+    request->answered_by = {lane->model_name(), lane->version()};
     const auto deadline = core.deadline(header_timeout(*request, options.timeout));
-    InferRequest infer{.deadline = deadline, .cancel = request->cancel, .api = Api::TfsRest};
+    InferRequest infer{.deadline = deadline, .cancel = request->cancel, .api = Api::TfsRest, .trace = request->trace};
     std::function<std::string(const InferResponse&)> write;
     try {
       if (route.method == "predict") {

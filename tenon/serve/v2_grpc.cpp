@@ -68,7 +68,9 @@ struct V2 {
                          .deadline = std::min(call->deadline, core.deadline(message.timeout)),
                          .priority = message.priority,
                          .cancel = call->cancel,
-                         .api = Api::V2Grpc};
+                         .api = Api::V2Grpc,
+                         .trace = call->trace};
+    call->answered_by = {route.lane->model_name(), route.lane->version()};
     core.infer(route, std::move(request), [call, answer, stream, id = std::move(message.id)](InferResponse response) {
       Status status = std::move(response.status);
       std::vector<Chunk> out;

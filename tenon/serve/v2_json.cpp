@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tenon/serve/json_reader.h"
+#include "tenon/serve/pipeline.h"
 #include "tenon/serve/tensor_json.h"
 
 namespace tenon::serve {
@@ -371,6 +372,17 @@ std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& la
   if (b.enabled)
     config["dynamic_batching"] = {{"preferred_batch_size", b.allowed_sizes},
                                   {"max_queue_delay_microseconds", b.timeout.count()}};
+  if (const Pipeline* pipeline = lane.model().pipeline()) {
+    config["max_batch_size"] = 0;
+    config["input"] = config_specs(lane.model().inputs(), false);
+    config["output"] = config_specs(lane.model().outputs(), false);
+    config["ensemble_scheduling"]["step"] = Json::array();
+    for (const auto& step : pipeline->options().steps)
+      config["ensemble_scheduling"]["step"].push_back({{"model_name", step.model.name},
+                                                       {"model_version", step.model.version.value_or(-1)},
+                                                       {"input_map", step.inputs},
+                                                       {"output_map", step.outputs}});
+  }
   Json parameters = Json::object();
   for (const auto& label : labels)
     parameters["label:" + label.label] = {

@@ -55,7 +55,7 @@ struct V2 {
       throw;
     }
     auto request = std::make_shared<V2Request>();
-    InferRequest infer{.cancel = http->cancel, .api = Api::V2Rest};
+    InferRequest infer{.cancel = http->cancel, .api = Api::V2Rest, .trace = http->trace};
     try {
       std::optional<size_t> header_length;
       if (const auto text = http->header("Inference-Header-Content-Length"); !text.empty())
@@ -66,6 +66,7 @@ struct V2 {
       throw;
     }
     const Route route = routed(ref, *http, *request);
+    http->answered_by = {route.lane->model_name(), route.lane->version()};
     infer.inputs = std::move(request->inputs);
     infer.deadline = core.deadline(header_timeout(*http, request->timeout));
     infer.priority = request->priority;

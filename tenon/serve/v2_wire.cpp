@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tenon/serve/pipeline.h"
 #include "tenon/serve/status.h"
 #include "tenon/serve/v2_json.h"
 #include "tenon/tensor/element.h"
@@ -310,9 +311,34 @@ WireWriter write_v2_metadata(const Model& model, const std::string& name, const 
   return out;
 }
 
+namespace {
+
+// Triton's ModelEnsembling.
+WireWriter write_steps(const Pipeline& pipeline) {
+  WireWriter out;
+  for (const auto& step : pipeline.options().steps) {
+    WireWriter one;
+    one.text(1, step.model.name);
+    one.integer(2, step.model.version.value_or(-1));
+    for (const auto& [field, map] : {std::pair(3, &step.inputs), std::pair(4, &step.outputs)}) {
+      for (const auto& [key, value] : *map) {
+        WireWriter entry;
+        entry.text(1, key);
+        entry.text(2, value);
+        one.message(field, entry);
+      }
+    }
+    out.message(1, one);
+  }
+  return out;
+}
+
+}  // namespace
+
 WireWriter write_v2_config(const Lane& lane) {
   const Model& model = lane.model();
-  const bool batchable = model.why_not_batchable().empty();
+  const Pipeline* pipeline = model.pipeline();
+  const bool batchable = !pipeline && model.why_not_batchable().empty();
   WireWriter config, out;
   config.text(1, lane.model_name());
   config.text(2, model.platform());
@@ -328,6 +354,7 @@ WireWriter write_v2_config(const Lane& lane) {
   };
   for (const auto& spec : model.inputs()) tensor(5, spec, 4);
   for (const auto& spec : model.outputs()) tensor(6, spec, 3);
+  if (pipeline) config.message(15, write_steps(*pipeline));
   config.text(17, "tenon");
   out.message(1, config);
   return out;

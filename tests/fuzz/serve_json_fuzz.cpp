@@ -58,6 +58,12 @@ void read(char kind, std::string_view body) {
     case 't':
       (void)parse_model_config(body, "input");
       return;
+    case 'c':
+      (void)traffic_from_json(body);
+      return;
+    case 'h':
+      fuzz::require(TraceIds(1).begin(body).traceparent().size() == 55);
+      return;
     case 'z':
       (void)decoded_body(std::string(body), "gzip", 1 << 20);
       return;

@@ -7,6 +7,7 @@
 #include "tenon/models/mlp.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/creation.h"
+#include "tenon/ops/elementwise.h"
 #include "tenon/ops/softmax.h"
 #include "tenon/serve/model.h"
 #include "tests/serve/support.h"
@@ -37,6 +38,31 @@ TEST(ServedPackage, GivesWhatTheFunctionGives) {
     const auto out = model->run({x});
     EXPECT_EQ(std::get<Tensor>(out[0]).to_vector(), predict({x})[0].to_vector());
   }
+}
+
+// A package may carry what stands before and behind its model.
+TEST(ServedPackage, RunsItsOwnPreAndPostprocessing) {
+  const auto graph = [](const trace::Function& fn, const char* in, const char* out, DType type) {
+    return capture(fn, {{in, type, {"batch", 2}}}, {.outputs = {out}});
+  };
+  const fs::path folder = fresh_folder("package");
+  fs::create_directories(folder);
+  tenon::save(
+      folder / "model.tenon",
+      std::map<std::string, ir::Graph>{
+          {"preprocess",
+           graph([](const Tensors& t) { return Tensors{cast(t[0], f32) / 255.0}; }, "pixels", "scaled", u8)},
+          {"main", graph([](const Tensors& t) { return Tensors{t[0] * 10.0 + 1.0}; }, "scaled", "score", f32)},
+          {"postprocess", graph([](const Tensors& t) { return Tensors{t[0] - 1.0}; }, "score", "answer", f32)}});
+  const ModelPtr model = load_model(folder);
+  ASSERT_EQ(model->inputs().size(), 1U);
+  EXPECT_EQ(model->inputs()[0].name, "pixels");
+  EXPECT_EQ(model->inputs()[0].type, ElementType{DType::U8});
+  ASSERT_EQ(model->outputs().size(), 1U);
+  EXPECT_EQ(model->outputs()[0].name, "answer");
+  EXPECT_EQ(model->why_not_batchable(), "");
+  const auto out = model->run({from_vector(std::vector<uint8_t>{0, 255}, {1, 2})});
+  EXPECT_EQ(std::get<Tensor>(out[0]).to_vector<float>(), (std::vector<float>{0, 10}));
 }
 
 }  // namespace

@@ -211,7 +211,9 @@ TEST_F(LoggingServerTest, EveryProtocolIsLoggedAsItWasAnswered) {
   EXPECT_EQ(a["version"], 7);
   EXPECT_EQ(a["request"]["inputs"][0]["data"], Json::parse("[1.0,0.0]"));
   EXPECT_EQ(a["response"]["outputs"][0]["data"], Json::parse("[8.0,7.0]"));
+  EXPECT_EQ(a["trace_id"].get<std::string>().size(), 32U);
   EXPECT_EQ(b["api"], "tfs_rest");
+  EXPECT_EQ(b["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
 }
 
 TEST_F(LoggingServerTest, TheSampleIsTheSeeds) {

@@ -104,27 +104,68 @@ def encoded(data):
     return base64.b64encode(data).decode()
 
 
+def start_server(path, config, *flags):
+    """The process, its ports and what it printed until it was ready."""
+    with open(path, "w") as file:
+        file.write(f"model_config_list {{ {config} }}")
+    process = subprocess.Popen([ARGUMENTS[0], "serve", "--model_config_file=" + path, "--free-ports", "--address",
+                                "127.0.0.1", *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    ports, printed = {}, ""
+    for line in process.stdout:
+        printed += line
+        for key, text in (("tfs_rest", "TensorFlow Serving, REST"), ("tfs_grpc", "TensorFlow Serving, gRPC"),
+                          ("v2_rest", "Open Inference (v2), REST"), ("v2_grpc", "Open Inference (v2), gRPC")):
+            if text in line:
+                ports[key] = int(line.rsplit(":", 1)[1])
+        if line.startswith("ready"):
+            break
+    return process, ports, printed
+
+
+class Pipelines(unittest.TestCase):
+    def test_tritons_clients_see_an_ensemble(self):
+        half = f'base_path: "{ARGUMENTS[1]}/half_plus_two" model_version_policy {{ all {{}} }}'
+        config = f"""
+          config {{ name: "first" {half} traffic {{ split {{ version: 123 weight: 1 }} }} }}
+          config {{ name: "second" {half} }}
+          config {{ name: "both" ensemble_scheduling {{
+            step {{ model_name: "first" model_version: -1
+                    input_map {{ key: "x" value: "raw" }} output_map {{ key: "y" value: "mid" }} }}
+            step {{ model_name: "second" model_version: 124
+                    input_map {{ key: "x" value: "mid" }} output_map {{ key: "y" value: "done" }} }} }} }}"""
+        process, ports, _ = start_server("/tmp/tenon-clients-%d.pipeline" % threading.get_native_id(), config)
+        try:
+            x = np.array([1, 2, 5], np.float32)
+            for module, port in ((triton_http, ports["v2_rest"]), (triton_grpc, ports["v2_grpc"])):
+                client = module.InferenceServerClient(f"127.0.0.1:{port}")
+                given = module.InferInput("raw", [3], "FP32")
+                given.set_data_from_numpy(x)
+                answer = client.infer("both", [given]).as_numpy("done")
+                np.testing.assert_array_equal(answer, (x / 2 + 2) / 2 + 3)
+                client.close()
+            client = triton_grpc.InferenceServerClient(f"127.0.0.1:{ports['v2_grpc']}")
+            config = client.get_model_config("both").config
+            self.assertEqual(config.platform, "ensemble")
+            steps = config.ensemble_scheduling.step
+            self.assertEqual([(s.model_name, s.model_version) for s in steps], [("first", -1), ("second", 124)])
+            self.assertEqual(dict(steps[1].input_map), {"x": "mid"})
+            self.assertEqual(dict(steps[1].output_map), {"y": "done"})
+            client.close()
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+            process.stdout.close()
+
+
 class Clients(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        tenon, models = ARGUMENTS[:2]
+        models = ARGUMENTS[1]
         config = "\n".join(
             f'config {{ name: "{name}" base_path: "{models}/{name}" model_version_policy {{ all {{}} }} {labels} }}'
             for name, labels in (("half_plus_two", 'version_labels { key: "stable" value: 123 }'), ("echo", "")))
         cls.config = "/tmp/tenon-clients-%d.config" % threading.get_native_id()
-        with open(cls.config, "w") as file:
-            file.write(f"model_config_list {{ {config} }}")
-        cls.process = subprocess.Popen([tenon, "serve", "--model_config_file=" + cls.config, "--free-ports", "--address",
-                                        "127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        ports, printed = {}, ""
-        for line in cls.process.stdout:
-            printed += line
-            for key, text in (("tfs_rest", "TensorFlow Serving, REST"), ("tfs_grpc", "TensorFlow Serving, gRPC"),
-                              ("v2_rest", "Open Inference (v2), REST"), ("v2_grpc", "Open Inference (v2), gRPC")):
-                if text in line:
-                    ports[key] = int(line.rsplit(":", 1)[1])
-            if line.startswith("ready"):
-                break
+        cls.process, ports, printed = start_server(cls.config, config)
         cls.try_line = cls.process.stdout.readline().strip() if "try" in printed else ""
         cls.ports = ports
         cls.tfs_tap, cls.v2_tap = HttpTap(ports["tfs_rest"], "tfs"), HttpTap(ports["v2_rest"], "v2")
