@@ -1,7 +1,10 @@
 // Training steps, eager and compiled: agreement in bits first, then time.
 //
 //   compile_bench [--threads N] [--repeats N] [--explain] [ROW…]
+//   compile_bench --first [--eager] [--disk FOLDER] [--threads N] [--explain] compile_mlp|compile_gpt2|compile_resnet50
 //
+// --first takes the first training step of a fresh process and prints what it took, on the clock and of the CPU; --disk
+// keeps machine code there, so a second run is a warm one.
 // A row prints what the first calls cost (recording, compiling and running), how long the compiler took of that, the
 // median of the later eager and compiled steps, taken in turn, and their ratio.
 #include <fmt/format.h>
@@ -9,7 +12,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +29,8 @@ using Clock = std::chrono::steady_clock;
 struct Options {
   int repeats = 30;
   bool explain = false;
+  bool first = false, eager = false;
+  std::string disk;
   std::vector<std::string> rows;
 };
 
@@ -64,7 +71,7 @@ template <class Model, class Loss>
 void row(const Options& options, const char* name, const std::function<Model()>& make, Loss loss) {
   if (!options.rows.empty() && std::find(options.rows.begin(), options.rows.end(), name) == options.rows.end()) return;
   Job<Model, Loss> eager(make, loss), other(make, loss);
-  auto compiled = compile([&] { return other.step(); });
+  auto compiled = compile([&] { return other.step(); }, {.disk = {.on = false}});
   double first = 0;
   for (int i = 0; i < 3; ++i) {
     const Tensor a = eager.step();
@@ -99,6 +106,109 @@ void row(const Options& options, const char* name, const std::function<Model()>&
   if (options.explain) fmt::print("{}", to_string(e));
 }
 
+// ResNet-50 (He, Zhang, Ren and Sun), as torchvision has it.
+struct Bottleneck {
+  nn::Conv2d conv1, conv2, conv3;
+  nn::BatchNorm2d bn1, bn2, bn3;
+  std::optional<nn::Conv2d> down;
+  std::optional<nn::BatchNorm2d> down_norm;
+  static Bottleneck make(int64_t in, int64_t width, int64_t stride) {
+    Bottleneck b{nn::Conv2d(in, width, 1, {.bias = false}),
+                 nn::Conv2d(width, width, 3, {.stride = {stride}, .padding = {1}, .bias = false}),
+                 nn::Conv2d(width, 4 * width, 1, {.bias = false}),
+                 nn::BatchNorm2d(width),
+                 nn::BatchNorm2d(width),
+                 nn::BatchNorm2d(4 * width),
+                 {},
+                 {}};
+    if (stride != 1 || in != 4 * width) {
+      b.down = nn::Conv2d(in, 4 * width, 1, {.stride = {stride}, .bias = false});
+      b.down_norm = nn::BatchNorm2d(4 * width);
+    }
+    return b;
+  }
+  Tensor operator()(const Tensor& x) const {
+    Tensor y = relu(bn1(conv1(x)));
+    y = bn3(conv3(relu(bn2(conv2(y)))));
+    return relu(y + (down ? (*down_norm)((*down)(x)) : x));
+  }
+};
+struct ResNet50 {
+  nn::Conv2d conv1{3, 64, 7, {.stride = {2}, .padding = {3}, .bias = false}};
+  nn::BatchNorm2d bn1{64};
+  std::vector<Bottleneck> blocks = make();
+  nn::Linear fc{2048, 1000};
+  static std::vector<Bottleneck> make() {
+    std::vector<Bottleneck> list;
+    int64_t in = 64;
+    const int64_t counts[] = {3, 4, 6, 3};
+    for (int stage = 0; stage < 4; ++stage) {
+      for (int64_t i = 0; i < counts[stage]; ++i) {
+        list.push_back(Bottleneck::make(in, int64_t{64} << stage, i == 0 && stage > 0 ? 2 : 1));
+        in = int64_t{256} << stage;
+      }
+    }
+    return list;
+  }
+  Tensor operator()(const Tensor& x) const {
+    Tensor y = max_pool2d(relu(bn1(conv1(x))), {3, 3}, {.stride = {2, 2}, .padding = {1, 1}});
+    for (const auto& block : blocks) y = block(y);
+    return fc(mean(y, {2, 3}));
+  }
+};
+
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+template <class Model, class Loss>
+void first_step(const Options& options, const char* name, const std::function<Model()>& make, Loss loss) {
+  Job<Model, Loss> job(make, loss);
+  CompileOptions compile_options;
+  compile_options.disk.on = !options.disk.empty();
+  compile_options.disk.folder = options.disk;
+  auto compiled = compile([&] { return job.step(); }, compile_options);
+  for (int i = 0; i < 2; ++i) {
+    const double cpu = cpu_seconds();
+    const double seconds = seconds_of([&] { static_cast<void>((options.eager ? job.step() : compiled()).item()); });
+    const Explanation e = compiled.explain();
+    int64_t made = 0, loaded = 0, kernels = 0;
+    double compiling = 0;
+    for (const auto& p : e.programs) {
+      made += p.code.compiled;
+      loaded += p.code.loaded;
+      kernels += p.kernels;
+      compiling += p.seconds;
+    }
+    fmt::print(
+        "{:<18} {} step {}: {:.1f} ms, CPU {:.1f} ms; compiling {:.1f} ms; {} kernels, code made {}, from disk {}\n",
+        name, options.eager ? "eager" : "compiled", i + 1, seconds * 1e3, (cpu_seconds() - cpu) * 1e3, compiling * 1e3,
+        kernels, made, loaded);
+  }
+  if (options.explain) fmt::print("{}", to_string(compiled.explain()));
+}
+
+void first_steps(const Options& options) {
+  const auto labels = [](int64_t n, int64_t classes) { return remainder(arange(n) * 7, classes); };
+  for (const std::string& row : options.rows) {
+    if (row == "compile_mlp") {
+      const Tensor x = uniform({16, 64}, -1, 1), y = labels(16, 10);
+      first_step<models::MLP>(
+          options, "compile_mlp", [] { return models::MLP({64, 64, 10}); },
+          [=](const models::MLP& m) { return cross_entropy(m(x), y); });
+    } else if (row == "compile_gpt2") {
+      const Tensor tokens = remainder(reshape(arange(64) * 31, {1, 64}), 50257), y = labels(64, 50257);
+      first_step<models::GPT>(
+          options, "compile_gpt2",
+          [] { return models::GPT({.vocabulary = 50257, .context = 1024, .layers = 12, .heads = 12, .width = 768}); },
+          [=](const models::GPT& m) { return cross_entropy(reshape(m(tokens), {64, 50257}), y); });
+    } else if (row == "compile_resnet50") {
+      const Tensor x = uniform({1, 3, 64, 64}, -1, 1), y = labels(1, 1000);
+      first_step<ResNet50>(
+          options, "compile_resnet50", [] { return ResNet50(); },
+          [=](const ResNet50& m) { return cross_entropy(m(x), y); });
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -107,6 +217,10 @@ int main(int argc, char** argv) {
     const std::string word = argv[i];
     if (word == "--explain") {
       options.explain = true;
+    } else if (word == "--first" || word == "--eager") {
+      (word == "--first" ? options.first : options.eager) = true;
+    } else if (word == "--disk" && i + 1 < argc) {
+      options.disk = argv[++i];
     } else if (word == "--threads" && i + 1 < argc) {
       set_num_threads(std::stoi(argv[++i]));
     } else if (word == "--repeats" && i + 1 < argc) {
@@ -114,6 +228,10 @@ int main(int argc, char** argv) {
     } else {
       options.rows.push_back(word);
     }
+  }
+  if (options.first) {
+    first_steps(options);
+    return 0;
   }
   const auto labels = [](int64_t n, int64_t classes) { return remainder(arange(n) * 7, classes); };
   {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <set>
 #include <unordered_map>
 
 #include "tenon/base/error.h"
@@ -16,8 +17,10 @@ namespace compiler {
 namespace {
 
 // The structure of a segment: everything that the compiled program depends on, and no values or addresses of them.
+// Without `sizes`, what is the same in a graph for other sizes.
 class SegmentHash {
  public:
+  explicit SegmentHash(bool sizes) : sizes_(sizes) {}
   Hash128 of(const trace::Segment& s) {
     const exec::SessionOptions& session = exec::session().options();
     h_.number(session.cpu_level * 2 + (session.claims ? 1 : 0));  // as Program::made_for
@@ -26,7 +29,7 @@ class SegmentHash {
       h_.number(static_cast<int>(leaf.type.dtype) * 4 + (leaf.donated ? 2 : 0) + (leaf.offset == 0 ? 1 : 0));
       shape(leaf.type.shape);
       shape(leaf.strides);
-      if (info(leaf.type.dtype).bits < 8) h_.number(leaf.offset);
+      if (sizes_ && info(leaf.type.dtype).bits < 8) h_.number(leaf.offset);
     }
     h_.number(s.graph().nodes.size());
     for (const ir::Node& node : s.graph().nodes) {
@@ -44,14 +47,20 @@ class SegmentHash {
  private:
   void shape(const Shape& x) {
     h_.number(x.size());
-    for (int64_t e : x) h_.number(e);
+    for (int64_t e : x) {
+      if (sizes_) h_.number(e);
+    }
   }
   void attribute(const ir::AttrValue& value) {
     h_.number(value.index());
     std::visit(ops::Overloaded{
                    [&](bool x) { h_.number(x ? 1 : 0); },
-                   [&](int64_t x) { h_.number(x); },
-                   [&](double x) { h_.real(x); },
+                   [&](int64_t x) {
+                     if (sizes_) h_.number(x);
+                   },
+                   [&](double x) {
+                     if (sizes_) h_.real(x);
+                   },
                    [&](const std::string& x) { h_.text(x); },
                    [&](DType x) { h_.number(static_cast<int>(x)); },
                    [&](const Ints& x) { shape(x); },
@@ -59,6 +68,7 @@ class SegmentHash {
                },
                value);
   }
+  bool sizes_;
   Hasher h_;
 };
 
@@ -67,15 +77,52 @@ class SegmentHash {
 struct Engine::State {
   CompileOptions options;
   mutable std::mutex mutex;  // of what follows
-  KernelCache kernels;
+  std::shared_ptr<KernelCache> kernels = KernelCache::of_process();
+  KernelStore store{options.disk};
+
+  explicit State(const CompileOptions& o) : options(o) {}
+  // The first of a family is made for its sizes, the later ones with code for any.
+  std::unique_ptr<Program> compile(const trace::Segment& segment) {
+    ProgramOptions o;
+    o.fuse = options.fuse;
+    o.interpret = options.interpret;
+    o.verify = options.verify;
+    o.keep_text = options.keep_text;
+    const auto [family, is_new] = families.try_emplace(SegmentHash(false).of(segment), nullptr);
+    // Another graph where inputs have new sizes (with an op that a batch of one did not need) is for any size, too.
+    auto& seen = leaf_types[last];
+    const bool first_here = seen.empty();
+    bool new_sizes = false;
+    for (const trace::Leaf& leaf : segment.leaves) {
+      Hasher h;
+      h.number(static_cast<int>(leaf.type.dtype));
+      for (int64_t e : leaf.type.shape) h.number(e);
+      new_sizes = seen.insert(h.finish()).second || new_sizes;
+    }
+    o.general = !is_new || (new_sizes && !first_here);
+    o.like = family->second;
+    if (is_new) {
+      o.reason = programs.empty() ? "the first graph" : o.general ? "another graph, at other sizes" : "another graph";
+    } else {
+      o.reason =
+          o.like == nullptr ? "a known graph at other sizes, for the first time" : "a known graph at other sizes";
+    }
+    auto program = std::make_unique<Program>(segment, o, *kernels, store);
+    if (o.general && o.like == nullptr) family->second = program.get();
+    if (program->report().code.compiled > 0) ++counts.compilations;
+    return program;
+  }
   std::unordered_map<Hash128, std::unique_ptr<Program>> programs;
+  // Graphs that differ in sizes only; the first program for any size of them, once there are two.
+  std::unordered_map<Hash128, const Program*> families;
   std::vector<const Program*> order;
-  Program* last = nullptr;                      // that was run
-  std::map<const Program*, Program*> followed;  // what was run after it; after null: what began a call
+  Program* last = nullptr;                                 // that was run
+  std::map<const Program*, std::set<Hash128>> leaf_types;  // of what was compiled after it
+  std::map<const Program*, Program*> followed;             // what was run after it; after null: what began a call
   Explanation counts;
 };
 
-Engine::Engine(CompileOptions options) : state_(std::make_unique<State>()) { state_->options = options; }
+Engine::Engine(CompileOptions options) : state_(std::make_unique<State>(options)) {}
 Engine::~Engine() = default;
 
 void Engine::count_call() {
@@ -109,17 +156,16 @@ Tensors Engine::run(trace::Segment& segment) {
 }
 
 Tensors Engine::look_up(const trace::Segment& segment) {
-  const Hash128 key = SegmentHash().of(segment);
+  const Hash128 key = SegmentHash(true).of(segment);
   Program* program = nullptr;
   {
     State& s = *state_;
     const std::lock_guard lock(s.mutex);
-    ProgramOptions options{true, s.options.fuse, s.options.interpret, s.options.verify, s.options.keep_text};
     if (auto found = s.programs.find(key); found != s.programs.end()) {
       ++s.counts.found;
       program = found->second.get();
     } else if (static_cast<int>(s.programs.size()) < s.options.most_programs) {
-      auto fresh = std::make_unique<Program>(segment, options, s.kernels);
+      auto fresh = s.compile(segment);
       program = fresh.get();
       s.order.push_back(program);
       s.programs.emplace(key, std::move(fresh));
@@ -130,15 +176,15 @@ Tensors Engine::look_up(const trace::Segment& segment) {
     s.last = program;
   }
   if (program != nullptr) return program->run(segment);
-  KernelCache none;
   ProgramOptions plain;
   plain.lower = false;
-  return Program(segment, plain, none).run(segment);
+  return Program(segment, plain, *state_->kernels, state_->store).run(segment);
 }
 
 Explanation Engine::explain() const {
   const std::lock_guard lock(state_->mutex);
   Explanation result = state_->counts;
+  result.warnings = state_->store.warnings();
   for (const Program* program : state_->order) result.programs.push_back(program->report());
   return result;
 }
@@ -166,15 +212,17 @@ std::string bytes_text(int64_t bytes) {
 
 std::string text_of(const compiler::ProgramReport& r) {
   std::string text = fmt::format(
+      "  compiled because: {}\n"
       "  {} ops recorded until {}; {} maps, {} folds, {} calls\n"
-      "  {} compiled kernels ({} distinct, {} new), {} calls of the device\n"
+      "  {} compiled kernels ({} distinct; code: {} made, {} from disk, {} shared), {} calls of the device\n"
       "  memory: inputs {}, results {} and {} over donated inputs, arena {} (unplanned {})\n",
-      r.recorded, r.ended, r.maps, r.folds, r.calls, r.kernels, r.distinct_kernels, r.new_kernels, r.calls,
-      bytes_text(r.input_bytes), bytes_text(r.output_bytes), r.donated, bytes_text(r.arena_bytes),
-      bytes_text(r.unplanned_bytes));
+      r.reason, r.recorded, r.ended, r.maps, r.folds, r.calls, r.kernels, r.distinct_kernels, r.code.compiled,
+      r.code.loaded, r.code.shared, r.calls, bytes_text(r.input_bytes), bytes_text(r.output_bytes), r.donated,
+      bytes_text(r.arena_bytes), bytes_text(r.unplanned_bytes));
   text += fmt::format("  compiled in {:.1f} ms:", r.seconds * 1e3);
   for (const auto& pass : r.passes) text += fmt::format(" {} {:.1f}", pass.name, pass.seconds * 1e3);
-  text += fmt::format("; run {} times\n", r.runs);
+  text += fmt::format(" (LLVM {:.1f}, linking {:.1f}); run {} times\n", r.code.llvm_seconds * 1e3,
+                      r.code.link_seconds * 1e3, r.runs);
   if (!r.called.empty()) {
     text += "  called:";
     for (const auto& [name, count] : r.called)
@@ -189,9 +237,11 @@ std::string text_of(const compiler::ProgramReport& r) {
 }  // namespace
 
 std::string to_string(const Explanation& e) {
-  std::string text = fmt::format("{} calls, {} segments run, {} of them compiled before", e.calls, e.segments, e.found);
+  std::string text = fmt::format("{} calls, {} segments run, {} of them known; {} compilations", e.calls, e.segments,
+                                 e.found, e.compilations);
   if (e.beyond > 0) text += fmt::format(", {} op by op because there are too many programs", e.beyond);
   text += '\n';
+  for (const auto& [what, times] : e.warnings) text += fmt::format("warning ({} times): {}\n", times, what);
   for (size_t i = 0; i < e.programs.size(); ++i) text += fmt::format("program {}\n{}", i, text_of(e.programs[i]));
   return text;
 }

@@ -1,10 +1,12 @@
 // The engine behind compile(fn): looks segments up by their structure, compiles what is new, runs it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tenon/compile/kernel_store.h"
 #include "tenon/compile/program.h"
 #include "tenon/trace/lazy.h"
 
@@ -17,14 +19,17 @@ struct CompileOptions {
   bool keep_text = false;  // explain() shows the loop IR
   // Programs to keep. What comes beyond runs op by op, as in an eager run, and explain() says so.
   int most_programs = 256;
+  DiskCache disk = {};  // of machine code
 };
 
 // What explain() gives: numbers for programs, to_string for people.
 struct Explanation {
-  int64_t calls = 0;     // of the function
-  int64_t segments = 0;  // that were run
-  int64_t found = 0;     // of them: compiled before
-  int64_t beyond = 0;    // of them: run op by op, because there were too many programs
+  int64_t calls = 0;                        // of the function
+  int64_t segments = 0;                     // that were run
+  int64_t found = 0;                        // of them: compiled before
+  int64_t beyond = 0;                       // of them: run op by op, because there were too many programs
+  int64_t compilations = 0;                 // programs for which there was machine code to make
+  std::map<std::string, int64_t> warnings;  // what did not work, and how often; results are right all the same
   std::vector<compiler::ProgramReport> programs;
 };
 std::string to_string(const Explanation& explanation);

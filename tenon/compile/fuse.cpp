@@ -42,6 +42,26 @@ class Fusion {
     }
   }
 
+  bool arrange_all(const std::vector<std::vector<int32_t>>& members, std::vector<Group>& groups) const {
+    size_t count = 0;
+    for (const auto& m : members) {
+      Group group;
+      count += m.size();
+      for (int32_t i : m) {
+        if (i >= static_cast<int32_t>(g_.nodes.size())) return false;
+        if (node(i).kind == CoreKind::Call && m.size() > 1) return false;
+      }
+      if (node(m[0]).kind == CoreKind::Call) {
+        group.kind = GroupKind::Call;
+        group.members = m;
+      } else if (!arrange(m, group)) {
+        return false;
+      }
+      groups.push_back(std::move(group));
+    }
+    return count == g_.nodes.size() && in_order(groups);
+  }
+
   // Kahn's algorithm; of what is ready, the group goes first whose last member was recorded first.
   std::vector<Group> ordered() {
     std::vector<int> waiting(groups_.size(), 0);
@@ -88,6 +108,20 @@ class Fusion {
     return result;
   }
 
+  // Whether everything is computed before a later group reads it.
+  [[nodiscard]] bool in_order(const std::vector<Group>& groups) const {
+    std::vector<int32_t> place(g_.nodes.size(), -1);
+    for (size_t i = 0; i < groups.size(); ++i) {
+      for (int32_t m : groups[i].members) place[static_cast<size_t>(m)] = static_cast<int32_t>(i);
+    }
+    for (size_t i = 0; i < g_.nodes.size(); ++i) {
+      if (place[i] < 0) return false;
+      for (const Operand& x : g_.nodes[i].operands) {
+        if (producer(x) >= 0 && place[static_cast<size_t>(producer(x))] > place[i]) return false;
+      }
+    }
+    return true;
+  }
   // Whether `to` is reached from `from` upwards by a way through a third group.
   bool reaches_through_others(int32_t from, int32_t to) {
     ++now_;
@@ -242,6 +276,11 @@ std::vector<Group> fuse(const CoreGraph& graph, const FuseOptions& options) {
   Fusion fusion(graph);
   if (options.fuse) fusion.merge_all();
   return fusion.ordered();
+}
+
+bool fuse_alike(const CoreGraph& graph, const std::vector<std::vector<int32_t>>& members, std::vector<Group>& groups) {
+  groups.clear();
+  return Fusion(graph).arrange_all(members, groups);
 }
 
 }  // namespace tenon::compiler

@@ -33,5 +33,7 @@ struct FuseOptions {
 };
 // In an order of execution.
 std::vector<Group> fuse(const CoreGraph& graph, const FuseOptions& options);
+// The groups that these members make, in this order; false if the graph is another, or its sizes do not allow it.
+bool fuse_alike(const CoreGraph& graph, const std::vector<std::vector<int32_t>>& members, std::vector<Group>& groups);
 
 }  // namespace tenon::compiler

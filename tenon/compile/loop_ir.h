@@ -2,8 +2,8 @@
 //
 // Semantics:
 //  - A kernel is one parallel loop, called for a part [begin, end) of its iterations; parts may run in any order and at
-//    the same time. All other loops run from 0 to their extent, in order, with these two freedoms: iterations of a
-//    `vec` loop are independent of each other, and `unroll` says only how to emit.
+//    the same time. All other loops run from 0 to their extent, which may be 0, in order, with these two freedoms:
+//    iterations of a `vec` loop are independent of each other, and `unroll` says only how to emit.
 //  - A register is assigned once in each iteration of the loops around it. Its type is a dtype of memory or a scalar
 //    program's (ir/scalar.h). Scalar instructions mean what ir/scalar.h says (wrap-around, NaN, saturation), each
 //    rounded by itself: nothing is contracted or reordered. The order of a sum is therefore the order written here.
@@ -22,7 +22,8 @@
 //     }
 //   }
 // Scratch stands after the buffers: (…) scratch (s0: f32[64]). Constants: "%3: f32 = const 0.5" (floats by their
-// shortest exact decimal form, inf, -inf, nan; integers in decimal).
+// shortest exact decimal form, inf, -inf, nan; integers in decimal); "number 0.5" is a constant that is an argument of
+// the code (numbers_of).
 #pragma once
 
 #include <string>
@@ -67,6 +68,7 @@ struct Stmt {
   int32_t args[3] = {-1, -1, -1};
   double real = 0;  // constants
   int64_t integer = 0;
+  bool number = false;  // a constant that follows the sizes of the graph (the n of a mean): an argument of the code
   int32_t buffer = -1;
   Index index;
   // For
@@ -96,6 +98,16 @@ Kernel parse_kernel(std::string_view text);
 std::string verify(const Kernel& kernel);
 // Of everything but the name.
 Hash128 hash(const Kernel& kernel);
+
+// Machine code does not depend on how long loops are and where elements lie: numbers, extents of loops that are not
+// unrolled, and in indices (not of scratch that may become registers) the constants and the factors other than 1, are
+// arguments of the code. So kernels that differ in these numbers only share it: updates of parameters of many sizes,
+// the same block at another batch size.
+std::vector<int64_t> numbers_of(const Kernel& kernel);  // floats by the bits of a double
+// In the same order, the members of the kernel; of a constant always `integer`.
+std::vector<const int64_t*> number_places(const Kernel& kernel);
+// The kernel with 2 for each of its numbers, no sizes of buffers and no name: equal for kernels that share code.
+Kernel without_numbers(const Kernel& kernel);
 
 // Replaces the elementary functions that have a formula of their own (exp, log, tanh, erf of f32) by it: the formulas
 // of device/cpu/level_math.h, instruction by instruction, so the bits are the same.

@@ -71,7 +71,7 @@ void print(const Kernel& k, const Stmt& s, int depth, std::string& out) {
     case StmtKind::Scalar:
       break;
   }
-  out += fmt::format("%{}: {} = {}", s.result, name(s.dtype), info(s.op).name);
+  out += fmt::format("%{}: {} = {}", s.result, name(s.dtype), s.number ? "number" : info(s.op).name);
   if (s.op == ir::ScalarOp::Const) {
     if (!is_float(s.dtype)) {
       out += fmt::format(" {}", s.integer);
@@ -269,7 +269,8 @@ class Parser {
       s.index = index();
       return s;
     }
-    for (int op = 1;; ++op) {
+    s.number = what == "number";
+    for (int op = s.number ? static_cast<int>(ir::ScalarOp::Const) : 1; !s.number; ++op) {
       if (op == ir::kScalarOpCount) fail(fmt::format("no instruction '{}'", what));
       s.op = static_cast<ir::ScalarOp>(op);
       if (info(s.op).name == what) break;
@@ -312,6 +313,7 @@ void feed(Hasher& h, const Stmt& s) {
   for (int32_t a : s.args) h.number(a);
   h.real(s.real);
   h.number(s.integer);
+  h.number(s.number ? 1 : 0);
   h.number(s.buffer);
   h.number(s.index.constant);
   for (const auto& term : s.index.terms) {

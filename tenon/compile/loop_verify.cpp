@@ -55,7 +55,7 @@ class Verifier {
       const int64_t last = (extents_[static_cast<size_t>(term.loop)] - 1) * term.factor;
       (term.factor < 0 ? low : high) += last;
     }
-    if (low < 0 || high >= k_.buffer(s.buffer).size) {
+    if (never_ == 0 && (low < 0 || high >= k_.buffer(s.buffer).size)) {
       fail(fmt::format("indices {} to {} of a buffer of {} elements", low, high, k_.buffer(s.buffer).size));
     }
   }
@@ -90,15 +90,17 @@ class Verifier {
     if (s.parallel && &s != &k_.root) return fail("an inner loop is parallel");
     if (s.loop < 0 || s.loop >= k_.loops || extents_[static_cast<size_t>(s.loop)] >= 0)
       return fail(fmt::format("i{} is not the number of a new loop", s.loop));
-    if (s.extent < 1) return fail("a loop of no iterations");
+    if (s.extent < 0) return fail("a loop of fewer than no iterations");
     if (s.unroll && s.extent > 1024) return fail("a long loop is unrolled");
     extents_[static_cast<size_t>(s.loop)] = s.extent;
     const size_t outer = scope_.size();
+    never_ += s.extent == 0 ? 1 : 0;
     for (const Stmt& inner : s.body) {
       statement(inner, s.vec);
       if (!problem_.empty()) return;
     }
     if (s.vec) independent(s);
+    never_ -= s.extent == 0 ? 1 : 0;
     while (scope_.size() > outer) {
       defined_[static_cast<size_t>(scope_.back())] = false;
       scope_.pop_back();
@@ -125,6 +127,8 @@ class Verifier {
   void scalar(const Stmt& s) {
     const ir::ScalarOpInfo& op = info(s.op);
     if (s.op == ir::ScalarOp::Input) return fail("an input of a scalar program in a kernel");
+    if (s.number && (s.op != ir::ScalarOp::Const || (is_float(s.dtype) && info(s.dtype).bits < 32)))
+      return fail("a number that is no constant of 32 or 64 bits");
     DType operand = s.dtype;
     for (int a = 0; a < op.arity; ++a) {
       const DType type = use(s.args[a]);
@@ -153,6 +157,7 @@ class Verifier {
   std::vector<bool> defined_;
   std::vector<int64_t> extents_;
   std::vector<int32_t> scope_;
+  int never_ = 0;  // loops around that have no iterations
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "tenon/compile/lower.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "tenon/base/error.h"
@@ -13,7 +14,9 @@ using ir::ScalarOp;
 constexpr int64_t kRun = 4096;         // elements of a row folded at once
 constexpr int64_t kLanes = 64;         // lanes of such a fold, columns of a block
 constexpr int64_t kRowGroup = 64;      // rows folded one after the other
+constexpr int64_t kMostGroups = 64;    // of rows that a column kernel has: analyse.cpp sends longer ones to the device
 constexpr int64_t kRowScratch = 4096;  // elements of a row that may wait in scratch
+constexpr int64_t kRunsRounded = 128;  // scratch for runs comes in multiples of this
 constexpr int64_t kPart = 1 << 20;     // instructions of one part of a parallel run, about
 constexpr int32_t kScratchBase = 1 << 24;
 
@@ -91,8 +94,8 @@ Shape flat_strides(const Shape& axes) {
 
 class Lowering {
  public:
-  Lowering(const CoreGraph& graph, const Group& group, const std::vector<bool>& stored)
-      : g_(graph), group_(group), stored_(stored) {}
+  Lowering(const CoreGraph& graph, const Group& group, const std::vector<bool>& stored, bool general)
+      : g_(graph), group_(group), stored_(stored), general_(general) {}
 
   LoweredKernel rows();
   // Columns [first, first + blocks * width) in blocks.
@@ -158,9 +161,9 @@ class Lowering {
     s.index = index;
     body.push_back(s);
   }
-  static void add_loop(std::vector<Stmt>& body, int32_t loop, int64_t extent, bool vec, bool unroll,
-                       std::vector<Stmt> inner) {
-    if (extent == 0) return;
+  void add_loop(std::vector<Stmt>& body, int32_t loop, int64_t extent, bool vec, bool unroll,
+                std::vector<Stmt> inner) const {
+    if (extent == 0 && !general_) return;
     Stmt s;
     s.kind = StmtKind::For;
     s.loop = loop;
@@ -169,6 +172,38 @@ class Lowering {
     s.unroll = unroll;
     s.body = std::move(inner);
     body.push_back(std::move(s));
+  }
+  // What follows happens only if `condition` holds: a loop of one or no iteration.
+  void add_if(std::vector<Stmt>& body, bool condition, std::vector<Stmt> inner) {
+    add_loop(body, new_loop(), condition ? 1 : 0, false, false, std::move(inner));
+  }
+  // The number that a fold begins with: x combined with it is x, also in the sign of zero.
+  int32_t neutral(std::vector<Stmt>& body, const CoreNode& f) {
+    const bool low = f.fold == cpu::Fold::Max, prod = f.fold == cpu::Fold::Prod, sum = f.fold == cpu::Fold::Sum;
+    Stmt s;
+    s.dtype = f.acc;
+    s.result = k_.registers++;
+    if (f.recipe) {
+      s.real = f.empty;
+    } else if (is_float(f.acc)) {
+      s.real = sum ? -0.0 : prod ? 1.0 : std::numeric_limits<double>::infinity() * (low ? -1 : 1);
+    } else if (sum || prod) {
+      s.integer = prod ? 1 : 0;
+    } else {
+      const int bits = f.acc == DType::Bool ? 1 : info(f.acc).bits;
+      const bool sign = info(f.acc).kind == DTypeKind::Signed;
+      const uint64_t highest = ~uint64_t{0} >> (64 - bits + (sign ? 1 : 0));
+      s.integer = static_cast<int64_t>(low ? (sign ? ~highest : 0) : highest);
+    }
+    body.push_back(s);
+    return s.result;
+  }
+  // lanes[i] = neutral for i < n.
+  void clear(std::vector<Stmt>& body, const CoreNode& f, int32_t lanes, int64_t n, bool unroll) {
+    std::vector<Stmt> inner;
+    const int32_t j = new_loop();
+    store(inner, lanes, f.acc, loop_index(j), neutral(inner, f));
+    add_loop(body, j, n, true, unroll, std::move(inner));
   }
   // to[i] = to[i] ∘ from[i] for i < n, both scratch.
   void combine(std::vector<Stmt>& body, const CoreNode& f, int32_t buffer, const Index& to, const Index& from,
@@ -181,9 +216,10 @@ class Lowering {
     add_loop(body, j, n, true, unroll, std::move(inner));
   }
   // Rows of `width` accumulators into the first one, pairwise: (0 1)(2 3) … then (01 23) …
-  void combine_pairwise(std::vector<Stmt>& body, const CoreNode& f, int32_t buffer, int64_t count, int64_t width) {
-    for (int64_t step = 1; step < count; step *= 2) {
-      const int64_t pairs = (count - step + 2 * step - 1) / (2 * step);
+  void combine_pairwise(std::vector<Stmt>& body, const CoreNode& f, int32_t buffer, int64_t count, int64_t most,
+                        int64_t width) {
+    for (int64_t step = 1; step < (general_ ? std::max(count, most) : count); step *= 2) {
+      const int64_t pairs = step < count ? (count - step + 2 * step - 1) / (2 * step) : 0;
       std::vector<Stmt> inner;
       const int32_t i = new_loop();
       const Index to = times(loop_index(i), 2 * step * width);
@@ -265,6 +301,7 @@ class Lowering {
       s.dtype = instr.dtype;
       s.real = instr.real;
       s.integer = instr.integer;
+      s.number = general_ && instr.op == ScalarOp::Const && (!is_float(instr.dtype) || info(instr.dtype).bits >= 32);
       bool of_row = c.row != nullptr;
       for (int a = 0; a < info(instr.op).arity; ++a) {
         const Value& v = values[static_cast<size_t>(instr.args[a])];
@@ -315,6 +352,8 @@ class Lowering {
   void keep(int32_t storage);
   void fold_row(const CoreNode& f);
   int32_t fold_run(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n);
+  int32_t fold_few(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n);
+  int32_t fold_many(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n);
   int32_t fold_lanes(std::vector<Stmt>& body, const CoreNode& f);
   void store_elements();
 
@@ -340,6 +379,7 @@ class Lowering {
   const CoreGraph& g_;
   const Group& group_;
   const std::vector<bool>& stored_;
+  bool general_;
   Kernel k_;
   LoweredKernel result_;
   std::map<int32_t, int32_t> buffers_;  // by storage
@@ -354,7 +394,7 @@ void Lowering::keep(int32_t storage) {
   Context c = element_context(body, loop_index(j));
   const int32_t v = element_value(c, storage, *member(storage)).reg;
   const bool output = is_stored(storage);
-  const int32_t to = output ? buffer(storage, true) : scratch(dtype_of(storage), group_.n);
+  const int32_t to = output ? buffer(storage, true) : scratch(dtype_of(storage), kRowScratch);
   store(body, to, dtype_of(storage), output ? flat(c) : loop_index(j), v);
   add_loop(*row_->body, j, group_.n, true, false, std::move(body));
   kept_[storage] = to;
@@ -364,29 +404,23 @@ void Lowering::keep(int32_t storage) {
 int32_t Lowering::fold_lanes(std::vector<Stmt>& body, const CoreNode& f) {
   constexpr int64_t kWidth = 32;
   const int32_t lanes = scratch(f.acc, kWidth);
-  std::vector<Stmt> begin;
-  const int32_t b = new_loop();
-  Stmt empty;
-  empty.dtype = f.acc;
-  empty.real = f.empty;
-  empty.result = k_.registers++;
-  begin.push_back(empty);
-  store(begin, lanes, f.acc, loop_index(b), empty.result);
-  add_loop(body, b, kWidth, true, true, std::move(begin));
-  const auto step = [&](std::vector<Stmt>& to, const Index& start, int64_t count) {
+  clear(body, f, lanes, kWidth, true);
+  const auto step = [&](std::vector<Stmt>& to, const Index& start, int64_t count, bool unroll) {
     std::vector<Stmt> inner;
     const int32_t j = new_loop();
     Context c = element_context(inner, plus(start, loop_index(j)));
     const int32_t x = folded_element(c, f);
     const int32_t a = load(inner, lanes, f.acc, loop_index(j));
     store(inner, lanes, f.acc, loop_index(j), emit(inner, combine_op(f.fold), f.acc, {a, x}));
-    add_loop(to, j, count, true, true, std::move(inner));
+    add_loop(to, j, count, true, unroll, std::move(inner));
   };
-  std::vector<Stmt> whole;
-  const int32_t i = new_loop();
-  if (group_.n >= kWidth) step(whole, times(loop_index(i), kWidth), kWidth);
-  add_loop(body, i, group_.n / kWidth, false, false, std::move(whole));
-  if (group_.n % kWidth != 0) step(body, constant_index(group_.n / kWidth * kWidth), group_.n % kWidth);
+  if (general_ || group_.n >= kWidth) {
+    std::vector<Stmt> whole;
+    const int32_t i = new_loop();
+    step(whole, times(loop_index(i), kWidth), kWidth, true);
+    add_loop(body, i, group_.n / kWidth, false, false, std::move(whole));
+  }
+  step(body, constant_index(group_.n / kWidth * kWidth), group_.n % kWidth, false);
   for (int64_t width = kWidth / 2; width > 0; width /= 2)
     combine(body, f, lanes, {}, constant_index(width), width, true);
   return load(body, lanes, f.acc, {});
@@ -394,40 +428,49 @@ int32_t Lowering::fold_lanes(std::vector<Stmt>& body, const CoreNode& f) {
 
 // One run of at most kRun elements: the order of fold_run in device/cpu/level_reduce.h.
 int32_t Lowering::fold_run(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n) {
-  const ScalarOp op = combine_op(f.fold);
-  const Index zero;
-  if (n < kLanes) {
-    const int32_t acc = scratch(f.acc, 1);
-    Context first = element_context(body, base);
-    store(body, acc, f.acc, zero, folded_element(first, f));
-    std::vector<Stmt> inner;
-    const int32_t i = new_loop();
-    Context c = element_context(inner, plus(base, plus(loop_index(i), constant_index(1))));
-    const int32_t x = folded_element(c, f);
-    const int32_t a = load(inner, acc, f.acc, zero);
-    store(inner, acc, f.acc, zero, emit(inner, op, f.acc, {a, x}));
-    add_loop(body, i, n - 1, false, false, std::move(inner));
-    return load(body, acc, f.acc, zero);
-  }
+  if (!general_) return n < kLanes ? fold_few(body, f, base, n) : fold_many(body, f, base, n);
+  const int32_t result = scratch(f.acc, 1);
+  std::vector<Stmt> few, many;
+  store(few, result, f.acc, {}, fold_few(few, f, base, n < kLanes ? n : 0));
+  add_if(body, n < kLanes, std::move(few));
+  store(many, result, f.acc, {}, fold_many(many, f, base, n < kLanes ? 0 : n));
+  add_if(body, n >= kLanes, std::move(many));
+  return load(body, result, f.acc, {});
+}
+// In order.
+int32_t Lowering::fold_few(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n) {
+  const int32_t acc = scratch(f.acc, 1);
+  store(body, acc, f.acc, {}, neutral(body, f));
+  std::vector<Stmt> inner;
+  const int32_t i = new_loop();
+  Context c = element_context(inner, plus(base, loop_index(i)));
+  const int32_t x = folded_element(c, f);
+  const int32_t a = load(inner, acc, f.acc, {});
+  store(inner, acc, f.acc, {}, emit(inner, combine_op(f.fold), f.acc, {a, x}));
+  add_loop(body, i, n, false, false, std::move(inner));
+  return load(body, acc, f.acc, {});
+}
+// In lanes, and a tree of them.
+int32_t Lowering::fold_many(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n) {
   const int32_t lanes = scratch(f.acc, kLanes);
-  const auto step = [&](std::vector<Stmt>& to, const Index& start, int64_t count, bool first) {
+  clear(body, f, lanes, kLanes, true);
+  const auto step = [&](std::vector<Stmt>& to, const Index& start, int64_t count, bool unroll) {
     std::vector<Stmt> inner;
     const int32_t j = new_loop();
     Context c = element_context(inner, plus(start, loop_index(j)));
-    int32_t x = folded_element(c, f);
-    if (!first) x = emit(inner, op, f.acc, {load(inner, lanes, f.acc, loop_index(j)), x});
-    store(inner, lanes, f.acc, loop_index(j), x);
-    add_loop(to, j, count, true, true, std::move(inner));
+    const int32_t x = folded_element(c, f);
+    const int32_t a = load(inner, lanes, f.acc, loop_index(j));
+    store(inner, lanes, f.acc, loop_index(j), emit(inner, combine_op(f.fold), f.acc, {a, x}));
+    add_loop(to, j, count, true, unroll, std::move(inner));
   };
-  step(body, base, kLanes, true);
-  std::vector<Stmt> more;
+  std::vector<Stmt> whole;
   const int32_t i = new_loop();
-  step(more, plus(base, plus(times(loop_index(i), kLanes), constant_index(kLanes))), kLanes, false);
-  add_loop(body, i, n / kLanes - 1, false, false, std::move(more));
-  if (n % kLanes != 0) step(body, plus(base, constant_index(n / kLanes * kLanes)), n % kLanes, false);
+  step(whole, plus(base, times(loop_index(i), kLanes)), kLanes, true);
+  add_loop(body, i, n / kLanes, false, false, std::move(whole));
+  step(body, plus(base, constant_index(n / kLanes * kLanes)), n % kLanes, false);
   for (int64_t width = kLanes / 2; width > 0; width /= 2)
-    combine(body, f, lanes, zero, constant_index(width), width, true);
-  return load(body, lanes, f.acc, zero);
+    combine(body, f, lanes, {}, constant_index(width), width, true);
+  return load(body, lanes, f.acc, {});
 }
 
 void Lowering::fold_row(const CoreNode& f) {
@@ -445,18 +488,20 @@ void Lowering::fold_row(const CoreNode& f) {
   } else if (runs == 1) {
     acc = fold_run(body, f, {}, group_.n);
   } else {
-    const int32_t partial = scratch(f.acc, runs);
+    const int32_t partial = scratch(f.acc, (runs + kRunsRounded - 1) / kRunsRounded * kRunsRounded);
     const int64_t whole = group_.n / kRun;
     std::vector<Stmt> inner;
     const int32_t p = new_loop();
     const int32_t one = fold_run(inner, f, times(loop_index(p), kRun), kRun);
     store(inner, partial, f.acc, loop_index(p), one);
     add_loop(body, p, whole, false, false, std::move(inner));
-    if (whole < runs) {
-      const int32_t last = fold_run(body, f, constant_index(whole * kRun), group_.n - whole * kRun);
-      store(body, partial, f.acc, constant_index(whole), last);
+    if (general_ || whole < runs) {
+      std::vector<Stmt> rest;
+      const int32_t last = fold_run(rest, f, constant_index(whole * kRun), group_.n - whole * kRun);
+      store(rest, partial, f.acc, constant_index(whole), last);
+      add_if(body, whole < runs, std::move(rest));
     }
-    combine_pairwise(body, f, partial, runs, 1);
+    combine_pairwise(body, f, partial, runs, kRunsRounded, 1);
     acc = load(body, partial, f.acc, {});
   }
   row_->values[f.results[0]] = {delivered(body, f, acc), true};
@@ -528,9 +573,10 @@ LoweredKernel Lowering::rows() {
 
 LoweredKernel Lowering::columns(int64_t first, int64_t blocks, int64_t width) {
   const int64_t groups = (group_.n + kRowGroup - 1) / kRowGroup;
+  const bool grouped = general_ || groups > 1;
   const int32_t o = new_loop(), b = new_loop();
   const Index outer = loop_index(o);
-  const Index start = plus(times(loop_index(b), width), constant_index(first));
+  const Index start = plus(times(loop_index(b), kLanes), constant_index(first));
   std::vector<Stmt> body;
   std::vector<const CoreNode*> folds;
   std::vector<int32_t> lanes, partial;
@@ -539,11 +585,11 @@ LoweredKernel Lowering::columns(int64_t first, int64_t blocks, int64_t width) {
     total += cost_of(node(m).program) + 2;
     if (node(m).kind != CoreKind::Fold) continue;
     folds.push_back(&node(m));
-    lanes.push_back(scratch(node(m).acc, width));
-    partial.push_back(groups > 1 ? scratch(node(m).acc, groups * width) : -1);
+    lanes.push_back(scratch(node(m).acc, kLanes));
+    partial.push_back(grouped ? scratch(node(m).acc, kMostGroups * kLanes) : -1);
   }
-  const bool unroll = total <= 40;
-  const auto row = [&](std::vector<Stmt>& to, const Index& at, bool begins) {
+  const bool unroll = total <= 40 && width == kLanes;
+  const auto row = [&](std::vector<Stmt>& to, const Index& at) {
     std::vector<Stmt> inner;
     const int32_t j = new_loop();
     Context c;
@@ -553,9 +599,9 @@ LoweredKernel Lowering::columns(int64_t first, int64_t blocks, int64_t width) {
     for (const CoreNode* f : folds) elements.push_back(folded_element(c, *f));
     for (size_t i = 0; i < folds.size(); ++i) {
       const CoreNode& f = *folds[i];
-      int32_t x = elements[i];
-      if (!begins) x = emit(inner, combine_op(f.fold), f.acc, {load(inner, lanes[i], f.acc, loop_index(j)), x});
-      store(inner, lanes[i], f.acc, loop_index(j), x);
+      const int32_t sum =
+          emit(inner, combine_op(f.fold), f.acc, {load(inner, lanes[i], f.acc, loop_index(j)), elements[i]});
+      store(inner, lanes[i], f.acc, loop_index(j), sum);
     }
     for (int32_t m : group_.members) {
       const int32_t s = node(m).results[0];
@@ -565,37 +611,40 @@ LoweredKernel Lowering::columns(int64_t first, int64_t blocks, int64_t width) {
     add_loop(to, j, width, true, unroll, std::move(inner));
   };
   const auto rows_of = [&](std::vector<Stmt>& to, const Index& base, int64_t count, const Index& group) {
-    row(to, base, true);
-    std::vector<Stmt> more;
+    for (size_t i = 0; i < folds.size(); ++i) clear(to, *folds[i], lanes[i], kLanes, true);
+    std::vector<Stmt> rows;
     const int32_t r = new_loop();
-    row(more, plus(base, plus(loop_index(r), constant_index(1))), false);
-    add_loop(to, r, count - 1, false, false, std::move(more));
-    if (groups == 1) return;
+    row(rows, plus(base, loop_index(r)));
+    add_loop(to, r, count, false, false, std::move(rows));
+    if (!grouped) return;
     for (size_t i = 0; i < folds.size(); ++i) {
       std::vector<Stmt> inner;
       const int32_t j = new_loop();
-      store(inner, partial[i], folds[i]->acc, plus(times(group, width), loop_index(j)),
+      store(inner, partial[i], folds[i]->acc, plus(times(group, kLanes), loop_index(j)),
             load(inner, lanes[i], folds[i]->acc, loop_index(j)));
-      add_loop(to, j, width, true, false, std::move(inner));
+      add_loop(to, j, kLanes, true, true, std::move(inner));
     }
   };
   const int64_t whole = group_.n / kRowGroup;
-  if (groups == 1) {
+  if (!grouped) {
     rows_of(body, {}, group_.n, {});
   } else {
     std::vector<Stmt> inner;
     const int32_t g = new_loop();
     rows_of(inner, times(loop_index(g), kRowGroup), kRowGroup, loop_index(g));
     add_loop(body, g, whole, false, false, std::move(inner));
-    if (whole < groups)
-      rows_of(body, constant_index(whole * kRowGroup), group_.n - whole * kRowGroup, constant_index(whole));
+    if (general_ || whole < groups) {
+      std::vector<Stmt> rest;
+      rows_of(rest, constant_index(whole * kRowGroup), group_.n - whole * kRowGroup, constant_index(whole));
+      add_if(body, whole < groups, std::move(rest));
+    }
   }
   for (size_t i = 0; i < folds.size(); ++i) {
     const CoreNode& f = *folds[i];
-    if (groups > 1) combine_pairwise(body, f, partial[i], groups, width);
+    if (grouped) combine_pairwise(body, f, partial[i], groups, kMostGroups, kLanes);
     std::vector<Stmt> inner;
     const int32_t j = new_loop();
-    const int32_t x = load(inner, groups > 1 ? partial[i] : lanes[i], f.acc, loop_index(j));
+    const int32_t x = load(inner, grouped ? partial[i] : lanes[i], f.acc, loop_index(j));
     const int32_t s = f.results[0];
     store(inner, buffer(s, true), dtype_of(s), plus(times(outer, group_.columns), plus(start, loop_index(j))),
           delivered(inner, f, x));
@@ -649,17 +698,18 @@ void collapse(const CoreGraph& graph, Group& group) {
 
 }  // namespace
 
-std::vector<LoweredKernel> lower(const CoreGraph& graph, const Group& original, const std::vector<bool>& stored) {
+std::vector<LoweredKernel> lower(const CoreGraph& graph, const Group& original, const std::vector<bool>& stored,
+                                 bool general) {
   Group group = original;
   collapse(graph, group);
   std::vector<LoweredKernel> kernels;
   if (group.kind != GroupKind::Column) {
-    kernels.push_back(Lowering(graph, group, stored).rows());
+    kernels.push_back(Lowering(graph, group, stored, general).rows());
     return kernels;
   }
   const int64_t blocks = group.columns / kLanes, rest = group.columns % kLanes;
-  if (blocks > 0) kernels.push_back(Lowering(graph, group, stored).columns(0, blocks, kLanes));
-  if (rest > 0) kernels.push_back(Lowering(graph, group, stored).columns(blocks * kLanes, 1, rest));
+  if (blocks > 0) kernels.push_back(Lowering(graph, group, stored, general).columns(0, blocks, kLanes));
+  if (rest > 0) kernels.push_back(Lowering(graph, group, stored, general).columns(blocks * kLanes, 1, rest));
   return kernels;
 }
 

@@ -19,6 +19,9 @@ struct LoweredKernel {
   int64_t grain = 1;              // iterations of one part
 };
 // `stored` tells for each storage whether it is needed beyond its group. Most groups are one kernel.
-std::vector<LoweredKernel> lower(const CoreGraph& graph, const Group& group, const std::vector<bool>& stored);
+// `general`: with the loops of every size, some of which may then have no iterations, so that kernels for other sizes
+// differ in numbers only.
+std::vector<LoweredKernel> lower(const CoreGraph& graph, const Group& group, const std::vector<bool>& stored,
+                                 bool general);
 
 }  // namespace tenon::compiler

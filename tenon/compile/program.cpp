@@ -16,30 +16,6 @@
 
 namespace tenon::compiler {
 
-std::vector<KernelFunction> KernelCache::compile(const std::vector<const Kernel*>& kernels, int level, int64_t& fresh) {
-  std::vector<Hash128> keys;
-  std::vector<Kernel> wanted;
-  std::vector<Hash128> wanted_keys;
-  for (const Kernel* k : kernels) {
-    keys.push_back(hash(*k));
-    if (known_.contains(keys.back()) ||
-        std::find(wanted_keys.begin(), wanted_keys.end(), keys.back()) != wanted_keys.end())
-      continue;
-    wanted.push_back(*k);
-    wanted.back().name = fmt::format("k{}", known_.size() + wanted.size());
-    wanted_keys.push_back(keys.back());
-  }
-  fresh = static_cast<int64_t>(wanted.size());
-  if (!wanted.empty()) {
-    if (!jit_) jit_ = std::make_unique<Jit>(level);
-    const auto functions = jit_->compile(wanted);
-    for (size_t i = 0; i < functions.size(); ++i) known_[wanted_keys[i]] = functions[i];
-  }
-  std::vector<KernelFunction> result;
-  for (const Hash128& key : keys) result.push_back(known_.at(key));
-  return result;
-}
-
 namespace {
 
 // Where a storage lies in a run.
@@ -54,6 +30,7 @@ struct Step {
   // A kernel …
   size_t kernel = 0;
   KernelFunction function = nullptr;
+  std::vector<int64_t> numbers;
   std::vector<int32_t> storages;
   int64_t extent = 0, grain = 1;
   std::string name;  // the ops in it
@@ -73,6 +50,7 @@ struct Program::State {
   ProgramOptions options;
   CoreGraph core;
   std::vector<Group> groups;
+  std::vector<std::vector<int32_t>> shape_of_groups;
   std::vector<LoweredKernel> kernels;
   std::vector<Step> steps;
   std::vector<Place> places;     // by storage
@@ -91,7 +69,13 @@ struct Program::State {
       if (n.kind == CoreKind::Call) ++report.called[n.label];
     }
   }
-  void pass_fuse() { groups = fuse(core, {options.fuse}); }
+  // At other sizes an op may meet another by chance; what runs at all sizes is grouped alike at all of them.
+  void pass_fuse() {
+    if (options.like != nullptr && fuse_alike(core, options.like->state_->shape_of_groups, groups)) return;
+    groups = fuse(core, {options.fuse});
+    if (!options.general) return;
+    for (const Group& group : groups) shape_of_groups.push_back(group.members);
+  }
   void pass_lower() {
     const std::vector<bool> stored = needed_beyond_groups();
     for (const Group& group : groups) {
@@ -102,7 +86,7 @@ struct Program::State {
       std::string names;
       for (int32_t m : group.members) names += (names.empty() ? "" : " ") + core.nodes[static_cast<size_t>(m)].label;
       if (group.members.size() > 1) report.fused.push_back(names);
-      for (LoweredKernel& kernel : lower(core, group, stored)) {
+      for (LoweredKernel& kernel : lower(core, group, stored, options.general)) {
         Step step;
         step.kernel = kernels.size();
         step.storages = kernel.storages;
@@ -119,7 +103,7 @@ struct Program::State {
     for (auto& k : kernels) expand_functions(k.kernel);
   }
   void pass_plan();
-  void pass_codegen(KernelCache& cache);
+  void pass_codegen(KernelCache& cache, KernelStore& store);
 
   std::vector<bool> needed_beyond_groups() const {
     std::vector<int32_t> group_of(core.nodes.size(), -1);
@@ -202,7 +186,7 @@ struct Program::State {
     for (int32_t s : step.storages) buffers.push_back(base[static_cast<size_t>(s)]);
     const auto part = [&](int64_t begin, int64_t end) {
       if (step.function != nullptr) {
-        step.function(buffers.data(), begin, end);
+        step.function(buffers.data(), step.numbers.data(), begin, end);
       } else {
         interpret(kernels[step.kernel].kernel, {buffers.data(), buffers.size()}, begin, end);
       }
@@ -315,7 +299,7 @@ void Program::State::pass_plan() {
   report.unplanned_bytes = plan.sum;
 }
 
-void Program::State::pass_codegen(KernelCache& cache) {
+void Program::State::pass_codegen(KernelCache& cache, KernelStore& store) {
   std::vector<const Kernel*> list;
   std::vector<Hash128> keys;
   for (const auto& k : kernels) {
@@ -327,13 +311,17 @@ void Program::State::pass_codegen(KernelCache& cache) {
   }
   report.distinct_kernels = static_cast<int64_t>(keys.size());
   if (options.interpret || list.empty()) return;
-  const auto functions = cache.compile(list, cpu::best_level(exec::session().options().cpu_level), report.new_kernels);
+  exec::Session& session = exec::session();
+  const auto functions = cache.compile(list, cpu::best_level(session.options().cpu_level), options.verify,
+                                       session.pool(), store, report.code);
   for (Step& step : steps) {
-    if (step.call < 0) step.function = functions[step.kernel];
+    if (step.call >= 0) continue;
+    step.function = functions[step.kernel];
+    step.numbers = numbers_of(kernels[step.kernel].kernel);
   }
 }
 
-Program::Program(const trace::Segment& segment, const ProgramOptions& options, KernelCache& cache)
+Program::Program(const trace::Segment& segment, const ProgramOptions& options, KernelCache& cache, KernelStore& store)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.segment = segment;
@@ -342,6 +330,7 @@ Program::Program(const trace::Segment& segment, const ProgramOptions& options, K
   for (auto& leaf : s.segment.leaves) leaf.buffer = nullptr;
   s.options = options;
   s.report.ended = segment.reason;
+  s.report.reason = options.reason;
   s.report.recorded = static_cast<int64_t>(segment.graph().nodes.size());
 
   // The compiler: this list, in this order.
@@ -354,7 +343,7 @@ Program::Program(const trace::Segment& segment, const ProgramOptions& options, K
       {"lower", [&] { s.pass_lower(); }},      // kernels as loop IR
       {"expand", [&] { s.pass_expand(); }},    // exp, log, tanh, erf as instructions
       {"plan", [&] { s.pass_plan(); }},        // where every value lies
-      {"codegen", [&] { s.pass_codegen(cache); }},
+      {"codegen", [&] { s.pass_codegen(cache, store); }},
   };
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();

@@ -7,19 +7,24 @@
 #include <string>
 #include <vector>
 
-#include "tenon/compile/llvm/jit.h"
+#include "tenon/compile/kernel_cache.h"
 #include "tenon/compile/loop_ir.h"
 #include "tenon/exec/session.h"
 #include "tenon/trace/lazy.h"
 
 namespace tenon::compiler {
 
+class Program;
+
 struct ProgramOptions {
-  bool lower = true;       // false: every node is a call of the device, as in an eager run
-  bool fuse = true;        // false: each lowered node is a kernel of its own
-  bool interpret = false;  // kernels by the interpreter instead of machine code
-  bool verify = false;     // check the loop IR after every pass
-  bool keep_text = false;  // the report carries the loop IR
+  bool lower = true;              // false: every node is a call of the device, as in an eager run
+  bool fuse = true;               // false: each lowered node is a kernel of its own
+  bool general = false;           // kernels for any size, for a graph that is known with other sizes
+  const Program* like = nullptr;  // general: of the same graph at other sizes, whose groups are taken if they fit
+  bool interpret = false;         // kernels by the interpreter instead of machine code
+  bool verify = false;            // check the loop IR after every pass
+  bool keep_text = false;         // the report carries the loop IR
+  const char* reason = "";        // why it is compiled, for the report
 };
 
 // What explain() tells of one program.
@@ -29,11 +34,12 @@ struct ProgramReport {
     double seconds = 0;
     std::string note;
   };
-  std::string ended;  // why the segment ended where it did
+  std::string ended;   // why the segment ended where it did
+  std::string reason;  // why it was compiled
   int64_t recorded = 0, maps = 0, folds = 0, calls = 0;
   int64_t kernels = 0;           // steps that are compiled kernels
   int64_t distinct_kernels = 0;  // after equal ones are shared
-  int64_t new_kernels = 0;       // not known from earlier programs
+  CodeCounts code;               // machine code for them
   int64_t arena_bytes = 0, output_bytes = 0, input_bytes = 0, unplanned_bytes = 0;
   int64_t donated = 0;                // results written over inputs that nobody else holds
   std::map<std::string, int> called;  // kernels of the device, by op
@@ -44,20 +50,9 @@ struct ProgramReport {
   int64_t runs = 0;
 };
 
-// Machine code by loop IR, shared between the programs of one engine.
-class KernelCache {
- public:
-  // The code is made when it is first needed: a program of calls alone never starts LLVM.
-  std::vector<KernelFunction> compile(const std::vector<const Kernel*>& kernels, int level, int64_t& fresh);
-
- private:
-  std::unique_ptr<Jit> jit_;
-  std::map<Hash128, KernelFunction> known_;
-};
-
 class Program {
  public:
-  Program(const trace::Segment& segment, const ProgramOptions& options, KernelCache& cache);
+  Program(const trace::Segment& segment, const ProgramOptions& options, KernelCache& cache, KernelStore& store);
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;

@@ -143,7 +143,7 @@ TEST(Compile, ConditionsAndLooksKeepTheirMeaning) {
   EXPECT_EQ(e.segments, 6);
   EXPECT_EQ(e.programs.size(), 3U) << "the sum, and each branch";
   EXPECT_EQ(e.programs[0].ended, "a value was looked at");
-  EXPECT_THAT(to_string(e), HasSubstr("3 calls, 6 segments run, 3 of them compiled before"));
+  EXPECT_THAT(to_string(e), HasSubstr("3 calls, 6 segments run, 3 of them known"));
 }
 
 TEST(Compile, NumbersAreInputsAndShapesAreNot) {

@@ -171,9 +171,10 @@ TEST(Targets, RowsAreTheSameBitsOnEveryLevel) {
   for (int level : levels()) {
     Jit jit(level);
     const auto f = jit.compile(std::span(&k, 1))[0];
+    const auto numbers = numbers_of(k);
     Memory got = memory_for(k, 1);
-    f(got.pointers().data(), 0, 3);  // in two parts
-    f(got.pointers().data(), 3, 7);
+    f(got.pointers().data(), numbers.data(), 0, 3);  // in two parts
+    f(got.pointers().data(), numbers.data(), 3, 7);
     expect_same(k, want, got, "level " + std::to_string(level));
   }
 }
@@ -302,10 +303,11 @@ TEST(Targets, RandomKernelsAgreeWithTheInterpreterOnEveryLevel) {
     expand_functions(k);
     for (auto& jit : jits) {
       const auto f = jit->compile(std::span(&k, 1))[0];
+      const auto numbers = numbers_of(k);
       Memory got = memory_for(k, seed);
       const int64_t cut = k.root.extent / 2;
-      f(got.pointers().data(), 0, cut);
-      f(got.pointers().data(), cut, k.root.extent);
+      f(got.pointers().data(), numbers.data(), 0, cut);
+      f(got.pointers().data(), numbers.data(), cut, k.root.extent);
       expect_same(k, want, got, "seed " + std::to_string(seed));
     }
   }
@@ -349,13 +351,15 @@ TEST(Targets, Aarch64RunsUnderQemuWithTheSameBits) {
     c << "};\n";
     list += "b" + std::to_string(i) + ",";
   }
-  c << "void rows(unsigned char**, long, long);\n"
+  std::string numbers;
+  for (int64_t n : numbers_of(k)) numbers += std::to_string(n) + ",";
+  c << "void rows(unsigned char**, const long*, long, long);\n"
        "static long call(long n, long a, long b, long c) {\n"
        "  register long x8 __asm__(\"x8\") = n; register long x0 __asm__(\"x0\") = a;\n"
        "  register long x1 __asm__(\"x1\") = b; register long x2 __asm__(\"x2\") = c;\n"
        "  __asm__ volatile(\"svc 0\" : \"+r\"(x0) : \"r\"(x8), \"r\"(x1), \"r\"(x2) : \"memory\"); return x0; }\n"
        "void _start(void) {\n  unsigned char* p[] = {"
-    << list << "};\n  rows(p, 0, 7);\n"
+    << list << "};\n  const long n[] = {" << numbers << "};\n  rows(p, n, 0, 7);\n"
     << "  call(64, 1, (long)b2, sizeof b2); call(64, 1, (long)b3, sizeof b3); call(93, 0, 0, 0); }\n";
   c.close();
   const std::string build = "cd " + base +

@@ -5,6 +5,7 @@
 #include <llvm/IR/Intrinsics.h>
 
 #include <limits>
+#include <unordered_map>
 
 #include "tenon/base/error.h"
 
@@ -25,12 +26,15 @@ bool is_narrow(DType t) { return is_float(t) && t != DType::F32 && t != DType::F
 
 class Emitter {
  public:
-  Emitter(llvm::Module& module, const Kernel& k, const EmitOptions& options, std::set<std::string>& symbols)
-      : m_(module), c_(module.getContext()), b_(c_), k_(k), options_(options), symbols_(symbols) {}
+  Emitter(llvm::Module& module, const Kernel& k, const EmitOptions& options)
+      : m_(module), c_(module.getContext()), b_(c_), k_(k), options_(options) {
+    for (const int64_t* n : number_places(k)) slots_of_.emplace(n, static_cast<int>(slots_of_.size()));
+    numbers_.resize(slots_of_.size());
+  }
 
   void run() {
     auto* pointer = llvm::PointerType::get(c_, 0);
-    auto* type = llvm::FunctionType::get(b_.getVoidTy(), {pointer, b_.getInt64Ty(), b_.getInt64Ty()}, false);
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(), {pointer, pointer, b_.getInt64Ty(), b_.getInt64Ty()}, false);
     f_ = llvm::Function::Create(type, llvm::Function::ExternalLinkage, k_.name, m_);
     f_->setDoesNotThrow();
     if (options_.wide) f_->addFnAttr("prefer-vector-width", "512");
@@ -49,7 +53,7 @@ class Emitter {
     registers_.resize(static_cast<size_t>(k_.registers));
     types_.resize(registers_.size());
     loops_.resize(static_cast<size_t>(k_.loops));
-    domain();
+    open_loop(k_.root, f_->getArg(2), f_->getArg(3));
     b_.CreateRetVoid();
   }
 
@@ -67,17 +71,36 @@ class Emitter {
     return vector ? llvm::FixedVectorType::get(element, vector->getNumElements()) : element;
   }
 
+  // ---- numbers -----------------------------------------------------------------------------
+  Value* number(int64_t n) { return b_.getInt64(static_cast<uint64_t>(n)); }
+  // A number of the kernel that is an argument of the code; null: it is a constant.
+  Value* argument(const int64_t& n) {
+    const auto found = slots_of_.find(&n);
+    if (found == slots_of_.end()) return nullptr;
+    Value*& value = numbers_[static_cast<size_t>(found->second)];
+    if (!value) {
+      llvm::IRBuilder<> at(entry_, entry_->begin());
+      Value* place =
+          at.CreateConstInBoundsGEP1_64(b_.getInt64Ty(), f_->getArg(1), static_cast<uint64_t>(found->second));
+      value = at.CreateLoad(b_.getInt64Ty(), place);
+    }
+    return value;
+  }
+
   // ---- loops -------------------------------------------------------------------------------
-  // for (i = begin; i + step <= end; i += step) body(i); returns the value of i after it. With the test at the end, so
-  // that what does not change can be moved before it.
+  // for (i = begin; i + step <= end; i += step) body(i), or with `partial` while i < end; returns the value of i after
+  // it. With the test at the end, so that what does not change can be moved before it.
   template <class F>
-  Value* loop(Value* begin, Value* end, int64_t step, const F& body) {
+  Value* loop(Value* begin, Value* end, int64_t step, bool partial, const F& body) {
     auto* before = b_.GetInsertBlock();
     auto* ahead = llvm::BasicBlock::Create(c_, "ahead", f_);
     auto* inside = llvm::BasicBlock::Create(c_, "body", f_);
     auto* after = llvm::BasicBlock::Create(c_, "after", f_);
-    Value* by = b_.getInt64(static_cast<uint64_t>(step));
-    b_.CreateCondBr(b_.CreateICmpSLE(b_.CreateNSWAdd(begin, by), end), ahead, after);
+    Value* by = number(step);
+    const auto goes_on = [&](Value* i) {
+      return partial || step == 1 ? b_.CreateICmpSLT(i, end) : b_.CreateICmpSLE(b_.CreateNSWAdd(i, by), end);
+    };
+    b_.CreateCondBr(goes_on(begin), ahead, after);
     b_.SetInsertPoint(ahead);
     b_.CreateBr(inside);
     b_.SetInsertPoint(inside);
@@ -87,53 +110,80 @@ class Emitter {
     Value* next = b_.CreateNSWAdd(i, by);
     auto* latch = b_.GetInsertBlock();
     i->addIncoming(next, latch);
-    b_.CreateCondBr(b_.CreateICmpSLE(b_.CreateNSWAdd(next, by), end), inside, after);
+    b_.CreateCondBr(goes_on(next), inside, after);
     b_.SetInsertPoint(after);
     auto* result = b_.CreatePHI(b_.getInt64Ty(), 2);
     result->addIncoming(begin, before);
     result->addIncoming(next, latch);
     return result;
   }
-  void iteration(const Stmt& s, Value* i, int width) {
+  void iteration(const Stmt& s, Value* i, int width, Value* mask = nullptr) {
     loops_[static_cast<size_t>(s.loop)] = i;
     vec_ = s.vec ? s.loop : -1;
     width_ = s.vec ? width : 1;
+    mask_ = mask;
     for (const Stmt& inner : s.body) statement(inner);
     vec_ = -1;
     width_ = 1;
+    mask_ = nullptr;
   }
-  void domain() {
-    const Stmt& s = k_.root;
-    Value* at = f_->getArg(1);
-    if (s.vec && options_.lanes > 1) {
-      at = loop(at, f_->getArg(2), options_.lanes, [&](Value* i) { iteration(s, i, options_.lanes); });
+  // Iterations i, i + 1, … below `end`, fewer than a whole vector of them perhaps.
+  void masked_iteration(const Stmt& s, Value* i, Value* end) {
+    const auto lanes = static_cast<unsigned>(options_.lanes);
+    llvm::Type* type = b_.getInt32Ty();
+    std::vector<llvm::Constant*> places;
+    for (unsigned lane = 0; lane < lanes; ++lane) places.push_back(llvm::ConstantInt::get(type, lane));
+    Value* left = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, b_.CreateNSWSub(end, i), number(options_.lanes));
+    Value* mask =
+        b_.CreateICmpULT(llvm::ConstantVector::get(places), b_.CreateVectorSplat(lanes, b_.CreateTrunc(left, type)));
+    iteration(s, i, options_.lanes, mask);
+  }
+  // Whether the machine has masks for all that the body touches.
+  [[nodiscard]] bool can_mask(const Stmt& s) const {
+    if (options_.masked_bits == 0) return false;
+    for (const Stmt& inner : s.body) {
+      if (inner.kind == StmtKind::Scalar) continue;
+      const int64_t stride = inner.index.factor(s.loop);
+      if (inner.kind == StmtKind::For || (stride != 0 && stride != 1)) return false;
+      if (stride != 0 && info(inner.dtype).bits < options_.masked_bits) return false;
     }
-    loop(at, f_->getArg(2), 1, [&](Value* i) { iteration(s, i, 1); });
+    return true;
+  }
+  // A loop whose extent is known only when it runs: vectors, and what is left under a mask or one by one. A long body
+  // is there once, always under the mask; a short one twice, because the mask costs time.
+  void open_loop(const Stmt& s, Value* begin, Value* end) {
+    constexpr size_t kLongBody = 24;
+    const int lanes = s.vec ? options_.lanes : 1;
+    if (lanes == 1) {
+      loop(begin, end, 1, false, [&](Value* i) { iteration(s, i, 1); });
+      return;
+    }
+    const bool masked = can_mask(s);
+    if (masked && s.body.size() > kLongBody) {
+      loop(begin, end, lanes, true, [&](Value* i) { masked_iteration(s, i, end); });
+      return;
+    }
+    Value* at = loop(begin, end, lanes, false, [&](Value* i) { iteration(s, i, lanes); });
+    if (!masked) {
+      loop(at, end, 1, false, [&](Value* i) { iteration(s, i, 1); });
+      return;
+    }
+    auto* rest = llvm::BasicBlock::Create(c_, "rest", f_);
+    auto* done = llvm::BasicBlock::Create(c_, "done", f_);
+    b_.CreateCondBr(b_.CreateICmpSLT(at, end), rest, done);
+    b_.SetInsertPoint(rest);
+    masked_iteration(s, at, end);
+    b_.CreateBr(done);
+    b_.SetInsertPoint(done);
   }
   void inner_loop(const Stmt& s) {
-    const int64_t lanes = s.vec ? options_.lanes : 1;
+    if (!s.unroll) return open_loop(s, number(0), argument(s.extent));
+    int64_t width = s.vec ? options_.lanes : 1;
     int64_t done = 0;
-    if (s.unroll) {
-      for (; done + lanes <= s.extent; done += lanes) iteration(s, number(done), static_cast<int>(lanes));
-    } else if (s.extent >= lanes) {
-      loop(number(0), number(s.extent), lanes, [&](Value* i) { iteration(s, i, static_cast<int>(lanes)); });
-      done = s.extent / lanes * lanes;
-    }
-    // What is left: shorter vectors, then single elements.
-    const bool small = s.body.size() <= 200;
-    for (int64_t width = lanes / 2; width >= 4 && small; width /= 2) {
-      if (done + width > s.extent) continue;
-      iteration(s, number(done), static_cast<int>(width));
-      done += width;
-    }
-    if (done == s.extent) return;
-    if (s.unroll || s.extent - done == 1) {
-      for (; done < s.extent; ++done) iteration(s, number(done), 1);
-    } else {
-      loop(number(done), number(s.extent), 1, [&](Value* i) { iteration(s, i, 1); });
+    for (; width > 0; width = width > 4 && s.body.size() <= 200 ? width / 2 : width > 1 ? 1 : 0) {
+      for (; done + width <= s.extent; done += width) iteration(s, number(done), static_cast<int>(width));
     }
   }
-  Value* number(int64_t n) { return b_.getInt64(static_cast<uint64_t>(n)); }
 
   // ---- statements --------------------------------------------------------------------------
   void statement(const Stmt& s) {
@@ -156,23 +206,34 @@ class Emitter {
     registers_[static_cast<size_t>(r)] = v;
     types_[static_cast<size_t>(r)] = dtype;
   }
+  // One step for each loop, the innermost last: what does not change in a loop is computed before it.
   Value* place(const Stmt& s, int lane = 0) {
-    Value* at = nullptr;
-    int64_t constant = s.index.constant;
+    llvm::Type* type = memory_type(k_.buffer(s.buffer).dtype);
+    Value* at = places_[static_cast<size_t>(s.buffer)];
+    const auto advance = [&](Value* by) { at = b_.CreateInBoundsGEP(type, at, by); };
+    int64_t constant = 0;
+    if (Value* c = argument(s.index.constant)) {
+      advance(c);
+    } else {
+      constant = s.index.constant;
+    }
     for (const auto& term : s.index.terms) {
       Value* i = loops_[static_cast<size_t>(term.loop)];
-      if (term.loop == vec_) constant += term.factor * lane;
-      if (auto* known = llvm::dyn_cast<llvm::ConstantInt>(i)) {
-        constant += term.factor * known->getSExtValue();
-        continue;
+      int64_t known = term.loop == vec_ ? lane : 0;
+      if (auto* value = llvm::dyn_cast<llvm::ConstantInt>(i)) {
+        known += value->getSExtValue();
+        i = nullptr;
       }
-      if (term.factor != 1) i = b_.CreateNSWMul(i, number(term.factor));
-      at = at ? b_.CreateNSWAdd(at, i) : i;
+      Value* factor = argument(term.factor);
+      if (factor) {
+        if (i) advance(b_.CreateNSWMul(i, factor));
+        if (known != 0) advance(b_.CreateNSWMul(factor, number(known)));
+      } else {
+        if (i) advance(term.factor == 1 ? i : b_.CreateNSWMul(i, number(term.factor)));
+        constant += term.factor * known;
+      }
     }
-    llvm::Type* type = memory_type(k_.buffer(s.buffer).dtype);
-    Value* base = places_[static_cast<size_t>(s.buffer)];
-    if (at) base = b_.CreateInBoundsGEP(type, base, at);
-    return constant == 0 ? base : b_.CreateConstInBoundsGEP1_64(type, base, static_cast<uint64_t>(constant));
+    return constant == 0 ? at : b_.CreateConstInBoundsGEP1_64(type, at, static_cast<uint64_t>(constant));
   }
   Value* from_memory(Value* v, DType t) {
     return t == DType::Bool ? b_.CreateICmpNE(v, llvm::Constant::getNullValue(v->getType())) : v;
@@ -190,7 +251,11 @@ class Emitter {
       return from_memory(one, s.dtype);
     }
     auto* vector = llvm::FixedVectorType::get(type, static_cast<unsigned>(width_));
-    if (stride == 1) return from_memory(b_.CreateAlignedLoad(vector, place(s), align), s.dtype);
+    if (stride == 1) {
+      if (!mask_) return from_memory(b_.CreateAlignedLoad(vector, place(s), align), s.dtype);
+      Value* zeros = llvm::Constant::getNullValue(vector);
+      return from_memory(b_.CreateMaskedLoad(vector, place(s), align, mask_, zeros), s.dtype);
+    }
     Value* v = llvm::PoisonValue::get(vector);
     for (int lane = 0; lane < width_; ++lane) {
       Value* one = b_.CreateAlignedLoad(type, place(s, lane), align);
@@ -210,7 +275,11 @@ class Emitter {
     }
     v = splat(v);
     if (stride == 1) {
-      b_.CreateAlignedStore(v, place(s), align);
+      if (mask_) {
+        b_.CreateMaskedStore(v, place(s), align, mask_);
+      } else {
+        b_.CreateAlignedStore(v, place(s), align);
+      }
       return;
     }
     for (int lane = 0; lane < width_; ++lane)
@@ -242,6 +311,10 @@ class Emitter {
     return v ? v : call(s, args, operand);
   }
   Value* constant(const Stmt& s) {
+    if (Value* bits = argument(s.integer)) {
+      if (!is_float(s.dtype)) return b_.CreateTrunc(bits, scalar_type(s.dtype));
+      return b_.CreateFPCast(b_.CreateBitCast(bits, b_.getDoubleTy()), scalar_type(s.dtype));
+    }
     if (s.dtype == DType::F32) return llvm::ConstantFP::get(c_, llvm::APFloat(static_cast<float>(s.real)));
     if (s.dtype == DType::F64) return llvm::ConstantFP::get(c_, llvm::APFloat(s.real));
     const auto bits = static_cast<unsigned>(info(s.dtype).bits);
@@ -440,7 +513,6 @@ class Emitter {
   // The device's own loop over the lanes.
   Value* call(const Stmt& s, Value* const* args, DType operand) {
     const std::string symbol = symbol_of(s.op, operand, s.dtype);
-    symbols_.insert(symbol);
     auto* pointer = llvm::PointerType::get(c_, 0);
     auto* type = llvm::FunctionType::get(b_.getVoidTy(), {pointer, pointer, pointer, pointer, b_.getInt64Ty()}, false);
     llvm::FunctionCallee function = m_.getOrInsertFunction(symbol, type);
@@ -478,7 +550,8 @@ class Emitter {
   llvm::IRBuilder<> b_;
   const Kernel& k_;
   const EmitOptions& options_;
-  std::set<std::string>& symbols_;
+  std::unordered_map<const int64_t*, int> slots_of_;  // of the numbers that are arguments
+  std::vector<Value*> numbers_;                       // by slot, once they are loaded
   llvm::Function* f_ = nullptr;
   llvm::BasicBlock* entry_ = nullptr;
   std::vector<Value*> places_;     // of buffers and scratch
@@ -486,14 +559,15 @@ class Emitter {
   std::vector<DType> types_;
   std::vector<Value*> loops_;
   llvm::AllocaInst* slots_[4] = {};
-  int32_t vec_ = -1;  // the vec loop around
-  int width_ = 1;     // its lanes now
+  int32_t vec_ = -1;       // the vec loop around
+  int width_ = 1;          // its lanes now
+  Value* mask_ = nullptr;  // which of them count; null: all
 };
 
 }  // namespace
 
-void emit(llvm::Module& module, const Kernel& kernel, const EmitOptions& options, std::set<std::string>& symbols) {
-  Emitter(module, kernel, options, symbols).run();
+void emit(llvm::Module& module, const Kernel& kernel, const EmitOptions& options) {
+  Emitter(module, kernel, options).run();
 }
 
 }  // namespace tenon::compiler

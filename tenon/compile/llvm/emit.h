@@ -3,7 +3,6 @@
 
 #include <llvm/IR/Module.h>
 
-#include <set>
 #include <string>
 
 #include "tenon/compile/loop_ir.h"
@@ -11,12 +10,13 @@
 namespace tenon::compiler {
 
 struct EmitOptions {
-  int lanes = 4;      // elements of a vector, whatever their width
-  bool wide = false;  // ask for 512-bit registers
+  int lanes = 4;        // elements of a vector, whatever their width
+  bool wide = false;    // ask for 512-bit registers
+  int masked_bits = 0;  // the narrowest elements that the machine loads and stores under a mask; 0: none
 };
-// Adds void NAME(ptr buffers, i64 begin, i64 end) to the module. Instructions without a form of their own call
-// void SYMBOL(out, a, b, c, n), a loop of the CPU device; the names called are added to `symbols` (symbol_of).
-void emit(llvm::Module& module, const Kernel& kernel, const EmitOptions& options, std::set<std::string>& symbols);
+// Adds void NAME(ptr buffers, ptr numbers, i64 begin, i64 end) to the module; numbers as numbers_of gives them.
+// Instructions without a form of their own call void symbol_of(…)(out, a, b, c, n), a loop of the CPU device.
+void emit(llvm::Module& module, const Kernel& kernel, const EmitOptions& options);
 
 // "tenon.loop.OP.OPERAND.RESULT", by numbers.
 std::string symbol_of(ir::ScalarOp op, DType operand, DType result);

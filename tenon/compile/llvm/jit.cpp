@@ -1,12 +1,14 @@
 #include "tenon/compile/llvm/jit.h"
 
 #include <fmt/format.h>
+#include <llvm/Config/llvm-config.h>
 #include <llvm/ExecutionEngine/Orc/LLJIT.h>
 #include <llvm/IR/LegacyPassManager.h>
 #include <llvm/IR/Verifier.h>
 #include <llvm/MC/TargetRegistry.h>
 #include <llvm/Passes/PassBuilder.h>
-#include <llvm/Support/SmallVectorMemoryBuffer.h>
+#include <llvm/Support/CommandLine.h>
+#include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Target/TargetMachine.h>
 #include <llvm/Transforms/InstCombine/InstCombine.h>
@@ -35,15 +37,15 @@ TargetRow row_of(ObjectTarget target) {
   constexpr const char* kLinux = "x86_64-unknown-linux-gnu";
   switch (target) {
     case ObjectTarget::X86_64_V2:
-      return {kLinux, "x86-64-v2", "", {4, false}};
+      return {kLinux, "x86-64-v2", "", {4, false, 0}};
     case ObjectTarget::X86_64_V3:
-      return {kLinux, "x86-64-v3", "", {8, false}};
+      return {kLinux, "x86-64-v3", "", {8, false, 32}};
     case ObjectTarget::X86_64_V4:
-      return {kLinux, "x86-64-v4", "", {16, true}};
+      return {kLinux, "x86-64-v4", "", {16, true, 8}};
     case ObjectTarget::Aarch64Linux:
-      return {"aarch64-unknown-linux-gnu", "generic", "", {4, false}};
+      return {"aarch64-unknown-linux-gnu", "generic", "", {4, false, 0}};
     case ObjectTarget::Wasm32:
-      return {"wasm32-unknown-unknown", "generic", "+simd128", {4, false}};
+      return {"wasm32-unknown-unknown", "generic", "+simd128", {4, false, 0}};
   }
   throw InternalError("unknown target");
 }
@@ -63,6 +65,11 @@ void initialize_targets() {
     LLVMInitializeWebAssemblyTarget();
     LLVMInitializeWebAssemblyTargetMC();
     LLVMInitializeWebAssemblyAsmPrinter();
+    // Loop strength reduction takes a quarter of the time of code generation, and makes loops whose addresses are one
+    // register and one index no faster. LLVM has this switch only as an option of its command line.
+    auto& options = llvm::cl::getRegisteredOptions();
+    if (const auto found = options.find("disable-lsr"); found != options.end())
+      static_cast<llvm::cl::opt<bool>*>(found->second)->setValue(true);
   });
 }
 
@@ -100,16 +107,16 @@ void optimize(llvm::Module& module, llvm::TargetMachine& machine) {
   }
 }
 
-llvm::SmallVector<char, 0> object_of(std::span<const Kernel> kernels, const TargetRow& row,
-                                     llvm::TargetMachine& machine, std::set<std::string>& symbols, std::string* text) {
+std::vector<std::byte> object_of(std::span<const Kernel> kernels, const TargetRow& row, llvm::TargetMachine& machine,
+                                 bool verify, std::string* text) {
   llvm::LLVMContext context;
   llvm::Module module("tenon", context);
   module.setTargetTriple(row.triple);
   module.setDataLayout(machine.createDataLayout());
-  for (const Kernel& kernel : kernels) emit(module, kernel, row.emit, symbols);
+  for (const Kernel& kernel : kernels) emit(module, kernel, row.emit);
   std::string problem;
   llvm::raw_string_ostream problems(problem);
-  if (llvm::verifyModule(module, &problems)) throw InternalError("LLVM rejects a kernel: " + problem);
+  if (verify && llvm::verifyModule(module, &problems)) throw InternalError("LLVM rejects a kernel: " + problem);
   optimize(module, machine);
   if (text) {
     llvm::raw_string_ostream stream(*text);
@@ -118,36 +125,71 @@ llvm::SmallVector<char, 0> object_of(std::span<const Kernel> kernels, const Targ
   llvm::SmallVector<char, 0> object;
   llvm::raw_svector_ostream stream(object);
   llvm::legacy::PassManager codegen;
-  if (machine.addPassesToEmitFile(codegen, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
+  if (machine.addPassesToEmitFile(codegen, stream, nullptr, llvm::CodeGenFileType::ObjectFile, !verify))
     throw InternalError("LLVM cannot write object files for this target");
   codegen.run(module);
-  return object;
+  const auto* bytes = reinterpret_cast<const std::byte*>(object.data());
+  return {bytes, bytes + object.size()};
 }
 
-// The loop behind a name that symbol_of made.
+constexpr std::string_view kLoopPrefix = "tenon.loop.";
+
+// The loop behind a name that symbol_of made; null if it is none.
 cpu::LoopFn loop_named(const cpu::LevelTable& level, std::string_view symbol) {
+  if (!symbol.starts_with(kLoopPrefix)) return nullptr;
   int numbers[3] = {};
-  const char* at = symbol.data() + std::strlen("tenon.loop.");
-  for (int& number : numbers) at = std::from_chars(at, symbol.data() + symbol.size(), number).ptr + 1;
-  const cpu::LoopFn fn = loop_of(level, static_cast<ir::ScalarOp>(numbers[0]), static_cast<DType>(numbers[1]),
-                                 static_cast<DType>(numbers[2]));
-  if (fn == nullptr) throw InternalError("no loop for " + std::string(symbol));
-  return fn;
+  const char *at = symbol.data() + kLoopPrefix.size(), *end = symbol.data() + symbol.size();
+  for (int& number : numbers) {
+    const auto [next, error] = std::from_chars(at, end, number);
+    if (error != std::errc()) return nullptr;
+    at = next == end ? end : next + 1;
+  }
+  const auto is_dtype = [](int t) { return t >= 0 && static_cast<size_t>(t) < all_dtypes().size(); };
+  if (numbers[0] < 0 || numbers[0] >= static_cast<int>(ir::kScalarOpCount) || !is_dtype(numbers[1]) ||
+      !is_dtype(numbers[2]))
+    return nullptr;
+  return loop_of(level, static_cast<ir::ScalarOp>(numbers[0]), static_cast<DType>(numbers[1]),
+                 static_cast<DType>(numbers[2]));
 }
 
 [[noreturn]] void fail(const char* what, llvm::Error error) {
   throw InternalError(fmt::format("{}: {}", what, llvm::toString(std::move(error))));
 }
 
+// All that code may call, and nothing else of the process: the device's loops, and what code generation itself uses.
+class Callable final : public llvm::orc::DefinitionGenerator {
+ public:
+  explicit Callable(const cpu::LevelTable& level) : level_(level) {}
+  llvm::Error tryToGenerate(llvm::orc::LookupState& /*state*/, llvm::orc::LookupKind /*kind*/,
+                            llvm::orc::JITDylib& library, llvm::orc::JITDylibLookupFlags /*flags*/,
+                            const llvm::orc::SymbolLookupSet& wanted) override {
+    llvm::orc::SymbolMap found;
+    for (const auto& [name, unused] : wanted) {
+      if (void* address = address_of(*name)) {
+        found[name] = {llvm::orc::ExecutorAddr::fromPtr(address),
+                       llvm::JITSymbolFlags::Exported | llvm::JITSymbolFlags::Callable};
+      }
+    }
+    return found.empty() ? llvm::Error::success() : library.define(llvm::orc::absoluteSymbols(std::move(found)));
+  }
+
+ private:
+  void* address_of(llvm::StringRef name) const {
+    if (name == "memcpy") return reinterpret_cast<void*>(&std::memcpy);
+    if (name == "memset") return reinterpret_cast<void*>(&std::memset);
+    if (name == "memmove") return reinterpret_cast<void*>(&std::memmove);
+    return reinterpret_cast<void*>(loop_named(level_, {name.data(), name.size()}));
+  }
+  const cpu::LevelTable& level_;
+};
+
 }  // namespace
 
 struct Jit::State {
   TargetRow row;
-  const cpu::LevelTable& level;
-  std::unique_ptr<llvm::TargetMachine> machine;
   std::unique_ptr<llvm::orc::LLJIT> jit;
-  std::set<std::string> defined;
-  size_t bytes = 0;
+  std::mutex mutex;                                            // of the machines
+  std::vector<std::unique_ptr<llvm::TargetMachine>> machines;  // idle; each is one thread's at a time
 };
 
 Jit::Jit(int level) {
@@ -156,55 +198,67 @@ Jit::Jit(int level) {
   throw UnsupportedError({"compile", "code in this process is made for x86-64 only so far", {}, {}, {}});
 #endif
   constexpr ObjectTarget kTargets[] = {ObjectTarget::X86_64_V2, ObjectTarget::X86_64_V3, ObjectTarget::X86_64_V4};
-  const TargetRow row = row_of(kTargets[level - 2]);
-  auto machine = machine_for(row);
+  state_ = std::make_unique<State>();
+  state_->row = row_of(kTargets[level - 2]);
+  initialize_targets();
   auto jit = llvm::orc::LLJITBuilder().create();
   if (!jit) fail("the JIT does not start", jit.takeError());
-  state_ = std::make_unique<State>(State{row, cpu::level_table(level), std::move(machine), std::move(*jit), {}, 0});
+  state_->jit = std::move(*jit);
+  state_->jit->getMainJITDylib().addGenerator(std::make_unique<Callable>(cpu::level_table(level)));
 }
 Jit::~Jit() = default;
 
-size_t Jit::code_bytes() const { return state_->bytes; }
+std::string Jit::target() const {
+  const TargetRow& row = state_->row;
+  return fmt::format("{} {} {} LLVM {}", row.triple, row.cpu, row.features, LLVM_VERSION_STRING);
+}
+
+KernelObject Jit::object_of(const Kernel& kernel, bool verify) const {
+  std::unique_ptr<llvm::TargetMachine> machine;
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (!state_->machines.empty()) {
+      machine = std::move(state_->machines.back());
+      state_->machines.pop_back();
+    }
+  }
+  if (!machine) machine = machine_for(state_->row);
+  KernelObject object{kernel.name, compiler::object_of(std::span(&kernel, 1), state_->row, *machine, verify, nullptr)};
+  const std::lock_guard lock(state_->mutex);
+  state_->machines.push_back(std::move(machine));
+  return object;
+}
+
+std::vector<KernelFunction> Jit::link(std::vector<KernelObject> objects) {
+  if (objects.empty()) return {};
+  auto& jit = *state_->jit;
+  llvm::orc::SymbolLookupSet wanted;
+  std::vector<llvm::orc::SymbolStringPtr> names;
+  for (const KernelObject& object : objects) {
+    const auto* bytes = reinterpret_cast<const char*>(object.bytes.data());
+    auto copy = llvm::MemoryBuffer::getMemBufferCopy({bytes, object.bytes.size()}, object.symbol);
+    if (auto error = jit.addObjectFile(std::move(copy))) fail("adding code", std::move(error));
+    names.push_back(jit.mangleAndIntern(object.symbol));
+    wanted.add(names.back());
+  }
+  // All at once: one by one each would be linked alone.
+  auto found = jit.getExecutionSession().lookup(llvm::orc::makeJITDylibSearchOrder(&jit.getMainJITDylib()), wanted);
+  if (!found) fail("linking code", found.takeError());
+  std::vector<KernelFunction> functions;
+  for (const auto& name : names) functions.push_back((*found)[name].getAddress().toPtr<KernelFunction>());
+  return functions;
+}
 
 std::vector<KernelFunction> Jit::compile(std::span<const Kernel> kernels) {
-  if (kernels.empty()) return {};
-  std::set<std::string> symbols;
-  auto object = object_of(kernels, state_->row, *state_->machine, symbols, nullptr);
-  state_->bytes += object.size();
-  auto& jit = *state_->jit;
-  llvm::orc::SymbolMap absolute;
-  const auto define = [&](const std::string& name, void* address) {
-    if (!state_->defined.insert(name).second) return;
-    absolute[jit.mangleAndIntern(name)] = {llvm::orc::ExecutorAddr::fromPtr(address),
-                                           llvm::JITSymbolFlags::Exported | llvm::JITSymbolFlags::Callable};
-  };
-  for (const std::string& name : symbols) define(name, reinterpret_cast<void*>(loop_named(state_->level, name)));
-  // What code generation itself may call.
-  define("memcpy", reinterpret_cast<void*>(&std::memcpy));
-  define("memset", reinterpret_cast<void*>(&std::memset));
-  define("memmove", reinterpret_cast<void*>(&std::memmove));
-  if (!absolute.empty()) {
-    if (auto error = jit.getMainJITDylib().define(llvm::orc::absoluteSymbols(std::move(absolute))))
-      fail("symbols", std::move(error));
-  }
-  if (auto error = jit.addObjectFile(std::make_unique<llvm::SmallVectorMemoryBuffer>(std::move(object), false)))
-    fail("adding code", std::move(error));
-  std::vector<KernelFunction> functions;
-  for (const Kernel& kernel : kernels) {
-    auto address = jit.lookup(kernel.name);
-    if (!address) fail("linking code", address.takeError());
-    functions.push_back(address->toPtr<KernelFunction>());
-  }
-  return functions;
+  std::vector<KernelObject> objects;
+  for (const Kernel& kernel : kernels) objects.push_back(object_of(kernel, true));
+  return link(std::move(objects));
 }
 
 std::vector<std::byte> emit_object(std::span<const Kernel> kernels, ObjectTarget target, std::string* llvm_text) {
   const TargetRow row = row_of(target);
   const auto machine = machine_for(row);
-  std::set<std::string> symbols;
-  const auto object = object_of(kernels, row, *machine, symbols, llvm_text);
-  const auto* bytes = reinterpret_cast<const std::byte*>(object.data());
-  return {bytes, bytes + object.size()};
+  return object_of(kernels, row, *machine, true, llvm_text);
 }
 
 }  // namespace tenon::compiler

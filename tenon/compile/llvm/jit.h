@@ -12,8 +12,15 @@
 
 namespace tenon::compiler {
 
-// Iterations [begin, end) of a kernel on its buffers.
-using KernelFunction = void (*)(std::byte* const* buffers, int64_t begin, int64_t end);
+// Iterations [begin, end) of a kernel on its buffers, with the numbers of one kernel of those that share the code
+// (numbers_of).
+using KernelFunction = void (*)(std::byte* const* buffers, const int64_t* numbers, int64_t begin, int64_t end);
+
+// An object file that defines one function.
+struct KernelObject {
+  std::string symbol;
+  std::vector<std::byte> bytes;
+};
 
 class Jit {
  public:
@@ -22,10 +29,15 @@ class Jit {
   ~Jit();
   Jit(const Jit&) = delete;
   Jit& operator=(const Jit&) = delete;
-  // The functions of these kernels, whose names must be new to this Jit. They live as long as the Jit.
+  // The code of a kernel under its name. Safe from several threads. `verify`: LLVM checks what it is given.
+  [[nodiscard]] KernelObject object_of(const Kernel& kernel, bool verify) const;
+  // Functions that live as long as the Jit. The symbols must be new to it; one call at a time. Errors: InternalError if
+  // an object is not one of this machine or needs what there is not.
+  std::vector<KernelFunction> link(std::vector<KernelObject> objects);
+  // Both, for kernels whose names are new.
   std::vector<KernelFunction> compile(std::span<const Kernel> kernels);
-  // Bytes of object code made so far.
-  [[nodiscard]] size_t code_bytes() const;
+  // What the code depends on besides the kernel: the target and the version of LLVM.
+  [[nodiscard]] std::string target() const;
 
  private:
   struct State;
@@ -33,8 +45,8 @@ class Jit {
 };
 
 enum class ObjectTarget : uint8_t { X86_64_V2, X86_64_V3, X86_64_V4, Aarch64Linux, Wasm32 };
-// A relocatable object with one function for each kernel, void NAME(buffers, begin, end). `llvm_text`, if given, gets
-// the LLVM IR after the passes.
+// A relocatable object with one function for each kernel, void NAME(buffers, numbers, begin, end). `llvm_text`, if
+// given, gets the LLVM IR after the passes.
 std::vector<std::byte> emit_object(std::span<const Kernel> kernels, ObjectTarget target,
                                    std::string* llvm_text = nullptr);
 
