@@ -32,12 +32,12 @@ def load(path):
 
 
 class MLP(nn.Module):
-    def __init__(self):
+    def __init__(self, inputs=784, hidden=256, outputs=10):
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = nn.Linear(784, 256), nn.Linear(256, 256), nn.Linear(256, 10)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, outputs)
 
     def forward(self, x):
-        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
+        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x.flatten(1))))))
 
 
 class LeNet(nn.Module):
@@ -75,16 +75,20 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    def __init__(self):
+    def __init__(self, classes=1000, small_images=False):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+        self.small_images = small_images
+        first = nn.Conv2d(3, 64, 3, 1, 1, bias=False) if small_images else nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.conv1, self.bn1 = first, nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         stage = lambda i, o, s: nn.Sequential(BasicBlock(i, o, s), BasicBlock(o, o, 1))
         self.layer1, self.layer2, self.layer3, self.layer4 = stage(64, 64, 1), stage(64, 128, 2), stage(128, 256, 2), stage(256, 512, 2)
-        self.fc = nn.Linear(512, 1000)
+        self.fc = nn.Linear(512, classes)
 
     def forward(self, x):
-        x = F.max_pool2d(self.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        x = self.relu(self.bn1(self.conv1(x)))
+        if not self.small_images:
+            x = F.max_pool2d(x, 3, 2, 1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
@@ -106,11 +110,11 @@ class GPTBlock(nn.Module):
 
 
 class GPT(nn.Module):
-    def __init__(self):
+    def __init__(self, vocabulary=65, context=64, layers=4, heads=4, width=128):
         super().__init__()
-        self.wte, self.wpe = nn.Embedding(65, 128), nn.Embedding(64, 128)
-        self.blocks = nn.ModuleList(GPTBlock(128, 4) for _ in range(4))
-        self.ln_f, self.lm_head = nn.LayerNorm(128), nn.Linear(128, 65, bias=False)
+        self.wte, self.wpe = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
+        self.blocks = nn.ModuleList(GPTBlock(width, heads) for _ in range(layers))
+        self.ln_f, self.lm_head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
         self.lm_head.weight = self.wte.weight
 
     def forward(self, tokens):
@@ -118,6 +122,12 @@ class GPT(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.lm_head(self.ln_f(x))
+
+
+def load_weights(model, tensors):
+    weights = {k.replace("downsample.conv", "downsample.0").replace("downsample.norm", "downsample.1"): v for k, v in tensors.items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert not unexpected and all("num_batches" in k or k == "lm_head.weight" for k in missing), (missing, unexpected)
 
 
 def main():
@@ -128,10 +138,8 @@ def main():
     if x.dtype == torch.int32:
         x = x.long()
     model = {"mlp": MLP, "lenet": lambda: LeNet(start), "resnet18": ResNet18, "gpt": GPT}[name]()
-    weights = {k.replace("downsample.conv", "downsample.0").replace("downsample.norm", "downsample.1"): v for k, v in start.items()}
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    assert not unexpected and all("num_batches" in k or k == "lm_head.weight" for k in missing), (missing, unexpected)
-    del start, weights
+    load_weights(model, start)
+    del start
     forward = torch.compile(model) if "--compile" in sys.argv else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     with open("/proc/self/statm") as file:

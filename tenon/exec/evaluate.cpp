@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 #include "tenon/base/error.h"
 #include "tenon/exec/control.h"
 #include "tenon/exec/observe.h"
@@ -50,9 +52,11 @@ Tensors run_elementwise(Call& c) {
   const auto& program = s.program(c.op, dtypes, c.attrs, c.results[0].dtype);
   Result result = allocate_result(c.op, c.in, c.results[0]);
   if (result.tensor.size() != 0) {
-    std::vector<ConstView> in;
-    in.reserve(c.in.size());
-    for (const auto& x : c.in) in.push_back(broadcast_view(x, c.results[0].shape));
+    // No op has many operands; a list on the heap would be a good part of the time of a small call.
+    std::array<ConstView, 4> few;
+    std::vector<ConstView> many(c.in.size() > few.size() ? c.in.size() : 0);
+    const std::span<ConstView> in = many.empty() ? std::span(few).first(c.in.size()) : std::span(many);
+    for (size_t i = 0; i < in.size(); ++i) in[i] = broadcast_view(c.in[i], c.results[0].shape);
     const View out = writable_view(result.tensor);
     if (s.options().reference) {
       reference_elementwise(program, in, out);

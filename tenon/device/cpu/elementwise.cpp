@@ -354,6 +354,30 @@ class Run {
   bool by_piece_ = true;       // rows are cut into blocks; otherwise blocks hold whole rows
 };
 
+// One instruction over small operands that lie alike, which most eager calls of small models are: the loop itself,
+// without a plan. Returns whether it was that.
+bool run_single(const LevelTable& level, const ir::ScalarProgram& program, std::span<const ConstView> in,
+                const View& out) {
+  const ScalarInstr& instr = program.code.back();
+  if (program.code.size() != static_cast<size_t>(program.inputs) + 1 || instr.op == ScalarOp::Const) return false;
+  int64_t n = 1;
+  for (size_t d = out.shape.size(); d-- > 0;) {
+    if (out.strides[d] != n) return false;
+    n *= out.shape[d];
+  }
+  if (n > kChunk || info(out.dtype).bits < 8) return false;
+  std::array<const std::byte*, 3> args{};
+  for (int a = 0; a < info(instr.op).arity; ++a) {
+    const ConstView& view = in[static_cast<size_t>(instr.args[a])];
+    const int bits = info(view.dtype).bits;
+    if (bits < 8 || !(view.strides == out.strides)) return false;
+    args[static_cast<size_t>(a)] = view.data + view.offset * (bits / 8);
+  }
+  const LoopFn loop = loop_for(level, program, instr);
+  loop(out.data + out.offset * (info(out.dtype).bits / 8), args[0], args[1], args[2], n);
+  return true;
+}
+
 }  // namespace
 
 void elementwise(const LevelTable& level, const ir::ScalarProgram& program, std::span<const ConstView> in,
@@ -364,7 +388,7 @@ void elementwise(const LevelTable& level, const ir::ScalarProgram& program, std:
     copy(in[static_cast<size_t>(last.args[0])], out, pool);
     return;
   }
-  Run(level, program, in, out).execute(pool);
+  if (!run_single(level, program, in, out)) Run(level, program, in, out).execute(pool);
 }
 
 }  // namespace tenon::cpu

@@ -1,0 +1,347 @@
+// The rows of scripts/bench: one process for one row, which runs when it is told to, so that a peer's process can take
+// turns with it.
+//
+//   rows_bench --list
+//   rows_bench ROW THREADS FOLDER
+//
+// Makes the row's inputs (weights, data), writes them to FOLDER/inputs.safetensors and what it computes from them to
+// FOLDER/tenon.safetensors, prints one JSON line, and then answers each line "N" of its input with the seconds of N
+// runs: {"seconds": […]}. bench/run.py talks to it; bench/peers/torch_rows.py speaks the same. To add a row: a line in
+// rows(), one in torch_rows.py.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "tenon/compile.h"
+#include "tenon/formats/onnx/export.h"
+#include "tenon/formats/safetensors.h"
+#include "tenon/models/bert.h"
+#include "tenon/tenon.h"
+#include "tenon/trace/lazy.h"
+
+namespace {
+
+using namespace tenon;
+
+double seconds_of(const std::function<void()>& f) {
+  const auto begin = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+struct Case {
+  StateDict inputs = {};
+  StateDict results = {};     // a peer must compute the same
+  std::function<void()> run;  // once
+  int inner = 1;              // `run` does the thing so many times
+  double bytes = 0;           // that must move, for rows that are bound by memory
+  nlohmann::json more = nlohmann::json::object();
+};
+struct Row {
+  std::string name;
+  std::function<Case(const std::string& folder)> make;
+};
+
+Tensor labels(int64_t n, int64_t classes) { return remainder(arange(n) * 7, classes); }
+
+// ---- training steps ------------------------------------------------------------------------
+enum class Update : uint8_t { Sgd, Adam };
+
+template <class Model>
+Case training(std::shared_ptr<Model> model, const Tensor& input, const Tensor& label, Update update, bool compiled,
+              int inner = 1, DType precision = f32) {
+  Case c;
+  c.inputs = nn::state_dict(*model);
+  c.inputs.set("input", input);
+  c.inputs.set("label", label);
+  std::shared_ptr<optim::AnyOptimizer> optimizer;
+  if (update == Update::Sgd) {
+    optimizer = std::make_shared<optim::AnyOptimizer>(optim::SGD(parameters(*model), {.lr = 0.01, .momentum = 0.9}));
+  } else {
+    optimizer = std::make_shared<optim::AnyOptimizer>(optim::Adam(parameters(*model), optim::AdamOptions{.lr = 1e-3}));
+  }
+  const auto step = [=] {
+    (*optimizer)->zero_grad();
+    Tensor loss;
+    {
+      const Autocast scope(precision == f32 ? bf16 : precision, precision != f32);
+      Tensor logits = (*model)(input);
+      const int64_t classes = logits.shape(-1);
+      loss = cross_entropy(reshape(std::move(logits), {-1, classes}), reshape(label, {-1}));
+    }
+    loss.backward();
+    (*optimizer)->step();
+    return loss;
+  };
+  std::function<Tensor()> run = step;
+  if (compiled) {
+    auto fast = std::make_shared<decltype(compile(step))>(compile(step));
+    run = [fast] { return (*fast)(); };
+  }
+  Tensors losses;
+  for (int i = 0; i < 3; ++i) {
+    const double seconds = seconds_of([&] { losses.push_back(run().detach()); });
+    if (i == 0) c.more["first_seconds"] = seconds;
+  }
+  c.results.set("losses", stack(losses));
+  c.inner = inner;
+  c.run = [run, inner] {
+    for (int i = 0; i < inner; ++i) (void)run().item();
+  };
+  return c;
+}
+
+Case mlp(Update update, bool compiled) {
+  return training(std::make_shared<models::MLP>(models::MLPConfig{64, 64, 10}), uniform({16, 64}, -1, 1),
+                  labels(16, 10), update, compiled, 50);
+}
+Case lenet(bool compiled) {
+  return training(std::make_shared<models::LeNet>(), uniform({64, 1, 28, 28}, 0, 1), labels(64, 10), Update::Sgd,
+                  compiled);
+}
+Case resnet18(bool compiled) {
+  return training(std::make_shared<models::ResNet18>(models::ResNetConfig{3, 10, true}),
+                  uniform({64, 3, 32, 32}, -1, 1), labels(64, 10), Update::Sgd, compiled);
+}
+Case gpt2(bool compiled, DType precision) {
+  const Tensor tokens = remainder(reshape(arange(4 * 256) * 31, {4, 256}), 50257);
+  return training(std::make_shared<models::GPT>(models::GPTConfig{.context = 256}), tokens,
+                  reshape(labels(4 * 256, 50257), {4, 256}), Update::Sgd, compiled, 1, precision);
+}
+// A smaller one, of the shape of nanoGPT's CPU configuration.
+Case gpt_small(bool compiled) {
+  const Tensor tokens = remainder(reshape(arange(12 * 64) * 31, {12, 64}), 65);
+  return training(std::make_shared<models::GPT>(
+                      models::GPTConfig{.vocabulary = 65, .context = 64, .layers = 4, .heads = 4, .width = 128}),
+                  tokens, reshape(labels(12 * 64, 65), {12, 64}), Update::Sgd, compiled);
+}
+
+// ---- single ops ----------------------------------------------------------------------------
+// What the peer is asked for: the first rows of the result.
+Tensor part(const Tensor& y) { return y.ndim() == 0 || y.shape(0) <= 16 ? y : narrow(y, 0, 0, 16); }
+
+// In place of what is bound by memory, a copy by the same threads: bytes are read once and written once.
+double copy_seconds(double bytes) {
+  const auto half = static_cast<size_t>(bytes / 2);
+  static std::vector<std::byte> from(half, std::byte{1}), to(half, std::byte{2});
+  constexpr size_t kPart = 1 << 20;
+  const auto parts = static_cast<int64_t>((half + kPart - 1) / kPart);
+  return seconds_of([&] {
+    exec::session().pool().run(parts, [&](int64_t p) {
+      const size_t begin = static_cast<size_t>(p) * kPart;
+      std::memcpy(to.data() + begin, from.data() + begin, std::min(kPart, half - begin));
+    });
+  });
+}
+
+Case op(StateDict inputs, const std::function<Tensor()>& call, double bytes = 0, int inner = 1) {
+  Case c;
+  c.inputs = std::move(inputs);
+  auto fast = std::make_shared<Compiled<std::function<Tensor()>>>(compile(call));
+  c.results.set("y", contiguous(part((*fast)())));
+  c.run = [fast, inner] {
+    for (int i = 0; i < inner; ++i) (void)(*fast)();
+  };
+  c.inner = inner;
+  c.bytes = bytes;
+  return c;
+}
+
+StateDict dict(std::initializer_list<std::pair<const char*, Tensor>> entries) {
+  StateDict d;
+  for (const auto& [name, tensor] : entries) d.set(name, tensor);
+  return d;
+}
+
+Case rows_of(const std::string& what, int64_t rows, int64_t columns, int inner = 1) {
+  const Tensor x = normal({rows, columns});
+  const double size = 4.0 * static_cast<double>(rows) * static_cast<double>(columns);
+  if (what == "softmax") return op(dict({{"x", x}}), [=] { return softmax(x, -1); }, 2 * size, inner);
+  const Tensor w = uniform({columns}, 0.5, 1.5), b = normal({columns});
+  if (what == "layer_norm")
+    return op(dict({{"x", x}, {"w", w}, {"b", b}}), [=] { return layer_norm(x, w, b); }, 2 * size, inner);
+  if (what == "gelu_bias") return op(dict({{"x", x}, {"b", b}}), [=] { return gelu(x + b); }, 2 * size, inner);
+  const Tensor y = labels(rows, columns);
+  return op(dict({{"x", x}, {"y", y}}), [=] { return cross_entropy(x, y); }, size, inner);
+}
+
+Case matmul_row(int64_t m, int64_t n, int64_t k) {
+  const Tensor a = normal({m, k}), b = normal({k, n});
+  Case c = op(dict({{"a", a}, {"b", b}}), [=] { return matmul(a, b); });
+  c.more["flops"] = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  return c;
+}
+
+Case adam_10m() {
+  Case c;
+  const Variable p(normal({10'000'000}), true, "p");
+  const Tensor gradient = normal({10'000'000});
+  c.inputs = dict({{"p", p.value().detach()}, {"g", gradient}});
+  auto optimizer = std::make_shared<optim::Adam>(std::vector<Variable>{p}, optim::AdamOptions{.lr = 1e-3});
+  auto step = compile([=] {
+    Variable(p).set_grad(gradient);
+    optimizer->step();
+  });
+  for (int i = 0; i < 3; ++i) step();
+  c.results.set("y", contiguous(narrow(p.value().detach(), 0, 0, 1000)));
+  c.run = [step]() mutable { step(); };
+  c.bytes = 7 * 4e7;  // p, m and v in and out, g in
+  return c;
+}
+
+Case attention_4k() {
+  const Shape shape{1, 8, 4096, 64};
+  auto q = std::make_shared<Variable>(normal(shape)), k = std::make_shared<Variable>(normal(shape)),
+       v = std::make_shared<Variable>(normal(shape));
+  Case c;
+  c.inputs = dict({{"q", q->value().detach()}, {"k", k->value().detach()}, {"v", v->value().detach()}});
+  const auto run = [=] {
+    for (const auto& x : {q, k, v}) x->zero_grad();
+    sum(scaled_dot_product_attention(*q, *k, *v, {}, {.causal = true})).backward();
+  };
+  run();
+  c.results.set("y", contiguous(narrow(q->grad(), 2, 0, 100)));
+  c.run = run;
+  return c;
+}
+
+Case eager_add_8() {
+  const Tensor a = uniform({8}, 0, 1), b = uniform({8}, 0, 1);
+  Case c;
+  c.inputs = dict({{"a", a}, {"b", b}});
+  c.results.set("y", a + b);
+  c.inner = 1000;
+  c.run = [=] {
+    for (int i = 0; i < 1000; ++i) (void)(a + b);
+  };
+  return c;
+}
+
+// Recording alone: nobody wants the results, so that nothing is compiled or run.
+Case record_op() {
+  class Nothing final : public trace::LazyEngine {
+    Tensors run(trace::Segment&) override { return {}; }
+  };
+  const Tensor x = uniform({8}, 0, 1);
+  Case c;
+  c.inputs = dict({{"a", x}});
+  c.results.set("y", x);
+  c.inner = 1000;
+  c.run = [=] {
+    Nothing engine;
+    trace::LazyRecorder recorder(engine);
+    Tensor y = x;
+    for (int i = 0; i < 1000; ++i) y = y + x;
+  };
+  return c;
+}
+
+Case bert(int64_t tokens, const std::string& folder) {
+  auto model = std::make_shared<models::Bert>(models::BertConfig{});
+  nn::eval(*model);
+  const Tensor ids = remainder(reshape(arange(tokens) * 37, {1, tokens}), 30522);
+  const auto forward = [model](const Tensors& in) { return Tensors{(*model)(in[0]).hidden}; };
+  Case c;
+  c.inputs = dict({{"ids", ids}});
+  auto fast = std::make_shared<Compiled<std::function<Tensors(const Tensors&)>>>(compile(std::function(forward)));
+  {
+    const NoGrad no_grad;
+    c.results.set("y", contiguous((*fast)(Tensors{ids})[0]));
+  }
+  const ir::Graph graph = capture(forward, {{"ids", i64, {1, tokens}}});
+  formats::onnx::export_model(folder + "/model.onnx", graph, {.weights = nn::state_dict(*model)});
+  c.run = [fast, ids] {
+    const NoGrad no_grad;
+    (void)(*fast)(Tensors{ids});
+  };
+  return c;
+}
+
+std::vector<Row> rows() {
+  std::vector<Row> list{
+      {"eager_add_8", [](auto&) { return eager_add_8(); }},
+      {"record_op", [](auto&) { return record_op(); }},
+      {"mlp_step_sgd", [](auto&) { return mlp(Update::Sgd, false); }},
+      {"mlp_step_adam", [](auto&) { return mlp(Update::Adam, false); }},
+      {"mlp_step_sgd_compiled", [](auto&) { return mlp(Update::Sgd, true); }},
+      {"mlp_step_adam_compiled", [](auto&) { return mlp(Update::Adam, true); }},
+      {"lenet_step", [](auto&) { return lenet(true); }},
+      {"lenet_step_eager", [](auto&) { return lenet(false); }},
+      {"resnet18_step", [](auto&) { return resnet18(true); }},
+      {"resnet18_step_eager", [](auto&) { return resnet18(false); }},
+      {"gpt_small_step", [](auto&) { return gpt_small(true); }},
+      {"gpt_small_step_eager", [](auto&) { return gpt_small(false); }},
+      {"gpt2_small_step", [](auto&) { return gpt2(true, f32); }},
+      {"gpt2_small_step_bf16", [](auto&) { return gpt2(true, bf16); }},
+      {"adam_10m", [](auto&) { return adam_10m(); }},
+      {"attention_4k", [](auto&) { return attention_4k(); }},
+      {"bert_base_128", [](auto& folder) { return bert(128, folder); }},
+      {"bert_base_384", [](auto& folder) { return bert(384, folder); }},
+  };
+  for (const char* what : {"softmax", "layer_norm", "cross_entropy", "gelu_bias"}) {
+    list.push_back({what, [what](auto&) { return rows_of(what, 8192, 4096); }});
+    list.push_back({fmt::format("{}_cached", what), [what](auto&) { return rows_of(what, 64, 512, 20); }});
+  }
+  struct Product {
+    int64_t m, n, k;
+  };
+  // Squares, then BERT's (128 tokens) and ResNet-50's (1 x 1 convolutions at 56 x 56 and 14 x 14).
+  for (const Product p : {Product{256, 256, 256},
+                          {512, 512, 512},
+                          {1024, 1024, 1024},
+                          {2048, 2048, 2048},
+                          {128, 768, 768},
+                          {128, 3072, 768},
+                          {128, 768, 3072},
+                          {3136, 64, 256},
+                          {196, 1024, 256}})
+    list.push_back(
+        {fmt::format("matmul_f32_{}x{}x{}", p.m, p.n, p.k), [p](auto&) { return matmul_row(p.m, p.n, p.k); }});
+  return list;
+}
+
+int answer(const Row& row, const std::string& folder) {
+  manual_seed(1);
+  Case c = row.make(folder);
+  formats::save_safetensors(folder + "/inputs.safetensors", c.inputs);
+  formats::save_safetensors(folder + "/tenon.safetensors", c.results);
+  c.inputs = {};
+  c.more["ready"] = true;
+  c.more["bytes"] = c.bytes;
+  std::cout << c.more.dump() << std::endl;
+  for (std::string line; std::getline(std::cin, line);) {
+    nlohmann::json seconds = nlohmann::json::array(), copies = nlohmann::json::array();
+    for (int i = 0; i < std::stoi(line); ++i) {
+      seconds.push_back(seconds_of(c.run) / c.inner);
+      if (c.bytes > 1e8) copies.push_back(copy_seconds(c.bytes));
+    }
+    std::cout << nlohmann::json{{"seconds", seconds}, {"copy_seconds", copies}}.dump() << std::endl;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto list = rows();
+  if (argc == 2 && std::string(argv[1]) == "--list") {
+    for (const auto& row : list) fmt::print("{}\n", row.name);
+    return 0;
+  }
+  if (argc != 4) {
+    fmt::print(stderr, "usage: rows_bench --list | ROW THREADS FOLDER\n");
+    return 2;
+  }
+  set_num_threads(std::stoi(argv[2]));
+  for (const auto& row : list) {
+    if (row.name == argv[1]) return answer(row, argv[3]);
+  }
+  fmt::print(stderr, "there is no row '{}'; --list names them\n", argv[1]);
+  return 2;
+}
