@@ -8,7 +8,7 @@ using namespace tenon;
 double final_loss(DType precision) {
   manual_seed(1);
   const models::MLP model({.inputs = 8, .hidden = 32, .outputs = 2});
-  auto optimizer = optim::Adam(parameters(model), optim::AdamOptions{.lr = 1e-2});
+  auto optimizer = optim::Adam(parameters(model), {.lr = 1e-2});
   optim::GradScaler scaler({.enabled = precision == f16});  // bf16 has the range of f32 and needs none
   const Tensor x = normal({64, 8});
   const Tensor label = cast(greater(sum(x, {1}), 0), i64);

@@ -9,7 +9,7 @@ using namespace tenon;
 int main() {
   manual_seed(1);
   const models::LeNet model;
-  auto optimizer = optim::Adam(parameters(model), optim::AdamOptions{.lr = 1e-3});
+  auto optimizer = optim::Adam(parameters(model), {.lr = 1e-3});
   const Tensor images = normal({64, 1, 28, 28}), labels = zeros({64}, i64);
 
   Profiler profiler;  // records what this thread runs until stop()

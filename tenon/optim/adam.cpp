@@ -21,9 +21,10 @@ Options checked(std::string_view name, Options o) {
 }
 
 template <class Options>
-std::vector<GroupOf<Options>> checked(std::string_view name, std::vector<GroupOf<Options>> groups) {
-  for (auto& group : groups) group.options = checked(name, group.options);
-  return groups;
+std::vector<GroupOf<Options>> checked(std::string_view name, std::span<const GroupOf<Options>> groups) {
+  std::vector<GroupOf<Options>> result(groups.begin(), groups.end());
+  for (auto& group : result) group.options = checked(name, group.options);
+  return result;
 }
 
 template <class Options>
@@ -60,20 +61,18 @@ std::function<Tensor(Tensor, Tensor, Tensors&)> adam_rule(const Options& o, cons
 }  // namespace
 
 Adam::Adam(AdamOptions options) : OptimizerOf(checked("Adam", options)) {}
-Adam::Adam(const std::vector<Variable>& parameters, AdamOptions options) : OptimizerOf(checked("Adam", options)) {
-  add_group(parameters);
+Adam::Adam(std::span<const Variable> parameters, AdamOptions options) : OptimizerOf(checked("Adam", options)) {
+  add_group({parameters.begin(), parameters.end()});
 }
-Adam::Adam(const std::vector<GroupOf<AdamOptions>>& groups) : OptimizerOf(checked("Adam", groups)) {
-  add_groups(groups);
-}
+Adam::Adam(std::span<const GroupOf<AdamOptions>> groups) : OptimizerOf(checked("Adam", groups)) { add_groups(groups); }
 std::vector<std::string_view> Adam::state_names(size_t group) const { return moment_names(options(group)); }
 Adam::Rule Adam::rule(size_t index, const Group& group) { return adam_rule(options(index), group, false); }
 
 AdamW::AdamW(AdamWOptions options) : OptimizerOf(checked("AdamW", options)) {}
-AdamW::AdamW(const std::vector<Variable>& parameters, AdamWOptions options) : OptimizerOf(checked("AdamW", options)) {
-  add_group(parameters);
+AdamW::AdamW(std::span<const Variable> parameters, AdamWOptions options) : OptimizerOf(checked("AdamW", options)) {
+  add_group({parameters.begin(), parameters.end()});
 }
-AdamW::AdamW(const std::vector<GroupOf<AdamWOptions>>& groups) : OptimizerOf(checked("AdamW", groups)) {
+AdamW::AdamW(std::span<const GroupOf<AdamWOptions>> groups) : OptimizerOf(checked("AdamW", groups)) {
   add_groups(groups);
 }
 std::vector<std::string_view> AdamW::state_names(size_t group) const { return moment_names(options(group)); }

@@ -32,8 +32,11 @@ class Adam final : public OptimizerOf<AdamOptions> {
  public:
   Adam() : Adam(AdamOptions{}) {}
   explicit Adam(AdamOptions options);
-  explicit Adam(const std::vector<Variable>& parameters, AdamOptions options = {});
-  explicit Adam(const std::vector<GroupOf<AdamOptions>>& groups);
+  explicit Adam(std::span<const Variable> parameters, AdamOptions options = {});
+  explicit Adam(std::initializer_list<Variable> parameters, AdamOptions options = {})
+      : Adam(std::span(parameters), options) {}
+  explicit Adam(std::span<const GroupOf<AdamOptions>> groups);
+  explicit Adam(std::initializer_list<GroupOf<AdamOptions>> groups) : Adam(std::span(groups)) {}
 
  protected:
   [[nodiscard]] std::string_view name() const override { return "Adam"; }
@@ -45,8 +48,11 @@ class AdamW final : public OptimizerOf<AdamWOptions> {
  public:
   AdamW() : AdamW(AdamWOptions{}) {}
   explicit AdamW(AdamWOptions options);
-  explicit AdamW(const std::vector<Variable>& parameters, AdamWOptions options = {});
-  explicit AdamW(const std::vector<GroupOf<AdamWOptions>>& groups);
+  explicit AdamW(std::span<const Variable> parameters, AdamWOptions options = {});
+  explicit AdamW(std::initializer_list<Variable> parameters, AdamWOptions options = {})
+      : AdamW(std::span(parameters), options) {}
+  explicit AdamW(std::span<const GroupOf<AdamWOptions>> groups);
+  explicit AdamW(std::initializer_list<GroupOf<AdamWOptions>> groups) : AdamW(std::span(groups)) {}
 
  protected:
   [[nodiscard]] std::string_view name() const override { return "AdamW"; }

@@ -14,7 +14,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -89,7 +91,8 @@ struct GroupOf {
   Options options = {};
 };
 
-// What all optimisers share: options for each group.
+// What all optimisers share: options for each group. Parameters and groups come as spans or braced lists, not as
+// vectors, for which g++ 12 would take the braces of Adam({.lr = 1e-3}) too.
 template <class Options>
 class OptimizerOf : public Optimizer {
  public:
@@ -101,7 +104,7 @@ class OptimizerOf : public Optimizer {
   explicit OptimizerOf(const std::vector<GroupOf<Options>>& groups) {
     for (const auto& group : groups) options_.push_back(group.options);
   }
-  void add_groups(const std::vector<GroupOf<Options>>& groups) {
+  void add_groups(std::span<const GroupOf<Options>> groups) {
     for (const auto& group : groups) add_group(group.parameters);
   }
   [[nodiscard]] double configured_lr(size_t group) const override { return options(group).lr; }

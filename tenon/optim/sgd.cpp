@@ -21,18 +21,19 @@ SGDOptions checked(SGDOptions o) {
   return o;
 }
 
-std::vector<GroupOf<SGDOptions>> checked(std::vector<GroupOf<SGDOptions>> groups) {
-  for (auto& group : groups) group.options = checked(group.options);
-  return groups;
+std::vector<GroupOf<SGDOptions>> checked(std::span<const GroupOf<SGDOptions>> groups) {
+  std::vector<GroupOf<SGDOptions>> result(groups.begin(), groups.end());
+  for (auto& group : result) group.options = checked(group.options);
+  return result;
 }
 
 }  // namespace
 
 SGD::SGD(SGDOptions options) : OptimizerOf(checked(options)) {}
-SGD::SGD(const std::vector<Variable>& parameters, SGDOptions options) : OptimizerOf(checked(options)) {
-  add_group(parameters);
+SGD::SGD(std::span<const Variable> parameters, SGDOptions options) : OptimizerOf(checked(options)) {
+  add_group({parameters.begin(), parameters.end()});
 }
-SGD::SGD(const std::vector<GroupOf<SGDOptions>>& groups) : OptimizerOf(checked(groups)) { add_groups(groups); }
+SGD::SGD(std::span<const GroupOf<SGDOptions>> groups) : OptimizerOf(checked(groups)) { add_groups(groups); }
 
 std::vector<std::string_view> SGD::state_names(size_t group) const {
   if (options(group).momentum == 0) return {};

@@ -48,9 +48,7 @@ auto network(std::uint64_t seed = 1, std::int64_t width = 16, double dropout = 0
 
 auto compiled(double dropout = 0, double lr = 1e-2) {
   auto model = Model(network(1, 16, dropout));
-  model.compile({.optimizer = optim::Adam(optim::AdamOptions{.lr = lr}),
-                 .loss = nn::CrossEntropyLoss{},
-                 .metrics = {"accuracy"}});
+  model.compile({.optimizer = optim::Adam({.lr = lr}), .loss = nn::CrossEntropyLoss{}, .metrics = {"accuracy"}});
   return model;
 }
 
@@ -97,7 +95,7 @@ TEST(Trainer, EvaluationDoesNotDependOnTheBatchSize) {
 
 TEST(Trainer, ScheduleAndClippingAreApplied) {
   auto model = Model(network());
-  model.compile({.optimizer = optim::SGD(optim::SGDOptions{.lr = 123}), .loss = nn::CrossEntropyLoss{}});
+  model.compile({.optimizer = optim::SGD({.lr = 123}), .loss = nn::CrossEntropyLoss{}});
   const auto before = model.network();
   const StateDict start = nn::state_dict(nn::clone(before));
   // One step of length lr * |clipped gradient| at most.
@@ -136,9 +134,7 @@ TEST(Trainer, ResumedRunsEndWithTheSameBits) {
     EXPECT_EQ(stopped.step, stop_at);
 
     auto second = Model(network(77, 16, 0.3));  // other weights and another place of the generator
-    second.compile({.optimizer = optim::Adam(optim::AdamOptions{.lr = 1e-2}),
-                    .loss = nn::CrossEntropyLoss{},
-                    .metrics = {"accuracy"}});
+    second.compile({.optimizer = optim::Adam({.lr = 1e-2}), .loss = nn::CrossEntropyLoss{}, .metrics = {"accuracy"}});
     FitOptions rest = options;
     rest.resume = path;
     const auto resumed = second.fit(circles(207), rest);
