@@ -39,7 +39,7 @@ class ModelCommand : public testing::Test {
   [[nodiscard]] trace::Function function(double factor) const {
     return [this, factor](const Tensors& in) {
       const Tensor y = relu(matmul(in[0], weight_) * factor);
-      return Tensors{softmax(y, -1), argmax(y, {1})};
+      return Tensors{softmax(y, -1), argmax(y, 1)};
     };
   }
   [[nodiscard]] std::string path(const std::string& name) const { return folder_ + "/" + name; }

@@ -193,7 +193,7 @@ TEST(RealModels, TinyGpt2Generates) {
     }
     for (int64_t length = 4; length < 10; ++length) {
       const Tensors out = model(in);
-      const Tensor next = argmax(select(out[0], 1, out[0].shape(1) - 1), {1});
+      const Tensor next = argmax(select(out[0], 1, out[0].shape(1) - 1), 1);
       for (int64_t b = 0; b < 2; ++b) rows[static_cast<size_t>(b)].push_back(next[b].template item<int64_t>());
       in[0] = cast(reshape(next, {2, 1}), i32);
       in[1] = full({2, 1}, static_cast<double>(length), i32);
