@@ -173,13 +173,13 @@ std::string sample_line(serve::Server& server, const std::string& model, const s
       value = "[" + list + "]";
       shape = fmt::format("{}{}{}", extent, shape.empty() ? "" : ",", shape);
     }
-    if (spec.dims.empty()) value = "[" + value + "]";
+    if (spec.dims.empty()) value = fmt::format("[{}]", value);
     inputs += inputs.empty() ? "" : ", ";
     inputs += tfs ? fmt::format("\"{}\": {}", spec.name, value)
                   : fmt::format("{{\"name\": \"{}\", \"datatype\": \"{}\", \"shape\": [{}], \"data\": {}}}", spec.name,
                                 serve::v2_name(spec.type), shape, value);
   }
-  const std::string scheme = host;
+  const std::string& scheme = host;
   if (tfs)
     return fmt::format("curl -d '{{\"inputs\": {{{}}}}}' {}:{}/v1/models/{}:predict", inputs, scheme,
                        server.ports().tfs_rest, model);
@@ -219,7 +219,7 @@ std::vector<std::string> serve_words(const std::vector<std::string>& words) {
     return false;
   };
   for (size_t i = 0; i < words.size(); ++i) {
-    std::string word = words[i];
+    const std::string& word = words[i];
     if (!word.starts_with("--")) {
       out.push_back(word);
       continue;

@@ -121,7 +121,7 @@ HttpHandler with_access_log(HttpHandler handler, std::string listener, AccessSin
   return out;
 }
 
-RpcMethods with_access_log(RpcMethods methods, AccessSink sink) {
+RpcMethods with_access_log(RpcMethods methods, const AccessSink& sink) {
   if (!sink) return methods;
   for (auto& method : methods) {
     method.call = [inner = method.call, path = method.path, sink](const RpcCallPtr& call, const RpcAnswer& answer) {

@@ -31,6 +31,6 @@ std::string json_line(const AccessRecord& record);
 
 // The same handler or methods, with each answer told to the sink.
 HttpHandler with_access_log(HttpHandler handler, std::string listener, AccessSink sink);
-RpcMethods with_access_log(RpcMethods methods, AccessSink sink);
+RpcMethods with_access_log(RpcMethods methods, const AccessSink& sink);
 
 }  // namespace tenon::serve

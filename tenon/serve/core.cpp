@@ -184,7 +184,7 @@ void Core::run_pipeline(const std::shared_ptr<Call>& call, std::vector<Value> in
   const auto ask = [this](const ModelRef& ref, InferRequest step, Completion done) {
     Route route;
     try {
-      route = repository_.route(ref);
+      route = repository_.route(ref, step.key);
     } catch (...) {
       return done({.status = current_status()});
     }

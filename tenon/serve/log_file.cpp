@@ -47,7 +47,9 @@ LogFile::LogFile(LogFileOptions options, const std::string& name, Metrics& metri
       log_(std::move(log)),
       written_(counted(metrics, name, "written")),
       dropped_(counted(metrics, name, "dropped")),
-      failed_(counted(metrics, name, "failed")) {
+      failed_(counted(metrics, name, "failed")),
+      switched_off_(metrics.gauge("tenon_log_off", "1 if a log on disk is off because it could not be written.",
+                                  {{"log", name}})) {
   std::error_code error;
   const fs::path folder = folder_of(options_.prefix);
   fs::create_directories(folder, error);
@@ -173,6 +175,7 @@ void LogFile::write(const std::string& record) {
 
 void LogFile::switch_off(const std::string& why) {
   off_.store(true, std::memory_order_release);
+  switched_off_.set(1);
   if (log_) log_("warning", "log_switched_off", {{"log", name_}, {"error", why}});
 }
 

@@ -30,7 +30,8 @@ struct LogFileOptions {
 
 class LogFile {
  public:
-  // `name` is what the metrics call it: tenon_log_records_total{log, result="written" | "dropped" | "failed"}.
+  // `name` is what the metrics call it: tenon_log_records_total{log, result="written" | "dropped" | "failed"}
+  // and tenon_log_off{log}.
   // FileError if the prefix's folder cannot be made.
   LogFile(LogFileOptions options, const std::string& name, Metrics& metrics, LogSink log);
   ~LogFile();  // writes what waits
@@ -63,6 +64,7 @@ class LogFile {
   Counter& written_;
   Counter& dropped_;
   Counter& failed_;
+  Gauge& switched_off_;
   std::atomic<bool> off_{false};
   int fd_ = -1;       // the writer's
   int64_t size_ = 0;  // likewise

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "tenon/base/error.h"
 
@@ -227,12 +228,12 @@ std::vector<size_t> Pipeline::needed(std::span<const size_t> wanted) const {
   std::set<std::string> tensors;
   for (size_t at : wanted) tensors.insert(outputs_[at].name);
   std::vector<size_t> out;
-  for (auto step = order_.rbegin(); step != order_.rend(); ++step) {
-    const PipelineStep& s = options_.steps[*step];
+  for (const size_t step : std::ranges::reverse_view(order_)) {
+    const PipelineStep& s = options_.steps[step];
     if (std::none_of(s.outputs.begin(), s.outputs.end(), [&](const auto& o) { return tensors.contains(o.second); }))
       continue;
     for (const auto& [input, tensor] : s.inputs) tensors.insert(tensor);
-    out.push_back(*step);
+    out.push_back(step);
   }
   std::reverse(out.begin(), out.end());
   return out;

@@ -13,6 +13,7 @@ void PipelineRun::start(const Pipeline& pipeline, std::shared_ptr<const void> ke
   run->deadline_ = request.deadline;
   run->priority_ = request.priority;
   run->trace_ = request.trace;
+  run->key_ = request.key;
   run->waiting_ = pipeline.needed(wanted);
   run->wanted_ = std::move(wanted);
   for (size_t step : run->waiting_) {
@@ -62,8 +63,12 @@ void PipelineRun::launch_ready() {
 
 void PipelineRun::launch(size_t step, std::vector<NamedValue> inputs) {
   const PipelineStep& s = pipeline_.options().steps[step];
-  InferRequest request{
-      .inputs = std::move(inputs), .deadline = deadline_, .priority = priority_, .api = Api::Internal, .trace = trace_};
+  InferRequest request{.inputs = std::move(inputs),
+                       .deadline = deadline_,
+                       .priority = priority_,
+                       .api = Api::Internal,
+                       .trace = trace_,
+                       .key = key_};
   for (const auto& [output, tensor] : s.outputs) request.outputs.push_back(output);
   {
     const std::lock_guard lock(mutex_);

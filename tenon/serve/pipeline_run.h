@@ -21,7 +21,7 @@ class PipelineRun : public std::enable_shared_from_this<PipelineRun> {
   using Done = std::function<void(Status, std::vector<Value>)>;
 
   // `inputs` in the order of the pipeline's inputs; `wanted` are places of its outputs. `request` has the deadline, the
-  // priority, the cancel token and the trace, which all steps get. `keep` holds the pipeline alive.
+  // priority, the cancel token, the trace and the key, which all steps get. `keep` holds the pipeline alive.
   static void start(const Pipeline& pipeline, std::shared_ptr<const void> keep, std::vector<Value> inputs,
                     std::vector<size_t> wanted, const InferRequest& request, Ask ask, Done done);
 
@@ -40,6 +40,7 @@ class PipelineRun : public std::enable_shared_from_this<PipelineRun> {
   Clock::time_point deadline_ = kNever;
   int priority_ = 0;
   Trace trace_;
+  KeyLookup key_;
   std::vector<size_t> wanted_;
   std::mutex mutex_;
   std::map<std::string, Value> tensors_;  // those that are there and will be taken

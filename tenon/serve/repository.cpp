@@ -578,14 +578,14 @@ void Repository::finish_load(const Task& task, LanePtr lane, Status status) {
     } else {
       ++version.attempts;
       version.failed = version.seen;
-      version.status = status;
+      version.status = std::move(status);
       const bool again = version.attempts <= options_.load_retries;
       if (again) version.retry_at = Clock::now() + options_.retry_interval;
       if (!again) version.state = version.lane ? VersionState::Available : VersionState::End;
       version.stale = version.stale && again;
       version.whole = version.whole && again;  // from now on only a change on the disk brings it back
       Labels fields = which;
-      fields.emplace_back("error", status.message);
+      fields.emplace_back("error", version.status.message);
       log("error", "version_failed", fields);
     }
     publish();

@@ -59,6 +59,9 @@ struct AnsweredBy {
   int64_t version = 0;
 };
 
+// The value of a header, metadata key or parameter that came with a request, "" if absent. Names in lower case.
+using KeyLookup = std::function<std::string_view(std::string_view)>;
+
 struct InferRequest {
   std::vector<NamedValue> inputs{};
   std::vector<std::string> outputs{};  // those wanted, in this order; empty: all
@@ -67,6 +70,7 @@ struct InferRequest {
   CancelPtr cancel{};
   Api api = Api::Internal;
   Trace trace{};
+  KeyLookup key{};  // of a pipeline's request: what its steps are routed by
 };
 
 struct InferResponse {

@@ -66,7 +66,7 @@ LogFileOptions file_of(const RequestLogOptions& options) {
   return file;
 }
 
-const RequestLogOptions& checked(const std::string& name, const RequestLogOptions& options) {
+RequestLogOptions checked(const std::string& name, RequestLogOptions options) {
   const auto wrong = faults(options);
   if (!wrong.empty())
     throw ValueError({fmt::format("request log of '{}'", name), fmt::format("{}", fmt::join(wrong, "; ")), {}, {}, {}});
@@ -138,7 +138,8 @@ std::string prediction_log(const LoggedRequest& r, double sampling_rate) {
 }
 
 RequestLog::RequestLog(const std::string& name, RequestLogOptions options, Metrics& metrics, LogSink log)
-    : options_(checked(name, options)), file_(file_of(options_), "requests/" + name, metrics, std::move(log)) {}
+    : options_(checked(name, std::move(options))),
+      file_(file_of(options_), "requests/" + name, metrics, std::move(log)) {}
 
 bool RequestLog::sampled() {
   return unit_random(options_.seed, drawn_.fetch_add(1, std::memory_order_relaxed)) < options_.sampling_rate;

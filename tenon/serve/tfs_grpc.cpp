@@ -32,6 +32,7 @@ struct Tfs {
     request.cancel = call->cancel;
     request.api = Api::TfsGrpc;
     request.trace = call->trace;
+    if (route.lane->model().pipeline()) request.key = [call](std::string_view name) { return call->value(name); };
     call->answered_by = {route.lane->model_name(), route.lane->version()};
     core.infer(route, std::move(request), [call, answer, write = std::move(write)](InferResponse response) {
       Status status = std::move(response.status);

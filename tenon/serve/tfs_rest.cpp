@@ -78,9 +78,10 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
   Tfs(Core& core, TfsRestOptions options) : core(core), options(std::move(options)) {}
 
   void infer(const HttpRequestPtr& request, const Respond& respond, const UrlParts& route) {
+    const KeyLookup key = [request](std::string_view name) { return request->header(name); };
     Route chosen;
     try {
-      chosen = core.repository().route(route.ref, [&](std::string_view name) { return request->header(name); });
+      chosen = core.repository().route(route.ref, key);
     } catch (...) {
       core.count_refused(Api::TfsRest, route.ref.name, current_status());
       throw;
@@ -89,6 +90,7 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
     request->answered_by = {lane->model_name(), lane->version()};
     const auto deadline = core.deadline(header_timeout(*request, options.timeout));
     InferRequest infer{.deadline = deadline, .cancel = request->cancel, .api = Api::TfsRest, .trace = request->trace};
+    if (lane->model().pipeline()) infer.key = key;
     std::function<std::string(const InferResponse&)> write;
     try {
       if (route.method == "predict") {
@@ -109,7 +111,7 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
       throw;
     }
     std::string().swap(request->body);  // the tensors are all that is needed now
-    core.infer(chosen, std::move(infer), [request, respond, write = std::move(write)](InferResponse response) {
+    core.infer(chosen, std::move(infer), [request, respond, write = std::move(write)](const InferResponse& response) {
       if (!response.status.ok()) return respond(error_response(response.status));
       HttpResponse out;
       try {

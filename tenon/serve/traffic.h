@@ -58,9 +58,6 @@ std::vector<std::string> faults(const TrafficOptions& options);
 // MurmurHash3's finaliser, its upper 53 bits. The same in every server and release.
 double sticky_bucket(std::string_view model, std::string_view value);
 
-// The value of a header, metadata key or parameter that came with a request, "" if absent. Names in lower case.
-using KeyLookup = std::function<std::string_view(std::string_view)>;
-
 // Requests, errors and slow answers of the last while, in ten steps.
 class SlidingWindow {
  public:

@@ -53,12 +53,13 @@ struct V2 {
 
   void infer(const RpcCallPtr& call, const RpcAnswer& answer, bool stream) const {
     V2Message message = read_infer(WireReader(call->pieces), call->owner);
+    const KeyLookup key = [call, texts = std::move(message.texts)](std::string_view name) -> std::string_view {
+      const auto found = texts.find(name);
+      return found != texts.end() ? std::string_view(found->second) : call->value(name);
+    };
     Route route;
     try {
-      route = core.repository().route(message.ref, [&](std::string_view key) -> std::string_view {
-        const auto found = message.texts.find(key);
-        return found != message.texts.end() ? std::string_view(found->second) : call->value(key);
-      });
+      route = core.repository().route(message.ref, key);
     } catch (...) {
       core.count_refused(Api::V2Grpc, message.ref.name, current_status());
       throw;
@@ -70,6 +71,7 @@ struct V2 {
                          .cancel = call->cancel,
                          .api = Api::V2Grpc,
                          .trace = call->trace};
+    if (route.lane->model().pipeline()) request.key = key;
     call->answered_by = {route.lane->model_name(), route.lane->version()};
     core.infer(route, std::move(request), [call, answer, stream, id = std::move(message.id)](InferResponse response) {
       Status status = std::move(response.status);

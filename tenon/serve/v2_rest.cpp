@@ -65,13 +65,18 @@ struct V2 {
       lane->count_request(Api::V2Rest, current_status().code, {});
       throw;
     }
-    const Route route = routed(ref, *http, *request);
+    const KeyLookup key = [http, request](std::string_view name) -> std::string_view {
+      const auto found = request->texts.find(name);
+      return found != request->texts.end() ? std::string_view(found->second) : http->header(name);
+    };
+    const Route route = routed(ref, key);
+    if (route.lane->model().pipeline()) infer.key = key;
     http->answered_by = {route.lane->model_name(), route.lane->version()};
     infer.inputs = std::move(request->inputs);
     infer.deadline = core.deadline(header_timeout(*http, request->timeout));
     infer.priority = request->priority;
     for (const auto& output : request->outputs) infer.outputs.push_back(output.name);
-    core.infer(route, std::move(infer), [http, respond, request](InferResponse response) {
+    core.infer(route, std::move(infer), [http, respond, request](const InferResponse& response) {
       if (!response.status.ok()) return respond(error_response(response.status));
       HttpResponse out;
       try {
@@ -85,12 +90,9 @@ struct V2 {
   }
 
   // Which version answers: the sticky key may be a parameter, so this comes after parsing.
-  Route routed(const ModelRef& ref, const HttpRequest& http, const V2Request& request) const {
+  Route routed(const ModelRef& ref, const KeyLookup& key) const {
     try {
-      return core.repository().route(ref, [&](std::string_view key) -> std::string_view {
-        const auto found = request.texts.find(key);
-        return found != request.texts.end() ? std::string_view(found->second) : http.header(key);
-      });
+      return core.repository().route(ref, key);
     } catch (...) {
       core.count_refused(Api::V2Rest, ref.name, current_status());
       throw;

@@ -10,6 +10,7 @@
 #include "tenon/serve/server.h"
 #include "tests/serve/http_client.h"
 #include "tests/serve/support.h"
+#include "tests/support/error_text.h"
 
 namespace tenon::serve {
 namespace {
@@ -17,18 +18,11 @@ namespace {
 using namespace testing_support;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using tenon::testing_support::error_text;
 using testing::AllOf;
 using testing::HasSubstr;
 using Json = nlohmann::json;
 
-std::string failing(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 std::string joined(const std::vector<std::string>& list) {
   std::string out;
   for (const auto& text : list) out += text + "\n";
@@ -74,7 +68,7 @@ TEST(PipelineFaultsTest, NamesTypesAndShapesOfTheModels) {
   const Named b({spec("u", DType::F32, {-1, 4}), spec("v")}, {spec("y")});
   const Model* models[] = {&a, &b};
   EXPECT_THAT(
-      failing([&] { Pipeline("p", o, models); }),
+      error_text([&] { Pipeline("p", o, models); }),
       AllOf(HasSubstr("pipeline 'p'"), HasSubstr("step 1 ('a') has no output 'z': its outputs are y"),
             HasSubstr("step 2 ('b'): nothing is mapped to its input 'v'"),
             HasSubstr("tensor 'p' is FP32[-1,3] for output 'y' of step 1 ('a'), but FP32[-1,4] for input 'u' of "
@@ -251,13 +245,36 @@ TEST_F(PipelineServerTest, FollowsItsModels) {
   EXPECT_EQ(ask("both", {.inputs = {{"raw", rows_of(1)}}}).status.code, Code::Unavailable);
 }
 
+TEST_F(PipelineServerTest, StickyKeysReachTheSteps) {
+  auto models = core().repository().configuration();
+  for (auto& m : models) {
+    if (m.name == "ten") m.policy = {VersionPolicy::Kind::All, 1, {}};
+  }
+  write_file(base_ / "10" / "2" / "model", "10");
+  core().repository().configure(models);
+  ASSERT_TRUE(eventually([&] { return core().repository().ready_versions("ten").size() == 2; }));
+  core().repository().traffic("ten")->set(
+      {.split = {{.version = 1, .weight = 1}, {.version = 2, .weight = 1}}, .sticky_key = "user"});
+  HttpClient v2(server_->ports().v2_rest), tfs(server_->ports().tfs_rest);
+  const auto count = [&](size_t i) { return core().repository().traffic("ten")->status().at(i).requests; };
+  for (int i = 0; i < 8; ++i) {
+    const std::string user = "u" + std::to_string(i);
+    const size_t home = sticky_bucket("ten", user) < 0.5 ? 0 : 1;
+    const uint64_t before = count(home);
+    EXPECT_EQ(v2.post("/v2/models/both/infer", body("raw"), "User: " + user + "\r\n").status, 200);
+    EXPECT_EQ(tfs.post("/v1/models/both:predict", R"({"inputs": {"raw": [[1, 2]]}})", "User: " + user + "\r\n").status,
+              200);
+    EXPECT_EQ(count(home), before + 2);
+  }
+}
+
 TEST_F(PipelineServerTest, WrongConfigurationsChangeNothing) {
   auto models = core().repository().configuration();
   for (auto& m : models) {
     if (m.name == "both") m.pipeline->steps[0].model.name = "nested";
     if (m.name == "nested") m.pipeline->steps[1].model.name = "nobody";
   }
-  EXPECT_THAT(failing([&] { core().repository().configure(models); }),
+  EXPECT_THAT(error_text([&] { core().repository().configure(models); }),
               AllOf(HasSubstr("pipeline 'both' contains itself"), HasSubstr("pipeline 'nested' contains itself"),
                     HasSubstr("pipeline 'nested': the configuration has no model 'nobody'")));
   EXPECT_EQ(first(ask("both", {.inputs = {{"raw", rows_of(1)}}}).outputs[0]), 11);

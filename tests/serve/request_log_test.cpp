@@ -161,6 +161,7 @@ TEST(LogFileTest, AFullDiskSwitchesTheLogOffWithWholeRecordsLeft) {
   EXPECT_EQ(counted(metrics, result("a", "written")), 10);
   EXPECT_EQ(counted(metrics, result("a", "failed")), 21);
   EXPECT_THAT(events, testing::ElementsAre("warning log_switched_off File too large"));
+  EXPECT_EQ(counted(metrics, "tenon_log_off{log=\"a\"}"), 1);
 }
 
 // ---- a whole server ----

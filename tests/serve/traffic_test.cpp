@@ -15,6 +15,7 @@
 #include "tenon/serve/v2_wire.h"
 #include "tests/serve/http_client.h"
 #include "tests/serve/support.h"
+#include "tests/support/error_text.h"
 
 namespace tenon::serve {
 namespace {
@@ -23,19 +24,11 @@ using namespace testing_support;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using tenon::testing_support::error_text;
 using testing::HasSubstr;
 using Json = nlohmann::json;
 
 const auto kAllReady = [](const SplitTarget&) { return true; };
-
-std::string failing(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // Written by a Python program of four lines from the header's words.
 TEST(TrafficTest, StickyBucketsAreTheDocumentedOnes) {
@@ -100,7 +93,7 @@ TEST(TrafficTest, StickyKeysStayAndMoveOnlyWhereWeightGoes) {
 
 TEST(TrafficTest, AllFaultsAreTold) {
   Metrics metrics;
-  const std::string text = failing([&] {
+  const std::string text = error_text([&] {
     Traffic traffic("m",
                     {.split = {{.weight = 1},
                                {.version = 2, .weight = -1},
@@ -111,7 +104,7 @@ TEST(TrafficTest, AllFaultsAreTold) {
                            "split 3 names '2' again", "split 3 has a rollback without a bound"})
     EXPECT_THAT(text, HasSubstr(part));
   EXPECT_THAT(
-      failing([] { (void)traffic_from_json(R"({"split": [{"version": "1", "wieght": 3}], "x": 1})"); }),
+      error_text([] { (void)traffic_from_json(R"({"split": [{"version": "1", "wieght": 3}], "x": 1})"); }),
       testing::AllOf(HasSubstr("split 1: 'version' must be an integer"), HasSubstr("split 1: there is no 'wieght'"),
                      HasSubstr("traffic: there is no 'x'"), HasSubstr("the weights add up to 0")));
 }
@@ -140,7 +133,7 @@ TEST(TrafficTest, ConfigurationFile) {
   Metrics metrics;
   Traffic traffic("m", expected, metrics, {});
   EXPECT_EQ(traffic_from_json(traffic_json("m", traffic)), expected);  // what is shown can be sent back
-  EXPECT_THAT(failing([] {
+  EXPECT_THAT(error_text([] {
                 (void)parse_model_config(
                     "model_config_list { config { name: \"m\" base_path: \"b\" traffic { split { weight: 1 } } } }",
                     "f");
