@@ -378,7 +378,11 @@ void add_outputs(NodeWriter& w, GraphData& graph, const Names& names, const ir::
   for (size_t i = 0; i < names.size(); ++i) {
     const std::string name = w.model().fresh("branch_out");
     w.model().add_named("Identity", {names[i]}, {}, {name});
-    graph.outputs.push_back(ModelWriter::value_info(name, of.type(of.outputs[first + i]).dtype));
+    const TensorType& type = of.type(of.outputs[first + i]);
+    ValueInfo info = ModelWriter::value_info(name, type.dtype);
+    info.type.has_shape = true;  // of this rank; runtimes ask for it where they cannot infer it
+    info.type.dims.assign(type.shape.size(), "");
+    graph.outputs.push_back(std::move(info));
   }
 }
 

@@ -125,6 +125,15 @@ void max_pool(NodeWriter& w) {
 
 void average_pool(NodeWriter& w) {
   const Windowed v{w};
+  if (w.attrs().flag(4) && w.opset() < 19) {
+    // Up to opset 18 the rounded up number of windows counts one that begins behind the end.
+    const std::vector<int64_t> window = w.fixed(0), stride = w.fixed(1), low = w.fixed(2), high = w.fixed(3);
+    for (size_t k = 0; k < window.size(); ++k) {
+      const int64_t room = w.type().shape[k + 2] + low[k] + high[k] - window[k];
+      if ((room + stride[k] - 1) / stride[k] + 1 != w.result_type().shape[k + 2])
+        w.unsupported("rounding up over a last window that begins in the padding needs opset 19");
+    }
+  }
   v.result(w.op("AveragePool", {v.operand(0)},
                 {attribute("kernel_shape", w.fixed(0)), attribute("strides", w.fixed(1)),
                  attribute("pads", joined(w.fixed(2), w.fixed(3))), attribute("ceil_mode", w.attrs().flag(4)),

@@ -23,13 +23,68 @@ namespace {
 constexpr std::string_view kDomain = "com.microsoft";
 
 // ---- small ones ----------------------------------------------------------------------------
+// [M, batch…, K] -> [batch…, M, K]
+Tensor batch_first(const Tensor& x) { return x.ndim() > 2 ? moveaxis(x, 0, -2) : x; }
 Values fused_matmul(Call& c) {
   Tensor a = c.tensor(0), b = c.tensor(1);
-  if (c.integer_attribute("transBatchA", 0) != 0 || c.integer_attribute("transBatchB", 0) != 0)
-    c.unsupported("batch axes that are transposed");
+  if (c.integer_attribute("transBatchA", 0) != 0) a = batch_first(a);
+  if (c.integer_attribute("transBatchB", 0) != 0) b = batch_first(b);
   if (c.integer_attribute("transA", 0) != 0 && a.ndim() > 1) a = transpose(a);
   if (c.integer_attribute("transB", 0) != 0 && b.ndim() > 1) b = transpose(b);
   return {matmul(a, b) * c.real_attribute("alpha", 1)};
+}
+
+// What an operator of ai.onnx gives for the same inputs and attributes.
+Tensor plain(Call& c, std::string_view name) {
+  const Rule* rule = find_rule("", name);
+  const int64_t opset = c.opset;
+  c.opset = 13;
+  const Tensor y = *rule->compute(c)[0].tensor();
+  c.opset = opset;
+  return y;
+}
+Tensor activated(Call& c, const Tensor& x, double alpha, double beta) {
+  const std::string name = c.text_attribute("activation", "");
+  if (name.empty()) return x;
+  if (name == "Relu") return relu(x);
+  if (name == "Tanh") return tanh(x);
+  if (name == "Sigmoid") return sigmoid(x);
+  if (name == "LeakyRelu") return leaky_relu(x, alpha);
+  if (name == "HardSigmoid") return clamp(x * alpha + beta, 0.0, 1.0);
+  if (name == "Clip") return clamp(x, alpha, beta);
+  c.unsupported("the activation " + name);
+}
+Values fused_conv(Call& c) {
+  const Attribute* found = c.attribute("activation_params");
+  std::vector<float> parameters = found ? found->floats : std::vector<float>{};
+  parameters.resize(2);
+  Tensor y = plain(c, "Conv");
+  if (c.has(3)) y = y + c.tensor(3);
+  return {activated(c, y, parameters[0], parameters[1])};
+}
+Values fused_gemm(Call& c) {
+  Tensor y = plain(c, "Gemm");
+  return {activated(c, y, c.real_attribute("activation_alpha", 0), c.real_attribute("activation_beta", 0))};
+}
+
+// Once of ai.onnx, never standardised: x * scale + bias of each channel.
+Values image_scaler(Call& c) {
+  const Attribute* bias = c.attribute("bias");
+  Tensor y = c.tensor(0) * c.real_attribute("scale", 1);
+  if (bias == nullptr || bias->floats.empty()) return {y};
+  const auto channels = static_cast<int64_t>(bias->floats.size());
+  if (y.ndim() < 2 || y.shape(1) > channels) c.fail("fewer biases than channels");
+  const Tensor b = narrow(from_vector(bias->floats, {channels}), 0, 0, y.shape(1));
+  Shape column(static_cast<size_t>(y.ndim()), 1);
+  column[1] = y.shape(1);
+  return {y + cast(reshape(b, column), y.dtype())};
+}
+
+Values bias_add(Call& c) { return {c.tensor(0) + c.tensor(1) + c.tensor(2)}; }
+Values bias_split_gelu(Call& c) {
+  const Tensor x = c.tensor(0) + c.tensor(1);
+  const int64_t half = x.shape(-1) / 2;
+  return {narrow(x, -1, 0, half) * gelu(narrow(x, -1, half, half))};
 }
 
 Tensor with_bias(Call& c, size_t i) { return c.has(i) ? c.tensor(0) + c.tensor(i) : c.tensor(0); }
@@ -69,36 +124,70 @@ Values embed_layer_norm(Call& c) {
   return {y, lengths, sum};
 }
 
+// Codes of `bits` bits, the first in the lowest: [..., bytes] -> u8 [..., count].
+Tensor unpacked(const Tensor& bytes, int64_t bits, int64_t count) {
+  const int64_t each = 8 / bits;
+  Tensors parts;
+  for (int64_t part = 0; part < each; ++part) {
+    const Tensor shifted = right_shift(bytes, full({}, static_cast<double>(part * bits), u8));
+    parts.push_back(bitwise_and(shifted, full({}, static_cast<double>((1 << bits) - 1), u8)));
+  }
+  Shape shape = bytes.shape();
+  shape.back() *= each;
+  return narrow(reshape(stack(parts, -1), shape), -1, 0, count);
+}
+
 // Weights of `bits` bits, packed along the rows of each block, times a scale of the block.
 Values matmul_nbits(Call& c) {
   const int64_t k = c.integer_attribute("K", 0), n = c.integer_attribute("N", 0), bits = c.integer_attribute("bits", 4),
                 block = c.integer_attribute("block_size", 32);
   if (bits != 2 && bits != 4 && bits != 8) c.unsupported("weights of " + std::to_string(bits) + " bits");
   if (k <= 0 || n <= 0 || block <= 0) c.fail("K, N and block_size are positive");
-  if (c.has(4)) c.unsupported("g_idx");
-  const int64_t blocks = (k + block - 1) / block, each = 8 / bits;
-  const auto unpacked = [&](const Tensor& bytes, int64_t count) {  // [..., bytes] -> [..., count]
-    Tensors parts;
-    for (int64_t part = 0; part < each; ++part) {
-      const Tensor shifted = right_shift(bytes, full({}, static_cast<double>(part * bits), u8));
-      parts.push_back(bitwise_and(shifted, full({}, static_cast<double>((1 << bits) - 1), u8)));
-    }
-    Shape shape = bytes.shape();
-    shape.back() *= each;
-    return narrow(reshape(stack(parts, -1), shape), -1, 0, count);
-  };
+  const int64_t blocks = (k + block - 1) / block;
   const Tensor x = c.tensor(0), scales = cast(reshape(c.tensor(2), {n, blocks, 1}), f32);
-  const Tensor codes = cast(unpacked(reshape(c.tensor(1), {n, blocks, -1}), block), f32);
+  const Tensor codes = cast(unpacked(reshape(c.tensor(1), {n, blocks, -1}), bits, block), f32);
   Tensor zero = full({}, static_cast<double>(1 << (bits - 1)), f32);
   if (c.has(3)) {
     const Tensor z = c.tensor(3);
-    zero = reshape(z.dtype() == DType::U8 ? cast(unpacked(reshape(z, {n, -1}), blocks), f32) : cast(z, f32),
+    zero = reshape(z.dtype() == DType::U8 ? cast(unpacked(reshape(z, {n, -1}), bits, blocks), f32) : cast(z, f32),
                    {n, blocks, 1});
   }
-  const Tensor weight = narrow(reshape((codes - zero) * scales, {n, blocks * block}), 1, 0, k);
+  Tensor weight;
+  if (c.has(4)) {  // the block that each row of the weight belongs to
+    const auto of = [&](const Tensor& v) { return take(reshape(v, {n, blocks}), c.tensor(4), 1); };
+    const Tensor flat = narrow(reshape(codes, {n, blocks * block}), 1, 0, k);
+    weight = (flat - (zero.ndim() == 0 ? zero : of(zero))) * of(scales);
+  } else {
+    weight = narrow(reshape((codes - zero) * scales, {n, blocks * block}), 1, 0, k);
+  }
   Tensor y = matmul(x, cast(transpose(weight), x.dtype()));
   if (c.has(5)) y = y + c.tensor(5);
   return {y};
+}
+
+// Rows of a table that is kept in blocks of codes with a scale (and a zero point) each.
+Values gather_block_quantized(Call& c) {
+  const Tensor data = c.tensor(0), scales = c.tensor(2);
+  const int64_t rank = data.ndim(), block = c.integer_attribute("block_size", 128);
+  const int64_t along = normalize_axis(c.where, c.integer_attribute("quantize_axis", 1), rank);
+  const int64_t axis = normalize_axis(c.where, c.integer_attribute("gather_axis", 0), rank);
+  if (block <= 0) c.fail("block_size is not positive");
+  // Bytes hold codes of `bits` bits, packed along the last axis; the 4-bit types hold one each.
+  const bool bytes = data.dtype() == DType::U8;
+  const int64_t bits = bytes ? c.integer_attribute("bits", 4) : 4;
+  if (bits != 2 && bits != 4 && bits != 8) c.unsupported("codes of " + std::to_string(bits) + " bits");
+  if (bytes && along != rank - 1) c.unsupported("bytes that are quantised along another axis than the last");
+  const int64_t extent = bytes ? data.shape(-1) * 8 / bits : data.shape(along);
+  Tensor codes = cast(bytes ? unpacked(data, bits, extent) : data, f32);
+  const auto each = [&](const Tensor& v) { return narrow(repeat_interleave(v, block, along), along, 0, extent); };
+  if (c.has(3)) {
+    const Tensor z = c.tensor(3);
+    const bool packed = bytes && bits != 8;
+    codes = codes - each(cast(packed ? unpacked(z, bits, scales.shape(along)) : z, f32));
+  } else if (bytes) {
+    codes = codes - static_cast<double>(1 << (bits - 1));
+  }
+  return {take(cast(codes, scales.dtype()) * each(scales), c.tensor(1), axis)};
 }
 
 // ---- attention -----------------------------------------------------------------------------
@@ -140,13 +229,19 @@ struct Heads {
   Tensor bias;     // added to the scores; may be undefined
   double scale = 0;
   double softcap = 0;
+  Tensor sink;  // [heads]: a score of nothing, which takes its share; may be undefined
 };
 Tensor attend(const Heads& h) {
   const double scale = h.scale != 0 ? h.scale : 1 / std::sqrt(static_cast<double>(h.q.shape(3)));
   Tensor scores = matmul(h.q, transpose(h.k)) * scale;
   if (h.softcap != 0) scores = tanh(scores / h.softcap) * h.softcap;
   if (h.bias.defined()) scores = scores + cast(h.bias, scores.dtype());
-  return matmul(softmax(scores, -1), h.v);
+  if (!h.sink.defined()) return matmul(softmax(scores, -1), h.v);
+  Shape column = scores.shape();
+  const int64_t keys = column.back();
+  column.back() = 1;
+  const Tensor nothing = expand(reshape(cast(h.sink, scores.dtype()), {1, h.sink.size(), 1, 1}), column);
+  return matmul(narrow(softmax(concat({scores, nothing}, 3), -1), 3, 0, keys), h.v);
 }
 
 Tensor sum_of(const Tensor& a, const Tensor& b) { return !a.defined() ? b : !b.defined() ? a : a + b; }
@@ -165,7 +260,9 @@ Values attention(Call& c) {
           to_heads(parts[1], heads),
           to_heads(parts[2], heads),
           {},
-          c.real_attribute("scale", 0)};
+          c.real_attribute("scale", 0),
+          0,
+          {}};
   if (c.has(4)) {
     const Tensor past = c.tensor(4);
     h.k = concat({select(past, 0, 0), h.k}, 2);
@@ -179,7 +276,9 @@ Values attention(Call& c) {
     h.bias = sum_of(h.bias, future);
   }
   if (c.has(5)) h.bias = sum_of(h.bias, c.tensor(5));
-  return {from_heads(attend(h)), stack({h.k, h.v}, 0)};
+  const Tensor y = from_heads(attend(h));
+  if (c.node.outputs.size() < 2) return {y};
+  return {y, stack({h.k, h.v}, 0)};
 }
 
 Values multi_head_attention(Call& c) {
@@ -247,7 +346,7 @@ Values rotary_embedding(Call& c) {
   int64_t heads = c.integer_attribute("num_heads", 0);
   if (flat && heads == 0) heads = x.shape(2) / (turned > 0 ? turned : 2 * c.tensor(2).shape(1));
   const Tensor h = flat ? to_heads(x, heads) : x;
-  if (positions.size() == 1 && positions.ndim() == 1) positions = unsqueeze(positions + arange(h.shape(2)), {0});
+  if (positions.ndim() <= 1) positions = unsqueeze(reshape(positions, {}) + arange(h.shape(2)), {0});
   const Tensor y = rotated(h, positions, c.tensor(2), c.tensor(3), c.integer_attribute("interleaved", 0) != 0, turned);
   return {flat ? from_heads(y) : y};
 }
@@ -262,53 +361,65 @@ Values group_query_attention(Call& c) {
     query = parts[0], key = parts[1], value = parts[2];
   }
   const int64_t batch = query.shape(0), length = query.shape(1);
-  Heads h{to_heads(query, heads),       to_heads(key, groups),         to_heads(value, groups), {},
-          c.real_attribute("scale", 0), c.real_attribute("softcap", 0)};
-  const Tensor last = reshape(cast(c.tensor(5), i64), {batch, 1});  // of each example: the place of its last key
+  Heads h{to_heads(query, heads),
+          to_heads(key, groups),
+          to_heads(value, groups),
+          {},
+          c.real_attribute("scale", 0),
+          c.real_attribute("softcap", 0),
+          {}};
+  // An example has `ends` tokens after this call, and had `past` before; the cache may have room for more.
+  const Tensor ends = reshape(cast(c.tensor(5), i64), {batch, 1}) + 1;
+  const Tensor past = maximum(ends - length, zeros_like(ends));
   const int64_t room = c.has(3) ? c.tensor(3).shape(2) : 0;
-  const Tensor total = c.value(6);
-  // Past keys that count; the buffer may be longer.
-  const int64_t past =
-      total.is_concrete() ? std::clamp<int64_t>(reshape(total, {}).item<int64_t>() - length, 0, room) : room;
-  const bool first = past == 0;
-  const Tensor steps = unsqueeze(arange(length), {0});
+  const Tensor known = c.value(6);
+  // In a capture the cache holds the past and nothing else.
+  const int64_t total = known.is_concrete() ? reshape(known, {}).item<int64_t>() : room + length;
+  if (total < length || total > room + length)
+    c.fail("the whole length does not fit the cache", std::to_string(length) + " to " + std::to_string(room + length),
+           std::to_string(total));
+  const Tensor steps = past + unsqueeze(arange(length), {0});  // [batch, length]: places of the new tokens
   if (c.integer_attribute("do_rotary", 0) != 0) {
-    Tensor positions = c.has(9) ? cast(c.tensor(9), i64)
-                       : first  ? expand(steps, {batch, length})
-                                : steps + (last - (length - 1));
+    const Tensor positions = c.has(9) ? cast(c.tensor(9), i64) : steps;
     const bool interleaved = c.integer_attribute("rotary_interleaved", 0) != 0;
     h.q = rotated(h.q, positions, c.tensor(7), c.tensor(8), interleaved, 0);
     h.k = rotated(h.k, positions, c.tensor(7), c.tensor(8), interleaved, 0);
   }
-  if (past > 0) {
-    h.k = concat({narrow(c.tensor(3), 2, 0, past), h.k}, 2);
-    h.v = concat({narrow(c.tensor(4), 2, 0, past), h.v}, 2);
-  }
-  const int64_t keys = past + length;
-  const auto padded = [&](const Tensor& x) {  // the result keeps the buffer's length
-    return keys < room ? pad(x, {0, 0, 0, 0}, {0, 0, room - keys, 0}) : x;
+  // What is new follows each example's own past.
+  const int64_t kept = std::max(room, total);
+  const Tensor slots = unsqueeze(arange(kept), {0});
+  const auto joined_with = [&](const Tensor& fresh, size_t cache) {
+    const Tensor at_fresh = clamp(slots - past, 0.0, static_cast<double>(length - 1));
+    const Tensor from = room == 0 ? at_fresh : where(slots < past, slots, at_fresh + room);
+    const Tensor all = room == 0 ? fresh : concat({c.tensor(cache), fresh}, 2);
+    return take_along_axis(all, reshape(cast(from, i64), {batch, 1, kept, 1}), 2);
   };
-  const Tensor present_key = padded(h.k), present_value = padded(h.v);
-  const double infinity = std::numeric_limits<double>::infinity();
-  const Tensor places = unsqueeze(arange(keys), {0});
-  Tensor seen = reshape(causal(length, keys), {1, 1, length, keys});
-  if (const int64_t window = c.integer_attribute("local_window_size", -1); window > 0) {
-    const Tensor near = unsqueeze(arange(keys), {0}) > unsqueeze(arange(length) + (keys - length - window), {1});
-    seen = logical_and(seen, reshape(near, {1, 1, length, keys}));
-  }
-  const Tensor inside = reshape(places <= last, {batch, 1, 1, keys});
-  // A row of padding sees its own place, so that no row is empty.
-  const Tensor own = reshape(equal(places, unsqueeze(arange(length) + past, {1})), {1, 1, length, keys});
-  h.bias = hidden(logical_or(logical_and(seen, inside), own), -infinity);
+  const Tensor present_key = joined_with(h.k, 3), present_value = joined_with(h.v, 4);
+  const Tensor places = reshape(arange(total), {1, 1, total}), own = unsqueeze(steps, {2});
+  Tensor seen = places <= own;  // [batch, length, total]
+  // The token itself counts.
+  if (const int64_t window = c.integer_attribute("local_window_size", -1); window >= 0)
+    seen = logical_and(seen, places > own - window);
+  h.bias = unsqueeze(hidden(seen, -std::numeric_limits<double>::infinity()), {1});
   if (c.has(10)) h.bias = h.bias + c.tensor(10);
-  h.k = repeat_interleave(h.k, heads / groups, 1);
-  h.v = repeat_interleave(h.v, heads / groups, 1);
+  if (c.has(11)) {
+    h.sink = c.tensor(11);
+  } else if (c.integer_attribute("smooth_softmax", 0) == 1) {
+    h.sink = zeros({heads});
+  }
+  h.k = repeat_interleave(narrow(present_key, 2, 0, total), heads / groups, 1);
+  h.v = repeat_interleave(narrow(present_value, 2, 0, total), heads / groups, 1);
   return {from_heads(attend(h)), present_key, present_value};
 }
 
 constexpr std::array kRules{
     Rule{"FusedMatMul", fused_matmul, kDomain},
     Rule{"TransposeMatMul", fused_matmul, kDomain},
+    Rule{"FusedConv", fused_conv, kDomain},
+    Rule{"FusedGemm", fused_gemm, kDomain},
+    Rule{"ImageScaler", image_scaler},
+    Rule{"BiasAdd", bias_add, kDomain},
+    Rule{"BiasSplitGelu", bias_split_gelu, kDomain},
     Rule{"FastGelu", fast_gelu, kDomain},
     Rule{"BiasGelu", bias_gelu, kDomain},
     Rule{"Gelu", bias_gelu, kDomain},
@@ -317,6 +428,7 @@ constexpr std::array kRules{
     Rule{"SkipSimplifiedLayerNormalization", skip_rms_norm, kDomain},
     Rule{"EmbedLayerNormalization", embed_layer_norm, kDomain},
     Rule{"MatMulNBits", matmul_nbits, kDomain},
+    Rule{"GatherBlockQuantized", gather_block_quantized, kDomain},
     Rule{"Attention", attention, kDomain},
     Rule{"MultiHeadAttention", multi_head_attention, kDomain},
     Rule{"GroupQueryAttention", group_query_attention, kDomain},

@@ -1,11 +1,15 @@
 // Control flow, sequences and optionals. Loops run as C++ loops: their number of steps may depend on values.
+#include <algorithm>
 #include <array>
+#include <optional>
 
+#include "tenon/base/error.h"
 #include "tenon/formats/onnx/call.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
 #include "tenon/trace/control.h"
+#include "tenon/trace/state.h"
 
 namespace tenon::formats::onnx {
 namespace {
@@ -48,7 +52,8 @@ Value stacked(Call& c, std::vector<Values>& columns, size_t k, const GraphData& 
   return zeros(shape, has_dtype(type.element) ? dtype_of(type.element, c.where) : DType::F32);
 }
 
-Values loop_rule(Call& c) {
+// Step by step, as C++: values may be looked at, and change their shapes.
+Values unrolled_loop(Call& c) {
   const GraphData& body = c.graph_attribute("body");
   const int64_t most = c.has(0) ? reshape(c.value(0), {}).item<int64_t>() : INT64_MAX;
   bool go_on = !c.has(1) || reshape(c.value(1), {}).item<bool>();
@@ -67,6 +72,72 @@ Values loop_rule(Call& c) {
   Values result = carried;
   for (size_t k = 0; k < scans; ++k) result.push_back(stacked(c, columns, k, body, 1 + carried.size() + k));
   return result;
+}
+
+bool capturing() { return !trace::state().recorders.empty(); }
+
+// In a capture, as a loop of the graph: one with a known number of steps (a scan), or one that tests a condition (which
+// can gather nothing). Nothing for a body that a graph cannot hold, because shapes change or values are looked at.
+std::optional<Values> captured_loop(Call& c) {
+  const GraphData& body = c.graph_attribute("body");
+  Tensors carried;
+  for (size_t i = 2; i < c.in.size(); ++i) {
+    if (!c.in[i].tensor()) return {};
+    carried.push_back(*c.in[i].tensor());
+  }
+  const size_t gathered = body.outputs.size() - 1 - carried.size();
+  const Tensor most = c.has(0) ? reshape(c.value(0), {}) : Tensor();
+  const Tensor begin = c.has(1) ? reshape(c.value(1), {}) : from_vector<bool>({true}, {});
+  bool counted = most.defined() && most.is_concrete() && begin.is_concrete() && begin.item<bool>();
+  const auto step = [&](const Tensor& number, const Tensor& go_on, const Tensors& values) {
+    Values args{number, go_on};
+    args.insert(args.end(), values.begin(), values.end());
+    Tensors out = tensors_of(c, c.run_graph(body, std::move(args)));
+    out[0] = cast(reshape(out[0], {}), boolean);
+    return out;
+  };
+  if (counted) {
+    const auto scanned = [&](const Tensors& values, const Tensors& x) {
+      const Tensors out = step(x[0], from_vector<bool>({true}, {}), values);
+      const auto known = trace::known_value(out[0]);
+      if (!known || !known->item<bool>()) {  // the loop may end early: not a scan
+        counted = false;
+        c.unsupported("a loop that ends when its body says so");
+      }
+      const auto middle = out.begin() + 1 + static_cast<std::ptrdiff_t>(values.size());
+      return ScanStep{{out.begin() + 1, middle}, {middle, out.end()}};
+    };
+    try {
+      const ScanStep all = scan(scanned, carried, {arange(most.item<int64_t>())});
+      Values result(all.carry.begin(), all.carry.end());
+      result.insert(result.end(), all.rows.begin(), all.rows.end());
+      return result;
+    } catch (const Error&) {
+      if (counted) return {};
+    }
+  }
+  if (gathered != 0) return {};
+  Tensors values{from_vector<int64_t>({0}, {}), cast(begin, boolean)};
+  values.insert(values.end(), carried.begin(), carried.end());
+  const auto condition = [&](const Tensors& v) { return most.defined() ? logical_and(v[1], v[0] < most) : v[1]; };
+  const auto next = [&](const Tensors& v) {
+    Tensors out = step(v[0], v[1], {v.begin() + 2, v.end()});
+    out.insert(out.begin(), v[0] + 1);
+    return out;
+  };
+  try {
+    const Tensors out = while_loop(condition, next, values);
+    return Values(out.begin() + 2, out.end());
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+Values loop_rule(Call& c) {
+  if (capturing()) {
+    if (auto result = captured_loop(c)) return *std::move(result);
+  }
+  return unrolled_loop(c);
 }
 
 // Opset 8: the loop runs for each example of a batch; the first input, lengths, is not supported.
@@ -111,11 +182,10 @@ Values scan_rule(Call& c) {
   Values carried(c.in.begin(), c.in.begin() + static_cast<std::ptrdiff_t>(states));
   Tensors xs;
   for (size_t k = 0; k < scanned; ++k) xs.push_back(moveaxis(c.tensor(states + k), at(in_axes, k), 0));
-  const bool forward = std::all_of(in_back.begin(), in_back.end(), [](int64_t d) { return d == 0; });
-  const bool same_way = std::all_of(out_back.begin(), out_back.end(), [](int64_t d) { return d == 0; });
-  const bool captured =
-      std::any_of(c.in.begin(), c.in.end(), [](const Value& v) { return v.tensor() && !v.tensor()->is_concrete(); });
-  if (captured && forward && same_way && !xs.empty()) {
+  if (capturing() && !xs.empty()) {
+    // Backwards is forwards over what is turned round.
+    for (size_t k = 0; k < scanned; ++k)
+      if (at(in_back, k) != 0) xs[k] = flip(xs[k], {0});
     const auto body_step = [&](const Tensors& state, const Tensors& x) {
       Values args(state.begin(), state.end());
       args.insert(args.end(), x.begin(), x.end());
@@ -125,7 +195,10 @@ Values scan_rule(Call& c) {
     };
     const ScanStep all = scan(body_step, tensors_of(c, carried), xs);
     Values result(all.carry.begin(), all.carry.end());
-    for (size_t k = 0; k < rows; ++k) result.emplace_back(moveaxis(all.rows[k], 0, at(out_axes, k)));
+    for (size_t k = 0; k < rows; ++k) {
+      const Tensor row = at(out_back, k) != 0 ? flip(all.rows[k], {0}) : all.rows[k];
+      result.emplace_back(moveaxis(row, 0, at(out_axes, k)));
+    }
     return result;
   }
   const int64_t steps = xs.empty() ? 0 : xs[0].shape(0);

@@ -312,8 +312,10 @@ Values batch_normalization(Call& c) {
                         (c.opset < 7 && c.integer_attribute("is_test", 0) == 0 && c.node.outputs.size() > 1);
   if (!training) {
     const DType stat = mean_in.dtype();
-    const Tensor y = (cast(x, stat) - per_channel(mean_in, x)) / sqrt(per_channel(var_in, x) + epsilon);
-    return {cast(y * per_channel(cast(scale, stat), x) + per_channel(cast(bias, stat), x), x.dtype())};
+    // Up to opset 8, "spatial" 0 has one number for each element instead of each channel.
+    const auto spread = [&](const Tensor& v) { return v.ndim() > 1 ? unsqueeze(v, {0}) : per_channel(v, x); };
+    const Tensor y = (cast(x, stat) - spread(mean_in)) / sqrt(spread(var_in) + epsilon);
+    return {cast(y * spread(cast(scale, stat)) + spread(cast(bias, stat)), x.dtype())};
   }
   Ints axes{0};
   for (int64_t k = 2; k < x.ndim(); ++k) axes.push_back(k);

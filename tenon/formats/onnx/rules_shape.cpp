@@ -213,7 +213,25 @@ Values pad_rule(Call& c) {
                                          : Tensor(c.real_attribute("value", 0));
     return {pad(x, before, after, value)};
   }
-  const PadMode kind = mode == "reflect" ? PadMode::Reflect : mode == "edge" ? PadMode::Replicate : PadMode::Circular;
+  if (mode == "reflect") {
+    // What is longer than the axis is reflected again and again.
+    Tensor y = x;
+    for (int64_t axis = 0; axis < x.ndim(); ++axis) {
+      int64_t& low = before[static_cast<size_t>(axis)];
+      int64_t& high = after[static_cast<size_t>(axis)];
+      const int64_t extent = x.shape(axis), period = 2 * (extent - 1);
+      if (extent < 2 || (low < extent && high < extent)) continue;
+      std::vector<int64_t> from;
+      for (int64_t k = -low; k < extent + high; ++k) {
+        const int64_t place = (k % period + period) % period;
+        from.push_back(std::min(place, period - place));
+      }
+      y = take(y, tensor_of(from), axis);
+      low = high = 0;
+    }
+    return {pad(y, before, after, PadMode::Reflect)};
+  }
+  const PadMode kind = mode == "edge" ? PadMode::Replicate : PadMode::Circular;
   return {pad(x, before, after, kind)};
 }
 
