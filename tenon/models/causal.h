@@ -18,6 +18,10 @@ class KeyValueCache {
     Tensor keys, values;
   };
   Pair extend(std::size_t layer, Tensor keys, Tensor values);
+  // What a layer holds, or nullptr.
+  [[nodiscard]] const Pair* find(std::size_t layer) const {
+    return layer < layers_.size() && layers_[layer].keys.defined() ? &layers_[layer] : nullptr;
+  }
   // After the last layer: `count` more positions have been read.
   void advance(std::int64_t count) { length_ += count; }
 

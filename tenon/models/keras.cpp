@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -10,6 +12,7 @@
 #include "tenon/base/file.h"
 #include "tenon/data/zip_archive.h"
 #include "tenon/formats/hdf5.h"
+#include "tenon/ops/control.h"
 #include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
@@ -124,14 +127,32 @@ Compute conv(const Config& c, bool depthwise) {
   };
 }
 
+// What "same" adds in front of and behind an axis, so that ceil(extent / stride) windows fit.
+std::pair<int64_t, int64_t> same_padding(int64_t extent, int64_t window, int64_t stride) {
+  const int64_t all = std::max<int64_t>(((extent + stride - 1) / stride - 1) * stride + window - extent, 0);
+  return {all / 2, all - all / 2};
+}
+
 Compute pool(const Config& c, bool largest) {
   c.require(c.string("data_format", "channels_last") == "channels_last", "data_format");
-  c.require(c.string("padding", "valid") == "valid", "padding");
+  const std::string padding = c.string("padding", "valid");
+  c.require(padding == "valid" || padding == "same", "padding");
   const Ints window = c.pair("pool_size", {2, 2}), stride = c.pair("strides", window);
   return [=](const Inputs& x, const Weights&) {
     Tensor y = channels_first(x[0]);
-    return channels_last(largest ? max_pool2d(std::move(y), window, {.stride = stride})
-                                 : avg_pool2d(std::move(y), window, {.stride = stride}));
+    if (padding == "valid")
+      return channels_last(largest ? max_pool2d(std::move(y), window, {.stride = stride})
+                                   : avg_pool2d(std::move(y), window, {.stride = stride}));
+    const auto [top, bottom] = same_padding(y.shape(2), window[0], stride[0]);
+    const auto [left, right] = same_padding(y.shape(3), window[1], stride[1]);
+    const auto padded = [&](const Tensor& t, double value) {
+      return pad(t, {0, 0, top, left}, {0, 0, bottom, right}, value);
+    };
+    if (largest)
+      return channels_last(max_pool2d(padded(y, -std::numeric_limits<double>::infinity()), window, {.stride = stride}));
+    // The mean of what is inside the image: padding does not count.
+    const Tensor inside = avg_pool2d(padded(ones({1, 1, y.shape(2), y.shape(3)}), 0), window, {.stride = stride});
+    return channels_last(avg_pool2d(padded(y, 0), window, {.stride = stride}) / inside);
   };
 }
 
@@ -158,7 +179,11 @@ Compute combine(std::string_view how, const Config& c) {
     if (how == "Concatenate") return concat(x, along);
     Tensor y = x.at(0);
     for (std::size_t i = 1; i < x.size(); ++i)
-      y = how == "Multiply" ? y * x[i] : how == "Maximum" ? maximum(y, x[i]) : how == "Subtract" ? y - x[i] : y + x[i];
+      y = how == "Multiply"   ? y * x[i]
+          : how == "Maximum"  ? maximum(y, x[i])
+          : how == "Minimum"  ? minimum(y, x[i])
+          : how == "Subtract" ? y - x[i]
+                              : y + x[i];
     return how == "Average" ? y / Tensor(static_cast<double>(x.size())) : y;
   };
 }
@@ -168,6 +193,213 @@ Compute same() {
 }
 Compute apply(Unary fn) {
   return [fn = std::move(fn)](const Inputs& x, const Weights&) { return fn(x.at(0)); };
+}
+
+// ---- more layers of images ----
+// 1, [1, 2] or [[1, 2], [3, 4]]: what to add or cut at both ends of both axes.
+struct Borders {
+  Ints low, high;
+};
+Borders borders(const Config& c, std::string_view name) {
+  const Value* found = text::find_field(c.values, name);
+  Borders b{{1, 1}, {1, 1}};
+  if (found == nullptr) return b;
+  const auto count = [&](const Value& v) { return text::as_count(v, name, 1 << 20, c.where); };
+  if (found->is_integer()) return {{count(*found), count(*found)}, {count(*found), count(*found)}};
+  if (!found->is_list() || found->list().size() != 2) text::fail_field(c.where, name, "two pairs of numbers", found);
+  for (std::size_t axis = 0; axis < 2; ++axis) {
+    const Value& one = found->list()[axis];
+    const bool pair = one.is_list() && one.list().size() == 2;
+    b.low[axis] = count(pair ? one.list()[0] : one);
+    b.high[axis] = count(pair ? one.list()[1] : one);
+  }
+  return b;
+}
+
+Compute zero_padding(const Config& c) {
+  return [b = borders(c, "padding")](const Inputs& x, const Weights&) {
+    return pad(x.at(0), {0, b.low[0], b.low[1], 0}, {0, b.high[0], b.high[1], 0});
+  };
+}
+
+Compute cropping(const Config& c) {
+  return [b = borders(c, "cropping")](const Inputs& x, const Weights&) {
+    return slice(x.at(0), {1, 2}, {b.low[0], b.low[1]}, {x[0].shape(1) - b.high[0], x[0].shape(2) - b.high[1]});
+  };
+}
+
+Compute up_sampling(const Config& c) {
+  c.require(c.string("interpolation", "nearest") == "nearest", "interpolation");
+  return [size = c.pair("size", {2, 2})](const Inputs& x, const Weights&) {
+    return repeat_interleave(repeat_interleave(x.at(0), size[0], 1), size[1], 2);
+  };
+}
+
+// A depthwise convolution, then one of 1 x 1 with the bias and the activation.
+Compute separable_conv(const Config& c) {
+  c.require(c.string("data_format", "channels_last") == "channels_last", "data_format");
+  const std::string padding = c.string("padding", "valid");
+  c.require(padding == "valid" || padding == "same", "padding");
+  const ConvOptions options{
+      .stride = c.pair("strides", {1, 1}), .dilation = c.pair("dilation_rate", {1, 1}), .same = padding == "same"};
+  return [=, act = activation(c, "activation", "linear"), bias = c.flag("use_bias", true)](const Inputs& x,
+                                                                                           const Weights& w) {
+    need(w, bias ? 3 : 2);
+    ConvOptions o = options;
+    const Tensor depthwise = w[0].value();  // [height, width, channels, multiplier]
+    o.groups = depthwise.shape(2);
+    const Tensor kernel = reshape(depthwise, {depthwise.shape(0), depthwise.shape(1), 1, -1});
+    Tensor y = conv2d(channels_first(x[0]), permute(kernel, {3, 2, 0, 1}), Tensor(), o);
+    y = conv2d(std::move(y), permute(w[1].value(), {3, 2, 0, 1}), bias ? w[2].value() : Tensor());
+    return act(channels_last(std::move(y)));
+  };
+}
+
+Compute conv_transpose(const Config& c) {
+  c.require(c.string("data_format", "channels_last") == "channels_last", "data_format");
+  const std::string padding = c.string("padding", "valid");
+  c.require((padding == "valid" || padding == "same") && text::find_field(c.values, "output_padding") == nullptr,
+            "padding");
+  const Ints stride = c.pair("strides", {1, 1}), dilation = c.pair("dilation_rate", {1, 1});
+  return [=, act = activation(c, "activation", "linear"), bias = c.flag("use_bias", true)](const Inputs& x,
+                                                                                           const Weights& w) {
+    need(w, bias ? 2 : 1);
+    const Tensor kernel = w[0].value();  // [height, width, out, in]
+    Tensor y = conv_transpose2d(channels_first(x[0]), permute(kernel, {3, 2, 0, 1}), bias ? w[1].value() : Tensor(),
+                                {.stride = stride, .dilation = dilation});
+    // "same": extent * stride of what the full transpose gives, less of it in front.
+    Ints low, high;
+    for (std::size_t k = 0; k < 2; ++k) {
+      const auto axis = static_cast<int64_t>(k) + 2;
+      const int64_t window = (kernel.shape(static_cast<int64_t>(k)) - 1) * dilation[k] + 1;
+      const int64_t want = padding == "same"
+                               ? x[0].shape(axis - 1) * stride[k]
+                               : x[0].shape(axis - 1) * stride[k] + std::max<int64_t>(window - stride[k], 0);
+      const int64_t extra = y.shape(axis) - want;
+      if (extra < 0) {  // a stride beyond the window: zeros that no window reaches
+        Shape more = y.shape();
+        more[k + 2] = -extra;
+        const Tensor rest = zeros(more);
+        y = concat({y, bias ? rest + reshape(w[1].value(), {1, -1, 1, 1}) : rest}, axis);
+      }
+      low.push_back(std::max<int64_t>(extra, 0) / 2);
+      high.push_back(low.back() + want);
+    }
+    return act(channels_last(slice(std::move(y), {2, 3}, low, high)));
+  };
+}
+
+Compute conv1d(const Config& c) {
+  c.require(c.string("data_format", "channels_last") == "channels_last", "data_format");
+  const std::string padding = c.string("padding", "valid");
+  c.require(padding == "valid" || padding == "same" || padding == "causal", "padding");
+  const auto one = [&](std::string_view name) {
+    const Value* found = text::find_field(c.values, name);
+    if (found == nullptr) return int64_t{1};
+    return text::as_count(found->is_list() && found->list().size() == 1 ? found->list()[0] : *found, name, 1 << 20,
+                          c.where);
+  };
+  const int64_t stride = one("strides"), dilation = one("dilation_rate");
+  const int64_t groups = text::count_field(c.values, "groups", 1, 1 << 20, c.where);
+  return [=, act = activation(c, "activation", "linear"), bias = c.flag("use_bias", true)](const Inputs& x,
+                                                                                           const Weights& w) {
+    need(w, bias ? 2 : 1);
+    Tensor y = transpose(x.at(0), 1, 2);
+    const int64_t reach = (w[0].shape()[0] - 1) * dilation;
+    if (padding == "causal") y = pad(std::move(y), {0, 0, reach}, {0, 0, 0});
+    if (padding == "same") {
+      const auto [front, back] = same_padding(y.shape(2), reach + 1, stride);
+      y = pad(std::move(y), {0, 0, front}, {0, 0, back});
+    }
+    y = conv1d(std::move(y), permute(w[0].value(), {2, 1, 0}), bias ? w[1].value() : Tensor(),
+               {.stride = {stride}, .dilation = {dilation}, .groups = groups});
+    return act(transpose(std::move(y), 1, 2));
+  };
+}
+
+// ---- recurrent layers: [N, length, width] ----
+using Cell = std::function<Tensors(const Tensor& x, const Tensors& state, const Weights& w)>;
+
+Tensor split_at(const Tensor& x, int64_t part, int64_t parts) {
+  const int64_t width = x.shape(-1) / parts;
+  return narrow(x, -1, part * width, width);
+}
+
+Cell recurrent_cell(const std::string& type, const Config& c) {
+  const bool bias = c.flag("use_bias", true);
+  const Unary act = activation(c, "activation", "tanh");
+  if (type == "SimpleRNN")
+    return [=](const Tensor& x, const Tensors& h, const Weights& w) {
+      Tensor y = matmul(x, w[0].value()) + matmul(h[0], w[1].value());
+      return Tensors{act(bias ? y + w[2].value() : y)};
+    };
+  const Unary gate = activation(c, "recurrent_activation", "sigmoid");
+  if (type == "LSTM")
+    return [=](const Tensor& x, const Tensors& h, const Weights& w) {
+      Tensor z = matmul(x, w[0].value()) + matmul(h[0], w[1].value());
+      if (bias) z = z + w[2].value();
+      const Tensor cell = gate(split_at(z, 1, 4)) * h[1] + gate(split_at(z, 0, 4)) * act(split_at(z, 2, 4));
+      return Tensors{gate(split_at(z, 3, 4)) * act(cell), cell};
+    };
+  const bool after = c.flag("reset_after", true);
+  return [=](const Tensor& x, const Tensors& h, const Weights& w) {
+    Tensor a = matmul(x, w[0].value());
+    if (bias) a = a + (after ? select(w[2].value(), 0, 0) : w[2].value());
+    const Tensor kernel = w[1].value();
+    const int64_t width = h[0].shape(1);
+    Tensor z, r, candidate;
+    if (after) {
+      Tensor b = matmul(h[0], kernel);
+      if (bias) b = b + select(w[2].value(), 0, 1);
+      z = gate(split_at(a, 0, 3) + split_at(b, 0, 3));
+      r = gate(split_at(a, 1, 3) + split_at(b, 1, 3));
+      candidate = act(split_at(a, 2, 3) + r * split_at(b, 2, 3));
+    } else {
+      const Tensor b = matmul(h[0], narrow(kernel, 1, 0, 2 * width));
+      z = gate(split_at(a, 0, 3) + split_at(b, 0, 2));
+      r = gate(split_at(a, 1, 3) + split_at(b, 1, 2));
+      candidate = act(split_at(a, 2, 3) + matmul(r * h[0], narrow(kernel, 1, 2 * width, width)));
+    }
+    return Tensors{z * h[0] + (1.0 - z) * candidate};
+  };
+}
+
+// `turn`: from the last step to the first; rows then stand in the order in which they were made.
+Compute recurrent(const std::string& type, const Config& c, bool turn = false) {
+  const bool all = c.flag("return_sequences", false);
+  const int64_t units = text::count_field(c.values, "units", 0, 1 << 24, c.where);
+  c.require(units > 0 && !c.flag("return_state", false) && !c.flag("stateful", false), "return_state");
+  const bool backwards = c.flag("go_backwards", false) != turn;
+  const std::size_t weights = c.flag("use_bias", true) ? 3 : 2;
+  return [=, cell = recurrent_cell(type, c)](const Inputs& x, const Weights& w) {
+    need(w, weights);
+    const Tensor steps = transpose(x.at(0), 0, 1);
+    Tensors state(type == "LSTM" ? 2 : 1, zeros({x[0].shape(0), units}, x[0].dtype()));
+    const auto step = [&](const Tensors& h, const Tensors& in) {
+      Tensors next = cell(in[0], h, w);
+      return ScanStep{next, {next[0]}};
+    };
+    const ScanStep run = scan(step, state, {backwards ? flip(steps, {0}) : steps});
+    return all ? transpose(run.rows[0], 0, 1) : run.carry[0];
+  };
+}
+
+Compute bidirectional(const Config& c) {
+  const std::string merge = c.string("merge_mode", "concat");
+  c.require(merge == "concat" || merge == "sum" || merge == "mul" || merge == "ave", "merge_mode");
+  const Value& layer = text::get_field(c.values, "layer", c.where);
+  const std::string type = text::string_field(layer, "class_name", "", c.where);
+  c.require(type == "LSTM" || type == "GRU" || type == "SimpleRNN", "layer");
+  const Config inner{text::get_field(layer, "config", c.where), c.where};
+  const bool all = inner.flag("return_sequences", false);
+  return [=, there = recurrent(type, inner), back = recurrent(type, inner, true)](const Inputs& x, const Weights& w) {
+    if (w.size() % 2 != 0) need(w, w.size() + 1);
+    const auto middle = w.begin() + static_cast<std::ptrdiff_t>(w.size() / 2);
+    const Tensor a = there(x, {w.begin(), middle});
+    Tensor b = back(x, {middle, w.end()});
+    if (all) b = flip(b, {1});
+    return merge == "concat" ? concat({a, b}, -1) : merge == "mul" ? a * b : merge == "sum" ? a + b : (a + b) / 2.0;
+  };
 }
 
 using Maker = std::function<Compute(const Config&)>;
@@ -182,6 +414,16 @@ const std::map<std::string, Maker, std::less<>>& makers() {
       {"DepthwiseConv2D", [](const Config& c) { return conv(c, true); }},
       {"MaxPooling2D", [](const Config& c) { return pool(c, true); }},
       {"AveragePooling2D", [](const Config& c) { return pool(c, false); }},
+      {"SeparableConv2D", separable_conv},
+      {"Conv2DTranspose", conv_transpose},
+      {"Conv1D", conv1d},
+      {"ZeroPadding2D", zero_padding},
+      {"Cropping2D", cropping},
+      {"UpSampling2D", up_sampling},
+      {"LSTM", [](const Config& c) { return recurrent("LSTM", c); }},
+      {"GRU", [](const Config& c) { return recurrent("GRU", c); }},
+      {"SimpleRNN", [](const Config& c) { return recurrent("SimpleRNN", c); }},
+      {"Bidirectional", bidirectional},
       {"GlobalMaxPooling2D", [](const Config& c) { return global_pool(c, true); }},
       {"GlobalAveragePooling2D", [](const Config& c) { return global_pool(c, false); }},
       {"BatchNormalization", batch_norm},
@@ -210,12 +452,29 @@ const std::map<std::string, Maker, std::less<>>& makers() {
          });
        }},
       {"Activation", [](const Config& c) { return apply(activation(c, "activation", "linear")); }},
+      {"Permute",
+       [](const Config& c) {
+         Ints order{0};
+         for (const auto& one : text::list_field(c.values, "dims", c.where))
+           order.push_back(text::as_count(one, "dims", 64, c.where));
+         return apply([order](Tensor x) { return permute(std::move(x), order); });
+       }},
+      {"PReLU",
+       [](const Config&) -> Compute {
+         return [](const Inputs& x, const Weights& w) { return where(x[0] > 0.0, x[0], x[0] * need(w, 1)[0].value()); };
+       }},
+      {"ELU",
+       [](const Config& c) {
+         return apply([alpha = c.real("alpha", 1)](Tensor x) { return elu(std::move(x), alpha); });
+       }},
       {"ReLU",
        [](const Config& c) {
-         c.require(text::find_field(c.values, "max_value") == nullptr && c.real("negative_slope", 0) == 0 &&
-                       c.real("threshold", 0) == 0,
-                   "max_value");
-         return apply([](Tensor x) { return relu(std::move(x)); });
+         c.require(c.real("negative_slope", 0) == 0 && c.real("threshold", 0) == 0, "negative_slope");
+         const double most = c.real("max_value", std::numeric_limits<double>::infinity());
+         return apply([most](Tensor x) {
+           Tensor y = relu(std::move(x));
+           return std::isinf(most) ? y : minimum(std::move(y), most);
+         });
        }},
       {"LeakyReLU",
        [](const Config& c) {
@@ -231,7 +490,8 @@ const std::map<std::string, Maker, std::less<>>& makers() {
   };
   return table;
 }
-constexpr std::string_view kCombining[] = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Concatenate"};
+constexpr std::string_view kCombining[] = {"Add",     "Subtract", "Multiply",   "Average",
+                                           "Maximum", "Minimum",  "Concatenate"};
 
 Compute make_layer(const std::string& type, const Config& config) {
   for (const auto& how : kCombining)
@@ -277,11 +537,13 @@ void collect_sources(const Value& value, std::vector<std::string>& names, int de
 // The weights of a layer, in Keras's order.
 std::vector<Variable> weights_of(const formats::Hdf5& file, const std::string& name, const std::string& group) {
   std::vector<Variable> weights;
-  // Version 3: layers/GROUP/vars/0, 1, …
-  for (int i = 0;; ++i) {
-    const Tensor* found = file.tensors.find(fmt::format("layers/{}/vars/{}", group, i));
-    if (found == nullptr) break;
-    weights.emplace_back(*found);
+  // Version 3: layers/GROUP/vars/0, 1, …; a recurrent layer keeps them in its cell, a bidirectional one in its two.
+  for (const char* part : {"", "cell/", "forward_layer/cell/", "backward_layer/cell/"}) {
+    for (int i = 0;; ++i) {
+      const Tensor* found = file.tensors.find(fmt::format("layers/{}/{}vars/{}", group, part, i));
+      if (found == nullptr) break;
+      weights.emplace_back(*found);
+    }
   }
   if (!weights.empty()) return weights;
   // Version 2: each layer's group lists its weights.
@@ -322,6 +584,20 @@ Description read_description(const std::filesystem::path& path) {
                        .expected = "a model saved as a whole"});
   result.config = text::parse_json(config->second[0], where + ":model_config");
   return result;
+}
+
+// "batch_shape" (version 3) or "batch_input_shape": [null, 28, 28, 1].
+KerasInput input_type(const std::string& name, const Value& settings, const std::string& where) {
+  KerasInput input{name, {}};
+  const Value* shape = text::find_field(settings, "batch_shape");
+  if (shape == nullptr) shape = text::find_field(settings, "batch_input_shape");
+  if (shape != nullptr && shape->is_list()) {
+    for (const Value& extent : shape->list())
+      input.extents.push_back(extent.is_null() ? -1 : text::as_count(extent, "batch_shape", INT64_C(1) << 32, where));
+  }
+  const Value* dtype = text::find_field(settings, "dtype");
+  if (dtype != nullptr && dtype->is_string() && dtype->string().starts_with("int")) input.dtype = DType::I64;
+  return input;
 }
 
 }  // namespace
@@ -374,8 +650,10 @@ KerasModel KerasModel::load(const std::filesystem::path& path) {
     } else if (!model.layers_.empty()) {
       layer.inputs.push_back(model.layers_.size() - 1);
     }
-    if (layer.type == "InputLayer" || (!functional && model.layers_.empty()))
+    if (layer.type == "InputLayer" || (!functional && model.layers_.empty())) {
       model.inputs_.push_back(model.layers_.size());
+      model.input_types_.push_back(input_type(layer.name, settings, where));
+    }
     places[layer.name] = model.layers_.size();
     model.layers_.push_back(std::move(layer));
   }
@@ -408,6 +686,14 @@ std::vector<Tensor> KerasModel::run(const std::vector<Tensor>& inputs) const {
   std::vector<Tensor> results;
   for (const std::size_t output : outputs_) results.push_back(values[output]);
   return results;
+}
+
+std::vector<KerasInput> KerasModel::inputs() const { return input_types_; }
+
+std::vector<std::string> KerasModel::output_names() const {
+  std::vector<std::string> names;
+  for (const std::size_t output : outputs_) names.push_back(layers_[output].name);
+  return names;
 }
 
 Tensor KerasModel::operator()(const Tensor& input) const { return run({input}).at(0); }

@@ -7,6 +7,7 @@
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/formats/checkpoint.h"
+#include "tenon/models/settings.h"
 #include "tenon/nn/module.h"
 #include "tenon/text/value.h"
 
@@ -16,68 +17,12 @@ namespace {
 using text::Object;
 using text::Value;
 
-constexpr int64_t kLargest = int64_t{1} << 32;
-constexpr int64_t kMostLayers = 4096;
-
-// A configuration with its file's name, for errors.
-struct Settings {
-  Value values;
-  std::string where;
-
-  [[nodiscard]] int64_t count(std::string_view name, int64_t fallback, int64_t most = kLargest) const {
-    return text::count_field(values, name, fallback, most, where);
-  }
-  // At least 1, and required.
-  [[nodiscard]] int64_t size(std::string_view name, int64_t most = kLargest) const {
-    const int64_t value = text::as_count(text::get_field(values, name, where), name, most, where);
-    if (value == 0) text::fail_field(where, name, "at least 1", text::find_field(values, name));
-    return value;
-  }
-  [[nodiscard]] double real(std::string_view name, double fallback) const {
-    return text::real_field(values, name, fallback, where);
-  }
-  [[nodiscard]] bool flag(std::string_view name, bool fallback) const {
-    return text::bool_field(values, name, fallback, where);
-  }
-  [[nodiscard]] std::string string(std::string_view name, std::string fallback) const {
-    return text::string_field(values, name, std::move(fallback), where);
-  }
-  // Errors: UnsupportedError unless the setting is one of these, or absent.
-  void require(std::string_view name, std::initializer_list<std::string_view> accepted) const {
-    const std::string value = string(name, std::string(*accepted.begin()));
-    for (const auto& one : accepted)
-      if (value == one) return;
-    throw UnsupportedError({.where = where,
-                            .problem = fmt::format("'{}' is '{}'", name, value),
-                            .expected = fmt::format("{}", fmt::join(accepted, " or "))});
-  }
-};
-
-Settings read_settings(const std::filesystem::path& path) {
-  Settings settings{text::parse_json(read_text_file(path), path.string()), path.string()};
-  if (!settings.values.is_object()) text::fail_field(settings.where, "the file", "an object", &settings.values);
-  return settings;
-}
+constexpr int64_t kLargest = Settings::kLargest;
+constexpr int64_t kMostLayers = Settings::kMostLayers;
 
 bool is_file(const std::filesystem::path& path) {
   std::error_code ignored;
   return std::filesystem::is_regular_file(path, ignored);
-}
-
-// The weights, less what is not the model's: buffers of old files, and `prefix` in front of the names.
-StateDict weights_of(const std::filesystem::path& folder, std::string_view prefix,
-                     std::initializer_list<std::string_view> ignored_endings) {
-  const StateDict all = formats::load_checkpoint(folder);
-  bool prefixed = false;
-  for (const auto& entry : all) prefixed |= entry.first.starts_with(prefix);
-  StateDict kept;
-  for (const auto& [name, tensor] : all) {
-    bool ignored = false;
-    for (const auto& ending : ignored_endings) ignored |= name.ends_with(ending);
-    if (ignored) continue;
-    kept.set(prefixed && !prefix.empty() && name.starts_with(prefix) ? name.substr(prefix.size()) : name, tensor);
-  }
-  return kept;
 }
 
 RotaryOptions rotary_of(const Settings& settings, int64_t head_dim) {
@@ -105,6 +50,31 @@ RotaryOptions rotary_of(const Settings& settings, int64_t head_dim) {
   }
   return options;
 }
+
+// One number, or a list of them.
+std::vector<int64_t> tokens_field(const Settings& s, std::string_view name) {
+  const Value* found = text::find_field(s.values, name);
+  if (found == nullptr) return {};
+  if (!found->is_list()) return {text::as_count(*found, name, kLargest, s.where)};
+  std::vector<int64_t> tokens;
+  for (const auto& token : found->list()) tokens.push_back(text::as_count(token, name, kLargest, s.where));
+  return tokens;
+}
+
+void read_generation(const std::filesystem::path& folder, const Settings& config, CausalFolder& result) {
+  const auto path = folder / "generation_config.json";
+  const Settings s = is_file(path) ? read_settings(path) : config;
+  GenerateOptions& g = result.generation;
+  g.temperature = s.flag("do_sample", false) ? s.real("temperature", 1) : 0;
+  g.top_k = s.count("top_k", 0);
+  g.top_p = s.real("top_p", 1);
+  g.repetition_penalty = s.real("repetition_penalty", 1);
+  g.end_tokens = tokens_field(s, "eos_token_id");
+  const auto begin = tokens_field(s, "bos_token_id");
+  if (!begin.empty()) result.begin_token = begin[0];
+}
+
+}  // namespace
 
 LlamaConfig llama_config(const Settings& s) {
   const std::string type = s.string("model_type", "llama");
@@ -180,35 +150,6 @@ BertConfig bert_config(const Settings& s) {
   return c;
 }
 
-void write_config(const std::filesystem::path& folder, Object config) {
-  write_file_atomic(folder / "config.json", text::to_json(Value(std::move(config)), 2) + "\n");
-}
-
-// One number, or a list of them.
-std::vector<int64_t> tokens_field(const Settings& s, std::string_view name) {
-  const Value* found = text::find_field(s.values, name);
-  if (found == nullptr) return {};
-  if (!found->is_list()) return {text::as_count(*found, name, kLargest, s.where)};
-  std::vector<int64_t> tokens;
-  for (const auto& token : found->list()) tokens.push_back(text::as_count(token, name, kLargest, s.where));
-  return tokens;
-}
-
-void read_generation(const std::filesystem::path& folder, const Settings& config, CausalFolder& result) {
-  const auto path = folder / "generation_config.json";
-  const Settings s = is_file(path) ? read_settings(path) : config;
-  GenerateOptions& g = result.generation;
-  g.temperature = s.flag("do_sample", false) ? s.real("temperature", 1) : 0;
-  g.top_k = s.count("top_k", 0);
-  g.top_p = s.real("top_p", 1);
-  g.repetition_penalty = s.real("repetition_penalty", 1);
-  g.end_tokens = tokens_field(s, "eos_token_id");
-  const auto begin = tokens_field(s, "bos_token_id");
-  if (!begin.empty()) result.begin_token = begin[0];
-}
-
-}  // namespace
-
 bool is_pretrained_folder(const std::filesystem::path& folder) {
   const auto path = folder / "config.json";
   if (!is_file(path)) return false;
@@ -256,9 +197,7 @@ Bert load_bert(const std::filesystem::path& folder) {
   return model;
 }
 
-void save_pretrained(const Llama& model, const std::filesystem::path& folder, const std::string& type) {
-  formats::save_checkpoint(folder, nn::state_dict(model));
-  const LlamaConfig& c = model.config;
+Object config_of(const LlamaConfig& c, const std::string& type) {
   const std::string name = type == "mistral" ? "Mistral" : type == "qwen2" ? "Qwen2" : "Llama";
   Object config{{"architectures", text::List{name + "ForCausalLM"}},
                 {"model_type", type},
@@ -286,12 +225,15 @@ void save_pretrained(const Llama& model, const std::filesystem::path& folder, co
                                                {"low_freq_factor", c.rotary.low_frequency_factor},
                                                {"high_freq_factor", c.rotary.high_frequency_factor},
                                                {"original_max_position_embeddings", c.rotary.original_context}});
-  write_config(folder, std::move(config));
+  return config;
 }
 
-void save_pretrained(const GPT2& model, const std::filesystem::path& folder) {
+void save_pretrained(const Llama& model, const std::filesystem::path& folder, const std::string& type) {
   formats::save_checkpoint(folder, nn::state_dict(model));
-  const GPT2Config& c = model.config;
+  write_config(folder, config_of(model.config, type));
+}
+
+Object config_of(const GPT2Config& c) {
   Object config{{"architectures", text::List{"GPT2LMHeadModel"}},
                 {"model_type", "gpt2"},
                 {"vocab_size", c.vocab_size},
@@ -303,12 +245,15 @@ void save_pretrained(const GPT2& model, const std::filesystem::path& folder) {
                 {"layer_norm_epsilon", c.layer_norm_epsilon},
                 {"torch_dtype", "float32"}};
   if (c.n_inner > 0) config.emplace_back("n_inner", c.n_inner);
-  write_config(folder, std::move(config));
+  return config;
 }
 
-void save_pretrained(const Bert& model, const std::filesystem::path& folder) {
+void save_pretrained(const GPT2& model, const std::filesystem::path& folder) {
   formats::save_checkpoint(folder, nn::state_dict(model));
-  const BertConfig& c = model.config;
+  write_config(folder, config_of(model.config));
+}
+
+Object config_of(const BertConfig& c) {
   const bool roberta = c.padding_token >= 0;
   Object config{{"architectures", text::List{roberta ? "RobertaModel" : "BertModel"}},
                 {"model_type", roberta ? "roberta" : "bert"},
@@ -323,7 +268,12 @@ void save_pretrained(const Bert& model, const std::filesystem::path& folder) {
                 {"layer_norm_eps", c.layer_norm_eps},
                 {"torch_dtype", "float32"}};
   if (roberta) config.emplace_back("pad_token_id", c.padding_token);
-  write_config(folder, std::move(config));
+  return config;
+}
+
+void save_pretrained(const Bert& model, const std::filesystem::path& folder) {
+  formats::save_checkpoint(folder, nn::state_dict(model));
+  write_config(folder, config_of(model.config));
 }
 
 CausalFolder load_causal(const std::filesystem::path& folder) {

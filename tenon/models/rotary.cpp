@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
 
@@ -30,15 +31,9 @@ Rotary::Rotary(const RotaryOptions& options) {
 
 Tensor Rotary::operator()(const Tensor& x, std::int64_t start) const {
   const auto half = static_cast<std::int64_t>(frequencies_.size());
-  const std::int64_t length = x.shape(2);
-  std::vector<float> cosines, sines;
-  for (std::int64_t position = start; position < start + length; ++position)
-    for (const float frequency : frequencies_) {
-      const float angle = static_cast<float>(position) * frequency;
-      cosines.push_back(std::cos(angle));
-      sines.push_back(std::sin(angle));
-    }
-  const Tensor c = from_vector(cosines, {length, half}), s = from_vector(sines, {length, half});
+  const Tensor positions = cast(arange(start, start + x.shape(2)), DType::F32);
+  const Tensor angles = unsqueeze(positions, {1}) * unsqueeze(from_vector(frequencies_, {half}), {0});
+  const Tensor c = cos(angles), s = sin(angles);
   const Tensor first = narrow(x, 3, 0, half), second = narrow(x, 3, half, half);
   return concat({first * c - second * s, second * c + first * s}, 3);
 }

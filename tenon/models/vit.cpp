@@ -3,49 +3,58 @@
 #include <string>
 
 #include "tenon/base/error.h"
-#include "tenon/base/file.h"
 #include "tenon/formats/checkpoint.h"
+#include "tenon/models/settings.h"
 #include "tenon/nn/init.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/attention.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
-#include "tenon/text/value.h"
 
 namespace tenon::models {
 namespace {
 
 nn::Linear linear(int64_t in, int64_t out, bool bias = true) { return {in, out, {.bias = bias}}; }
 
-ViTConfig read_config(const std::filesystem::path& path) {
-  const std::string where = path.string();
-  const text::Value values = text::parse_json(read_text_file(path), where);
+ViTConfig read_config(const Settings& s) {
+  s.require("model_type", {"vit"});
+  s.require("hidden_act", {"gelu"});
+  ViTConfig c;
   const auto size = [&](std::string_view name, int64_t fallback, int64_t most = 1 << 20) {
-    const int64_t value = text::count_field(values, name, fallback, most, where);
-    if (value == 0) text::fail_field(where, name, "at least 1", text::find_field(values, name));
+    const int64_t value = s.count(name, fallback, most);
+    if (value == 0) text::fail_field(s.where, name, "at least 1", text::find_field(s.values, name));
     return value;
   };
-  const std::string type = text::string_field(values, "model_type", "", where);
-  if (type != "vit" || text::string_field(values, "hidden_act", "gelu", where) != "gelu")
-    throw UnsupportedError(
-        {.where = where, .problem = "not a vision transformer with gelu", .expected = "model_type vit", .got = type});
-  ViTConfig c;
   c.hidden_size = size("hidden_size", 768);
-  c.num_hidden_layers = size("num_hidden_layers", 12, 4096);
+  c.num_hidden_layers = size("num_hidden_layers", 12, Settings::kMostLayers);
   c.num_attention_heads = size("num_attention_heads", 12);
   c.intermediate_size = size("intermediate_size", 3072);
   c.image_size = size("image_size", 224);
   c.patch_size = size("patch_size", 16);
   c.num_channels = size("num_channels", 3);
-  c.layer_norm_eps = text::real_field(values, "layer_norm_eps", 1e-12, where);
-  c.qkv_bias = text::bool_field(values, "qkv_bias", true, where);
-  if (c.hidden_size % c.num_attention_heads != 0)
-    text::fail_field(where, "num_attention_heads", "a divisor of hidden_size",
-                     text::find_field(values, "num_attention_heads"));
+  c.layer_norm_eps = s.real("layer_norm_eps", 1e-12);
+  c.qkv_bias = s.flag("qkv_bias", true);
+  s.divides("num_attention_heads", c.num_attention_heads, "hidden_size", c.hidden_size);
   if (c.image_size < c.patch_size)
-    text::fail_field(where, "patch_size", "at most image_size", text::find_field(values, "patch_size"));
+    text::fail_field(s.where, "patch_size", "at most image_size", text::find_field(s.values, "patch_size"));
   return c;
+}
+
+text::Object config_of(const ViTConfig& c, const char* architecture) {
+  return {{"architectures", text::List{architecture}},
+          {"model_type", "vit"},
+          {"hidden_size", c.hidden_size},
+          {"num_hidden_layers", c.num_hidden_layers},
+          {"num_attention_heads", c.num_attention_heads},
+          {"intermediate_size", c.intermediate_size},
+          {"image_size", c.image_size},
+          {"patch_size", c.patch_size},
+          {"num_channels", c.num_channels},
+          {"hidden_act", "gelu"},
+          {"layer_norm_eps", c.layer_norm_eps},
+          {"qkv_bias", c.qkv_bias},
+          {"torch_dtype", "float32"}};
 }
 
 }  // namespace
@@ -100,7 +109,7 @@ ViTResult ViT::operator()(const Tensor& images) const {
 }
 
 ViT load_vit(const std::filesystem::path& folder) {
-  ViTConfig config = read_config(folder / "config.json");
+  ViTConfig config = read_config(read_settings(folder / "config.json"));
   // A classifier's file has the model under "vit." and its head beside it.
   constexpr std::string_view kPrefix = "vit.";
   StateDict weights;
@@ -116,21 +125,27 @@ ViT load_vit(const std::filesystem::path& folder) {
 
 void save_pretrained(const ViT& model, const std::filesystem::path& folder) {
   formats::save_checkpoint(folder, nn::state_dict(model));
-  const ViTConfig& c = model.config;
-  const text::Value config(text::Object{{"architectures", text::List{"ViTModel"}},
-                                        {"model_type", "vit"},
-                                        {"hidden_size", c.hidden_size},
-                                        {"num_hidden_layers", c.num_hidden_layers},
-                                        {"num_attention_heads", c.num_attention_heads},
-                                        {"intermediate_size", c.intermediate_size},
-                                        {"image_size", c.image_size},
-                                        {"patch_size", c.patch_size},
-                                        {"num_channels", c.num_channels},
-                                        {"hidden_act", "gelu"},
-                                        {"layer_norm_eps", c.layer_norm_eps},
-                                        {"qkv_bias", c.qkv_bias},
-                                        {"torch_dtype", "float32"}});
-  write_file_atomic(folder / "config.json", text::to_json(config, 2) + "\n");
+  write_config(folder, config_of(model.config, "ViTModel"));
+}
+
+ViTForImageClassification load_vit_for_image_classification(const std::filesystem::path& folder) {
+  const Settings settings = read_settings(folder / "config.json");
+  ViTConfig config = read_config(settings);
+  const StateDict weights = weights_of(folder, "", {});
+  const Tensor* head = weights.find("classifier.weight");
+  if (head == nullptr || head->ndim() != 2)
+    throw ValueError({.where = folder.string(), .problem = "the weights lack 'classifier.weight'"});
+  config.pooler = weights.contains("vit.pooler.dense.weight");
+  ViTForImageClassification model{ViT(config), linear(config.hidden_size, head->shape(0)), settings.labels()};
+  nn::load_state_dict(model, weights);
+  return model;
+}
+
+void save_pretrained(const ViTForImageClassification& model, const std::filesystem::path& folder) {
+  formats::save_checkpoint(folder, nn::state_dict(model));
+  text::Object config = config_of(model.vit.config, "ViTForImageClassification");
+  add_labels(config, model.labels, model.classifier.weight.shape()[0]);
+  write_config(folder, std::move(config));
 }
 
 }  // namespace tenon::models

@@ -4,11 +4,13 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "tenon/nn/conv.h"
 #include "tenon/nn/linear.h"
 #include "tenon/nn/norm.h"
+#include "tenon/ops/movement.h"
 
 namespace tenon::models {
 
@@ -89,5 +91,15 @@ class ViT {
 // As the functions of pretrained.h.
 [[nodiscard]] ViT load_vit(const std::filesystem::path& folder);
 void save_pretrained(const ViT& model, const std::filesystem::path& folder);
+
+// Logits [N, labels], by the class token.
+struct ViTForImageClassification {
+  ViT vit;
+  nn::Linear classifier;
+  std::vector<std::string> labels;
+  [[nodiscard]] Tensor operator()(const Tensor& images) const { return classifier(select(vit(images).hidden, 1, 0)); }
+};
+[[nodiscard]] ViTForImageClassification load_vit_for_image_classification(const std::filesystem::path& folder);
+void save_pretrained(const ViTForImageClassification& model, const std::filesystem::path& folder);
 
 }  // namespace tenon::models

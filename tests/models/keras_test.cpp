@@ -1,10 +1,12 @@
-// Keras models: a published one on the images that it was made for, and what cannot be read.
+// Keras models: what Keras itself computes (tools/goldens/keras_models.py), a published one on the images that it was
+// made for, and what cannot be read.
 #include "tenon/models/keras.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
@@ -39,6 +41,35 @@ TEST(Keras, APublishedClassifierScoresAsItIsKnownTo) {
     for (std::size_t i = 0; i < best.size(); ++i) right += best[i] == labels[static_cast<std::size_t>(at) + i] ? 1 : 0;
   }
   EXPECT_EQ(right, 9889);
+}
+
+const std::filesystem::path kGoldens = TENON_SOURCE_DIR "/tests/models/goldens/keras";
+
+Tensor tensor_of(const nlohmann::json& entry) {
+  const auto shape = entry["shape"].get<std::vector<std::int64_t>>();
+  return from_vector(entry["values"].get<std::vector<float>>(), Shape(shape.begin(), shape.end()));
+}
+
+class KerasFile : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Goldens, KerasFile,
+                         ::testing::Values("sequential", "functional", "tokens", "more_layers", "recurrent"),
+                         [](const auto& info) { return info.param; });
+TEST_P(KerasFile, ComputesWhatKerasComputes) {
+  const NoGrad no_grad;
+  const auto expected = nlohmann::json::parse(read_text_file(kGoldens / (GetParam() + ".json")));
+  std::vector<Tensor> inputs;
+  for (const auto& entry : expected["inputs"]) inputs.push_back(tensor_of(entry));
+  for (const char* extension : {".keras", ".h5"}) {
+    const KerasModel model = KerasModel::load(kGoldens / (GetParam() + extension));
+    const auto results = model.run(inputs);
+    ASSERT_EQ(results.size(), expected["results"].size());
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const Tensor want = tensor_of(expected["results"][i]);
+      ASSERT_EQ(results[i].shape(), want.shape()) << extension;
+      const auto a = results[i].to_vector(), b = want.to_vector();
+      for (std::size_t k = 0; k < a.size(); ++k) ASSERT_NEAR(a[k], b[k], 1e-5) << extension << ", element " << k;
+    }
+  }
 }
 
 TEST(Keras, DamagedFilesAreTypedErrors) {
