@@ -241,28 +241,41 @@ std::vector<Command> make_commands() {
   Command info{
       .name = "info",
       .summary = "show what a run folder or a file holds",
-      .positionals = {{.name = "PATH", .help = "a run folder, a package, ONNX, SafeTensors, NPY or NPZ file"}}};
+      .positionals = {{.name = "PATH",
+                       .help = "a run folder, a published model's folder, or a file: a package, ONNX, SafeTensors, "
+                               "PyTorch, GGUF, Keras, NPY or NPZ"}}};
   info.examples = {"tenon info runs/gpt", "tenon info model.onnx"};
 
-  const Positional model{.name = "MODEL", .help = "a package or an ONNX model"};
+  const Positional model{.name = "MODEL", .help = "a package, an ONNX or Keras model, or a published model's folder"};
   const Option sizes = text("sizes", "SIZES", "numbers for extents that an ONNX model leaves open: batch=1,seq=8");
   Option input = text("input", "NAME=FILE", "an input and the NPY file that it comes from; once for each");
   input.repeated = true;
 
-  Command convert{.name = "convert",
-                  .summary = "write a model or weights in another format",
-                  .positionals = {{.name = "IN", .help = "a package, ONNX, SafeTensors, NPZ or NPY file"},
-                                  {.name = "OUT", .help = "the new file: .tenon, .onnx, .safetensors, .npz or .npy"}}};
+  Command convert{
+      .name = "convert",
+      .summary = "write a model or weights in another format",
+      .positionals = {{.name = "IN", .help = "a file of any format that info knows, or a published model's folder"},
+                      {.name = "OUT", .help = "the new file: .tenon, .onnx, .safetensors, .gguf, .npz or .npy"}}};
   convert.options = {integer("opset", "the ONNX opset to write", {int64_t{formats::onnx::kNewestExportOpset}},
                              formats::onnx::kOldestExportOpset, formats::onnx::kNewestExportOpset),
                      sizes};
   convert.examples = {"tenon convert model.onnx model.tenon", "tenon convert model.tenon model.onnx --opset 17",
-                      "tenon convert model.tenon weights.safetensors"};
+                      "tenon convert model.tenon weights.safetensors", "tenon convert models/bert bert.onnx"};
 
   Command run_model{.name = "run", .summary = "run a model on arrays from files", .positionals = {model}};
   run_model.options = {input,
                        text("output", "DIR", "a folder for the results, NAME.npy each; without it they are shown"),
-                       text("function", "NAME", "which of a package's functions to run"), threads()};
+                       text("function", "NAME", "which of a package's functions to run"),
+                       {.name = "compile",
+                        .kind = OptionKind::flag,
+                        .value_name = {},
+                        .help = "run it as a compiled program: the same results"},
+                       {.name = "profile",
+                        .kind = OptionKind::flag,
+                        .value_name = {},
+                        .help = "show what each op took in a second run; with --output also as DIR/profile.json, for "
+                                "ui.perfetto.dev"},
+                       threads()};
   run_model.examples = {"tenon run model.tenon --input image=cat.npy --output results"};
 
   Command diff{.name = "diff",

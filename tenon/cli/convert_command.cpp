@@ -10,7 +10,7 @@
 #include "tenon/data/npy.h"
 #include "tenon/data/to_tensor.h"
 #include "tenon/formats/detect.h"
-#include "tenon/formats/onnx/capture.h"
+#include "tenon/formats/gguf.h"
 #include "tenon/formats/onnx/export.h"
 #include "tenon/formats/safetensors.h"
 #include "tenon/ops/movement.h"
@@ -29,44 +29,27 @@ FileKind kind_of_name(const fs::path& path) {
   if (extension == ".safetensors") return FileKind::SafeTensors;
   if (extension == ".npz") return FileKind::Npz;
   if (extension == ".npy") return FileKind::Npy;
+  if (extension == ".gguf") return FileKind::Gguf;
   throw UsageError({"tenon convert",
                     "the name of the new file says no format that can be written",
-                    ".tenon, .onnx, .safetensors, .npz or .npy",
+                    ".tenon, .onnx, .safetensors, .gguf, .npz or .npy",
                     path.string(),
                     {}});
 }
 
-bool holds_model(FileKind kind) { return kind == FileKind::Package || kind == FileKind::Onnx; }
-
-// All tensors of a file, under their names.
-StateDict weights_of(const std::string& path, FileKind kind) {
-  StateDict dict;
-  switch (kind) {
-    case FileKind::Package:
-    case FileKind::SafeTensors:
-      return formats::load_safetensors(path).tensors;
-    case FileKind::Onnx: {
-      const auto model = formats::onnx::Model::load(path);
-      return formats::onnx::parameters_of(model);
-    }
-    case FileKind::Npz:
-      for (auto& [name, array] : data::read_npz(fs::path(path)))
-        dict.set(name, data::to_tensor(data::HostArray(array)));
-      return dict;
-    case FileKind::Npy:
-      dict.set(fs::path(path).stem().string(), data::to_tensor(data::read_npy(fs::path(path))));
-      return dict;
-    case FileKind::Unknown:
-      break;
-  }
-  throw UnsupportedError({path, "a file of no known format", "a package, ONNX, SafeTensors, NPY or NPZ", {}, {}});
-}
+bool is_model(FileKind kind) { return kind == FileKind::Package || kind == FileKind::Onnx; }
 
 void write_weights(const fs::path& out, FileKind kind, const StateDict& weights) {
   if (kind == FileKind::SafeTensors) {
     StateDict rows;
     for (const auto& [name, tensor] : weights) rows.set(name, contiguous(tensor));
     formats::save_safetensors(out, rows);
+    return;
+  }
+  if (kind == FileKind::Gguf) {
+    formats::Gguf file;
+    for (const auto& [name, tensor] : weights) file.tensors.set(name, contiguous(tensor));
+    formats::save_gguf(out, file);
     return;
   }
   if (kind == FileKind::Npy) {
@@ -87,21 +70,22 @@ int convert_command(const Arguments& arguments, const Console& console) {
   const std::string& in = arguments.positionals.at(0);
   const fs::path out = arguments.positionals.at(1);
   const FileKind to = kind_of_name(out);
-  const FileKind from = formats::detect(MappedFile{fs::path(in)}.bytes());
   if (arguments.was_given("opset") && to != FileKind::Onnx)
     throw UsageError({"tenon convert", "--opset is for ONNX models", "OUT.onnx", out.string(), {}});
-  if (!holds_model(to)) {
-    const StateDict weights = weights_of(in, from);
+  if (!is_model(to)) {
+    const StateDict weights = read_weights(in);
     write_weights(out, to, weights);
     console.out(fmt::format("{}: {} tensors\n", out.string(), weights.size()));
     return exit_done;
   }
-  if (!holds_model(from))
-    throw UnsupportedError({in,
-                            fmt::format("{} holds weights and no model", name(from)),
-                            "a package or an ONNX model",
-                            {},
-                            "write .safetensors or .npz"});
+  if (!holds_model(in))
+    throw UnsupportedError(
+        {in,
+         fmt::format("{} holds weights and no model",
+                     fs::is_directory(in) ? "the folder" : name(formats::detect(MappedFile{fs::path(in)}.bytes()))),
+         "a package, an ONNX model, a Keras model or a published model's folder",
+         {},
+         "write .safetensors or .npz"});
   ModelFile model =
       read_model(in, parse_sizes(arguments.has("sizes") ? arguments.get<std::string>("sizes") : "", "tenon convert"));
   if (to == FileKind::Onnx) {

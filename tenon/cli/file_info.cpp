@@ -1,19 +1,26 @@
 // tenon info FILE: inputs, outputs, parameters, ops and dtypes of a file of any format that Tenon knows.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <map>
 
 #include "tenon/base/file.h"
+#include "tenon/cli/model_file.h"
 #include "tenon/cli/run.h"
 #include "tenon/cli/subcommands.h"
 #include "tenon/data/npy.h"
 #include "tenon/formats/detect.h"
+#include "tenon/formats/gguf.h"
+#include "tenon/formats/hdf5.h"
 #include "tenon/formats/onnx/proto.h"
 #include "tenon/formats/onnx/value.h"
 #include "tenon/formats/package.h"
 #include "tenon/formats/safetensors.h"
+#include "tenon/formats/torch_file.h"
+#include "tenon/models/keras.h"
+#include "tenon/models/pretrained_function.h"
 #include "tenon/ops/catalog.h"
 
 namespace tenon::cli {
@@ -186,11 +193,74 @@ std::string safetensors_info(std::span<const std::byte> bytes, const std::string
   return table("tensors", rows) + counter.text() + notes(header.metadata);
 }
 
+std::string weights_info(const StateDict& weights) {
+  std::vector<Row> rows;
+  Counter counter;
+  for (const auto& [name, tensor] : weights) {
+    rows.push_back({name, to_string(tensor.type())});
+    counter.add(tenon::name(tensor.dtype()), tensor.size());
+  }
+  return table("tensors", rows) + counter.text();
+}
+
+std::string gguf_info(const std::string& path) {
+  const formats::Gguf file = formats::load_gguf(path);
+  std::vector<Row> rows;
+  Counter counter;
+  for (const auto& [name, tensor] : file.tensors) {
+    rows.push_back({name, fmt::format("{} as {}", to_string(tensor.shape()), file.types.at(name))});
+    counter.add(file.types.at(name), tensor.size());
+  }
+  const auto text = [](const formats::GgufValue& value) -> std::string {
+    if (const auto* list = std::get_if<formats::GgufList>(&value.data)) return fmt::format("{} entries", list->size());
+    if (const auto* flag = std::get_if<bool>(&value.data)) return *flag ? "true" : "false";
+    if (const auto* integer = std::get_if<std::int64_t>(&value.data)) return fmt::format("{}", *integer);
+    if (const auto* real = std::get_if<double>(&value.data)) return fmt::format("{}", *real);
+    return std::get<std::string>(value.data);
+  };
+  std::map<std::string, std::string> metadata;
+  for (const auto& [key, value] : file.metadata) metadata[key] = text(value);
+  return table("tensors", rows) + counter.text() + notes(metadata);
+}
+
+std::string spec_text(const InputSpec& spec) {
+  std::string dims;
+  for (const Dim& dim : spec.dims)
+    dims += (dims.empty() ? "" : ", ") + (dim.size < 0 ? dim.name : std::to_string(dim.size));
+  return fmt::format("{}[{}]", tenon::name(spec.type.dtype), dims);
+}
+
+// What a function of layers takes, gives and holds.
+std::string function_info(const models::PretrainedFunction& function) {
+  std::vector<Row> inputs, outputs;
+  for (const InputSpec& spec : function.inputs) inputs.push_back({spec.name, spec_text(spec)});
+  for (const std::string& output : function.outputs) outputs.push_back({output, ""});
+  Counter counter;
+  for (const auto& [name, tensor] : function.weights) counter.add(tenon::name(tensor.dtype()), tensor.size());
+  std::string out = table("inputs", inputs) + table("outputs", outputs) + counter.text();
+  if (!function.labels.empty()) out += fmt::format("\nlabels: {}\n", fmt::join(function.labels, ", "));
+  return out;
+}
+
+std::string keras_info(const std::string& path) {
+  std::vector<Row> layers;
+  const auto model = models::KerasModel::load(path);
+  for (const models::KerasLayer& layer : model.layers()) layers.push_back({layer.name, layer.type});
+  return table("layers", layers) + function_info(models::load_keras_function(path));
+}
+
 std::string array_text(const data::HostArray& array) {
   return to_string(TensorType{array.dtype, Shape(array.shape.begin(), array.shape.end())});
 }
 
 }  // namespace
+
+int model_folder_info(const std::string& path, const Console& console) {
+  const models::PretrainedFunction function = models::load_pretrained_function(path);
+  console.out(fmt::format("{}: a model of the type {}{}\n{}", path, function.type,
+                          function.architecture.empty() ? "" : ", " + function.architecture, function_info(function)));
+  return exit_done;
+}
 
 int file_info(const std::string& path, const Console& console) {
   const MappedFile file{fs::path(path)};
@@ -215,10 +285,27 @@ int file_info(const std::string& path, const Console& console) {
       out += table("arrays", rows);
       break;
     }
+    case formats::FileKind::Gguf:
+      out += gguf_info(path);
+      break;
+    case formats::FileKind::Torch:
+      out += weights_info(formats::load_torch(path));
+      break;
+    case formats::FileKind::Hdf5:
+      if (holds_model(path)) {
+        out += keras_info(path);
+      } else {
+        out += weights_info(formats::load_hdf5(path).tensors);
+      }
+      break;
+    case formats::FileKind::Keras:
+      out += keras_info(path);
+      break;
     case formats::FileKind::Unknown:
       throw FormatError({path,
                          "a file of no known format",
-                         "a package, ONNX, SafeTensors, NPY or NPZ file, or a run folder",
+                         "a package, ONNX, SafeTensors, PyTorch, GGUF, Keras, NPY or NPZ file, a published model's "
+                         "folder, or a run folder",
                          {},
                          {}});
   }

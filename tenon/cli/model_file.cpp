@@ -9,8 +9,16 @@
 #include "tenon/cli/arguments.h"
 #include "tenon/data/npy.h"
 #include "tenon/data/to_tensor.h"
+#include "tenon/formats/checkpoint.h"
 #include "tenon/formats/detect.h"
+#include "tenon/formats/gguf.h"
+#include "tenon/formats/hdf5.h"
 #include "tenon/formats/onnx/capture.h"
+#include "tenon/formats/safetensors.h"
+#include "tenon/formats/torch_file.h"
+#include "tenon/models/keras.h"
+#include "tenon/models/pretrained.h"
+#include "tenon/models/pretrained_function.h"
 #include "tenon/ops/movement.h"
 
 namespace tenon::cli {
@@ -32,7 +40,81 @@ std::map<std::string, Dim> parse_sizes(const std::string& text, std::string_view
   return sizes;
 }
 
+namespace {
+
+namespace fs = std::filesystem;
+using formats::FileKind;
+
+FileKind kind_of(const std::string& path) { return formats::detect(MappedFile{fs::path(path)}.bytes()); }
+
+bool is_whole_keras_model(const std::string& path) {
+  return formats::load_hdf5(fs::path(path)).attributes.contains("@model_config");
+}
+
+// A function of layers as a graph.
+ModelFile captured(models::PretrainedFunction function, const std::map<std::string, Dim>& sizes) {
+  ModelFile result;
+  for (InputSpec& input : function.inputs) {
+    for (std::size_t k = 0; k < input.dims.size(); ++k) {
+      const auto fixed = sizes.find(input.dims[k].name);
+      if (input.dims[k].size >= 0 || fixed == sizes.end()) continue;
+      input.dims[k] = fixed->second;
+    }
+    input = InputSpec(input.name, input.type.dtype, input.dims);
+  }
+  result.graph = capture(function.fn, function.inputs, {.outputs = function.outputs, .weights = function.weights});
+  result.weights = function.weights;
+  result.notes.labels = function.labels;
+  result.signature = signature_of(result.graph);
+  return result;
+}
+
+}  // namespace
+
+bool holds_model(const std::string& path) {
+  if (fs::is_directory(path)) return models::is_pretrained_folder(path);
+  const FileKind kind = kind_of(path);
+  return kind == FileKind::Package || kind == FileKind::Onnx || kind == FileKind::Keras ||
+         (kind == FileKind::Hdf5 && is_whole_keras_model(path));
+}
+
+StateDict read_weights(const std::string& path) {
+  if (fs::is_directory(path)) return formats::load_checkpoint(path);
+  const FileKind kind = kind_of(path);
+  StateDict dict;
+  switch (kind) {
+    case FileKind::Package:
+    case FileKind::SafeTensors:
+      return formats::load_safetensors(path).tensors;
+    case FileKind::Onnx:
+      return formats::onnx::parameters_of(formats::onnx::Model::load(path));
+    case FileKind::Torch:
+      return formats::load_torch(path);
+    case FileKind::Gguf:
+      return formats::load_gguf(path).tensors;
+    case FileKind::Keras:
+      return models::KerasModel::load(path).state_dict();
+    case FileKind::Hdf5:
+      return formats::load_hdf5(path).tensors;
+    case FileKind::Npz:
+      for (auto& [name, array] : data::read_npz(fs::path(path)))
+        dict.set(name, data::to_tensor(data::HostArray(array)));
+      return dict;
+    case FileKind::Npy:
+      dict.set(fs::path(path).stem().string(), data::to_tensor(data::read_npy(fs::path(path))));
+      return dict;
+    case FileKind::Unknown:
+      break;
+  }
+  throw UnsupportedError({path,
+                          "a file of no known format",
+                          "a package, ONNX, SafeTensors, PyTorch, GGUF, Keras, NPY or NPZ file, or a model's folder",
+                          {},
+                          {}});
+}
+
 ModelFile read_model(const std::string& path, const std::map<std::string, Dim>& sizes) {
+  if (fs::is_directory(path)) return captured(models::load_pretrained_function(path), sizes);
   const MappedFile file{std::filesystem::path(path)};
   const formats::FileKind kind = formats::detect(file.bytes());
   ModelFile result;
@@ -53,10 +135,12 @@ ModelFile read_model(const std::string& path, const std::map<std::string, Dim>& 
     result.weights = formats::onnx::parameters_of(model);
     result.notes.doc = model.data().doc;
     result.notes.metadata = model.data().metadata;
+  } else if (kind == FileKind::Keras || (kind == FileKind::Hdf5 && is_whole_keras_model(path))) {
+    return captured(models::load_keras_function(path), sizes);
   } else {
     throw UnsupportedError({path,
                             fmt::format("{} holds no model to run", name(kind)),
-                            "a package or an ONNX model",
+                            "a package, an ONNX model, a Keras model or a model's folder",
                             {},
                             fmt::format("tenon info {}", path)});
   }

@@ -1,4 +1,4 @@
-// A model from a file of any format that holds one, as a graph.
+// A model from a file (or a folder) of any format that holds one, as a graph.
 #pragma once
 
 #include <map>
@@ -18,9 +18,15 @@ struct ModelFile {
 
 // "batch=1,total=past+seq" -> sizes. Errors: UsageError naming `option`.
 std::map<std::string, Dim> parse_sizes(const std::string& text, std::string_view command);
-// A package or an ONNX model. `sizes`: what extents are that an ONNX model leaves open.
+// True for a package, an ONNX model, a Keras file with its architecture, and the folder of a published model.
+[[nodiscard]] bool holds_model(const std::string& path);
+// Of such. `sizes`: what extents are that an ONNX model leaves open.
 // Errors: UnsupportedError for files of other kinds, those of the formats.
 ModelFile read_model(const std::string& path, const std::map<std::string, Dim>& sizes = {});
+
+// All tensors of a file or of a published model's folder, under their names.
+// Errors: UnsupportedError for a file of no known format, those of the formats.
+[[nodiscard]] StateDict read_weights(const std::string& path);
 
 // Inputs by the words NAME=FILE.npy. Errors: UsageError for a word without '='; ValueError for names and files that do
 // not fit the signature.

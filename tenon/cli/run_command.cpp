@@ -1,20 +1,25 @@
-// tenon run MODEL: a package or an ONNX model on arrays from files.
+// tenon run MODEL: a package, an ONNX model or any other model on arrays from files.
 #include <fmt/format.h>
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
+#include <optional>
 
 #include "tenon/base/file.h"
+#include "tenon/cli/compiled.h"
 #include "tenon/cli/model_file.h"
 #include "tenon/cli/run.h"
 #include "tenon/cli/subcommands.h"
 #include "tenon/data/npy.h"
 #include "tenon/data/to_tensor.h"
 #include "tenon/exec/evaluate.h"
+#include "tenon/exec/profile.h"
 #include "tenon/exec/session.h"
 #include "tenon/formats/detect.h"
 #include "tenon/formats/onnx/model.h"
 #include "tenon/ops/movement.h"
+#include "tenon/trace/state.h"
 
 namespace tenon::cli {
 namespace {
@@ -33,30 +38,48 @@ struct Result {
   Tensor value;
 };
 
+// A model that is ready to run on these inputs, as often as one likes.
+struct Ready {
+  std::function<Tensors()> run;
+  std::vector<std::string> names;  // of the results
+};
+
 // An ONNX model runs node by node as it stands: it may look at values, which a graph cannot.
-std::vector<Result> run_onnx(const std::string& path, const std::map<std::string, Tensor>& inputs) {
+Ready ready_onnx(const std::string& path, const std::map<std::string, Tensor>& inputs) {
   const auto model = formats::onnx::Model::load(path);
-  std::map<std::string, formats::onnx::Value> named(inputs.begin(), inputs.end());
-  const auto values = model.run(named);
-  std::vector<Result> results;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!values[i].tensor())
-      throw UnsupportedError(
-          {path, fmt::format("output '{}' is no tensor", model.outputs()[i].name), {}, values[i].describe(), {}});
-    results.push_back({model.outputs()[i].name, *values[i].tensor()});
-  }
-  return results;
+  Ready ready;
+  for (const auto& output : model.outputs()) ready.names.push_back(output.name);
+  const std::map<std::string, formats::onnx::Value> named(inputs.begin(), inputs.end());
+  ready.run = [model, named, path] {
+    const auto values = model.run(named);
+    Tensors results;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (!values[i].tensor())
+        throw UnsupportedError(
+            {path, fmt::format("output '{}' is no tensor", model.outputs()[i].name), {}, values[i].describe(), {}});
+      results.push_back(*values[i].tensor());
+    }
+    return results;
+  };
+  return ready;
 }
 
-std::vector<Result> run_package(const std::string& path, const std::map<std::string, Tensor>& inputs,
-                                const std::string& function) {
+Ready ready_package(const std::string& path, const std::map<std::string, Tensor>& inputs, const std::string& function) {
   const Package package = load(path);
   const std::string name = function.empty() ? package.functions()[0] : function;
   const Signature& signature = package.signature(name);
-  const Tensors out = package.run(name, in_order(signature, inputs, path));
-  std::vector<Result> results;
-  for (std::size_t i = 0; i < out.size(); ++i) results.push_back({signature.outputs[i].name, out[i]});
-  return results;
+  Ready ready;
+  for (const TensorSpec& output : signature.outputs) ready.names.push_back(output.name);
+  ready.run = [package, name, in = in_order(signature, inputs, path)] { return package.run(name, in); };
+  return ready;
+}
+
+Ready ready_graph(const std::string& path, const std::map<std::string, Tensor>& inputs) {
+  const ModelFile model = read_model(path);
+  Ready ready;
+  for (const TensorSpec& output : model.signature.outputs) ready.names.push_back(output.name);
+  ready.run = [graph = model.graph, in = in_order(model.signature, inputs, path)] { return exec::run(graph, in); };
+  return ready;
 }
 
 }  // namespace
@@ -65,36 +88,40 @@ int run_command(const Arguments& arguments, const Console& console) {
   const std::string& path = arguments.positionals.at(0);
   set_num_threads(static_cast<int>(arguments.get<std::int64_t>("threads")));
   const auto inputs = read_inputs(arguments.all("input"), "tenon run");
-  const formats::FileKind kind = formats::detect(MappedFile{fs::path(path)}.bytes());
+  const formats::FileKind kind =
+      fs::is_directory(path) ? formats::FileKind::Unknown : formats::detect(MappedFile{fs::path(path)}.bytes());
   const std::string function = arguments.has("function") ? arguments.get<std::string>("function") : "";
   if (!function.empty() && kind != formats::FileKind::Package)
-    throw UsageError({"tenon run", "--function is for packages: an ONNX model is one function", {}, {}, {}});
+    throw UsageError({"tenon run", "--function is for packages: other models are one function", {}, {}, {}});
   const auto begin = std::chrono::steady_clock::now();
-  std::vector<Result> results;
-  if (kind == formats::FileKind::Onnx) {
-    results = run_onnx(path, inputs);
-  } else if (kind == formats::FileKind::Package) {
-    results = run_package(path, inputs, function);
-  } else {
-    throw UnsupportedError({path,
-                            fmt::format("{} holds no model to run", name(kind)),
-                            "a package or an ONNX model",
-                            {},
-                            fmt::format("tenon info {}", path)});
-  }
+  const NoGrad no_grad;
+  Ready ready = kind == formats::FileKind::Onnx      ? ready_onnx(path, inputs)
+                : kind == formats::FileKind::Package ? ready_package(path, inputs, function)
+                                                     : ready_graph(path, inputs);
+  const auto wanted = [&](const char* flag) { return arguments.has(flag) && arguments.get<bool>(flag); };
+  if (wanted("compile")) ready.run = compiled(std::move(ready.run));
+  const Tensors values = ready.run();
   const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
+  std::optional<Profile> profile;
+  if (wanted("profile")) {  // of a second run: the first also prepares and compiles
+    Profiler profiler;
+    (void)ready.run();
+    profile = profiler.stop();
+  }
   if (arguments.has("output")) {
     const fs::path folder = arguments.get<std::string>("output");
     std::error_code error;
     fs::create_directories(folder, error);
     if (error) throw FileError({folder.string(), "cannot make the folder: " + error.message(), {}, {}, {}});
-    for (const Result& result : results)
-      data::write_npy(folder / (file_name(result.name) + ".npy"), data::to_host(contiguous(result.value)));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      data::write_npy(folder / (file_name(ready.names[i]) + ".npy"), data::to_host(contiguous(values[i])));
+    if (profile) save_chrome_trace(*profile, folder / "profile.json");
   }
-  for (const Result& result : results) {
-    console.out(fmt::format("{}: {}\n", result.name, to_string(result.value.type())));
-    if (!arguments.has("output")) console.out(fmt::format("{}\n", to_string(result.value)));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    console.out(fmt::format("{}: {}\n", ready.names[i], to_string(values[i].type())));
+    if (!arguments.has("output")) console.out(fmt::format("{}\n", to_string(values[i])));
   }
+  if (profile) console.out(to_table(*profile) + "\n");
   console.err(fmt::format("loaded and run in {:.1f} ms\n", taken.count()));
   return exit_done;
 }

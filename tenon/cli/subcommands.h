@@ -23,7 +23,8 @@ int eval_command(const Arguments& arguments, const Console& console);
 int generate_command(const Arguments& arguments, const Console& console);
 int conformance_command(const Arguments& arguments, const Console& console);
 int info_command(const Arguments& arguments, const Console& console);
-int file_info(const std::string& path, const Console& console);  // of `info`, for files
+int file_info(const std::string& path, const Console& console);          // of `info`, for files
+int model_folder_info(const std::string& path, const Console& console);  // and published models
 int convert_command(const Arguments& arguments, const Console& console);
 int run_command(const Arguments& arguments, const Console& console);
 int diff_command(const Arguments& arguments, const Console& console);

@@ -8,7 +8,7 @@
 
 namespace tenon::formats {
 
-enum class FileKind : uint8_t { Package, SafeTensors, Onnx, Npy, Npz, Unknown };
+enum class FileKind : uint8_t { Package, SafeTensors, Onnx, Npy, Npz, Torch, Gguf, Keras, Hdf5, Unknown };
 FileKind detect(std::span<const std::byte> bytes);
 // "a Tenon package", "an ONNX model"
 std::string_view name(FileKind kind);

@@ -4,8 +4,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "process.h"
+#include "tenon/base/file.h"
 #include "tenon/data/npy.h"
 #include "tenon/data/to_tensor.h"
 #include "tenon/formats/safetensors.h"
@@ -97,6 +99,74 @@ TEST_F(ModelCommand, InfoKnowsFilesByTheirContent) {
   expect({"info", path("x.npy")}, 0, "an NPY array");
   expect({"info", path("x.npy")}, 0, "f32[2, 4]");
   expect({"info", path("w.npz")}, 0, "fc.weight");
+}
+
+// Files and folders of other software: known by their content, shown, run and converted.
+TEST_F(ModelCommand, ModelsOfOtherSoftwareAreReadAsTheyAre) {
+  const std::string models = TENON_SOURCE_DIR "/tests/models/goldens/";
+  const auto tokens = [&](const std::string& name, const Tensor& x) {
+    data::write_npy(path(name), data::to_host(x));
+    return path(name);
+  };
+  const std::string ids = "input_ids=" + tokens("ids.npy", cast(arange(2, 8), i64) + zeros({2, 1}, i64));
+  const std::string mask = "attention_mask=" + tokens("mask.npy", ones({2, 6}, i64));
+  const std::string kinds = "token_type_ids=" + tokens("kinds.npy", zeros({2, 6}, i64));
+  const std::string bert = models + "bert_sequenceclassification";
+  expect({"info", bert}, 0, "bert, BertForSequenceClassification");
+  expect({"info", bert}, 0, "i64[batch, seq]");
+  expect({"info", bert}, 0, "bad, fair, good");
+  expect({"convert", bert, path("bert.tenon")}, 0, "3 inputs, 1 outputs");
+  expect({"convert", bert, path("bert.onnx")}, 0, "3 inputs, 1 outputs");
+  expect({"convert", bert, path("bert.safetensors")}, 0, "tensors");
+  EXPECT_EQ(load(path("bert.tenon")).labels(), (std::vector<std::string>{"bad", "fair", "good"}));
+  std::vector<std::string> results;
+  for (const std::string& model : {bert, path("bert.tenon"), path("bert.onnx")}) {
+    expect({"run", model, "--input", ids, "--input", mask, "--input", kinds, "--output", path("out")}, 0,
+           "logits: f32[2, 3]");
+    results.push_back(read_text_file(path("out/logits.npy")));
+  }
+  EXPECT_EQ(results[0], results[1]);
+  const std::string keras = models + "keras/sequential.keras", h5 = models + "keras/functional.h5";
+  expect({"info", keras}, 0, "a Keras model");
+  expect({"info", keras}, 0, "DepthwiseConv2D");
+  expect({"info", keras}, 0, "f32[batch, 8, 8, 2]");
+  expect({"info", h5}, 0, "an HDF5 file");
+  expect({"info", h5}, 0, "numbers");
+  const std::string image = tokens("image.npy", uniform({2, 8, 8, 2}, 0, 1, f32, random_key(3)));
+  expect({"convert", keras, path("keras.onnx")}, 0, "1 inputs, 1 outputs");
+  expect({"diff", keras, path("keras.onnx")}, 0, "largest difference");
+  expect({"info", TENON_SOURCE_DIR "/tests/formats/goldens/plain.pt"}, 0, "PyTorch weights");
+  expect({"info", TENON_SOURCE_DIR "/tests/formats/goldens/types.gguf"}, 0, "a GGUF file");
+  expect({"convert", TENON_SOURCE_DIR "/tests/formats/goldens/plain.pt", path("plain.npz")}, 0, "tensors");
+  expect({"convert", path("model.tenon"), path("w.gguf")}, 0, "w.gguf: 1 tensors");
+  expect({"convert", path("w.gguf"), path("w2.safetensors")}, 0, "1 tensors");
+  EXPECT_EQ(formats::load_safetensors(path("w2.safetensors")).tensors.at("fc.weight").to_vector<float>(),
+            weight_.to_vector<float>());
+  expect({"convert", path("w.gguf"), path("never.onnx")}, 1, "a GGUF file holds weights and no model");
+}
+
+TEST_F(ModelCommand, AProfileNamesTheOps) {
+  const Finished f =
+      tenon({"run", path("model.tenon"), "--input", "x=" + path("x.npy"), "--profile", "--output", path("out")});
+  EXPECT_EQ(f.code, 0) << f.err;
+  for (const char* op : {"matmul", "softmax", "argmax"}) EXPECT_THAT(f.out, HasSubstr(op));
+  const auto trace = nlohmann::json::parse(read_text_file(path("out/profile.json")));
+  bool found = false;
+  for (const auto& event : trace["traceEvents"]) found |= event["name"] == "matmul";
+  EXPECT_TRUE(found);
+}
+
+TEST_F(ModelCommand, CompiledItGivesTheSameBytes) {
+  expect({"convert", path("model.tenon"), path("model.onnx")}, 0, "");
+  for (const char* model : {"model.tenon", "model.onnx"}) {
+    expect({"run", path(model), "--input", "x=" + path("x.npy"), "--output", path("plain")}, 0, "scores");
+    const Finished f =
+        tenon({"run", path(model), "--input", "x=" + path("x.npy"), "--output", path("fused"), "--compile"});
+    if (f.code != 0 && f.err.find("without the compiler") != std::string::npos) GTEST_SKIP() << f.err;
+    EXPECT_EQ(f.code, 0) << f.err;
+    for (const char* name : {"scores.npy", "best.npy"})
+      EXPECT_EQ(read_text_file(path("plain/" + std::string(name))), read_text_file(path("fused/" + std::string(name))));
+  }
 }
 
 TEST_F(ModelCommand, DiffFindsTheFirstLayerWhereTheyPart) {
