@@ -51,10 +51,18 @@ TEST(Gguf, EveryTypeEqualsTheReferenceBitForBit) {
   EXPECT_EQ(file.find("nothing"), nullptr);
 }
 
+// TENON_KEEP_SAVED=FOLDER keeps what is written, for tools/goldens/gguf_files.py --check FOLDER.
+void keep(const std::string& path) {
+  if (const char* folder = std::getenv("TENON_KEEP_SAVED"))
+    std::filesystem::copy_file(path, std::filesystem::path(folder) / std::filesystem::path(path).filename(),
+                               std::filesystem::copy_options::overwrite_existing);
+}
+
 TEST(Gguf, WhatIsWrittenIsReadAsTheSame) {
   const Gguf file = load_gguf(kGoldens / "types.gguf");
   const std::string path = testing_support::temp_folder() + "/again.gguf";
   save_gguf(path, file);
+  keep(path);
   const Gguf again = load_gguf(path);
   expect_tensors(again, json::parse(read_text_file(kGoldens / "types.gguf.json")));
   ASSERT_EQ(again.metadata.size(), file.metadata.size());
@@ -68,6 +76,7 @@ TEST(Gguf, QuantisesAsTheReferenceDoes) {
   Gguf file;
   file.tensors.set("w", from_vector(golden["values"].get<std::vector<float>>(), {2, 64}));
   save_gguf(path, file, {.quantize = true});
+  keep(path);
   const Gguf again = load_gguf(path);
   EXPECT_EQ(again.types.at("w"), "Q8_0");
   const auto values = again.tensors.at("w").to_vector();

@@ -1,5 +1,5 @@
-// Real pretrained models: node by node, as a package, and after export to ONNX again, each against the outputs that
-// ONNX Runtime or the model's authors gave.
+// Real pretrained models: node by node, compiled, as a package, and after export to ONNX again, each against the
+// outputs that ONNX Runtime or the model's authors gave. Compiled and packaged they give the bits of the first.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,6 +16,7 @@
 #include "tenon/formats/onnx/proto.h"
 #include "tenon/package.h"
 #include "tenon/tenon.h"
+#include "tests/support/compiled.h"
 #include "tests/support/exported_case.h"
 #include "tests/support/temp_folder.h"
 
@@ -40,9 +41,10 @@ double apart(const Tensor& got, const Tensor& want) {
   return most;
 }
 
-// The model in its three forms. The package's results are the graph's, bit for bit.
+// The model in its four forms.
 struct Forms {
   Model eager;
+  testing_support::TensorFunction compiled;
   Package package;
   Model again;
 
@@ -50,7 +52,9 @@ struct Forms {
       : Forms(name, Model::load(path), options) {}
   Forms(const std::string& name, Model model, const ModelCaptureOptions& options)
       : Forms(name, model, capture_model(model, options)) {}
-  Forms(const std::string& name, Model model, const ir::Graph& graph) : eager(std::move(model)) {
+  Forms(const std::string& name, Model model, const ir::Graph& graph)
+      : eager(std::move(model)),
+        compiled(testing_support::compiled([run = eager](const Tensors& in) { return run(in); })) {
     const std::string stem = testing_support::temp_folder() + "/" + name;
     save(stem + ".tenon", graph, {.weights = parameters_of(eager)});
     package = load(stem + ".tenon");
@@ -59,18 +63,25 @@ struct Forms {
   }
 };
 
+bool same_bits(const Tensor& x, const Tensor& y) {
+  const Tensor a = contiguous(x), b = contiguous(y);
+  return a.type() == b.type() && std::ranges::equal(a.data<std::byte>(), b.data<std::byte>());
+}
+
 // All forms on these inputs, each within `allowed` of the reference.
 void expect_reference(const std::string& name, const Forms& forms, const Tensors& in, const Tensors& want,
                       double allowed) {
   const NoGrad no_grad;
-  const Tensors eager = forms.eager(in), packaged = forms.package(in), exported = forms.again(in);
+  const Tensors eager = forms.eager(in), compiled = forms.compiled(in), packaged = forms.package(in),
+                exported = forms.again(in);
   ASSERT_EQ(eager.size(), want.size());
   for (size_t i = 0; i < want.size(); ++i) {
     EXPECT_LE(apart(eager[i], want[i]), allowed) << name << ", output " << i;
     EXPECT_LE(apart(exported[i], want[i]), allowed) << name << " exported, output " << i;
-    const Tensor a = contiguous(eager[i]), b = contiguous(packaged[i]);
-    EXPECT_TRUE(std::ranges::equal(a.data<std::byte>(), b.data<std::byte>()))
-        << name << ": output " << i << " of the package differs by " << apart(a, b);
+    EXPECT_TRUE(same_bits(eager[i], packaged[i]))
+        << name << ": output " << i << " of the package differs by " << apart(eager[i], packaged[i]);
+    EXPECT_TRUE(same_bits(eager[i], compiled[i]))
+        << name << ": output " << i << " of the compiled model differs by " << apart(eager[i], compiled[i]);
   }
   testing_support::keep_exported(name, read_text_file(testing_support::temp_folder() + "/" + name + ".onnx"), in, want);
 }
@@ -160,18 +171,20 @@ TEST(RealModels, SileroVoiceDetectorAsAStream) {
   const Package package = load(stem + ".tenon");
   export_model(stem + ".onnx", graph);
   const Model again = Model::load(stem + ".onnx");
+  const auto compiled = testing_support::compiled(step);
   const Tensor pcm = npy(data / "pcm_300x512.npy");
   const auto want = npy(data / "prob_300.npy").to_vector<double>();
   Tensor context = zeros({1, 64});
-  Tensors states(3, zeros({2, 1, 128}));
+  Tensors states(4, zeros({2, 1, 128}));
   for (int64_t t = 0; t < 300; ++t) {
     const Tensor chunk = narrow(pcm, 0, t, 1), input = concat({context, chunk}, 1);
     const Tensors eager = step({input, states[0]}), packaged = package({input, states[1]}),
-                  exported = again({input, states[2]});
+                  exported = again({input, states[2]}), fused = compiled({input, states[3]});
     ASSERT_NEAR(eager[0].item<double>(), want[static_cast<size_t>(t)], 1e-4) << "step " << t;
     ASSERT_NEAR(exported[0].item<double>(), want[static_cast<size_t>(t)], 1e-4) << "step " << t;
-    ASSERT_EQ(packaged[0].item<double>(), eager[0].item<double>()) << "step " << t;
-    states = {eager[1], packaged[1], exported[1]};
+    ASSERT_TRUE(same_bits(packaged[0], eager[0]) && same_bits(packaged[1], eager[1])) << "step " << t;
+    ASSERT_TRUE(same_bits(fused[0], eager[0]) && same_bits(fused[1], eager[1])) << "step " << t;
+    states = {eager[1], packaged[1], exported[1], fused[1]};
     context = narrow(chunk, 1, 448, 64);
   }
 }
@@ -205,6 +218,7 @@ TEST(RealModels, TinyGpt2Generates) {
   const std::vector<std::vector<int64_t>> want{{0, 0, 0, 52, 204, 204, 204, 204, 204, 204},
                                                {0, 0, 195, 731, 731, 114, 114, 114, 114, 114}};
   EXPECT_EQ(generate(forms.eager), want);
+  EXPECT_EQ(generate(forms.compiled), want);
   EXPECT_EQ(generate(forms.package), want);
   EXPECT_EQ(generate(forms.again), want);
 }

@@ -1,14 +1,41 @@
 """Writes tests/formats/goldens/types.gguf with the gguf package, and what its tensors hold (types.gguf.json).
 
   pip install gguf numpy && python3 tools/goldens/gguf_files.py
+
+With --check FOLDER: reads what Tenon's tests wrote there (TENON_KEEP_SAVED=FOLDER test_formats --gtest_filter='Gguf*') and compares it with
+these.
 """
 import json
 import pathlib
+import sys
 
 import gguf
 import numpy as np
 
 folder = pathlib.Path(__file__).parents[2] / "tests/formats/goldens"
+
+
+def check(saved):
+    expected = json.loads((folder / "types.gguf.json").read_text())
+    reader = gguf.GGUFReader(saved / "again.gguf")
+    fields = {name: reader.get_field(name).contents() for name in ("test.count", "test.small", "test.real", "test.flag", "test.text", "test.list", "test.numbers")}
+    assert fields == {"test.count": 7, "test.small": -3, "test.real": 0.25, "test.flag": True, "test.text": "größe", "test.list": ["a", "b", "ü"],
+                      "test.numbers": [1, -2, 3]}, fields
+    assert {t.name for t in reader.tensors} == set(expected)
+    for t in reader.tensors:
+        shape, values = expected[t.name]
+        assert list(t.shape[::-1]) == shape, (t.name, t.shape, shape)
+        assert (t.data.astype(np.float64).flatten() == values).all(), t.name
+    q8 = json.loads((folder / "q8_0.json").read_text())
+    t = gguf.GGUFReader(saved / "q8.gguf").tensors[0]
+    assert t.tensor_type == gguf.GGMLQuantizationType.Q8_0
+    assert (gguf.dequantize(t.data, t.tensor_type).flatten() == np.array(q8["quantized"], np.float32)).all()
+    print(f"{len(expected)} tensors, {len(fields)} entries and the quantised matrix are the same")
+
+
+if len(sys.argv) == 3 and sys.argv[1] == "--check":
+    check(pathlib.Path(sys.argv[2]))
+    sys.exit()
 random = np.random.default_rng(5)
 writer = gguf.GGUFWriter(str(folder / "types.gguf"), "llama")
 writer.add_uint32("test.count", 7)
