@@ -60,8 +60,9 @@ std::string page(const std::string& results_section) {
   text += fmt::format(
       "\n\nModel-local functions, If, Loop, Scan, sequences and optionals are read too. In a capture an If becomes a "
       "branch of "
-      "the\ngraph and a forward Scan a loop; a Loop is unrolled, so its number of steps must follow from shapes or "
-      "constants.\n\n"
+      "the\ngraph, Scan and Loop become loops of it. A Loop whose shapes change from step to step is unrolled; its "
+      "number "
+      "of\nsteps must then follow from shapes or constants, as it must where a Loop gathers rows.\n\n"
       "## Export\n\n`formats::onnx::export_model` writes opsets {} to {}; the newest is the newest that ONNX Runtime "
       "runs. A "
       "composite or\nelementwise op without an operator of its own is written as its body. Named sizes become "

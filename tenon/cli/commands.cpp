@@ -238,12 +238,10 @@ std::vector<Command> make_commands() {
   generate.examples = {"tenon generate runs/gpt --prompt 'ROMEO:' --length 500 --temperature 0.8 --seed 1",
                        "tenon generate models/llama --prompt 'Once upon a time' --length 100 --temperature 0"};
 
-  Command info{
-      .name = "info",
-      .summary = "show what a run folder or a file holds",
-      .positionals = {{.name = "PATH",
-                       .help = "a run folder, a published model's folder, or a file: a package, ONNX, SafeTensors, "
-                               "PyTorch, GGUF, Keras, NPY or NPZ"}}};
+  Command info{.name = "info",
+               .summary = "show what a run folder or a file holds",
+               .positionals = {{.name = "PATH",
+                                .help = "a run folder, a model's folder, or a file of any format that can be read"}}};
   info.examples = {"tenon info runs/gpt", "tenon info model.onnx"};
 
   const Positional model{.name = "MODEL", .help = "a package, an ONNX or Keras model, or a published model's folder"};

@@ -18,7 +18,10 @@
 #include "tenon/exec/session.h"
 #include "tenon/formats/detect.h"
 #include "tenon/formats/onnx/model.h"
+#include "tenon/ir/specialize.h"
+#include "tenon/ops/catalog.h"
 #include "tenon/ops/movement.h"
+#include "tenon/trace/capture.h"
 #include "tenon/trace/state.h"
 
 namespace tenon::cli {
@@ -64,21 +67,34 @@ Ready ready_onnx(const std::string& path, const std::map<std::string, Tensor>& i
   return ready;
 }
 
-Ready ready_package(const std::string& path, const std::map<std::string, Tensor>& inputs, const std::string& function) {
+// The graph on these inputs, by one call for each node: calls are what the compiler records.
+std::function<Tensors()> by_calls(const ir::Graph& graph, const Tensors& in) {
+  std::vector<TensorType> types;
+  for (const Tensor& x : in) types.push_back(x.type());
+  ir::Graph one = ir::specialize(graph, ir::bind_sizes(graph, types), ops::type_rule());
+  return [one = std::move(one), in] { return trace::interpret(one, in); };
+}
+
+Ready ready_package(const std::string& path, const std::map<std::string, Tensor>& inputs, const std::string& function,
+                    bool calls) {
   const Package package = load(path);
   const std::string name = function.empty() ? package.functions()[0] : function;
   const Signature& signature = package.signature(name);
   Ready ready;
   for (const TensorSpec& output : signature.outputs) ready.names.push_back(output.name);
-  ready.run = [package, name, in = in_order(signature, inputs, path)] { return package.run(name, in); };
+  const Tensors in = in_order(signature, inputs, path);
+  ready.run = [package, name, in] { return package.run(name, in); };
+  if (calls) ready.run = by_calls(package.graph(name), in);
   return ready;
 }
 
-Ready ready_graph(const std::string& path, const std::map<std::string, Tensor>& inputs) {
+Ready ready_graph(const std::string& path, const std::map<std::string, Tensor>& inputs, bool calls) {
   const ModelFile model = read_model(path);
   Ready ready;
   for (const TensorSpec& output : model.signature.outputs) ready.names.push_back(output.name);
-  ready.run = [graph = model.graph, in = in_order(model.signature, inputs, path)] { return exec::run(graph, in); };
+  const Tensors in = in_order(model.signature, inputs, path);
+  ready.run = [graph = model.graph, in] { return exec::run(graph, in); };
+  if (calls) ready.run = by_calls(model.graph, in);
   return ready;
 }
 
@@ -95,11 +111,12 @@ int run_command(const Arguments& arguments, const Console& console) {
     throw UsageError({"tenon run", "--function is for packages: other models are one function", {}, {}, {}});
   const auto begin = std::chrono::steady_clock::now();
   const NoGrad no_grad;
-  Ready ready = kind == formats::FileKind::Onnx      ? ready_onnx(path, inputs)
-                : kind == formats::FileKind::Package ? ready_package(path, inputs, function)
-                                                     : ready_graph(path, inputs);
   const auto wanted = [&](const char* flag) { return arguments.has(flag) && arguments.get<bool>(flag); };
-  if (wanted("compile")) ready.run = compiled(std::move(ready.run));
+  const bool compiles = wanted("compile");
+  Ready ready = kind == formats::FileKind::Onnx      ? ready_onnx(path, inputs)
+                : kind == formats::FileKind::Package ? ready_package(path, inputs, function, compiles)
+                                                     : ready_graph(path, inputs, compiles);
+  if (compiles) ready.run = compiled(std::move(ready.run));
   const Tensors values = ready.run();
   const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
   std::optional<Profile> profile;

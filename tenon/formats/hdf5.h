@@ -1,5 +1,6 @@
 // HDF5 files, as Keras writes its weights: every data set of plain numbers, and texts in attributes. libhdf5 reads
-// them.
+// them, and it is not made for hostile bytes: a damaged file can crash it. A .keras file is compared with its checksum
+// first; take .h5 files only from where you trust.
 #pragma once
 
 #include <filesystem>

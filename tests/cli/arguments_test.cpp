@@ -122,7 +122,7 @@ TEST(Arguments, MistakesAreNamed) {
       {"train", {"-x"}, "tenon train: unknown option -x\n  try: tenon train --help"},
       {"info",
        {},
-       "tenon info: PATH is missing (a run folder, a package, ONNX, SafeTensors, NPY or NPZ file)\n"
+       "tenon info: PATH is missing (a run folder, a model's folder, or a file of any format that can be read)\n"
        "  try: tenon info PATH"},
       {"info", {"a", "b"}, "tenon info: a word too many; got \"b\""},
       {"generate",

@@ -137,7 +137,7 @@ TEST_F(ModelCommand, ModelsOfOtherSoftwareAreReadAsTheyAre) {
   expect({"diff", keras, path("keras.onnx")}, 0, "largest difference");
   expect({"info", TENON_SOURCE_DIR "/tests/formats/goldens/plain.pt"}, 0, "PyTorch weights");
   expect({"info", TENON_SOURCE_DIR "/tests/formats/goldens/types.gguf"}, 0, "a GGUF file");
-  expect({"convert", TENON_SOURCE_DIR "/tests/formats/goldens/plain.pt", path("plain.npz")}, 0, "tensors");
+  expect({"convert", TENON_SOURCE_DIR "/tests/formats/goldens/nested.pt", path("nested.npz")}, 0, "tensors");
   expect({"convert", path("model.tenon"), path("w.gguf")}, 0, "w.gguf: 1 tensors");
   expect({"convert", path("w.gguf"), path("w2.safetensors")}, 0, "1 tensors");
   EXPECT_EQ(formats::load_safetensors(path("w2.safetensors")).tensors.at("fc.weight").to_vector<float>(),
@@ -160,10 +160,11 @@ TEST_F(ModelCommand, CompiledItGivesTheSameBytes) {
   expect({"convert", path("model.tenon"), path("model.onnx")}, 0, "");
   for (const char* model : {"model.tenon", "model.onnx"}) {
     expect({"run", path(model), "--input", "x=" + path("x.npy"), "--output", path("plain")}, 0, "scores");
-    const Finished f =
-        tenon({"run", path(model), "--input", "x=" + path("x.npy"), "--output", path("fused"), "--compile"});
+    const Finished f = tenon(
+        {"run", path(model), "--input", "x=" + path("x.npy"), "--output", path("fused"), "--compile", "--profile"});
     if (f.code != 0 && f.err.find("without the compiler") != std::string::npos) GTEST_SKIP() << f.err;
     EXPECT_EQ(f.code, 0) << f.err;
+    EXPECT_THAT(read_text_file(path("fused/profile.json")), HasSubstr("\"kernel\""));  // it ran as kernels
     for (const char* name : {"scores.npy", "best.npy"})
       EXPECT_EQ(read_text_file(path("plain/" + std::string(name))), read_text_file(path("fused/" + std::string(name))));
   }
