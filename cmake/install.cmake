@@ -11,6 +11,14 @@ install(TARGETS tenon EXPORT TenonTargets
   INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/tenon" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
   FILES_MATCHING PATTERN "*.h")
+# The compiler is a component of its own: who does not ask for it needs no LLVM.
+if(TARGET tenon_compile)
+  set_target_properties(tenon_compile PROPERTIES EXPORT_NAME compile)
+  target_include_directories(tenon_compile INTERFACE $<INSTALL_INTERFACE:include>)
+  install(TARGETS tenon_compile EXPORT TenonCompileTargets ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  install(EXPORT TenonCompileTargets NAMESPACE Tenon:: DESTINATION "${package_dir}")
+  install(FILES "${PROJECT_SOURCE_DIR}/cmake/llvm.cmake" DESTINATION "${package_dir}")
+endif()
 get_property(programs GLOBAL PROPERTY TENON_PROGRAMS)
 if(programs)
   set_target_properties(${programs} PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")

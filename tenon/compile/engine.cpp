@@ -214,11 +214,12 @@ std::string text_of(const compiler::ProgramReport& r) {
   std::string text = fmt::format(
       "  compiled because: {}\n"
       "  {} ops recorded until {}; {} maps, {} folds, {} calls\n"
-      "  {} compiled kernels ({} distinct; code: {} made, {} from disk, {} shared), {} calls of the device\n"
+      "  {} compiled kernels in {} launches ({} distinct; code: {} made, {} from disk, {} shared), {} calls of the "
+      "device\n"
       "  memory: inputs {}, results {} and {} over donated inputs, arena {} (unplanned {})\n",
-      r.reason, r.recorded, r.ended, r.maps, r.folds, r.calls, r.kernels, r.distinct_kernels, r.code.compiled,
-      r.code.loaded, r.code.shared, r.calls, bytes_text(r.input_bytes), bytes_text(r.output_bytes), r.donated,
-      bytes_text(r.arena_bytes), bytes_text(r.unplanned_bytes));
+      r.reason, r.recorded, r.ended, r.maps, r.folds, r.calls, r.kernels, r.launches, r.distinct_kernels,
+      r.code.compiled, r.code.loaded, r.code.shared, r.calls, bytes_text(r.input_bytes), bytes_text(r.output_bytes),
+      r.donated, bytes_text(r.arena_bytes), bytes_text(r.unplanned_bytes));
   text += fmt::format("  compiled in {:.1f} ms:", r.seconds * 1e3);
   for (const auto& pass : r.passes) text += fmt::format(" {} {:.1f}", pass.name, pass.seconds * 1e3);
   text += fmt::format(" (LLVM {:.1f}, linking {:.1f}); run {} times\n", r.code.llvm_seconds * 1e3,

@@ -177,24 +177,10 @@ class Lowering {
   void add_if(std::vector<Stmt>& body, bool condition, std::vector<Stmt> inner) {
     add_loop(body, new_loop(), condition ? 1 : 0, false, false, std::move(inner));
   }
-  // The number that a fold begins with: x combined with it is x, also in the sign of zero.
   int32_t neutral(std::vector<Stmt>& body, const CoreNode& f) {
-    const bool low = f.fold == cpu::Fold::Max, prod = f.fold == cpu::Fold::Prod, sum = f.fold == cpu::Fold::Sum;
-    Stmt s;
-    s.dtype = f.acc;
+    Stmt s = neutral_of(f.fold, f.acc);
+    if (f.recipe) s.real = f.empty;
     s.result = k_.registers++;
-    if (f.recipe) {
-      s.real = f.empty;
-    } else if (is_float(f.acc)) {
-      s.real = sum ? -0.0 : prod ? 1.0 : std::numeric_limits<double>::infinity() * (low ? -1 : 1);
-    } else if (sum || prod) {
-      s.integer = prod ? 1 : 0;
-    } else {
-      const int bits = f.acc == DType::Bool ? 1 : info(f.acc).bits;
-      const bool sign = info(f.acc).kind == DTypeKind::Signed;
-      const uint64_t highest = ~uint64_t{0} >> (64 - bits + (sign ? 1 : 0));
-      s.integer = static_cast<int64_t>(low ? (sign ? ~highest : 0) : highest);
-    }
     body.push_back(s);
     return s.result;
   }
@@ -697,6 +683,23 @@ void collapse(const CoreGraph& graph, Group& group) {
 }
 
 }  // namespace
+
+Stmt neutral_of(cpu::Fold fold, DType acc) {
+  const bool low = fold == cpu::Fold::Max, prod = fold == cpu::Fold::Prod, sum = fold == cpu::Fold::Sum;
+  Stmt s;
+  s.dtype = acc;
+  if (is_float(acc)) {
+    s.real = sum ? -0.0 : prod ? 1.0 : std::numeric_limits<double>::infinity() * (low ? -1 : 1);
+  } else if (sum || prod) {
+    s.integer = prod ? 1 : 0;
+  } else {
+    const int bits = acc == DType::Bool ? 1 : info(acc).bits;
+    const bool sign = info(acc).kind == DTypeKind::Signed;
+    const uint64_t highest = ~uint64_t{0} >> (64 - bits + (sign ? 1 : 0));
+    s.integer = static_cast<int64_t>(low ? (sign ? ~highest : 0) : highest);
+  }
+  return s;
+}
 
 std::vector<LoweredKernel> lower(const CoreGraph& graph, const Group& original, const std::vector<bool>& stored,
                                  bool general) {

@@ -43,6 +43,19 @@ struct Step {
   ops::ReduceKind reduce{};
 };
 
+// Steps [first, end) that run at the same time; more than one only if they are kernels that do not touch each other's
+// results. Such a launch is a list of pieces, cut into tasks of about the same work: a task is pieces
+// [tasks[i], tasks[i + 1]).
+struct Launch {
+  struct Piece {
+    size_t step;
+    int64_t begin, end;
+  };
+  size_t first = 0, end = 0;
+  std::vector<Piece> pieces;
+  std::vector<size_t> tasks;
+};
+
 }  // namespace
 
 struct Program::State {
@@ -53,8 +66,11 @@ struct Program::State {
   std::vector<std::vector<int32_t>> shape_of_groups;
   std::vector<LoweredKernel> kernels;
   std::vector<Step> steps;
-  std::vector<Place> places;     // by storage
-  std::vector<int32_t> outputs;  // the storages that become memory of results, each once
+  std::vector<Launch> launches;
+  std::vector<int32_t> launch_of;                  // of each step
+  std::vector<std::vector<std::byte*>> addresses;  // of the buffers of each step, in a run
+  std::vector<Place> places;                       // by storage
+  std::vector<int32_t> outputs;                    // the storages that become memory of results, each once
   int64_t arena = 0;
   int cpu_level = exec::session().options().cpu_level;
   bool claims = exec::session().options().claims;
@@ -102,6 +118,8 @@ struct Program::State {
   void pass_expand() {
     for (auto& k : kernels) expand_functions(k.kernel);
   }
+  void pass_launch();
+  void cut(Launch& launch) const;
   void pass_plan();
   void pass_codegen(KernelCache& cache, KernelStore& store);
 
@@ -204,7 +222,78 @@ struct Program::State {
     }
   }
   void run_observed(Step& step, const std::vector<std::byte*>& base) const;
+  void run_launch(const Launch& launch, const std::vector<std::byte*>& base);
 };
+
+// Neighbouring kernels whose results are the segment's (updates of parameters), or small, run together if none of them
+// reads or writes what another one writes.
+void Program::State::pass_launch() {
+  constexpr int64_t kSmall = 1 << 16;
+  std::vector<bool> is_output(core.storages.size(), false);
+  for (const auto& x : core.outputs) is_output[static_cast<size_t>(x.storage)] = true;
+  std::vector<int32_t> written(core.storages.size(), -1), touched(core.storages.size(), -1);  // by which launch
+  bool open = false;  // whether the last launch takes more
+  for (size_t t = 0; t < steps.size(); ++t) {
+    const auto number = static_cast<int32_t>(launches.size()) - 1;
+    bool joins = steps[t].call < 0, alone = !joins;
+    for (size_t b = 0; !alone && b < steps[t].storages.size(); ++b) {
+      const auto s = static_cast<size_t>(steps[t].storages[b]);
+      const bool output = kernels[steps[t].kernel].kernel.buffers[b].output;
+      joins = joins && written[s] != number && !(output && touched[s] == number);
+      alone = output && !is_output[s] && byte_size(core.storages[s].dtype, core.storages[s].size) > kSmall;
+    }
+    if (!open || alone || !joins) launches.push_back({t, t, {}, {}});
+    open = !alone;
+    launches.back().end = t + 1;
+    launch_of.push_back(static_cast<int32_t>(launches.size()) - 1);
+    for (size_t b = 0; b < steps[t].storages.size() && steps[t].call < 0; ++b) {
+      const auto s = static_cast<size_t>(steps[t].storages[b]);
+      (kernels[steps[t].kernel].kernel.buffers[b].output ? written : touched)[s] = launch_of.back();
+    }
+  }
+  addresses.resize(steps.size());
+  for (Launch& launch : launches) {
+    if (steps[launch.first].call < 0) ++report.launches;
+    if (launch.end - launch.first > 1) cut(launch);
+  }
+}
+void Program::State::cut(Launch& launch) const {
+  double load = 0;
+  launch.tasks.push_back(0);
+  for (size_t t = launch.first; t < launch.end; ++t) {
+    const Step& step = steps[t];
+    for (int64_t begin = 0; begin < step.extent; begin += step.grain) {
+      const int64_t end = std::min(step.extent, begin + step.grain);
+      launch.pieces.push_back({t, begin, end});
+      load += static_cast<double>(end - begin) / static_cast<double>(step.grain);
+      if (load < 0.75) continue;
+      launch.tasks.push_back(launch.pieces.size());
+      load = 0;
+    }
+  }
+  if (launch.tasks.back() != launch.pieces.size()) launch.tasks.push_back(launch.pieces.size());
+}
+
+void Program::State::run_launch(const Launch& launch, const std::vector<std::byte*>& base) {
+  for (size_t t = launch.first; t < launch.end; ++t) {
+    addresses[t].clear();
+    for (int32_t s : steps[t].storages) addresses[t].push_back(base[static_cast<size_t>(s)]);
+  }
+  const auto task = [&](int64_t i) {
+    for (size_t p = launch.tasks[static_cast<size_t>(i)]; p < launch.tasks[static_cast<size_t>(i) + 1]; ++p) {
+      const Launch::Piece& piece = launch.pieces[p];
+      const Step& step = steps[piece.step];
+      if (step.function != nullptr) {
+        step.function(addresses[piece.step].data(), step.numbers.data(), piece.begin, piece.end);
+      } else {
+        interpret(kernels[step.kernel].kernel, addresses[piece.step], piece.begin, piece.end);
+      }
+    }
+  };
+  const auto tasks = static_cast<int64_t>(launch.tasks.size()) - 1;
+  if (tasks == 1) return task(0);
+  exec::session().pool().run(tasks, task);
+}
 
 // With what an observer wants to know: a call's op and types, a kernel's ops and the storages that it touches.
 void Program::State::run_observed(Step& step, const std::vector<std::byte*>& base) const {
@@ -240,7 +329,7 @@ void Program::State::run_observed(Step& step, const std::vector<std::byte*>& bas
   });
 }
 
-// Lifetimes by steps; results of the segment get memory of their own, or that of an input which is dead by then.
+// Lifetimes by launches; results of the segment get memory of their own, or that of an input which is dead by then.
 void Program::State::pass_plan() {
   const size_t count = core.storages.size();
   const auto end = static_cast<int32_t>(steps.size());
@@ -258,6 +347,17 @@ void Program::State::pass_plan() {
   std::vector<Lifetime> lifetimes;
   std::vector<size_t> planned;
   const auto bytes_of = [&](size_t s) { return byte_size(core.storages[s].dtype, core.storages[s].size); };
+  // Whether another step of the same launch reads it.
+  const auto read_beside = [&](size_t storage, int32_t step) {
+    const Launch& launch = launches[static_cast<size_t>(launch_of[static_cast<size_t>(step)])];
+    for (size_t t = launch.first; t < launch.end; ++t) {
+      const auto& used = steps[t].storages;
+      if (static_cast<int32_t>(t) != step &&
+          std::find(used.begin(), used.end(), static_cast<int32_t>(storage)) != used.end())
+        return true;
+    }
+    return false;
+  };
   // A donated leaf that this kernel reads last, element by element, under a result of the same size.
   const auto donor_for = [&](size_t s) -> int32_t {
     if (first[s] < 0 || steps[static_cast<size_t>(first[s])].call >= 0) return -1;
@@ -268,6 +368,7 @@ void Program::State::pass_plan() {
       if (storage.leaf < 0 || !kernel.pointwise[b] || taken[from] || is_output[from]) continue;
       const trace::Leaf& leaf = segment.leaves[static_cast<size_t>(storage.leaf)];
       if (!leaf.donated || leaf.offset != 0 || storage.base != 0 || last[from] != first[s]) continue;
+      if (read_beside(from, first[s])) continue;
       if (storage.size != core.storages[s].size || info(storage.dtype).bits != info(core.storages[s].dtype).bits)
         continue;
       taken[from] = true;
@@ -288,7 +389,8 @@ void Program::State::pass_plan() {
       else
         report.output_bytes += bytes_of(s);
     } else if (first[s] >= 0) {
-      lifetimes.push_back({bytes_of(s), first[s], last[s]});
+      lifetimes.push_back(
+          {bytes_of(s), launch_of[static_cast<size_t>(first[s])], launch_of[static_cast<size_t>(last[s])]});
       planned.push_back(s);
     }
   }
@@ -342,6 +444,7 @@ Program::Program(const trace::Segment& segment, const ProgramOptions& options, K
       {"fuse", [&] { s.pass_fuse(); }},        // which of them share a kernel
       {"lower", [&] { s.pass_lower(); }},      // kernels as loop IR
       {"expand", [&] { s.pass_expand(); }},    // exp, log, tanh, erf as instructions
+      {"launch", [&] { s.pass_launch(); }},    // what runs at the same time
       {"plan", [&] { s.pass_plan(); }},        // where every value lies
       {"codegen", [&] { s.pass_codegen(cache, store); }},
   };
@@ -413,11 +516,15 @@ Tensors Program::run(const trace::Segment& segment) {
       }
     }
   }
-  for (Step& step : s.steps) {
-    if (exec::observer() == nullptr) [[likely]]
-      s.run_step(step, base);
-    else
-      s.run_observed(step, base);
+  const bool observed = exec::observer() != nullptr;
+  for (const Launch& launch : s.launches) {
+    if (observed) [[unlikely]] {
+      for (size_t t = launch.first; t < launch.end; ++t) s.run_observed(s.steps[t], base);
+    } else if (launch.end - launch.first == 1) {
+      s.run_step(s.steps[launch.first], base);
+    } else {
+      s.run_launch(launch, base);
+    }
   }
   Tensors out;
   out.reserve(s.core.outputs.size());

@@ -39,6 +39,7 @@ struct ProgramReport {
   int64_t recorded = 0, maps = 0, folds = 0, calls = 0;
   int64_t kernels = 0;           // steps that are compiled kernels
   int64_t distinct_kernels = 0;  // after equal ones are shared
+  int64_t launches = 0;          // in which they run: kernels that do not touch each other's results run together
   CodeCounts code;               // machine code for them
   int64_t arena_bytes = 0, output_bytes = 0, input_bytes = 0, unplanned_bytes = 0;
   int64_t donated = 0;                // results written over inputs that nobody else holds

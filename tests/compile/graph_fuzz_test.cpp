@@ -140,10 +140,35 @@ void check(uint64_t seed, bool interpret) {
   }
 }
 
+// One compiled function over many sizes: the first is compiled for itself, the others share general kernels.
+void check_sizes(uint64_t seed, bool interpret) {
+  manual_seed(seed);
+  RandomGraph graph(seed);
+  Tensors inputs;
+  CompileOptions options{.interpret = interpret, .verify = true, .keep_text = true};
+  auto fast = compile([&] { return graph(inputs); }, options);
+  for (int64_t n : {6, 9, 70, 64, 128, 7}) {
+    inputs = {uniform({4, n}, -2, 2), uniform({n}, -2, 2), uniform({4, 1}, -2, 2), uniform({2, 3, n}, -2, 2),
+              transpose(uniform({n, 4}, -2, 2), 0, 1)};
+    const Tensors want = graph(inputs);
+    ASSERT_EQ(difference(fast(), want), "") << "seed " << seed << " size " << n << "\n" << to_string(fast.explain());
+  }
+}
+
 constexpr uint64_t kSeeds[] = {1, 2, 3};
 
 TEST(GraphFuzz, KeptSeeds) {
   for (uint64_t seed : kSeeds) check(seed, false);
+}
+TEST(GraphFuzz, SizesThatChange) {
+  for (uint64_t seed = 2000; seed < 2200; ++seed) {
+    check_sizes(seed, true);
+    if (HasFatalFailure()) return;
+  }
+  for (uint64_t seed = 3000; seed < 3020; ++seed) {
+    check_sizes(seed, false);
+    if (HasFatalFailure()) return;
+  }
 }
 TEST(GraphFuzz, CompiledByTheInterpreter) {
   for (uint64_t seed = 100; seed < 500; ++seed) {

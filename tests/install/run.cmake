@@ -10,9 +10,12 @@ endif()
 execute_process(COMMAND "${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${prefix}" COMMAND_ERROR_IS_FATAL ANY OUTPUT_QUIET)
 execute_process(COMMAND "${CMAKE_COMMAND}" -S "${CONSUMER}" -B "${SCRATCH}/consumer-build" -G "${GENERATOR}"
   "-DCMAKE_PREFIX_PATH=${prefix}" "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DCMAKE_BUILD_TYPE=${TYPE}"
-  "-DCMAKE_CXX_FLAGS=${flags}" "-DTENON_EXPECTED_VERSION=${VERSION}" COMMAND_ERROR_IS_FATAL ANY)
+  "-DCMAKE_CXX_FLAGS=${flags}" "-DTENON_EXPECTED_VERSION=${VERSION}" "-DTENON_WITH_COMPILER=${WITH_COMPILER}" COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND "${CMAKE_COMMAND}" --build "${SCRATCH}/consumer-build" COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND "${SCRATCH}/consumer-build/consumer" COMMAND_ERROR_IS_FATAL ANY)
+if(WITH_COMPILER)
+  execute_process(COMMAND "${SCRATCH}/consumer-build/compiled" COMMAND_ERROR_IS_FATAL ANY)
+endif()
 if(EXISTS "${prefix}/bin/tenon")
   execute_process(COMMAND "${prefix}/bin/tenon" --help COMMAND_ERROR_IS_FATAL ANY OUTPUT_QUIET)
 endif()
