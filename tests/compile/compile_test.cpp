@@ -87,6 +87,7 @@ TEST(Compile, GptTrainStep) {
   const Explanation e =
       expect_same_training(make, [&](auto& m, int) { return cross_entropy(reshape(m(tokens), {24, 50}), target); });
   EXPECT_LT(e.programs.back().distinct_kernels, e.programs.back().kernels) << "equal blocks share kernels";
+  EXPECT_LT(e.programs.back().launches * 3, e.programs.back().kernels * 2) << "updates run together";
 }
 
 TEST(Compile, SoftmaxAndNormsOfManySizes) {

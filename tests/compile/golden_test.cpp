@@ -111,7 +111,7 @@ TEST(Golden, LlamaForward) {
   config.intermediate_size = 32;
   config.num_hidden_layers = 2;
   config.num_attention_heads = config.num_key_value_heads = 2;
-  config.head_dim = 8;
+  config.head_dim = config.rotary.head_width = 8;
   const models::Llama model(config);
   const Tensor tokens = remainder(reshape(arange(10) * 7, {2, 5}), 30);
   expect_golden("llama", [&] { return Tensors{model(tokens)}; });
