@@ -9,6 +9,7 @@ is faster; the spread is the smallest and the largest round.
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -26,9 +27,9 @@ PEERS = {  # name: script and mode
     "openvino": ("onnx_rows.py", "openvino"),
 }
 ONE_THREAD = ("eager_add_8", "record_op", "matmul_f32")
-# First calls of a compiled training step, in a process of its own each time.
-COMPILE = {"compile_mlp": "mlp_step_adam_compiled", "compile_gpt2": "gpt2_small_step", "compile_gpt_small": "gpt_small_step",
-           "compile_resnet18": "resnet18_step"}
+# First steps of a compiled training step, in a fresh process each time: compile_bench.cpp. "_warm": a second process
+# that finds the first one's machine code on the disk.
+COMPILE = [f"compile_{model}{warm}" for model in ("mlp", "gpt2", "resnet50") for warm in ("", "_warm")]
 
 
 class Process:
@@ -80,7 +81,7 @@ def instructions(program, folder, threads):
     for runs in (1, 3):
         out = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/callgrind.out", program,
                               "eager_add_8", str(threads), folder], input=f"{runs}\n", capture_output=True, text=True)
-        line = [l for l in out.stderr.splitlines() if "Collected" in l]
+        line = [text for text in out.stderr.splitlines() if "Collected" in text]
         if not line:
             return None
         counts.append(int(line[0].split(":")[-1]))
@@ -148,16 +149,25 @@ def measure(row, options):
         return result
 
 
+def first_step(options, arguments):
+    command = [str(Path(options.program).parent / "compile_bench"), "--first", "--threads", str(options.threads), *arguments]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(re.search(r"step 1: ([0-9.]+) ms", text).group(1)) / 1e3
+
+
 def measure_compile(row, options):
-    first = []
+    name, warm = row.removesuffix("_warm"), row.endswith("_warm")
+    first, eager = [], []
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            os.environ["XDG_CACHE_HOME"] = folder  # an empty disk cache
-            process = Process([options.program, COMPILE[row], str(options.threads), folder], options.threads)
-            first.append(process.facts["first_seconds"])
-            process.close()
+            seconds = first_step(options, ["--disk", folder, name])
+            if warm:
+                seconds = first_step(options, ["--disk", folder, name])
+        first.append(seconds)
+        eager.append(first_step(options, ["--eager", name]))
     return {"row": row, "threads": options.threads, "median_seconds": statistics.median(first), "min_seconds": min(first),
-            "runs": len(first)}
+            "runs": len(first), "eager_first_seconds": statistics.median(eager),
+            "over_eager_seconds": statistics.median(f - e for f, e in zip(first, eager))}
 
 
 def readable(seconds):
@@ -171,7 +181,8 @@ def shown(r):
     text = f"{r['row']:26} {readable(r['median_seconds']):>9} {readable(r['min_seconds']):>9} {r['runs']:5}  "
     if "ratio" in r:
         text += f"{r['peer']:14} {readable(r['peer_median_seconds']):>9}  {r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})"
-    for key, what in (("copy_bandwidth_share", "of copy bandwidth"), ("gflops", "GFLOP/s"), ("instructions", "instructions")):
+    for key, what in (("copy_bandwidth_share", "of copy bandwidth"), ("gflops", "GFLOP/s"), ("instructions", "instructions"),
+                      ("over_eager_seconds", "s over the eager first step")):
         if r.get(key) is not None:
             text += f"  {r[key]:.3g} {what}"
     return text
@@ -193,7 +204,7 @@ def main():
     unknown = [p for p in options.peer_names if p not in PEERS]
     if unknown:
         parser.error(f"there is no peer {unknown[0]!r}; there are {', '.join(PEERS)}")
-    known = subprocess.run([options.program, "--list"], check=True, capture_output=True, text=True).stdout.split() + list(COMPILE)
+    known = subprocess.run([options.program, "--list"], check=True, capture_output=True, text=True).stdout.split() + COMPILE
     wanted = [w for w in options.rows.split(",") if w] or known
     chosen = []
     for name in wanted:

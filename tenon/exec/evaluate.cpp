@@ -34,15 +34,22 @@ View writable_view(Tensor& result) {
   return {impl.buffer->data(), impl.type.dtype, impl.type.shape, impl.strides, impl.offset};
 }
 
-ConstView broadcast_view(const Tensor& x, const Shape& shape) {
-  ConstView v = view(x);
-  if (v.shape == shape) return v;
-  Shape strides(shape.size(), 0);
-  const size_t lead = shape.size() - v.shape.size();
-  for (size_t i = 0; i < v.shape.size(); ++i) strides[lead + i] = v.shape[i] == 1 ? 0 : v.strides[i];
+// Writes x, broadcast to `shape`, into `v`.
+void broadcast_view(const Tensor& x, const Shape& shape, ConstView& v) {
+  const TensorImpl& impl = *x.impl();
+  if (!impl.buffer) static_cast<void>(view(x));  // computes a lazy value; says what is wrong with another
+  v.data = impl.buffer->data();
+  v.dtype = impl.type.dtype;
+  v.offset = impl.offset;
   v.shape = shape;
-  v.strides = strides;
-  return v;
+  if (impl.type.shape == shape) {
+    v.strides = impl.strides;
+    return;
+  }
+  const Shape& own = impl.type.shape;
+  v.strides = Shape(shape.size(), 0);
+  const size_t lead = shape.size() - own.size();
+  for (size_t i = 0; i < own.size(); ++i) v.strides[lead + i] = own[i] == 1 ? 0 : impl.strides[i];
 }
 
 Tensors run_elementwise(Call& c) {
@@ -56,7 +63,7 @@ Tensors run_elementwise(Call& c) {
     std::array<ConstView, 4> few;
     std::vector<ConstView> many(c.in.size() > few.size() ? c.in.size() : 0);
     const std::span<ConstView> in = many.empty() ? std::span(few).first(c.in.size()) : std::span(many);
-    for (size_t i = 0; i < in.size(); ++i) in[i] = broadcast_view(c.in[i], c.results[0].shape);
+    for (size_t i = 0; i < in.size(); ++i) broadcast_view(c.in[i], c.results[0].shape, in[i]);
     const View out = writable_view(result.tensor);
     if (s.options().reference) {
       reference_elementwise(program, in, out);

@@ -3,8 +3,9 @@
 namespace tenon::exec {
 namespace detail {
 
-constinit thread_local Observer* observer = nullptr;
-constinit thread_local const std::string* layer = nullptr;
+constinit thread_local Observer* observer = nullptr;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+constinit thread_local const std::string* layer =
+    nullptr;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 }  // namespace detail
 

@@ -49,9 +49,9 @@ class Observer {
 };
 
 namespace detail {
-extern constinit thread_local Observer* observer;
+extern constinit thread_local Observer* observer;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 // Of the layer that is running: the name of one of its Variables, "blocks.0.fc.weight".
-extern constinit thread_local const std::string* layer;
+extern constinit thread_local const std::string* layer;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 }  // namespace detail
 
 // In force on this thread, or null.

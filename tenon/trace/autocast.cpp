@@ -5,7 +5,7 @@
 namespace tenon {
 namespace trace::detail {
 
-constinit thread_local DType autocast = DType::F32;
+constinit thread_local DType autocast = DType::F32;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): off
 
 }  // namespace trace::detail
 

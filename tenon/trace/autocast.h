@@ -31,7 +31,7 @@ DType autocast_dtype();
 
 namespace trace {
 namespace detail {
-extern constinit thread_local DType autocast;  // f32: off
+extern constinit thread_local DType autocast;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 }
 
 // Calls as they are, or as in another scope, while it lives.

@@ -187,11 +187,38 @@ Tensors call_in_autocast(const OpDef& op, Tensors in, const ir::Attrs& attrs, DT
   return call(op, std::move(in), attrs);
 }
 
+// Most eager calls of small models: an elementwise op on concrete tensors of one type, of which no gradient is wanted
+// and which nobody records. They take the steps of call() that do something; what they compute is the same.
+bool is_plain(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
+  if (!std::holds_alternative<Elementwise>(op.meaning) || in.empty() || in.size() != op.inputs.size() ||
+      attrs.size() != op.attrs.size() || exec::observer() != nullptr || trace::state().lazy != nullptr)
+    return false;
+  const TensorImpl* first = in[0].impl();
+  for (size_t i = 0; i < in.size(); ++i) {
+    const TensorImpl* x = in[i].impl();
+    if (x == nullptr || x->placeholder || !x->buffer || x->weak || x->tape) return false;
+    if (x != first && x->type != first->type) return false;
+    if (!op.inputs[i].dtypes.has(x->type.dtype)) return false;
+  }
+  return !op.promote.to_float || is_float(first->type.dtype);
+}
+
+Tensors call_plain(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
+  const auto& rule = std::get<Elementwise>(op.meaning);
+  TensorType type = in[0].type();
+  if (rule.result != nullptr) {
+    InlineVector<DType, 8> dtypes(in.size(), type.dtype);
+    type.dtype = rule.result(dtypes, attrs);
+  }
+  return exec::evaluate(op, std::move(in), attrs, {&type, 1});
+}
+
 }  // namespace
 
 Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   if (const DType scope = trace::detail::autocast; scope != DType::F32) [[unlikely]]
     return call_in_autocast(op, std::move(in), attrs, scope);
+  if (is_plain(op, in, attrs)) return call_plain(op, std::move(in), attrs);
   // Optional inputs at the end may be left out.
   while (in.size() < op.inputs.size() && op.inputs[in.size()].kind == ArgKind::Optional) in.emplace_back();
   check_inputs(op, in, attrs);
