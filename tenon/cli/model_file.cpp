@@ -55,10 +55,9 @@ bool is_whole_keras_model(const std::string& path) {
 ModelFile captured(models::PretrainedFunction function, const std::map<std::string, Dim>& sizes) {
   ModelFile result;
   for (InputSpec& input : function.inputs) {
-    for (std::size_t k = 0; k < input.dims.size(); ++k) {
-      const auto fixed = sizes.find(input.dims[k].name);
-      if (input.dims[k].size >= 0 || fixed == sizes.end()) continue;
-      input.dims[k] = fixed->second;
+    for (Dim& dim : input.dims) {
+      const auto fixed = sizes.find(dim.name);
+      if (dim.size < 0 && fixed != sizes.end()) dim = fixed->second;
     }
     input = InputSpec(input.name, input.type.dtype, input.dims);
   }

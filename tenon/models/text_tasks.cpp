@@ -132,7 +132,7 @@ template <class Body, class Config>
 Tensor CausalTask<Body, Config>::operator()(const Tensor& tokens) const {
   const Tensor hidden = (model ? *model : *transformer)(tokens);
   if (qa_outputs) return (*qa_outputs)(hidden);
-  const Tensor logits = (score ? *score : *classifier)(hidden);
+  Tensor logits = (score ? *score : *classifier)(hidden);
   if (task == TextTask::TokenClassification) return logits;
   const int64_t length = tokens.shape(1);
   if (padding_token < 0) {
