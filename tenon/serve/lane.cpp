@@ -154,6 +154,23 @@ void Lane::count_run(Code code, Clock::duration took) {
   statistics_.compute_infer.add(took);
 }
 
+LaneTotals Lane::totals() const {
+  LaneTotals out{.answered = 0, .errors = 0, .rows = rows_->value()};
+  for (const auto& by_code : requests_) {
+    for (size_t code = 0; code < by_code.size(); ++code) {
+      const Counter* counter = by_code[code].load(std::memory_order_acquire);
+      if (!counter) continue;
+      out.answered += counter->value();
+      if (code != static_cast<size_t>(Code::Ok)) out.errors += counter->value();
+    }
+  }
+  for (const Histogram* histogram : durations_) {
+    out.buckets.resize(histogram->bounds().size() + 1);
+    for (size_t i = 0; i < out.buckets.size(); ++i) out.buckets[i] += histogram->count(i);
+  }
+  return out;
+}
+
 Statistics Lane::statistics() const {
   const std::lock_guard lock(statistics_mutex_);
   return statistics_;

@@ -72,6 +72,12 @@ struct Statistics {
   std::map<int64_t, Batch> batches;  // by rows
 };
 
+// All requests of a version, whatever their protocol.
+struct LaneTotals {
+  uint64_t answered = 0, errors = 0, rows = 0;  // answered: with or without success
+  std::vector<uint64_t> buckets{};              // by duration: Metrics::duration_bounds() and above
+};
+
 // The queue of one model version.
 class Lane {
  public:
@@ -91,6 +97,7 @@ class Lane {
   void count_legacy(Metrics& page, Api api, Code code, Clock::duration took);
   // Notes a run that the scheduler did not make: a pipeline's.
   void count_run(Code code, Clock::duration took);
+  [[nodiscard]] LaneTotals totals() const;
   [[nodiscard]] int64_t pending() const { return pending_.load(std::memory_order_relaxed); }
 
  private:

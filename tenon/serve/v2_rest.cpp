@@ -5,6 +5,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "tenon/serve/console.h"
 #include "tenon/serve/tfs_rest.h"
 #include "tenon/serve/v2_json.h"
 
@@ -192,7 +193,7 @@ struct V2 {
   }
 
   void handle(const HttpRequestPtr& http, const Respond& respond) {
-    if (answer_health(core, *http, respond)) return;
+    if (answer_health(core, *http, respond) || answer_console(core, *http, respond)) return;
     const auto path = segments(http->path());
     if (path.empty() || path[0] != "v2") return unknown(http, respond);
     const bool get = http->method == "GET" || http->method == "HEAD";
