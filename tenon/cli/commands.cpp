@@ -195,6 +195,16 @@ Command serve_command() {
   return command;
 }
 
+Command publish_command() {
+  Command command{.name = "publish",
+                  .summary = "put a version into a served model's folder, all of it at once",
+                  .positionals = {{.name = "MODEL", .help = "a .tenon or .onnx file, or a folder"},
+                                  {.name = "BASE", .help = "the folder of version folders"}}};
+  command.options = {integer("version", "its number; 0: one more than the newest there", {int64_t{0}}, 0, 9e15)};
+  command.examples = {"tenon publish classifier.onnx /models/classifier"};
+  return command;
+}
+
 Command loadtest_command() {
   Command command{
       .name = "loadtest",
@@ -289,7 +299,16 @@ std::vector<Command> make_commands() {
                                       {.name = "DIR", .help = "where the cases are"}}};
   conformance.options = {text("json", "FILE", "also write the results as JSON")};
   conformance.examples = {"tenon conformance onnx onnx/backend/test/data/node --json results.json"};
-  return {train_command(),   eval, generate, info, convert, run_model, diff, conformance, serve_command(),
+  return {train_command(),
+          eval,
+          generate,
+          info,
+          convert,
+          run_model,
+          diff,
+          conformance,
+          serve_command(),
+          publish_command(),
           loadtest_command()};
 }
 

@@ -17,11 +17,17 @@ struct Subcommand {
   std::string_view name;
   int (*body)(const Arguments&, const Console&);
 };
-constexpr Subcommand subcommands[] = {{"train", train_command},       {"eval", eval_command},
-                                      {"generate", generate_command}, {"info", info_command},
-                                      {"convert", convert_command},   {"run", run_command},
-                                      {"diff", diff_command},         {"serve", serve_command},
-                                      {"loadtest", loadtest_command}, {"conformance", conformance_command}};
+constexpr Subcommand subcommands[] = {{"train", train_command},
+                                      {"eval", eval_command},
+                                      {"generate", generate_command},
+                                      {"info", info_command},
+                                      {"convert", convert_command},
+                                      {"run", run_command},
+                                      {"diff", diff_command},
+                                      {"serve", serve_command},
+                                      {"publish", publish_command},
+                                      {"loadtest", loadtest_command},
+                                      {"conformance", conformance_command}};
 
 // The settings of the run that --resume names, so that they stand in for the table's defaults.
 train::Config earlier_settings(const std::vector<std::string>& words) {

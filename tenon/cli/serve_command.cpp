@@ -14,6 +14,7 @@
 #include "tenon/serve/loadtest.h"
 #include "tenon/serve/replay.h"
 #include "tenon/serve/server.h"
+#include "tenon/serve/version_folder.h"
 
 namespace tenon::cli {
 namespace {
@@ -323,6 +324,22 @@ int replay(const Arguments& a, const Console& console) {
 }
 
 }  // namespace
+
+int publish_command(const Arguments& a, const Console& console) {
+  const fs::path model = a.positionals.at(0), base = a.positionals.at(1);
+  (void)serve::load_model(model);  // what cannot be served is not published
+  std::error_code error;
+  fs::create_directories(base, error);
+  if (error) throw FileError({base.string(), error.message(), {}, {}, {}});
+  std::int64_t version = a.get<std::int64_t>("version");
+  if (version == 0) {
+    const auto there = serve::find_versions(base);
+    version = there.empty() ? 1 : there.rbegin()->first + 1;
+  }
+  serve::publish_version(model, base, version);
+  console.out(fmt::format("{}\n", (base / std::to_string(version)).string()));
+  return exit_done;
+}
 
 int loadtest_command(const Arguments& a, const Console& console) {
   if (a.has("replay")) return replay(a, console);

@@ -29,6 +29,7 @@ int convert_command(const Arguments& arguments, const Console& console);
 int run_command(const Arguments& arguments, const Console& console);
 int diff_command(const Arguments& arguments, const Console& console);
 int serve_command(const Arguments& arguments, const Console& console);
+int publish_command(const Arguments& arguments, const Console& console);
 int loadtest_command(const Arguments& arguments, const Console& console);
 
 // The words of `tenon serve` as the table has them: TensorFlow Serving's spellings (--rest_api_port, --enable_batching)

@@ -42,6 +42,12 @@ std::string console_state(Core& core) {
       for (const auto& l : core.repository().labels(entry.name))
         labels.push_back({{"label", l.label}, {"version", l.version}, {"ready", l.ready}});
       models.push_back({{"name", entry.name}, {"labels", labels}, {"versions", Json::array()}});
+      if (const TrafficPtr traffic = core.repository().traffic(entry.name); traffic && traffic->splits()) {
+        for (const auto& t : traffic->status()) {
+          models.back()["split"].push_back({{"target", t.target.name()}, {"share", t.share}});
+          if (t.rolled_back) models.back()["split"].back()["rolled_back"] = t.rolled_back->reason;
+        }
+      }
     }
     if (entry.state == VersionState::Unknown && entry.version == 0) {
       models.back()["reason"] = entry.reason;

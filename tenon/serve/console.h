@@ -15,9 +15,9 @@ namespace tenon::serve {
 // Answers GET / and /console/state. False for any other request.
 bool answer_console(Core& core, const HttpRequest& request, const Respond& respond);
 
-// {"server", "version", "ready", "time_ms", "bounds_ms": […], "models": [{"name", "labels", "versions": [{"version",
-// "state", "reason", "requests", "errors", "pending", "rows", "buckets": […], "inputs", "outputs", "classes"}]}]};
-// buckets count the requests that took at most each bound, and above the last.
+// {"server", "version", "ready", "time_ms", "bounds_ms": […], "models": [{"name", "labels", "split", "versions":
+// [{"version", "state", "reason", "requests", "errors", "pending", "rows", "buckets": […], "inputs", "outputs",
+// "classes"}]}]}; buckets count the requests that took at most each bound, and above the last.
 std::string console_state(Core& core);
 
 std::string_view console_page();

@@ -29,7 +29,7 @@ th { color: var(--quiet); font-weight: 400; font-size: 12px; } td.n, th.n { text
 .model > button { all: unset; cursor: pointer; font-weight: 600; } .model > button:focus-visible { outline: 2px solid var(--blue); }
 .model[aria-current=true] > button { color: var(--blue); }
 .quiet { color: var(--quiet); font-size: 12px; } .bad { color: var(--red); } .good { color: var(--green); }
-.tag { border: 1px solid var(--line); border-radius: 9px; padding: 0 7px; font-size: 12px; margin-left: 5px; }
+.tag { border: 1px solid var(--line); border-radius: 9px; padding: 0 7px; font-size: 12px; margin-left: 5px; display: inline-block; }
 svg { width: 100%; height: 150px; display: block; } svg text { fill: var(--quiet); font-size: 10px; }
 textarea { width: 100%; height: 120px; font: 12px/1.4 ui-monospace, monospace; color: inherit; background: var(--page); border: 1px solid var(--line); border-radius: 4px; padding: 8px; resize: vertical; }
 pre { font: 12px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 220px; overflow: auto; margin: 8px 0 0; }
@@ -143,15 +143,19 @@ function showModels() {
     name.onclick = () => { chosen = m.name; show(); };
     div.append(name);
     for (const l of m.labels) div.append(make('span', `${l.label} → ${l.version}${l.ready ? '' : ' (waits)'}`, 'tag'));
+    if (m.split) {
+      const line = make('div', 'split: ', 'quiet');
+      for (const t of m.split) line.append(make('span', `${t.target} ${(100 * t.share).toFixed(0)} %${t.rolled_back ? ', rolled back: ' + t.rolled_back : ''}`, t.rolled_back ? 'tag bad' : 'tag'));
+      div.append(line);
+    }
     if (m.reason) div.append(make('div', m.reason, 'bad'));
     const table = make('table'), head = make('tr');
-    for (const t of ['version', 'state', ...(m.split ? ['share'] : [])]) head.append(make('th', t));
+    for (const t of ['version', 'state']) head.append(make('th', t));
     for (const t of ['requests', 'errors', 'pending']) head.append(make('th', t, 'n'));
     table.append(head);
     for (const v of m.versions) {
       const tr = make('tr');
       tr.append(make('td', v.version), make('td', v.state.toLowerCase(), v.state === 'AVAILABLE' ? 'good' : v.reason ? 'bad' : ''));
-      if (m.split) tr.append(make('td', v.share === undefined ? '–' : `${(100 * v.share).toFixed(0)} %`));
       for (const k of ['requests', 'errors', 'pending']) tr.append(make('td', v[k] === undefined ? '–' : v[k], 'n'));
       table.append(tr);
       if (v.reason && v.state !== 'AVAILABLE') { const why = make('tr'), td = make('td', v.reason, 'quiet'); td.colSpan = 6; why.append(td); table.append(why); }

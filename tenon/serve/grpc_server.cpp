@@ -14,7 +14,7 @@
 #include <thread>
 
 #include "tenon/base/error.h"
-#include "tenon/base/file.h"
+#include "tenon/serve/grpc_tls.h"
 #include "tenon/serve/metrics.h"
 #include "tenon/serve/work_pool.h"
 
@@ -349,25 +349,12 @@ void RpcStream::begin_message() {
 }
 
 struct GrpcServer::State {
-  std::unique_ptr<RpcService> service;  // outlives the server
+  std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials;  // asked at each handshake
+  std::unique_ptr<RpcService> service;                                // outlives the server
   std::unique_ptr<grpc::Server> server;
   std::vector<int> ports;
   bool down = false;
 };
-
-namespace {
-
-std::shared_ptr<grpc::ServerCredentials> credentials_of(const std::optional<TlsFiles>& tls) {
-  if (!tls) return grpc::InsecureServerCredentials();
-  grpc::SslServerCredentialsOptions options(tls->client_ca.empty()
-                                                ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
-                                                : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  options.pem_key_cert_pairs.push_back({read_text_file(tls->key), read_text_file(tls->certificate)});
-  if (!tls->client_ca.empty()) options.pem_root_certs = read_text_file(tls->client_ca);
-  return grpc::SslServerCredentials(options);
-}
-
-}  // namespace
 
 GrpcServer::GrpcServer(const GrpcServerOptions& options, RpcMethods methods, const std::vector<Address>& addresses,
                        Admission& admission)
@@ -392,7 +379,8 @@ GrpcServer::GrpcServer(const GrpcServerOptions& options, RpcMethods methods, con
   for (size_t i = 0; i < addresses.size(); ++i) {
     const Address& a = addresses[i];
     const std::string where = a.host == "unix" ? "unix:" + a.path : fmt::format("{}:{}", a.host, a.port);
-    builder.AddListeningPort(where, credentials_of(a.tls), a.host == "unix" ? nullptr : &state_->ports[i]);
+    state_->credentials.push_back(a.tls ? reloading_credentials(*a.tls) : grpc::InsecureServerCredentials());
+    builder.AddListeningPort(where, state_->credentials.back(), a.host == "unix" ? nullptr : &state_->ports[i]);
   }
   state_->server = builder.BuildAndStart();
   const int cpus = static_cast<int>(std::thread::hardware_concurrency());

@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "tenon/serve/reflection.h"
 #include "tenon/serve/v2_grpc.h"
 
 namespace tenon::serve {
@@ -42,6 +43,7 @@ Server::Server(ServerOptions options, std::vector<ModelConfig> models)
     RpcMethods methods = tfs_grpc(*core_, o.tfs_grpc);
     for (auto& list : {v2_grpc(*core_), health_grpc(*core_)}) methods.insert(methods.end(), list.begin(), list.end());
     methods = with_access_log(std::move(methods), access);
+    for (auto& method : reflection_grpc(methods)) methods.push_back(std::move(method));
     grpc_ = std::make_unique<GrpcServer>(o.grpc, std::move(methods), addresses, core_->admission());
     size_t next = 0;
     if (o.tfs_grpc_port) ports_.tfs_grpc = static_cast<uint16_t>(grpc_->ports()[next++]);

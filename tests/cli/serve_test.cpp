@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 
 #include "tenon/cli/subcommands.h"
@@ -51,6 +52,24 @@ TEST(ServeCommand, ServesUntilASignalAndDrains) {
   EXPECT_EQ(load.code, 0) << load.err;
   EXPECT_THAT(load.out, HasSubstr("p99.9"));
   EXPECT_THAT(load.out, testing::Not(HasSubstr("error")));
+}
+
+TEST(PublishCommand, PutsTheNextVersionThereAllAtOnce) {
+  const std::string folder = scratch("publish"), base = folder + "/models/m";
+  const std::string model = kModel + "/123/model.onnx";
+  EXPECT_EQ(run_process({"publish", model, base}, folder + "/1").out, base + "/1\n");
+  EXPECT_EQ(run_process({"publish", kModel + "/124", base}, folder + "/2").out, base + "/2\n");
+  EXPECT_EQ(run_process({"publish", model, base, "--version", "7"}, folder + "/7").out, base + "/7\n");
+  const auto again = run_process({"publish", model, base, "--version", "7"}, folder + "/again");
+  EXPECT_NE(again.code, 0);
+  EXPECT_THAT(again.err, HasSubstr("this version exists already"));
+  EXPECT_THAT(run_process({"publish", TENON_SOURCE_DIR "/README.md", base}, folder + "/no").err,
+              HasSubstr("not a model that can be served"));
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(base)) left.push_back(entry.path().filename());
+  EXPECT_THAT(left, testing::UnorderedElementsAre("1", "2", "7")) << "nothing half done stays";
+  for (const auto* version : {"1", "2", "7"})
+    EXPECT_TRUE(std::filesystem::exists(base + "/" + version + "/manifest.json")) << version;
 }
 
 TEST(ServeCommand, SaysWhatIsWrong) {

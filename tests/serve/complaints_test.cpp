@@ -275,16 +275,18 @@ TEST(Complaint11, TlsOnRestAndMetricsAndCertificatesChangeWithoutARestart) {
   EXPECT_THAT(curl(base + "/metrics"), HasSubstr("tenon_ready 1"));
   EXPECT_EQ(curl("-d '" + kBody + "' " + base + kPredict), "{\n    \"predictions\": [[2.0, 3.0]]\n}");
   EXPECT_EQ(HttpClient(server->ports().tfs_rest).get("/readyz").status, 0);  // no plain text
-  const auto shown = [&] {
-    return output_of("openssl s_client -connect 127.0.0.1:" + std::to_string(server->ports().tfs_rest) +
+  const uint16_t ports[] = {server->ports().tfs_rest, server->ports().v2_grpc};
+  const auto shown = [&](uint16_t port) {
+    return output_of("openssl s_client -alpn h2 -connect 127.0.0.1:" + std::to_string(port) +
                      " </dev/null 2>/dev/null | openssl x509 -noout -subject");
   };
-  EXPECT_THAT(shown(), HasSubstr("first"));
+  for (const uint16_t port : ports) EXPECT_THAT(shown(port), HasSubstr("first"));
   make("second");
-  EXPECT_TRUE(eventually([&] { return shown().find("second") != std::string::npos; }, seconds(15)));
+  for (const uint16_t port : ports)
+    EXPECT_TRUE(eventually([&] { return shown(port).find("second") != std::string::npos; }, seconds(15))) << port;
   std::ofstream(certificate) << "broken";
-  std::this_thread::sleep_for(milliseconds(1200));
-  EXPECT_THAT(shown(), HasSubstr("second"));  // the last one that was right
+  std::this_thread::sleep_for(milliseconds(2200));
+  for (const uint16_t port : ports) EXPECT_THAT(shown(port), HasSubstr("second"));  // the last one that was right
   EXPECT_THROW(Server(options, {}), FileError);
 }
 

@@ -112,7 +112,8 @@ class Console(unittest.TestCase):
         config = Path(cls.folder.name, "models.config")
         config.write_text(f"""model_config_list {{
   config {{ name: "half_plus_two" base_path: "{MODELS}/half_plus_two" model_version_policy {{ all {{}} }}
-           version_labels {{ key: "stable" value: 123 }} version_labels {{ key: "next" value: 125 }} }}
+           version_labels {{ key: "stable" value: 123 }} version_labels {{ key: "next" value: 125 }}
+           traffic {{ split {{ label: "stable" weight: 95 }} split {{ version: 124 weight: 5 }} }} }}
   config {{ name: "picture" base_path: "{MODELS}/picture" }}
 }}""")
         cls.server = subprocess.Popen([TENON, "serve", "--config", str(config), "--free-ports", "--address", "127.0.0.1"],
@@ -138,7 +139,7 @@ class Console(unittest.TestCase):
 
     def test_models_versions_and_labels_are_shown(self):
         text = self.browser.value("document.getElementById('models').innerText")
-        for word in ("half_plus_two", "123", "124", "available", "stable → 123", "next → 125 (waits)", "picture"):
+        for word in ("half_plus_two", "123", "124", "available", "stable → 123", "next → 125 (waits)", "stable 95 %", "124 5 %", "picture"):
             self.assertIn(word, text)
         self.assertEqual(self.browser.value("document.getElementById('ready').innerText"), "ready")
 
@@ -164,7 +165,7 @@ class Console(unittest.TestCase):
         file.write_bytes(png(20, 10, 51))
         node = self.browser.call("Runtime.evaluate", expression="document.getElementById('image')")["result"]["objectId"]
         self.browser.call("DOM.setFileInputFiles", files=[str(file)], objectId=node)
-        self.browser.until("document.getElementById('request').value.includes('[1,1,8,8],\\"data\\":[0.2,0.2')")
+        self.browser.until("JSON.parse(document.getElementById('request').value).inputs[0].data[0] === 0.2")
         self.browser.value("document.getElementById('answer').textContent = ''; document.getElementById('run').click()")
         answer = json.loads(self.browser.until("document.getElementById('answer').innerText"))
         mean, rest = answer["outputs"][0]["data"]  # the model answers the mean of the picture and one minus it
@@ -199,7 +200,10 @@ class Console(unittest.TestCase):
                 self.assertIn("L", path)
                 self.assertNotIn("NaN", path)
             if SCREENSHOT:
-                self.browser.value("document.getElementById('version').value = '123'; document.getElementById('run').click()")
+                self.choose("picture")
+                self.browser.value("document.getElementById('run').click()")
+                self.choose("half_plus_two")
+                self.browser.value("document.getElementById('run').click()")
                 time.sleep(8)
                 picture = self.browser.call("Page.captureScreenshot", format="png")
                 Path(SCREENSHOT).write_bytes(base64.b64decode(picture["data"]))

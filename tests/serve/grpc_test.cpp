@@ -235,6 +235,29 @@ TEST(LoadTest, HistogramKeepsQuantiles) {
   EXPECT_EQ(LatencyHistogram().quantile(0.5).count(), 0);
 }
 
+TEST_F(GrpcTest, ReflectionListsAndDescribesWhatIsServed) {
+  for (const std::string version : {"v1", "v1alpha"}) {
+    const auto ask = [&](int field, const std::string& text) {
+      return v2_->call("/grpc.reflection." + version + ".ServerReflection/ServerReflectionInfo",
+                       bytes_field(1, "here") + bytes_field(field, text));
+    };
+    const std::string list = ask(7, "*");
+    for (const std::string service :
+         {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", "inference.GRPCInferenceService",
+          "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}) {
+      EXPECT_THAT(list, HasSubstr(service));
+      EXPECT_THAT(ask(4, service), HasSubstr(".proto")) << "each can be described";
+    }
+    EXPECT_THAT(list, HasSubstr(bytes_field(1, "here")));
+    const std::string described = ask(4, "inference.ModelMetadataResponse.TensorMetadata");
+    EXPECT_THAT(described, HasSubstr("ModelStreamInfer"));
+    EXPECT_THAT(ask(3, "inference.proto"), HasSubstr("ModelStreamInfer"));
+    EXPECT_THAT(ask(4, "no.such.Message"), HasSubstr("'no.such.Message' is not known"));
+    EXPECT_THAT(ask(6, "inference.ModelInferRequest"), HasSubstr("there are no extensions"));
+    EXPECT_THAT(ask(9, ""), HasSubstr("asks for nothing"));
+  }
+}
+
 TEST(Wire, ReadsAcrossPieces) {
   const std::string message = int_field(1, 300) + bytes_field(2, "hello") + bytes_field(3, floats({1, 2, 3})) +
                               bytes_field(4, bytes_field(1, "inner"));

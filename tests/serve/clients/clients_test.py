@@ -14,15 +14,20 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import unittest
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 import numpy as np
 import requests
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
+from google.protobuf import descriptor_pool, message_factory
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from ovmsclient import make_grpc_client, make_http_client
 from tritonclient.utils import InferenceServerException
 
@@ -288,6 +293,83 @@ class Clients(unittest.TestCase):
         self.assertEqual(requests.post(base + ":regress", json={"examples": [{"x": 1.0}, {"x": 2.0}]}).json(),
                          {"results": [3.5, 4.0]})
         self.assertEqual(requests.get(base.replace("half_plus_two", "half")).status_code, 404)
+
+    def test_reflection_is_enough_to_call(self):
+        """What grpcurl does: no .proto files, everything from the server."""
+        channel = grpc.insecure_channel(self.grpc)
+        database = ProtoReflectionDescriptorDatabase(channel)
+        self.assertLessEqual({"inference.GRPCInferenceService", "tensorflow.serving.PredictionService",
+                              "tensorflow.serving.ModelService", "grpc.health.v1.Health"}, set(database.get_services()))
+        pool = descriptor_pool.DescriptorPool(database)
+
+        def call(service, method, **fields):
+            found = pool.FindServiceByName(service).FindMethodByName(method)
+            request = message_factory.GetMessageClass(found.input_type)(**fields)
+            answer = message_factory.GetMessageClass(found.output_type)
+            return channel.unary_unary(f"/{service}/{method}", request_serializer=lambda m: m.SerializeToString(),
+                                       response_deserializer=answer.FromString)(request, timeout=20)
+
+        self.assertTrue(call("inference.GRPCInferenceService", "ModelReady", name="half_plus_two").ready)
+        metadata = call("inference.GRPCInferenceService", "ModelMetadata", name="half_plus_two")
+        self.assertEqual([(i.name, i.datatype, list(i.shape)) for i in metadata.inputs], [("x", "FP32", [-1])])
+        self.assertEqual(call("grpc.health.v1.Health", "Check").status, 1)
+        status = call("tensorflow.serving.ModelService", "GetModelStatus", model_spec={"name": "half_plus_two"})
+        self.assertEqual({v.version for v in status.model_version_status}, {123, 124})
+        channel.close()
+
+    def test_certificates_change_under_open_connections(self):
+        if not shutil.which("openssl"):
+            self.skipTest("there is no openssl")
+        with tempfile.TemporaryDirectory() as folder:
+            key, certificate = folder + "/key.pem", folder + "/certificate.pem"
+
+            def make():
+                subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+                                "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
+                               check=True, capture_output=True)
+                return Path(certificate).read_bytes()
+
+            first = make()
+            process = subprocess.Popen([ARGUMENTS[0], "serve", "--model", f"m={ARGUMENTS[1]}/half_plus_two", "--free-ports",
+                                        "--address", "127.0.0.1", "--tls-certificate", certificate, "--tls-key", key],
+                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            try:
+                for line in process.stdout:
+                    if "(v2), gRPC" in line:
+                        address = line.split()[-1]
+                    if line.startswith("ready"):
+                        break
+
+                def ready(channel):
+                    return channel.unary_unary("/inference.GRPCInferenceService/ServerReady")(b"", timeout=10)
+
+                def fresh(root):
+                    with grpc.secure_channel(address, grpc.ssl_channel_credentials(root),
+                                             [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                        return ready(channel)
+
+                held = grpc.secure_channel(address, grpc.ssl_channel_credentials(first))
+                states = []
+                self.assertEqual(ready(held), b"\x08\x01")
+                held.subscribe(states.append)
+                second = make()
+                end = time.monotonic() + 20
+                while True:  # new connections see the new certificate
+                    try:
+                        self.assertEqual(fresh(second), b"\x08\x01")
+                        break
+                    except grpc.RpcError:
+                        self.assertLess(time.monotonic(), end, "the new certificate was never shown")
+                        self.assertEqual(ready(held), b"\x08\x01")
+                        time.sleep(0.2)
+                with self.assertRaises(grpc.RpcError):
+                    fresh(first)
+                self.assertEqual(ready(held), b"\x08\x01")  # the open connection was not dropped
+                self.assertEqual(set(states), {grpc.ChannelConnectivity.READY})
+                held.close()
+            finally:
+                process.terminate()
+                process.communicate()
 
     def test_the_printed_curl_line(self):
         if not shutil.which("curl"):
