@@ -1,0 +1,101 @@
+// Whole requests to both REST front ends and to reflection: method, target, headers and body as a client may send them.
+// The first byte chooses the front end (its lowest bit) or reflection ('r'); then come the request line's words and
+// headers, one a line, an empty line, and the body. Each request must be answered once.
+#include <future>
+#include <string>
+#include <string_view>
+
+#include "tenon/serve/reflection.h"
+#include "tenon/serve/tfs_rest.h"
+#include "tenon/serve/v2_rest.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace {
+
+using namespace tenon;
+using namespace tenon::serve;
+
+class FuzzModel final : public Model {
+ public:
+  FuzzModel() {
+    inputs_ = {{"x", {DType::F32}, true, {-1, 2}}};
+    outputs_ = {{"y", {DType::F32}, true, {-1, 2}}};
+    platform_ = "fuzz";
+  }
+  std::vector<Value> run(std::vector<Value> inputs) const override { return inputs; }
+};
+
+struct World {
+  Core core;
+  HttpHandler handlers[2];
+  RpcMethods reflection;
+
+  World()
+      : core({.scheduler = {.threads = 1},
+              .repository = {.poll = std::chrono::milliseconds(-1),
+                             .settle = std::chrono::milliseconds(0),
+                             .loader = [](const auto&) { return std::make_shared<FuzzModel>(); }}}) {
+    core.repository().configure({{.name = "m", .base_path = "."}});
+    (void)core.repository().settle(std::chrono::seconds(10));
+    handlers[0] = tfs_rest(core, {});
+    handlers[1] = v2_rest(core, {});
+    reflection = reflection_grpc({});
+  }
+};
+World& world() {
+  static World w;
+  return w;
+}
+
+std::string_view line(std::string_view& text) {
+  const size_t end = std::min(text.find('\n'), text.size());
+  const std::string_view out = text.substr(0, end);
+  text.remove_prefix(std::min(text.size(), end + 1));
+  return out;
+}
+
+void request(const HttpHandler& handler, std::string_view text) {
+  auto http = std::make_shared<HttpRequest>();
+  http->method = line(text);
+  http->target = line(text);
+  if (http->target.empty() || http->target[0] != '/') http->target.insert(0, "/");
+  while (!text.empty()) {
+    const std::string_view field = line(text);
+    if (field.empty()) break;
+    const size_t colon = field.find(':');
+    if (colon != std::string_view::npos) http->headers.emplace_back(field.substr(0, colon), field.substr(colon + 1));
+  }
+  http->body = text;
+  auto answer = std::make_shared<std::promise<HttpResponse>>();
+  auto future = answer->get_future();
+  const Respond respond = [answer](HttpResponse r) { answer->set_value(std::move(r)); };  // a second one throws
+  try {
+    handler.handle(http, respond);
+  } catch (const std::future_error&) {
+    std::abort();
+  } catch (...) {
+    respond(handler.on_error(current_status()));
+  }
+  const HttpResponse response = future.get();
+  fuzz::require(response.status >= 200 && response.status < 600);
+  for (const auto& [name, value] : response.headers) {  // nothing of the request may end a header
+    fuzz::require((name + value).find_first_of("\r\n") == std::string::npos);
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  return tenon::fuzz::run(data, size, [](std::span<const std::byte> bytes) {
+    if (bytes.empty()) return;
+    const auto kind = static_cast<char>(bytes[0]);
+    bytes = bytes.subspan(1);
+    if (kind != 'r')
+      return request(world().handlers[kind & 1], {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    auto call = std::make_shared<RpcCall>();
+    call->pieces.push_back(bytes);
+    int answers = 0;
+    world().reflection[0].call(call, [&](const Status&, const std::vector<Chunk>&) { ++answers; });
+    tenon::fuzz::require(answers == 1);
+  });
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""KServe's own client (PyPI: kserve), REST and gRPC, against `tenon serve`: kserve_test.py TENON MODELS_FOLDER
+
+Skipped (exit code 77) where it is not installed; it needs an environment of its own (TENON_KSERVE_VENV names its python's folder).
+"""
+
+import asyncio
+import subprocess
+import sys
+
+try:
+    import numpy as np
+    from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest
+    from kserve.inference_client import RESTConfig
+except ImportError as error:
+    print(f"skipped: {error}; pip install kserve==0.21.0 in an environment of its own")
+    sys.exit(77)
+
+
+async def check(rest, grpc):
+    x = InferInput("x", [3], "FP32")
+    x.set_data_from_numpy(np.array([1, 2, 5], np.float32), binary_data=False)
+    binary = InferInput("x", [3], "FP32")
+    binary.set_data_from_numpy(np.array([1, 2, 5], np.float32), binary_data=True)
+    client = InferenceRESTClient(RESTConfig(protocol="v2"))
+    assert await client.is_server_ready(rest) and await client.is_server_live(rest)
+    assert await client.is_model_ready(rest, "m")
+    for value in (x, binary):
+        answer = await client.infer(rest, InferRequest(model_name="m", infer_inputs=[value]), model_name="m")
+        np.testing.assert_array_equal(answer.outputs[0].as_numpy(), np.array([3.5, 4, 5.5], np.float32))
+    client = InferenceGRPCClient(grpc)
+    assert await client.is_server_ready() and await client.is_server_live() and await client.is_model_ready("m")
+    answer = await client.infer(InferRequest(model_name="m", infer_inputs=[binary]))
+    np.testing.assert_array_equal(answer.outputs[0].as_numpy(), np.array([3.5, 4, 5.5], np.float32))
+    await client.close()
+
+
+def main():
+    server = subprocess.Popen([sys.argv[1], "serve", "--model", f"m={sys.argv[2]}/half_plus_two", "--free-ports", "--address",
+                               "127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        for line in server.stdout:
+            if "(v2), REST" in line:
+                rest = line.split()[-1]
+            if "(v2), gRPC" in line:
+                grpc = line.split()[-1]
+            if line.startswith("ready"):
+                break
+        asyncio.run(check(rest, grpc))
+        print("kserve: ok")
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+main()
