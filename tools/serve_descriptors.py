@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "tenon/serve/descriptors.cpp"
-HEAD = """// Made by tools/serve_descriptors.py from tenon/serve/proto: a FileDescriptorSet (google/protobuf/descriptor.proto), base64.
+HEAD = """// Made by tools/serve_descriptors.py from tenon/serve/proto: a FileDescriptorSet in base64.
 #include "tenon/serve/reflection.h"
 
 namespace tenon::serve {
