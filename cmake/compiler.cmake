@@ -3,7 +3,8 @@
 #  - Warnings are errors in the project's own builds.
 find_program(TENON_CCACHE ccache)
 if(TENON_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${TENON_CCACHE}")
+  # The sloppiness is what ccache asks for before it keeps results that used a precompiled header (cmake/rooms.cmake).
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${TENON_CCACHE}")
 endif()
 find_program(TENON_MOLD mold)
 if(TENON_MOLD)

@@ -8,6 +8,19 @@
 # main.cpp is the library tenon_NAME_parts, so that tests reach it. A SEPARATE room is the library tenon_NAME beside
 # libtenon: who does not ask for it does not carry what it links. A program that depends on it links it. Rooms in
 # TENON_ABSENT_ROOMS cannot be built here; who depends on one does without.
+
+# What nearly every source of a room reads, parsed once: a third off the time of such a source. Only with g++; the builds
+# with clang go without, so that a source that forgets an include is found there.
+option(TENON_PRECOMPILED_HEADERS "Parse the common headers of a room once (g++ only)" ON)
+set(standard_headers <algorithm> <cmath> <functional> <map> <memory> <optional> <span> <string> <string_view> <variant>
+  <vector>)
+function(tenon_precompile target)
+  if(TENON_PRECOMPILED_HEADERS AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT TENON_SANITIZE)
+    target_precompile_headers(${target} PRIVATE ${standard_headers} <fmt/format.h> ${ARGN})
+    target_compile_options(${target} PRIVATE -fpch-preprocess)  # for ccache
+  endif()
+endfunction()
+
 set_property(GLOBAL PROPERTY TENON_ROOMS "")
 set_property(GLOBAL PROPERTY TENON_LIBRARIES "")
 set_property(GLOBAL PROPERTY TENON_PROGRAMS "")
