@@ -33,4 +33,8 @@ endif()
 if(TENON_SANITIZE)
   add_compile_options(-fsanitize=${TENON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${TENON_SANITIZE})
+  if(TENON_SANITIZE MATCHES "undefined" AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    # Before a call it reads the type that stands in front of a function; nothing stands there in code made at run time.
+    add_compile_options(-fno-sanitize=function)
+  endif()
 endif()

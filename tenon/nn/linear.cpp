@@ -30,7 +30,9 @@ Tensor Linear::operator()(const Tensor& x) const {
     require_extent(layer_label("Linear", weight), x, -1, in, fmt::format("[..., {}]", in));
   Tensor y = matmul(x, transpose(weight));
   // In an Autocast scope the product is short: the sum is of the product's dtype, as in a product with bias.
-  return bias.defined() ? std::move(y) + cast(bias, y.dtype()) : y;
+  if (!bias.defined()) return y;
+  const Tensor shift = cast(bias, y.dtype());
+  return std::move(y) + shift;
 }
 
 Bilinear::Bilinear(int64_t in1_features, int64_t in2_features, int64_t out_features, LinearOptions options) {

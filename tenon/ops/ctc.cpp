@@ -192,7 +192,8 @@ Tensor ctc_loss(const Tensor& log_probabilities, const Tensor& targets, const Te
   }
   Tensor losses =
       ops::call1(ops::ctc_loss_op(), {x, cast(rows, i64), in, wanted}, {options.blank, options.zero_infinity});
-  if (options.reduction == LossReduction::Mean) losses = std::move(losses) / cast(maximum(wanted, 1), losses.dtype());
+  const DType dtype = losses.dtype();
+  if (options.reduction == LossReduction::Mean) losses = std::move(losses) / cast(maximum(wanted, 1), dtype);
   if (one) losses = squeeze(std::move(losses), {0});
   return ops::reduced(std::move(losses), options.reduction);
 }

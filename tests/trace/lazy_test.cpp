@@ -54,7 +54,8 @@ std::vector<Tensor> train(int steps, NodeByNode* engine) {
 
 void expect_same_bits(const Tensor& a, const Tensor& b) {
   ASSERT_EQ(a.type(), b.type());
-  const auto x = contiguous(a).data<std::byte>(), y = contiguous(b).data<std::byte>();
+  const Tensor first = contiguous(a), second = contiguous(b);
+  const auto x = first.data<std::byte>(), y = second.data<std::byte>();
   EXPECT_EQ(std::memcmp(x.data(), y.data(), x.size()), 0);
 }
 

@@ -310,7 +310,9 @@ std::string ModelWriter::written_constant(const ir::Node& node, const ir::Varyin
     for (size_t k = 0; k < values.size(); ++k) {
       const ir::Varying* v = varying.element(index, k);
       varies = varies || v;
-      elements.push_back(v ? *v->expr : number(static_cast<int64_t>(values[k])));
+      // Only an integer constant varies, with a size; a float may be infinite.
+      if (v || is_integer(node.constant.dtype()))
+        elements.push_back(v ? *v->expr : number(static_cast<int64_t>(values[k])));
     }
   }
   if (!varies) return constant(node.constant);
