@@ -1,0 +1,77 @@
+// The parts of a Repository, which only its own sources see: repository.cpp loads and unloads them, repository_view.cpp
+// shows requests a snapshot of them.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tenon/serve/repository.h"
+
+namespace tenon::serve {
+
+struct Repository::Version {
+  int64_t number = 0;
+  std::filesystem::path path;
+  VersionState state = VersionState::Unknown;
+  Status status;
+  LanePtr lane;                 // while it is available
+  std::weak_ptr<Lane> retired;  // while requests still hold it
+  bool on_disk = false;
+  bool whole = false;
+  Fingerprint seen;
+  Clock::time_point seen_since;
+  Fingerprint failed;  // what it was when it could not be loaded
+  int attempts = 0;
+  Clock::time_point retry_at;
+  uint64_t generation = 0;
+  std::vector<std::weak_ptr<Lane>> members;  // of a pipeline, as it was joined
+  bool stale = false;                        // serves, but the configuration now says another folder
+
+  [[nodiscard]] bool pending() const {
+    return state == VersionState::Loading || (state == VersionState::Start && whole && on_disk);
+  }
+};
+
+struct Repository::Entry {
+  ModelConfig config;
+  TrafficPtr traffic;
+  RequestLogPtr log;
+  bool wanted = true;    // false: unloaded by unload()
+  bool removed = false;  // no longer in the configuration
+  bool urgent = false;   // load() says that what is there is whole
+  std::string disk_error;
+  std::map<int64_t, Version> versions;
+  std::shared_ptr<std::atomic<int64_t>> in_flight = std::make_shared<std::atomic<int64_t>>(0);
+};
+
+struct Repository::Published {
+  struct Model {
+    std::map<int64_t, LanePtr> versions;
+    std::map<std::string, int64_t> labels;
+    bool coming = false;  // a version is on its way
+    bool wanted = true;
+    int64_t quota = 0;
+    std::shared_ptr<std::atomic<int64_t>> in_flight;
+    TrafficPtr traffic;
+    RequestLogPtr log;
+    [[nodiscard]] LanePtr lane(int64_t version) const {
+      const auto at = versions.find(version);
+      return at == versions.end() ? nullptr : at->second;
+    }
+    [[nodiscard]] LanePtr lane_of(const SplitTarget& target) const {
+      if (target.version) return lane(*target.version);
+      const auto at = labels.find(target.label);
+      return at == labels.end() ? nullptr : lane(at->second);
+    }
+  };
+  std::map<std::string, Model, std::less<>> models;
+  [[nodiscard]] LanePtr resolve(const ModelRef& ref) const;
+};
+
+// As TensorFlow Serving names a model in its messages.
+std::string text_of(const ModelRef& ref);
+
+}  // namespace tenon::serve

@@ -1,0 +1,211 @@
+// What requests see of the repository: a snapshot that loading never holds up.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tenon/serve/repository_parts.h"
+
+namespace tenon::serve {
+
+std::string_view name(VersionState state) {
+  switch (state) {
+    case VersionState::Start:
+      return "START";
+    case VersionState::Loading:
+      return "LOADING";
+    case VersionState::Available:
+      return "AVAILABLE";
+    case VersionState::Unloading:
+      return "UNLOADING";
+    case VersionState::End:
+      return "END";
+    case VersionState::Unknown:
+      break;
+  }
+  return "UNKNOWN";
+}
+
+std::string text_of(const ModelRef& ref) {
+  if (ref.version) return fmt::format("Specific({}, {})", ref.name, *ref.version);
+  if (!ref.label.empty()) return fmt::format("Label({}, {})", ref.name, ref.label);
+  return fmt::format("Latest({})", ref.name);
+}
+
+namespace {
+
+[[noreturn]] void not_found(const ModelRef& ref) {
+  throw RequestError(Code::NotFound, "Servable not found for request: " + text_of(ref));
+}
+
+}  // namespace
+
+void Repository::publish() {
+  auto next = std::make_shared<Published>();
+  for (const auto& [name, entry] : models_) {
+    Published::Model model;
+    for (const auto& [number, version] : entry->versions) {
+      if (version.lane) model.versions[number] = version.lane;
+      model.coming = model.coming || version.pending() || version.state == VersionState::Start;
+    }
+    if (entry->removed && model.versions.empty()) continue;
+    model.coming = model.coming || looks_ == 0;
+    model.labels = entry->config.labels;
+    model.wanted = entry->wanted && !entry->removed;
+    model.quota = entry->config.max_in_flight;
+    model.in_flight = entry->in_flight;
+    model.traffic = entry->traffic;
+    model.log = entry->log;
+    next->models.emplace(name, std::move(model));
+  }
+  std::shared_ptr<const Published> old = std::move(next);
+  {
+    const std::lock_guard lock(published_mutex_);
+    published_.swap(old);
+  }
+}
+
+std::shared_ptr<const Repository::Published> Repository::published() const {
+  const std::lock_guard lock(published_mutex_);
+  return published_;
+}
+
+LanePtr Repository::resolve(const ModelRef& ref) const { return published()->resolve(ref); }
+
+LanePtr Repository::Published::resolve(const ModelRef& ref) const {
+  const auto found = models.find(ref.name);
+  if (found == models.end()) not_found(ref);
+  const auto& model = found->second;
+  std::optional<int64_t> wanted = ref.version;
+  if (!ref.label.empty()) {
+    const auto label = model.labels.find(ref.label);
+    if (label == model.labels.end())
+      throw RequestError(Code::InvalidArgument, "Unrecognized servable version label: " + ref.label);
+    if (!model.versions.contains(label->second))
+      throw RequestError(Code::Unavailable,
+                         fmt::format("label '{}' of '{}' waits for version {}, which is not ready", ref.label, ref.name,
+                                     label->second),
+                         1);
+    wanted = label->second;
+  }
+  // Some clients say 0 for "any".
+  if (wanted == 0 && !model.versions.contains(0)) wanted.reset();
+  if (wanted) {
+    const auto at = model.versions.find(*wanted);
+    if (at == model.versions.end()) not_found(ref);
+    return at->second;
+  }
+  if (model.versions.empty()) {
+    if (model.wanted && model.coming)
+      throw RequestError(Code::Unavailable, fmt::format("'{}' is not ready yet", ref.name), 1);
+    not_found(ref);
+  }
+  return model.versions.rbegin()->second;
+}
+
+Route Repository::route(const ModelRef& ref, const KeyLookup& key) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(ref.name);
+  if (found == snapshot->models.end()) not_found(ref);
+  const auto& model = found->second;
+  Route out;
+  out.log = model.log;
+  const bool any = !ref.version || (*ref.version == 0 && !model.versions.contains(0));
+  if (any && ref.label.empty()) out.traffic = model.traffic;
+  if (!out.traffic || !out.traffic->splits() || model.versions.empty()) {
+    out.lane = snapshot->resolve(ref);
+    return out;
+  }
+  out.target = out.traffic->choose(key, [&](const SplitTarget& t) { return model.lane_of(t) != nullptr; });
+  if (!out.target)
+    throw RequestError(Code::Unavailable, fmt::format("no version that '{}' splits its requests to is ready", ref.name),
+                       1);
+  out.lane = model.lane_of(out.target->options);
+  return out;
+}
+
+LanePtr Repository::lane_of(const std::string& model, const ShadowOptions& shadow) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  if (found == snapshot->models.end()) return nullptr;
+  return found->second.lane_of({.version = shadow.version, .label = shadow.label});
+}
+
+TrafficPtr Repository::traffic(const std::string& model) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  return found == snapshot->models.end() ? nullptr : found->second.traffic;
+}
+
+std::shared_ptr<void> Repository::take_quota(const std::string& model) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  if (found == snapshot->models.end() || found->second.quota <= 0) return nullptr;
+  const int64_t quota = found->second.quota;
+  const auto& in_flight = found->second.in_flight;
+  if (in_flight->fetch_add(1, std::memory_order_acq_rel) >= quota) {
+    in_flight->fetch_sub(1, std::memory_order_acq_rel);
+    throw RequestError(Code::ResourceExhausted,
+                       fmt::format("'{}' is over its quota of {} requests at one time", model, quota), 1);
+  }
+  return {in_flight.get(), [held = in_flight](void*) { held->fetch_sub(1, std::memory_order_acq_rel); }};
+}
+
+std::vector<VersionStatus> Repository::status(const ModelRef& ref) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = models_.find(ref.name);
+  if (found == models_.end())
+    throw RequestError(Code::NotFound, fmt::format("Could not find any versions of model {}", ref.name));
+  std::vector<VersionStatus> out;
+  const bool any = !ref.version || (*ref.version == 0 && !found->second->versions.contains(0));
+  for (const auto& [number, version] : found->second->versions) {
+    if (!any && number != *ref.version) continue;
+    if (version.state == VersionState::Unknown) continue;
+    out.push_back({number, version.state, version.status});
+  }
+  if (out.empty() && !any)
+    throw RequestError(Code::NotFound, fmt::format("Could not find version {} of model {}", *ref.version, ref.name));
+  if (out.empty()) throw RequestError(Code::NotFound, fmt::format("Could not find any versions of model {}", ref.name));
+  return out;
+}
+
+std::vector<LabelStatus> Repository::labels(const std::string& model) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  std::vector<LabelStatus> out;
+  if (found == snapshot->models.end()) return out;
+  for (const auto& [label, version] : found->second.labels)
+    out.push_back({label, version, found->second.versions.contains(version)});
+  return out;
+}
+
+std::vector<IndexEntry> Repository::index() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<IndexEntry> out;
+  for (const auto& [name, entry] : models_) {
+    if (entry->removed) continue;
+    const size_t before = out.size();
+    for (const auto& [number, version] : entry->versions) {
+      if (version.state == VersionState::Unknown) continue;
+      out.push_back({name, number, version.state, version.status.message});
+    }
+    if (out.size() == before) out.push_back({name, 0, VersionState::Unknown, entry->disk_error});
+  }
+  return out;
+}
+
+std::vector<LanePtr> Repository::ready_versions(const std::string& model) const {
+  const auto snapshot = published();
+  std::vector<LanePtr> out;
+  const auto found = snapshot->models.find(model);
+  if (found == snapshot->models.end()) return out;
+  for (const auto& [number, lane] : found->second.versions) out.push_back(lane);
+  return out;
+}
+
+bool Repository::ready() const {
+  const auto snapshot = published();
+  return std::all_of(snapshot->models.begin(), snapshot->models.end(),
+                     [](const auto& m) { return !m.second.wanted || !m.second.versions.empty(); });
+}
+
+}  // namespace tenon::serve
