@@ -139,7 +139,7 @@ TEST(Arguments, UnknownCommandSuggests) {
   } catch (const UsageError& error) {
     EXPECT_STREQ(error.what(),
                  "tenon: unknown command \"trian\"; expected train, eval, generate, info, convert, run, diff, "
-                 "conformance, serve, loadtest\n"
+                 "conformance, serve, publish, loadtest\n"
                  "  try: tenon train");
   }
 }

@@ -76,12 +76,14 @@ TEST_F(SchedulerTest, QuickRequestsRunOnTheThreadThatBringsThem) {
   std::thread::id ran;
   Scheduler scheduler({.threads = 1}, metrics_);
   LaneOptions options;
-  options.run_here_below = std::chrono::seconds(3);  // long, so that a busy machine does not make a quick one slow
+  options.run_here_below = milliseconds(200);  // long, so that a busy machine does not make a quick one slow
   const auto before = [&](const Tensor&) {
     ran = std::this_thread::get_id();
-    if (slow) std::this_thread::sleep_for(std::chrono::seconds(3));
+    if (slow) std::this_thread::sleep_for(milliseconds(1500));
   };
+  uint64_t runs = 0;
   const auto run = [&](const LanePtr& l, int64_t rows) {
+    ++runs;
     const auto result = submit(scheduler, l, rows_of(rows, 3))->future.get();
     EXPECT_TRUE(result.status.ok()) << result.status.message;
     EXPECT_EQ(std::get<Tensor>(result.outputs[0]).to_vector<float>(),
@@ -89,19 +91,26 @@ TEST_F(SchedulerTest, QuickRequestsRunOnTheThreadThatBringsThem) {
     return ran == std::this_thread::get_id();
   };
   const auto l = lane(before, options);
+  // A worker answers before it gives its place back, so the next request may still find none.
+  const auto comes_here = [&](int64_t rows) {
+    for (int i = 0; i < 100; ++i) {
+      if (run(l, rows)) return true;
+    }
+    return false;
+  };
   EXPECT_FALSE(run(l, 4)) << "nobody knows yet how long it takes";
-  EXPECT_TRUE(run(l, 4));
-  EXPECT_TRUE(run(l, 1)) << "a smaller one is as quick";
+  EXPECT_TRUE(comes_here(4));
+  EXPECT_TRUE(comes_here(1)) << "a smaller one is as quick";
   EXPECT_FALSE(run(l, 5)) << "a larger one is tried on a worker first";
-  EXPECT_TRUE(run(l, 5));
+  EXPECT_TRUE(comes_here(5));
   slow = true;
   run(l, 5);
   slow = false;
   EXPECT_FALSE(run(l, 5)) << "it has become slow";
   const Statistics s = l->statistics();
-  EXPECT_EQ(s.success.count, 7U);
-  EXPECT_EQ(s.executions, 7U);
-  EXPECT_EQ(closed(CloseReason::Single), 7U);
+  EXPECT_EQ(s.success.count, runs);
+  EXPECT_EQ(s.executions, runs);
+  EXPECT_EQ(closed(CloseReason::Single), runs);
   EXPECT_EQ(l->pending(), 0);
 
   LaneOptions never;
