@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <span>
 #include <unordered_map>
 
 #include "tenon/base/error.h"
@@ -72,6 +73,14 @@ class SegmentHash {
   Hasher h_;
 };
 
+Hash128 size_hash(uint64_t kind, std::span<const int64_t> sizes) {
+  Hasher h;
+  h.number(kind);
+  h.number(sizes.size());
+  for (int64_t e : sizes) h.number(e);
+  return h.finish();
+}
+
 }  // namespace
 
 struct Engine::State {
@@ -90,14 +99,19 @@ struct Engine::State {
     o.keep_text = options.keep_text;
     const auto [family, is_new] = families.try_emplace(SegmentHash(false).of(segment), nullptr);
     // Another graph where inputs have new sizes (with an op that a batch of one did not need) is for any size, too.
-    auto& seen = leaf_types[last];
+    // The sizes are those of the inputs, and those that ops cut out of them: slice(all, 0, n).
+    auto& seen = sizes_after[last];
     const bool first_here = seen.empty();
     bool new_sizes = false;
-    for (const trace::Leaf& leaf : segment.leaves) {
-      Hasher h;
-      h.number(static_cast<int>(leaf.type.dtype));
-      for (int64_t e : leaf.type.shape) h.number(e);
-      new_sizes = seen.insert(h.finish()).second || new_sizes;
+    for (const trace::Leaf& leaf : segment.leaves)
+      new_sizes = seen.insert(size_hash(static_cast<uint64_t>(leaf.type.dtype), leaf.type.shape)).second || new_sizes;
+    for (const ir::Node& node : segment.graph().nodes) {
+      const auto op = reinterpret_cast<uintptr_t>(node.op);
+      const bool known = !seen.insert(size_hash(op, {})).second;
+      for (const ir::AttrValue& value : node.attrs) {
+        if (const auto* sizes = std::get_if<Ints>(&value))
+          new_sizes = (seen.insert(size_hash(op, *sizes)).second && known) || new_sizes;
+      }
     }
     o.general = !is_new || (new_sizes && !first_here);
     o.like = family->second;
@@ -116,9 +130,9 @@ struct Engine::State {
   // Graphs that differ in sizes only; the first program for any size of them, once there are two.
   std::unordered_map<Hash128, const Program*> families;
   std::vector<const Program*> order;
-  Program* last = nullptr;                                 // that was run
-  std::map<const Program*, std::set<Hash128>> leaf_types;  // of what was compiled after it
-  std::map<const Program*, Program*> followed;             // what was run after it; after null: what began a call
+  Program* last = nullptr;                                  // that was run
+  std::map<const Program*, std::set<Hash128>> sizes_after;  // of what was compiled after it
+  std::map<const Program*, Program*> followed;              // what was run after it; after null: what began a call
   Explanation counts;
 };
 
