@@ -290,8 +290,53 @@ TEST(Complaint11, TlsOnRestAndMetricsAndCertificatesChangeWithoutARestart) {
   EXPECT_THROW(Server(options, {}), FileError);
 }
 
+// The model waits at a gate, so what is admitted does not hang on the machine's speed; scripts/soak measures goodput.
 TEST(Complaint14, OverloadKeepsGoodputAndAnswersWithTheRightCodes) {
-  auto options = fake([](const Tensor&) { std::this_thread::sleep_for(milliseconds(5)); });
+  Gate gate;
+  std::atomic<int> runs{0};
+  LaneOptions lane;
+  lane.max_queued = 16;
+  auto server = started(fake([&](const Tensor&) {
+                          ++runs;
+                          gate.wait();
+                        }),
+                        one_model(lane));
+  const uint16_t port = server->ports().tfs_rest;
+  std::atomic<int> refused{0}, late{0}, answered{0}, hurried{0};
+  std::vector<std::thread> clients;
+  const auto ask = [&](const std::string& header) {
+    clients.emplace_back([&, header] {
+      const auto answer = HttpClient(port).post(kPredict, kBody, header);
+      EXPECT_NE(answer.status == 503, answer.header("Retry-After").empty());
+      ++(answer.status == 503 ? refused : answer.status == 504 ? late : answered);
+      if (!header.empty()) ++hurried;
+      EXPECT_TRUE(answer.status == 200 || answer.status == 503 || answer.status == 504) << answer.status;
+    });
+  };
+  ask("");
+  gate.wait_for_waiting(1);
+  for (int i = 0; i < 64; ++i) ask(i % 2 == 0 ? "" : "Tenon-Timeout: 100\r\n");
+  // One runs and 16 wait; the rest hear so at once. Those in the queue whose time ends leave it for others.
+  EXPECT_TRUE(eventually([&] { return refused + late + server->core().admission().requests() == 65; }, seconds(20)));
+  EXPECT_TRUE(eventually([&] { return hurried == 32; }, seconds(20)));
+  EXPECT_GE(refused, 64 - 16 - late);
+  EXPECT_EQ(answered, 0);
+  EXPECT_TRUE(eventually([&] { return abandoned(*server, "deadline_in_queue") == static_cast<uint64_t>(late); }));
+  gate.open();
+  for (auto& client : clients) client.join();
+  EXPECT_EQ(refused + late + answered, 65);
+  EXPECT_GE(answered, 1);
+  EXPECT_EQ(runs, answered) << "what was refused or late never reached the model: all work done was of use";
+  EXPECT_TRUE(eventually([&] { return server->core().admission().requests() == 0; }));
+}
+
+// Four times what the model can do, from the load generator: only these codes, and every request has one answer.
+TEST(Complaint14, AStormIsAccountedFor) {
+  std::atomic<uint64_t> runs{0};
+  auto options = fake([&](const Tensor&) {
+    ++runs;
+    std::this_thread::sleep_for(milliseconds(5));
+  });
   options.tfs_rest.timeout = milliseconds(200);
   LaneOptions lane;
   lane.max_queued = 16;
@@ -299,19 +344,20 @@ TEST(Complaint14, OverloadKeepsGoodputAndAnswersWithTheRightCodes) {
   LoadOptions load;
   load.url = "http://127.0.0.1:" + std::to_string(server->ports().tfs_rest) + "/v1/models/m";
   load.connections = 64;
-  load.warm_up = milliseconds(200);
+  load.warm_up = milliseconds(0);
   load.duration = milliseconds(1500);
-  load.rate = 100;  // half of what it can do
-  const LoadResult calm = run_load(load);
-  EXPECT_TRUE(calm.errors.empty()) << testing::PrintToString(calm.errors);
-  load.rate = 800;  // four times
+  load.rate = 800;
   const LoadResult storm = run_load(load);
-  for (const auto& [code, count] : storm.errors) EXPECT_TRUE(code == "503" || code == "504") << code << ": " << count;
-  EXPECT_GT(storm.errors.count("503") ? storm.errors.at("503") : 0, 100U);
-  EXPECT_EQ(storm.answered + (storm.sent - storm.answered), storm.sent);
-  const double goodput = static_cast<double>(storm.answered) / storm.seconds;
-  EXPECT_GT(goodput, kSanitized ? 50 : 120);  // of about 190 a second
-  EXPECT_LT(storm.latency.quantile(0.99), milliseconds(kSanitized ? 3000 : 600));
+  uint64_t failed = 0, late = 0;
+  for (const auto& [code, count] : storm.errors) {
+    EXPECT_TRUE(code == "503" || code == "504") << code << ": " << count;
+    failed += count;
+    if (code == "504") late += count;
+  }
+  EXPECT_EQ(storm.answered + failed, storm.sent);
+  EXPECT_GT(storm.answered, 0U);
+  EXPECT_GE(runs, storm.answered);
+  EXPECT_LE(runs, storm.answered + late) << "refused requests were executed";
   EXPECT_TRUE(eventually([&] { return server->core().admission().requests() == 0; }));
 }
 
