@@ -10,6 +10,7 @@
 #include "tenon/formats/onnx/export.h"
 #include "tenon/formats/onnx/model.h"
 #include "tenon/tenon.h"
+#include "tests/support/difference.h"
 #include "tests/support/error_text.h"
 #include "tests/support/exported_case.h"
 #include "tests/support/temp_folder.h"
@@ -26,14 +27,6 @@ Tensor tokens(const Shape& shape, int64_t below) {
   return cast(uniform(shape, 0, static_cast<double>(below), f32, random_key(5)), i64);
 }
 
-double largest_difference(const Tensor& a, const Tensor& b) {
-  EXPECT_EQ(a.type(), b.type());
-  const auto x = a.to_vector<double>(), y = b.to_vector<double>();
-  double most = 0;
-  for (size_t i = 0; i < x.size(); ++i) most = std::max(most, std::abs(x[i] - y[i]));
-  return most;
-}
-
 // Exports, imports and compares at each of the inputs; in the newest and an older opset.
 void expect_round_trip(const std::string& name, const trace::Function& fn, const std::vector<InputSpec>& specs,
                        const std::vector<Tensors>& inputs, const StateDict& weights = {}) {
@@ -47,8 +40,11 @@ void expect_round_trip(const std::string& name, const trace::Function& fn, const
       testing_support::keep_exported(name + "_" + std::to_string(k) + "_opset" + std::to_string(opset), bytes,
                                      inputs[k], want);
       ASSERT_EQ(want.size(), got.size());
-      for (size_t i = 0; i < want.size(); ++i)
-        EXPECT_LE(largest_difference(want[i], got[i]), 1e-5) << name << " at input " << k << ", opset " << opset;
+      for (size_t i = 0; i < want.size(); ++i) {
+        EXPECT_EQ(want[i].type(), got[i].type());
+        EXPECT_LE(testing_support::largest_difference(want[i], got[i]), 1e-5)
+            << name << " at input " << k << ", opset " << opset;
+      }
     }
     for (const auto& [weight, tensor] : weights) EXPECT_TRUE(model.parameters().contains(weight)) << weight;
   }

@@ -17,6 +17,7 @@
 #include "tenon/package.h"
 #include "tenon/tenon.h"
 #include "tests/support/compiled.h"
+#include "tests/support/difference.h"
 #include "tests/support/exported_case.h"
 #include "tests/support/temp_folder.h"
 
@@ -35,10 +36,7 @@ Tensor pb(const fs::path& path) {
 
 double apart(const Tensor& got, const Tensor& want) {
   EXPECT_EQ(got.shape(), want.shape());
-  const auto a = got.to_vector<double>(), b = want.to_vector<double>();
-  double most = 0;
-  for (size_t i = 0; i < a.size(); ++i) most = std::max(most, std::abs(a[i] - b[i]));
-  return most;
+  return testing_support::largest_difference(got, want);
 }
 
 // The model in its four forms.

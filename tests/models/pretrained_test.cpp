@@ -15,6 +15,7 @@
 #include "tenon/models/vit.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/movement.h"
+#include "tests/models/support.h"
 #include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 
@@ -24,27 +25,6 @@ namespace {
 using nlohmann::json;
 using ::testing::HasSubstr;
 using testing_support::error_text;
-
-const std::filesystem::path kGoldens = TENON_SOURCE_DIR "/tests/models/goldens";
-
-json expected_of(const std::string& name) { return json::parse(read_text_file(kGoldens / name / "expected.json")); }
-
-Tensor matrix(const json& rows) {
-  std::vector<std::int64_t> flat;
-  for (const auto& row : rows)
-    for (const auto& value : row) flat.push_back(value);
-  const auto count = static_cast<std::int64_t>(rows.size());
-  return from_vector(flat, {count, static_cast<std::int64_t>(flat.size()) / count});
-}
-
-void expect_close(const Tensor& got, const json& expected, double tolerance) {
-  const auto values = got.to_vector();
-  ASSERT_EQ(values.size(), expected.size());
-  double largest = 0;
-  for (std::size_t i = 0; i < values.size(); ++i)
-    largest = std::max(largest, std::abs(values[i] - expected[i].get<double>()));
-  EXPECT_LT(largest, tolerance);
-}
 
 class Causal : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Families, Causal, ::testing::Values("llama", "llama3", "mistral", "qwen2", "gpt2"),

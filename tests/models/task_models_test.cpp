@@ -19,6 +19,7 @@
 #include "tenon/ops/creation.h"
 #include "tenon/ops/movement.h"
 #include "tenon/trace/state.h"
+#include "tests/models/support.h"
 #include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 
@@ -31,28 +32,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing_support::error_text;
 
-const fs::path kGoldens = TENON_SOURCE_DIR "/tests/models/goldens";
-
-json expected_of(const std::string& name) { return json::parse(read_text_file(kGoldens / name / "expected.json")); }
-
-Tensor matrix(const json& rows) {
-  std::vector<std::int64_t> flat;
-  for (const auto& row : rows)
-    for (const auto& value : row) flat.push_back(value);
-  const auto count = static_cast<std::int64_t>(rows.size());
-  return from_vector(flat, {count, static_cast<std::int64_t>(flat.size()) / count});
-}
 Tensor optional_matrix(const json& values, const char* key) {
   return values.contains(key) ? matrix(values[key]) : Tensor();
-}
-
-void expect_close(const Tensor& got, const json& expected) {
-  const auto values = got.to_vector();
-  ASSERT_EQ(values.size(), expected.size());
-  double largest = 0;
-  for (std::size_t i = 0; i < values.size(); ++i)
-    largest = std::max(largest, std::abs(values[i] - expected[i].get<double>()));
-  EXPECT_LT(largest, 1e-4);
 }
 
 fs::path saved_at(const std::string& name) { return testing_support::temp_folder() + "/saved/" + name; }

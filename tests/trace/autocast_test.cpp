@@ -13,6 +13,7 @@
 #include "tenon/ir/text.h"
 #include "tenon/ops/catalog.h"
 #include "tenon/tenon.h"
+#include "tests/support/difference.h"
 
 namespace tenon {
 namespace {
@@ -253,18 +254,13 @@ std::vector<double> train(DType precision) {
   return losses;
 }
 
-double largest_difference(const std::vector<double>& got, const nlohmann::json& want) {
-  double most = 0;
-  for (size_t i = 0; i < got.size(); ++i) most = std::max(most, std::abs(got[i] - want[i].get<double>()));
-  return most;
-}
-
 TEST(Autocast, ATrainingRunFollowsPyTorchs) {
   const auto want = goldens()["losses"];
-  EXPECT_LT(largest_difference(train(f32), want["f32"]), 1e-5);
+  EXPECT_LT(testing_support::largest_difference(train(f32), want["f32"].get<std::vector<double>>()), 1e-5);
   const auto got = train(bf16);
-  EXPECT_LT(largest_difference(got, want["bf16"]), 0.003);
-  EXPECT_GT(largest_difference(got, want["f32"]), 0.004);  // bf16 is another run
+  EXPECT_LT(testing_support::largest_difference(got, want["bf16"].get<std::vector<double>>()), 0.003);
+  EXPECT_GT(testing_support::largest_difference(got, want["f32"].get<std::vector<double>>()),
+            0.004);  // bf16 is another run
 }
 
 TEST(GradScaler, SkipsShrinksAndGrowsAsPyTorchs) {
