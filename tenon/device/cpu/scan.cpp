@@ -5,6 +5,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "tenon/device/cpu/around.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/kernels.h"
 
@@ -13,27 +14,21 @@ namespace {
 
 constexpr int64_t kTile = 64;
 
-struct Lines {
-  Lines(const Shape& shape, int64_t which, bool reversed) : reverse(reversed) {
-    const auto axis = static_cast<size_t>(which < 0 ? which + static_cast<int64_t>(shape.size()) : which);
-    for (size_t d = 0; d < axis; ++d) outer *= shape[d];
-    length = shape[axis];
-    for (size_t d = axis + 1; d < shape.size(); ++d) inner *= shape[d];
-  }
-  int64_t outer = 1, length = 0, inner = 1;
+struct Lines : Around {
+  Lines(const Shape& shape, int64_t axis, bool reversed) : Around(shape, axis), reverse(reversed) {}
   bool reverse;
 };
 
 // body(first element of a tile of lines, how many lines, elements between neighbours along the axis).
 template <class F>
 void for_tiles(const Lines& lines, ThreadPool& pool, const F& body) {
-  if (lines.outer * lines.length * lines.inner == 0) return;
+  if (lines.outer * lines.extent * lines.inner == 0) return;
   const int64_t tiles = (lines.inner + kTile - 1) / kTile, width = std::min(lines.inner, kTile);
   const int64_t step = lines.reverse ? -lines.inner : lines.inner;
-  const int64_t begin = lines.reverse ? (lines.length - 1) * lines.inner : 0;
-  for_units(pool, lines.outer * tiles, lines.length * width, [&](int64_t u) {
+  const int64_t begin = lines.reverse ? (lines.extent - 1) * lines.inner : 0;
+  for_units(pool, lines.outer * tiles, lines.extent * width, [&](int64_t u) {
     const int64_t column = u % tiles * kTile;
-    body(u / tiles * lines.length * lines.inner + begin + column, std::min(kTile, lines.inner - column), step);
+    body(u / tiles * lines.extent * lines.inner + begin + column, std::min(kTile, lines.inner - column), step);
   });
 }
 
@@ -43,7 +38,7 @@ void scan(const Lines& lines, ThreadPool& pool, A start, T* out, bool exclusive,
   for_tiles(lines, pool, [&](int64_t first, int64_t width, int64_t step) {
     std::array<A, kTile> state;
     state.fill(start);
-    for (int64_t k = 0; k < lines.length; ++k) {
+    for (int64_t k = 0; k < lines.extent; ++k) {
       const int64_t at = first + k * step;
       for (int64_t j = 0; j < width; ++j) {
         const A before = state[static_cast<size_t>(j)], after = next(before, at + j);
@@ -113,7 +108,7 @@ void extreme(const KernelArgs& a) {
   const Lines lines(a.inputs[0].shape, a.attrs.integer(0), false);
   for_tiles(lines, a.pool, [&](int64_t first, int64_t width, int64_t step) {
     for (int64_t j = first; j < first + width; ++j) values[j] = in[j], places[j] = 0;
-    for (int64_t k = 1; k < lines.length; ++k) {
+    for (int64_t k = 1; k < lines.extent; ++k) {
       for (int64_t j = first + k * step; j < first + k * step + width; ++j) {
         const T v = in[j], best = values[j - step];
         // The last of equal ones; the first NaN and every later one wins.

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "tenon/device/cpu/around.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/kernels.h"
 
@@ -82,13 +83,8 @@ class Sorter {
 
 template <class U>
 void sort_lines(const KernelArgs& a, Kind kind, U infinity) {
-  const Shape& shape = a.inputs[0].shape;
-  const auto rank = static_cast<int64_t>(shape.size());
-  const auto axis = static_cast<size_t>(a.attrs.integer(0) < 0 ? a.attrs.integer(0) + rank : a.attrs.integer(0));
-  int64_t outer = 1, inner = 1;
-  for (size_t d = 0; d < axis; ++d) outer *= shape[d];
-  for (size_t d = axis + 1; d < shape.size(); ++d) inner *= shape[d];
-  const int64_t length = shape[axis], lines = outer * inner;
+  const Around around(a.inputs[0].shape, a.attrs.integer(0));
+  const int64_t length = around.extent, inner = around.inner, lines = around.outer * inner;
   if (length == 0 || lines == 0) return;
   const Contiguous x(a.inputs[0], a.pool);
   U* values = a.outputs[0].as<U>() + a.outputs[0].offset;
@@ -120,9 +116,7 @@ Kind kind_of(DType dtype) {
 bool accepts_sort(Types in, const ir::Attrs& attrs) {
   const DType t = in[0].dtype;
   if (info(t).bits < 8 || (is_float(t) && info(t).bits == 8) || in[0].shape.empty()) return false;
-  const int64_t axis =
-      attrs.integer(0) < 0 ? attrs.integer(0) + static_cast<int64_t>(in[0].shape.size()) : attrs.integer(0);
-  return in[0].shape[static_cast<size_t>(axis)] <= std::numeric_limits<uint32_t>::max();
+  return Around(in[0].shape, attrs.integer(0)).extent <= std::numeric_limits<uint32_t>::max();
 }
 
 void run_sort(const KernelArgs& a) {

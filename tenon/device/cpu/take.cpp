@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "tenon/base/error.h"
+#include "tenon/device/cpu/around.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/kernels.h"
 #include "tenon/device/cpu/level.h"
@@ -11,18 +12,6 @@ namespace tenon::cpu {
 namespace {
 
 int bytes_of(DType dtype) { return info(dtype).bits / 8; }
-
-// x as [outer, extent, inner] around one axis.
-struct Around {
-  Around(const Shape& shape, int64_t which) {
-    const auto axis = static_cast<size_t>(which < 0 ? which + static_cast<int64_t>(shape.size()) : which);
-    for (size_t d = 0; d < axis; ++d) outer *= shape[d];
-    extent = shape[axis];
-    for (size_t d = axis + 1; d < shape.size(); ++d) inner *= shape[d];
-    number = static_cast<int64_t>(axis);
-  }
-  int64_t outer = 1, extent = 1, inner = 1, number = 0;
-};
 
 // All positions, checked and counted from the front.
 std::vector<int64_t> positions(const char* op, const ConstView& indices, const Around& x) {
