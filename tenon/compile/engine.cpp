@@ -101,19 +101,24 @@ struct Engine::State {
     // Another graph where inputs have new sizes (with an op that a batch of one did not need) is for any size, too.
     // The sizes are those of the inputs, and those that ops cut out of them: slice(all, 0, n).
     auto& seen = sizes_after[last];
-    const bool first_here = seen.empty();
+    const std::set<Hash128> before = seen;
+    const auto is_new_here = [&](uint64_t kind, std::span<const int64_t> sizes) {
+      const Hash128 hash = size_hash(kind, sizes);
+      seen.insert(hash);
+      return !before.contains(hash);
+    };
     bool new_sizes = false;
     for (const trace::Leaf& leaf : segment.leaves)
-      new_sizes = seen.insert(size_hash(static_cast<uint64_t>(leaf.type.dtype), leaf.type.shape)).second || new_sizes;
+      new_sizes = is_new_here(static_cast<uint64_t>(leaf.type.dtype), leaf.type.shape) || new_sizes;
     for (const ir::Node& node : segment.graph().nodes) {
       const auto op = reinterpret_cast<uintptr_t>(node.op);
-      const bool known = !seen.insert(size_hash(op, {})).second;
+      const bool new_op = is_new_here(op, {});
       for (const ir::AttrValue& value : node.attrs) {
         if (const auto* sizes = std::get_if<Ints>(&value))
-          new_sizes = (seen.insert(size_hash(op, *sizes)).second && known) || new_sizes;
+          new_sizes = (is_new_here(op, *sizes) && !new_op) || new_sizes;
       }
     }
-    o.general = !is_new || (new_sizes && !first_here);
+    o.general = !is_new || (new_sizes && !before.empty());
     o.like = family->second;
     if (is_new) {
       o.reason = programs.empty() ? "the first graph" : o.general ? "another graph, at other sizes" : "another graph";

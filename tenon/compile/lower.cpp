@@ -13,6 +13,7 @@ using ir::ScalarOp;
 
 constexpr int64_t kRun = 4096;         // elements of a row folded at once
 constexpr int64_t kLanes = 64;         // lanes of such a fold, columns of a block
+constexpr int64_t kRecipeLanes = 32;   // of a whole row in a recipe (device/recipe.h)
 constexpr int64_t kRowGroup = 64;      // rows folded one after the other
 constexpr int64_t kMostGroups = 64;    // of rows that a column kernel has: analyse.cpp sends longer ones to the device
 constexpr int64_t kRowScratch = 4096;  // elements of a row that may wait in scratch
@@ -339,8 +340,7 @@ class Lowering {
   void fold_row(const CoreNode& f);
   int32_t fold_run(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n);
   int32_t fold_few(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n);
-  int32_t fold_many(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n);
-  int32_t fold_lanes(std::vector<Stmt>& body, const CoreNode& f);
+  int32_t fold_lanes(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n, int64_t width);
   void store_elements();
 
   LoweredKernel finish(int64_t iterations) {
@@ -386,40 +386,14 @@ void Lowering::keep(int32_t storage) {
   kept_[storage] = to;
 }
 
-// All of a row in the 32 lanes of a recipe (device/recipe.h).
-int32_t Lowering::fold_lanes(std::vector<Stmt>& body, const CoreNode& f) {
-  constexpr int64_t kWidth = 32;
-  const int32_t lanes = scratch(f.acc, kWidth);
-  clear(body, f, lanes, kWidth, true);
-  const auto step = [&](std::vector<Stmt>& to, const Index& start, int64_t count, bool unroll) {
-    std::vector<Stmt> inner;
-    const int32_t j = new_loop();
-    Context c = element_context(inner, plus(start, loop_index(j)));
-    const int32_t x = folded_element(c, f);
-    const int32_t a = load(inner, lanes, f.acc, loop_index(j));
-    store(inner, lanes, f.acc, loop_index(j), emit(inner, combine_op(f.fold), f.acc, {a, x}));
-    add_loop(to, j, count, true, unroll, std::move(inner));
-  };
-  if (general_ || group_.n >= kWidth) {
-    std::vector<Stmt> whole;
-    const int32_t i = new_loop();
-    step(whole, times(loop_index(i), kWidth), kWidth, true);
-    add_loop(body, i, group_.n / kWidth, false, false, std::move(whole));
-  }
-  step(body, constant_index(group_.n / kWidth * kWidth), group_.n % kWidth, false);
-  for (int64_t width = kWidth / 2; width > 0; width /= 2)
-    combine(body, f, lanes, {}, constant_index(width), width, true);
-  return load(body, lanes, f.acc, {});
-}
-
 // One run of at most kRun elements: the order of fold_run in device/cpu/level_reduce.h.
 int32_t Lowering::fold_run(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n) {
-  if (!general_) return n < kLanes ? fold_few(body, f, base, n) : fold_many(body, f, base, n);
+  if (!general_) return n < kLanes ? fold_few(body, f, base, n) : fold_lanes(body, f, base, n, kLanes);
   const int32_t result = scratch(f.acc, 1);
   std::vector<Stmt> few, many;
   store(few, result, f.acc, {}, fold_few(few, f, base, n < kLanes ? n : 0));
   add_if(body, n < kLanes, std::move(few));
-  store(many, result, f.acc, {}, fold_many(many, f, base, n < kLanes ? 0 : n));
+  store(many, result, f.acc, {}, fold_lanes(many, f, base, n < kLanes ? 0 : n, kLanes));
   add_if(body, n >= kLanes, std::move(many));
   return load(body, result, f.acc, {});
 }
@@ -436,10 +410,10 @@ int32_t Lowering::fold_few(std::vector<Stmt>& body, const CoreNode& f, const Ind
   add_loop(body, i, n, false, false, std::move(inner));
   return load(body, acc, f.acc, {});
 }
-// In lanes, and a tree of them.
-int32_t Lowering::fold_many(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n) {
-  const int32_t lanes = scratch(f.acc, kLanes);
-  clear(body, f, lanes, kLanes, true);
+// In `width` lanes, and a tree of them.
+int32_t Lowering::fold_lanes(std::vector<Stmt>& body, const CoreNode& f, const Index& base, int64_t n, int64_t width) {
+  const int32_t lanes = scratch(f.acc, width);
+  clear(body, f, lanes, width, true);
   const auto step = [&](std::vector<Stmt>& to, const Index& start, int64_t count, bool unroll) {
     std::vector<Stmt> inner;
     const int32_t j = new_loop();
@@ -449,13 +423,14 @@ int32_t Lowering::fold_many(std::vector<Stmt>& body, const CoreNode& f, const In
     store(inner, lanes, f.acc, loop_index(j), emit(inner, combine_op(f.fold), f.acc, {a, x}));
     add_loop(to, j, count, true, unroll, std::move(inner));
   };
-  std::vector<Stmt> whole;
-  const int32_t i = new_loop();
-  step(whole, plus(base, times(loop_index(i), kLanes)), kLanes, true);
-  add_loop(body, i, n / kLanes, false, false, std::move(whole));
-  step(body, plus(base, constant_index(n / kLanes * kLanes)), n % kLanes, false);
-  for (int64_t width = kLanes / 2; width > 0; width /= 2)
-    combine(body, f, lanes, {}, constant_index(width), width, true);
+  if (general_ || n >= width) {
+    std::vector<Stmt> whole;
+    const int32_t i = new_loop();
+    step(whole, plus(base, times(loop_index(i), width)), width, true);
+    add_loop(body, i, n / width, false, false, std::move(whole));
+  }
+  step(body, plus(base, constant_index(n / width * width)), n % width, false);
+  for (int64_t half = width / 2; half > 0; half /= 2) combine(body, f, lanes, {}, constant_index(half), half, true);
   return load(body, lanes, f.acc, {});
 }
 
@@ -470,7 +445,7 @@ void Lowering::fold_row(const CoreNode& f) {
   const int64_t runs = (group_.n + kRun - 1) / kRun;
   int32_t acc = -1;
   if (f.recipe) {
-    acc = fold_lanes(body, f);
+    acc = fold_lanes(body, f, {}, group_.n, kRecipeLanes);
   } else if (runs == 1) {
     acc = fold_run(body, f, {}, group_.n);
   } else {
