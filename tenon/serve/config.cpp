@@ -3,11 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cmath>
-
 #include "tenon/base/error.h"
 #include "tenon/serve/status.h"
 #include "tenon/serve/text_proto.h"
+#include "tenon/serve/traffic_fields.h"
 
 namespace tenon::serve {
 namespace {
@@ -44,32 +43,6 @@ void batching_of(const TextMessage& m, LaneOptions& lane, int& threads) {
   lane.max_queued = std::max<int64_t>(1, m.integer("max_enqueued_batches", 10)) * b.max_batch_size;
 }
 
-RollbackOptions rollback_of(const TextMessage& m) {
-  m.only({"max_error_rate", "max_p99_millis", "window_seconds", "min_requests", "count_invalid_arguments"});
-  RollbackOptions r;
-  r.max_error_rate = m.real("max_error_rate", 1);
-  r.max_p99 = std::chrono::microseconds(std::llround(m.real("max_p99_millis", 0) * 1e3));
-  r.window = std::chrono::milliseconds(std::llround(m.real("window_seconds", 60) * 1e3));
-  r.min_requests = m.integer("min_requests", r.min_requests);
-  r.count_invalid = m.boolean("count_invalid_arguments", false);
-  return r;
-}
-
-ShadowOptions shadow_of(const TextMessage& m) {
-  m.only({"version", "label", "sample_rate", "relative_tolerance", "absolute_tolerance", "max_in_flight", "max_bytes",
-          "timeout_millis"});
-  ShadowOptions o;
-  if (m.has("version")) o.version = m.integer("version", 0);
-  o.label = m.text("label");
-  o.sample_rate = m.real("sample_rate", 1);
-  o.tolerance.relative = m.real("relative_tolerance", o.tolerance.relative);
-  o.tolerance.absolute = m.real("absolute_tolerance", o.tolerance.absolute);
-  o.max_in_flight = m.integer("max_in_flight", o.max_in_flight);
-  o.max_bytes = m.integer("max_bytes", o.max_bytes);
-  o.timeout = std::chrono::milliseconds(m.integer("timeout_millis", o.timeout.count()));
-  return o;
-}
-
 TrafficOptions traffic_of(const TextMessage& m, const std::string& where, const std::string& model) {
   m.only({"split", "sticky_key", "seed", "shadow"});
   TrafficOptions out;
@@ -77,14 +50,18 @@ TrafficOptions traffic_of(const TextMessage& m, const std::string& where, const 
   out.seed = static_cast<uint64_t>(m.integer("seed", 1));
   for (const auto* split : m.messages("split")) {
     split->only({"version", "label", "weight", "rollback"});
-    SplitTarget t;
-    if (split->has("version")) t.version = split->integer("version", 0);
-    t.label = split->text("label");
-    t.weight = split->real("weight", 0);
-    if (const auto* rollback = split->message("rollback")) t.rollback = rollback_of(*rollback);
+    SplitTarget t = read_target(*split);
+    if (const auto* rollback = split->message("rollback")) {
+      rollback->only({"max_error_rate", "max_p99_millis", "window_seconds", "min_requests", "count_invalid_arguments"});
+      t.rollback = read_rollback(*rollback);
+    }
     out.split.push_back(std::move(t));
   }
-  if (const auto* shadow = m.message("shadow")) out.shadow = shadow_of(*shadow);
+  if (const auto* shadow = m.message("shadow")) {
+    shadow->only({"version", "label", "sample_rate", "relative_tolerance", "absolute_tolerance", "max_in_flight",
+                  "max_bytes", "timeout_millis"});
+    out.shadow = read_shadow(*shadow);
+  }
   const auto wrong = faults(out);
   if (!wrong.empty())
     throw FormatError({where,

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tenon/serve/status.h"
-#include "tenon/serve/traffic.h"
+#include "tenon/serve/traffic_fields.h"
 
 namespace tenon::serve {
 namespace {
@@ -59,13 +59,14 @@ class Fields {
     fault(fmt::format("'{}' must be a text", name));
     return {};
   }
-  bool boolean(const std::string& name) {
+  bool boolean(const std::string& name, bool fallback) {
     const Json* v = get(name);
-    if (!v) return false;
+    if (!v) return fallback;
     if (v->is_boolean()) return v->get<bool>();
     fault(fmt::format("'{}' must be true or false", name));
-    return false;
+    return fallback;
   }
+  bool has(const std::string& name) { return get(name) != nullptr; }
   void done() {
     if (!json_.is_object()) return;
     for (const auto& [key, value] : json_.items()) {
@@ -83,22 +84,14 @@ class Fields {
 
 RollbackOptions rollback_of(const Json& json, const std::string& where, std::vector<std::string>& wrong) {
   Fields in(json, where, wrong);
-  RollbackOptions r;
-  r.max_error_rate = in.real("max_error_rate", 1);
-  r.max_p99 = std::chrono::microseconds(std::llround(in.real("max_p99_millis", 0) * 1e3));
-  r.window = std::chrono::milliseconds(std::llround(in.real("window_seconds", 60) * 1e3));
-  r.min_requests = in.integer("min_requests", r.min_requests);
-  r.count_invalid = in.boolean("count_invalid_arguments");
+  const RollbackOptions r = read_rollback(in);
   in.done();
   return r;
 }
 
 SplitTarget target_of(const Json& json, const std::string& where, std::vector<std::string>& wrong) {
   Fields in(json, where, wrong);
-  SplitTarget t;
-  if (in.get("version")) t.version = in.integer("version", 0);
-  t.label = in.text("label");
-  t.weight = in.real("weight", 0);
+  SplitTarget t = read_target(in);
   if (const Json* rollback = in.get("rollback")) t.rollback = rollback_of(*rollback, where + ".rollback", wrong);
   for (const char* told : {"share", "requests", "window", "rolled_back"}) (void)in.get(told);  // of traffic_json
   in.done();
@@ -122,15 +115,7 @@ Json shadow_json(const ShadowOptions& o) {
 
 ShadowOptions shadow_of(const Json& json, std::vector<std::string>& wrong) {
   Fields in(json, "shadow", wrong);
-  ShadowOptions o;
-  if (in.get("version")) o.version = in.integer("version", 0);
-  o.label = in.text("label");
-  o.sample_rate = in.real("sample_rate", 1);
-  o.tolerance.relative = in.real("relative_tolerance", o.tolerance.relative);
-  o.tolerance.absolute = in.real("absolute_tolerance", o.tolerance.absolute);
-  o.max_in_flight = in.integer("max_in_flight", o.max_in_flight);
-  o.max_bytes = in.integer("max_bytes", o.max_bytes);
-  o.timeout = std::chrono::milliseconds(in.integer("timeout_millis", o.timeout.count()));
+  const ShadowOptions o = read_shadow(in);
   (void)in.get("requests");  // of traffic_json
   in.done();
   return o;
