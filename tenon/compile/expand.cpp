@@ -58,23 +58,36 @@ class Writer {
   std::vector<Stmt>& out_;
 };
 
+// x = n ln 2 + r: n + 1.5 * 2^23, and exp(r).
+struct ExpParts {
+  int32_t shifted, y;
+};
+ExpParts exp_parts(Writer& w, int32_t c) {
+  const int32_t magic = w.constant(12582912.0F);
+  const int32_t shifted = w.add(w.mul(c, w.constant(1.44269504088896341F)), magic);
+  const int32_t n = w.sub(shifted, magic);
+  const int32_t r = w.sub(w.sub(c, w.mul(n, w.constant(0.693359375F))), w.mul(n, w.constant(-2.12194440e-4F)));
+  const int32_t p = w.polynomial(
+      r, {1.9875691500e-4F, 1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F, 5.0000001201e-1F});
+  return {shifted, w.add(w.add(w.mul(p, w.mul(r, r)), r), w.constant(1.0F))};
+}
 int32_t expand_exp(Writer& w, int32_t x) {
   const int32_t high = w.constant(89.0F), low = w.constant(-104.0F);
   int32_t c = w.select(w.greater(x, high), high, x);
   c = w.select(w.less(c, low), low, c);
-  const int32_t magic = w.constant(12582912.0F);
-  const int32_t shifted = w.add(w.mul(c, w.constant(1.44269504088896341F)), magic);
-  const int32_t n = w.sub(shifted, magic);
+  const auto [shifted, y] = exp_parts(w, c);
   const int32_t k = w.isub(w.bits(shifted), w.integer(0x4b400000));
-  const int32_t r = w.sub(w.sub(c, w.mul(n, w.constant(0.693359375F))), w.mul(n, w.constant(-2.12194440e-4F)));
-  const int32_t p = w.polynomial(
-      r, {1.9875691500e-4F, 1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F, 5.0000001201e-1F});
-  const int32_t y = w.add(w.add(w.mul(p, w.mul(r, r)), r), w.constant(1.0F));
   const int32_t half = w.shift(ScalarOp::Shr, k, 1);
   const int32_t bias = w.integer(127);
   const int32_t s1 = w.from_bits(w.shift(ScalarOp::Shl, w.iadd(half, bias), 23));
   const int32_t s2 = w.from_bits(w.shift(ScalarOp::Shl, w.iadd(w.isub(k, half), bias), 23));
   return w.mul(w.mul(y, s1), s2);
+}
+
+// The same bits as expand_exp for |x| < 80: n goes into the exponent.
+int32_t expand_exp_near(Writer& w, int32_t x) {
+  const auto [shifted, y] = exp_parts(w, x);
+  return w.from_bits(w.iadd(w.bits(y), w.shift(ScalarOp::Shl, w.bits(shifted), 23)));
 }
 
 int32_t expand_log(Writer& w, int32_t x) {
@@ -109,7 +122,7 @@ int32_t expand_tanh(Writer& w, int32_t x) {
   const int32_t small = w.add(w.mul(p, w.mul(z, x)), x);
   const int32_t ten = w.constant(10.0F), one = w.constant(1.0F);
   const int32_t c = w.select(w.greater(a, ten), ten, a);
-  const int32_t e = expand_exp(w, w.add(c, c));
+  const int32_t e = expand_exp_near(w, w.add(c, c));  // of a NaN something; it is replaced below
   const int32_t large = w.sub(one, w.op(ScalarOp::Div, {w.constant(2.0F), w.add(e, one)}));
   const int32_t signed_large = w.op(ScalarOp::CopySign, {large, x});
   return w.select(w.less(a, w.constant(0.625F)), small, w.select(w.is_nan(x), x, signed_large));
@@ -124,7 +137,7 @@ int32_t expand_erf(Writer& w, int32_t x) {
   r = w.add(w.mul(r, s), u);
   for (float c : {1.06777877e-1F, 6.34846687e-1F, 1.28717512e-1F}) r = w.sub(w.mul(r, t), w.constant(c));
   r = w.sub(w.mul(r, t), t);
-  const int32_t outer = w.op(ScalarOp::CopySign, {w.sub(w.constant(1.0F), expand_exp(w, r)), x});
+  const int32_t outer = w.op(ScalarOp::CopySign, {w.sub(w.constant(1.0F), expand_exp_near(w, r)), x});
   const int32_t q = w.polynomial(
       s, {-5.96761703e-4F, 4.99119423e-3F, -2.67681349e-2F, 1.12819925e-1F, -3.76125336e-1F, 1.28379166e-1F});
   const int32_t inner = w.add(w.mul(q, x), x);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/IntrinsicsX86.h>
 
 #include <limits>
 #include <unordered_map>
@@ -52,6 +53,7 @@ class Emitter {
     }
     registers_.resize(static_cast<size_t>(k_.registers));
     types_.resize(registers_.size());
+    made_by_.resize(registers_.size());
     loops_.resize(static_cast<size_t>(k_.loops));
     open_loop(k_.root, f_->getArg(2), f_->getArg(3));
     b_.CreateRetVoid();
@@ -149,8 +151,9 @@ class Emitter {
     }
     return true;
   }
-  // A loop whose extent is known only when it runs: vectors, and what is left under a mask or one by one. A long body
-  // is there once, always under the mask; a short one twice, because the mask costs time.
+  // A loop whose extent is known only when it runs: vectors, and what is left under a mask or one by one. Of a long
+  // body (a polynomial is one chain, of which each instruction waits for the one before) several vectors go side by
+  // side, so that the machine has something to do; the few that are left are always under the mask.
   void open_loop(const Stmt& s, Value* begin, Value* end) {
     constexpr size_t kLongBody = 24;
     const int lanes = s.vec ? options_.lanes : 1;
@@ -159,11 +162,16 @@ class Emitter {
       return;
     }
     const bool masked = can_mask(s);
-    if (masked && s.body.size() > kLongBody) {
-      loop(begin, end, lanes, true, [&](Value* i) { masked_iteration(s, i, end); });
-      return;
+    Value* at = begin;
+    if (s.body.size() > kLongBody) {
+      const int many = lanes * options_.together;
+      if (options_.together > 1) at = loop(begin, end, many, false, [&](Value* i) { iteration(s, i, many); });
+      if (masked) {
+        loop(at, end, lanes, true, [&](Value* i) { masked_iteration(s, i, end); });
+        return;
+      }
     }
-    Value* at = loop(begin, end, lanes, false, [&](Value* i) { iteration(s, i, lanes); });
+    at = loop(at, end, lanes, false, [&](Value* i) { iteration(s, i, lanes); });
     if (!masked) {
       loop(at, end, 1, false, [&](Value* i) { iteration(s, i, 1); });
       return;
@@ -178,7 +186,7 @@ class Emitter {
   }
   void inner_loop(const Stmt& s) {
     if (!s.unroll) return open_loop(s, number(0), argument(s.extent));
-    int64_t width = s.vec ? options_.lanes : 1;
+    int64_t width = s.vec ? options_.lanes * options_.together : 1;
     int64_t done = 0;
     for (; width > 0; width = width > 4 && s.body.size() <= 200 ? width / 2 : width > 1 ? 1 : 0) {
       for (; done + width <= s.extent; done += width) iteration(s, number(done), static_cast<int>(width));
@@ -199,6 +207,7 @@ class Emitter {
         return;
       case StmtKind::Scalar:
         set(s.result, s.dtype, scalar(s));
+        made_by_[static_cast<size_t>(s.result)] = &s;
         return;
     }
   }
@@ -303,12 +312,59 @@ class Emitter {
     if (vector) {
       for (int a = 0; a < arity; ++a) args[a] = splat(args[a]);
     }
+    if (Value* scaled = options_.scale_by_power && width_ > 1 ? scaled_by_power(s) : nullptr) return scaled;
     const DType operand = types_[static_cast<size_t>(s.args[s.op == ScalarOp::Select ? 1 : 0])];
     Value* v = s.op == ScalarOp::Cast ? cast(args[0], operand, s.dtype)
                : arity == 1           ? unary(s, args[0], operand)
                : arity == 2           ? binary(s, args[0], args[1], operand)
                                       : b_.CreateSelect(args[0], args[1], args[2]);
     return v ? v : call(s, args, operand);
+  }
+  // The instruction that made a register, if it is this one; null otherwise.
+  const Stmt* made_by(int32_t reg, ScalarOp op, DType dtype) const {
+    const Stmt* s = reg < 0 ? nullptr : made_by_[static_cast<size_t>(reg)];
+    return s && s->op == op && s->dtype == dtype ? s : nullptr;
+  }
+  bool is_constant(int32_t reg, int64_t integer) const {
+    const Stmt* s = made_by(reg, ScalarOp::Const, DType::I32);
+    return s && s->integer == integer;
+  }
+  // k, if the register is 2^k made from its bits; -1 otherwise.
+  int32_t power_of(int32_t reg) const {
+    const Stmt* bits = made_by(reg, ScalarOp::Bitcast, DType::F32);
+    const Stmt* shift = bits ? made_by(bits->args[0], ScalarOp::Shl, DType::I32) : nullptr;
+    const Stmt* sum =
+        shift && is_constant(shift->args[1], 23) ? made_by(shift->args[0], ScalarOp::Add, DType::I32) : nullptr;
+    return sum && is_constant(sum->args[1], 127) ? sum->args[0] : -1;
+  }
+  // (y * 2^(k >> 1)) * 2^(k - (k >> 1)), as expand.cpp ends exp: the first product is exact, so one instruction that
+  // rounds once gives the same bits. Null if `s` is something else.
+  Value* scaled_by_power(const Stmt& s) {
+    constexpr int kWhole = 16;
+    if (s.op != ScalarOp::Mul || s.dtype != DType::F32 || width_ % kWhole != 0) return nullptr;
+    const Stmt* first = made_by(s.args[0], ScalarOp::Mul, DType::F32);
+    const Stmt* rest = first ? made_by(power_of(s.args[1]), ScalarOp::Sub, DType::I32) : nullptr;
+    if (!rest || rest->args[1] != power_of(first->args[1])) return nullptr;
+    const Stmt* half = made_by(rest->args[1], ScalarOp::Shr, DType::I32);
+    if (!half || half->args[0] != rest->args[0] || !is_constant(half->args[1], 1)) return nullptr;
+    // k came from the low bits of k + 1.5 * 2^23.
+    const Stmt* k = made_by(rest->args[0], ScalarOp::Sub, DType::I32);
+    const Stmt* bits =
+        k && is_constant(k->args[1], 0x4b400000) ? made_by(k->args[0], ScalarOp::Bitcast, DType::I32) : nullptr;
+    if (!bits) return nullptr;
+    Value* y = splat(registers_[static_cast<size_t>(first->args[0])]);
+    Value* n = splat(registers_[static_cast<size_t>(bits->args[0])]);
+    n = b_.CreateFSub(n, real(n, 12582912.0));
+    auto* part = llvm::FixedVectorType::get(b_.getFloatTy(), kWhole);
+    Value* result = llvm::PoisonValue::get(y->getType());
+    for (int at = 0; at < width_; at += kWhole) {
+      Value* place = number(at);
+      Value* one = b_.CreateIntrinsic(llvm::Intrinsic::x86_avx512_mask_scalef_ps_512, {},
+                                      {b_.CreateExtractVector(part, y, place), b_.CreateExtractVector(part, n, place),
+                                       llvm::Constant::getNullValue(part), b_.getInt16(0xffff), b_.getInt32(4)});
+      result = b_.CreateInsertVector(y->getType(), result, one, place);
+    }
+    return result;
   }
   Value* constant(const Stmt& s) {
     if (Value* bits = argument(s.integer)) {
@@ -463,9 +519,10 @@ class Emitter {
       case ScalarOp::Tdiv:
         return intrinsic(llvm::Intrinsic::trunc, b_.CreateFDiv(a, b));
       case ScalarOp::Min:
-        return b_.CreateSelect(b_.CreateOr(b_.CreateFCmpOLT(a, b), b_.CreateFCmpUNO(a, a)), a, b);
+        // In this form x86 has an instruction for the inner one.
+        return b_.CreateSelect(b_.CreateFCmpUNO(a, a), a, b_.CreateSelect(b_.CreateFCmpOLT(a, b), a, b));
       case ScalarOp::Max:
-        return b_.CreateSelect(b_.CreateOr(b_.CreateFCmpOGT(a, b), b_.CreateFCmpUNO(a, a)), a, b);
+        return b_.CreateSelect(b_.CreateFCmpUNO(a, a), a, b_.CreateSelect(b_.CreateFCmpOGT(a, b), a, b));
       case ScalarOp::CopySign:
         return b_.CreateBinaryIntrinsic(llvm::Intrinsic::copysign, a, b);
       case ScalarOp::Lt:
@@ -539,7 +596,8 @@ class Emitter {
     auto& space = slots_[i];
     if (!space) {
       llvm::IRBuilder<> at(entry_, entry_->begin());
-      space = at.CreateAlloca(llvm::ArrayType::get(b_.getInt8Ty(), 16 * 8));
+      space = at.CreateAlloca(
+          llvm::ArrayType::get(b_.getInt8Ty(), static_cast<uint64_t>(options_.lanes * options_.together) * 8));
       space->setAlignment(llvm::Align(128));
     }
     return space;
@@ -557,6 +615,7 @@ class Emitter {
   std::vector<Value*> places_;     // of buffers and scratch
   std::vector<Value*> registers_;  // scalars, or vectors within a vec loop
   std::vector<DType> types_;
+  std::vector<const Stmt*> made_by_;  // the instructions behind registers
   std::vector<Value*> loops_;
   llvm::AllocaInst* slots_[4] = {};
   int32_t vec_ = -1;       // the vec loop around

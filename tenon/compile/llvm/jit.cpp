@@ -37,15 +37,18 @@ TargetRow row_of(ObjectTarget target) {
   constexpr const char* kLinux = "x86_64-unknown-linux-gnu";
   switch (target) {
     case ObjectTarget::X86_64_V2:
-      return {kLinux, "x86-64-v2", "", {4, false, 0}};
+      return {kLinux, "x86-64-v2", "", {.lanes = 4, .together = 2}};
     case ObjectTarget::X86_64_V3:
-      return {kLinux, "x86-64-v3", "", {8, false, 32}};
+      return {kLinux, "x86-64-v3", "", {.lanes = 8, .masked_bits = 32, .together = 4}};
     case ObjectTarget::X86_64_V4:
-      return {kLinux, "x86-64-v4", "", {16, true, 8}};
+      return {kLinux,
+              "x86-64-v4",
+              "",
+              {.lanes = 16, .wide = true, .masked_bits = 8, .together = 4, .scale_by_power = true}};
     case ObjectTarget::Aarch64Linux:
-      return {"aarch64-unknown-linux-gnu", "generic", "", {4, false, 0}};
+      return {"aarch64-unknown-linux-gnu", "generic", "", {.lanes = 4}};
     case ObjectTarget::Wasm32:
-      return {"wasm32-unknown-unknown", "generic", "+simd128", {4, false, 0}};
+      return {"wasm32-unknown-unknown", "generic", "+simd128", {.lanes = 4}};
   }
   throw InternalError("unknown target");
 }

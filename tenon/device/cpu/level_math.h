@@ -14,13 +14,14 @@ inline float float_of(uint32_t x) { return __builtin_bit_cast(float, x); }
 inline uint64_t bits_of(double x) { return __builtin_bit_cast(uint64_t, x); }
 inline double double_of(uint64_t x) { return __builtin_bit_cast(double, x); }
 
-// exp for f32: r = x - n ln 2, a polynomial (Cephes expf), times 2^n in two steps for denormal results.
-inline float exp_f32(float x) {
-  float c = x > 89.0F ? 89.0F : x;
-  c = c < -104.0F ? -104.0F : c;
+// exp for f32: x = n ln 2 + r; a polynomial in r (Cephes expf), times 2^n.
+struct ExpParts {
+  float shifted;  // n + 1.5 * 2^23
+  float y;        // exp(r)
+};
+inline ExpParts exp_parts(float c) {
   const float shifted = c * 1.44269504088896341F + 12582912.0F;  // rounds; n is in the low bits
   const float n = shifted - 12582912.0F;
-  const int32_t k = static_cast<int32_t>(bits_of(shifted)) - 0x4b400000;
   const float r = (c - n * 0.693359375F) - n * -2.12194440e-4F;
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
@@ -28,11 +29,23 @@ inline float exp_f32(float x) {
   p = p * r + 4.1665795894e-2F;
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
-  const float y = (p * (r * r) + r) + 1.0F;
+  return {shifted, (p * (r * r) + r) + 1.0F};
+}
+inline float exp_f32(float x) {
+  float c = x > 89.0F ? 89.0F : x;
+  c = c < -104.0F ? -104.0F : c;
+  const ExpParts e = exp_parts(c);
+  // In two steps for denormal results.
+  const int32_t k = static_cast<int32_t>(bits_of(e.shifted)) - 0x4b400000;
   const int32_t half = k >> 1;
   const float s1 = float_of(static_cast<uint32_t>(half + 127) << 23);
   const float s2 = float_of(static_cast<uint32_t>(k - half + 127) << 23);
-  return (y * s1) * s2;
+  return (e.y * s1) * s2;
+}
+// The same bits for |x| < 80: n goes into the exponent.
+inline float exp_near_f32(float x) {
+  const ExpParts e = exp_parts(x);
+  return float_of(bits_of(e.y) + (bits_of(e.shifted) << 23));
 }
 
 // log for f32 (Cephes logf): x = m 2^e with m in [sqrt(1/2), sqrt(2)).
@@ -72,7 +85,7 @@ inline float tanh_f32(float x) {
   p = p * z - 3.33332819422e-1F;
   const float small = p * (z * x) + x;
   const float c = a > 10.0F ? 10.0F : a;
-  const float large = 1.0F - 2.0F / (exp_f32(c + c) + 1.0F);
+  const float large = 1.0F - 2.0F / (exp_near_f32(c + c) + 1.0F);
   const float signed_large = __builtin_copysignf(large, x);
   return a < 0.625F ? small : (x != x ? x : signed_large);
 }
@@ -89,7 +102,7 @@ inline float erf_f32(float x) {
   r = r * t - 6.34846687e-1F;
   r = r * t - 1.28717512e-1F;
   r = r * t - t;
-  const float outer = __builtin_copysignf(1.0F - exp_f32(r), x);
+  const float outer = __builtin_copysignf(1.0F - exp_near_f32(r), x);
   float q = -5.96761703e-4F;
   q = q * s + 4.99119423e-3F;
   q = q * s - 2.67681349e-2F;
