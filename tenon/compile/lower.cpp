@@ -686,8 +686,10 @@ std::vector<LoweredKernel> lower(const CoreGraph& graph, const Group& original, 
     return kernels;
   }
   const int64_t blocks = group.columns / kLanes, rest = group.columns % kLanes;
-  if (blocks > 0) kernels.push_back(Lowering(graph, group, stored, general).columns(0, blocks, kLanes));
-  if (rest > 0) kernels.push_back(Lowering(graph, group, stored, general).columns(blocks * kLanes, 1, rest));
+  // General: both, so that the first size with whole blocks needs no kernel that those before it did not.
+  if (general || blocks > 0) kernels.push_back(Lowering(graph, group, stored, general).columns(0, blocks, kLanes));
+  if (general || rest > 0)
+    kernels.push_back(Lowering(graph, group, stored, general).columns(blocks * kLanes, rest > 0 ? 1 : 0, rest));
   return kernels;
 }
 
