@@ -13,7 +13,6 @@ set(TENON_DEPENDENCIES
   OpenBLAS       # small products, f64 products, LAPACK
   PCRE2          # regular expressions of tokenizers
   Utf8proc       # Unicode tables: normal forms, categories
-  LibHdf5        # Keras weights
   Libbacktrace   # file and line of the user's code in messages; comes with GCC, optional
 )
 # Only the server's (tenon/serve), a library of its own that the installed package does not offer.
@@ -29,4 +28,3 @@ set(TENON_OPENBLAS OpenBLAS::OpenBLAS)
 set(TENON_LIBZIP LibZip::LibZip)
 set(TENON_PCRE2 PCRE2::PCRE2)
 set(TENON_UTF8PROC Utf8proc::Utf8proc)
-set(TENON_HDF5 LibHdf5::LibHdf5)
