@@ -18,7 +18,8 @@ set(TENON_DEPENDENCIES
 # Only the server's (tenon/serve), a library of its own that the installed package does not offer.
 set(TENON_SERVE_DEPENDENCIES
   Boost          # Beast and Asio: HTTP (headers)
-  GRPCpp         # gRPC
+  Nghttp2        # HTTP/2: the gRPC front end
+  GRPCpp         # gRPC: the load generator's client
   OpenSSL        # TLS of HTTP
 )
 

@@ -1,414 +1,405 @@
 #include "tenon/serve/grpc_server.h"
 
-#include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
-#include <grpcpp/generic/async_generic_service.h>
-#include <grpcpp/grpcpp.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <atomic>
-#include <condition_variable>
-#include <deque>
-#include <map>
-#include <mutex>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/ssl.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
+#include <charconv>
+#include <cstring>
 #include <thread>
+#include <unordered_set>
 
 #include "tenon/base/error.h"
-#include "tenon/serve/grpc_tls.h"
-#include "tenon/serve/metrics.h"
-#include "tenon/serve/work_pool.h"
+#include "tenon/serve/grpc_session.h"
 
 namespace tenon::serve {
 namespace {
 
-constexpr size_t kLongestMessage = 1024;  // of a status
+namespace net = boost::asio;
+namespace ssl = boost::asio::ssl;
+using tcp = net::ip::tcp;
+using Protocol = net::generic::stream_protocol;  // TCP and Unix sockets alike
+// The executor's type is known: asio's erased one costs a tenth of a small request.
+using Socket = net::basic_stream_socket<Protocol, net::io_context::executor_type>;
+using Acceptor = net::basic_socket_acceptor<Protocol>;
+using boost::system::error_code;
 
-grpc::Status to_grpc(const Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  return {static_cast<grpc::StatusCode>(status.code), status.message.substr(0, kLongestMessage)};
-}
+constexpr size_t kReadBuffer = 16 << 10, kLargestReadBuffer = 256 << 10;
+constexpr auto kSweep = std::chrono::milliseconds(250);
+constexpr auto kLinger = std::chrono::milliseconds(2000);
 
-// The pieces as slices that keep their owners.
-grpc::ByteBuffer to_buffer(std::vector<Chunk> chunks) {
-  std::vector<grpc::Slice> slices;
-  for (auto& chunk : chunks) {
-    if (chunk.bytes.empty()) continue;
-    auto* owner = new std::shared_ptr<const void>(std::move(chunk.owner));
-    slices.emplace_back(
-        const_cast<std::byte*>(chunk.bytes.data()), chunk.bytes.size(),
-        [](void* o) { delete static_cast<std::shared_ptr<const void>*>(o); }, owner);
+// What the loop does with a connection, whatever its stream.
+class Connection : public GrpcSession {
+ public:
+  using GrpcSession::GrpcSession;
+  virtual void start() = 0;
+  virtual void abort() = 0;
+  virtual void look(Clock::time_point now) = 0;  // every now and then
+};
+
+// A loop, its thread, and the connections on it (touched on its thread only).
+struct GrpcLoop {
+  std::unordered_set<Connection*> connections;  // before io: what still waits there leaves the set when io goes
+  net::io_context io{1};
+  net::steady_timer sweep{io};
+  std::thread thread;
+};
+
+struct GrpcListener {
+  std::unique_ptr<Acceptor> acceptor;
+  std::unique_ptr<TlsContext> tls;  // null: none
+};
+
+Socket& lowest(Socket& s) { return s; }
+Socket& lowest(ssl::stream<Socket>& s) { return s.next_layer(); }
+
+template <class Channel>
+class StreamConnection final : public Connection {
+ public:
+  StreamConnection(Channel stream, std::shared_ptr<void> keep, GrpcService& service, GrpcLoop& loop,
+                   std::shared_ptr<std::atomic<int64_t>> count)
+      : Connection(service),
+        keep_(std::move(keep)),
+        stream_(std::move(stream)),
+        loop_(loop),
+        count_(std::move(count)),
+        buffer_(kReadBuffer) {
+    loop_.connections.insert(this);
   }
-  if (slices.empty()) slices.emplace_back();
-  return {slices.data(), slices.size()};
+  ~StreamConnection() override {
+    loop_.connections.erase(this);
+    if (!closed_) count_->fetch_sub(1, std::memory_order_relaxed);
+  }
+
+  void start() override {
+    error_code ignored;
+    lowest(stream_).set_option(tcp::no_delay(true), ignored);
+    if constexpr (kPlain) {
+      stream_.non_blocking(true, ignored);
+      open();
+    } else {
+      stream_.async_handshake(ssl::stream_base::server, [self = self()](error_code error) {
+        if (error) return self->abort();
+        self->open();
+      });
+    }
+  }
+  void abort() override {
+    if (closed_) return;
+    closed_ = true;
+    count_->fetch_sub(1, std::memory_order_relaxed);
+    hang_up();
+    error_code ignored;
+    lowest(stream_).close(ignored);
+  }
+  void look(Clock::time_point now) override {
+    if (lingering_ ? now >= linger_until_ : !sweep(now)) abort();
+  }
+
+ private:
+  static constexpr bool kPlain = std::is_same_v<Channel, Socket>;
+  std::shared_ptr<StreamConnection> self() {
+    return std::static_pointer_cast<StreamConnection>(this->shared_from_this());
+  }
+
+  void open() {
+    opened_ = true;
+    pump();
+    read();
+  }
+  void read() {
+    stream_.async_read_some(net::buffer(buffer_), [self = self()](error_code error, size_t n) {
+      if (self->closed_) return;
+      if (error) return self->abort();
+      if (!self->lingering_) {
+        if (!self->receive(std::as_bytes(std::span(self->buffer_).first(n)))) return self->abort();
+        if (self->closed_) return;
+        if (n == self->buffer_.size() && n < kLargestReadBuffer) self->buffer_.resize(4 * n);
+      }
+      self->read();
+    });
+  }
+
+  // Sends what there is; what the socket does not take at once, later.
+  void pump() {
+    while (opened_ && !writing_ && !closed_ && !lingering_) {
+      output_.clear();
+      collect(output_);
+      if (output_.empty()) break;
+      buffers_.clear();
+      for (const auto piece : output_.pieces()) buffers_.emplace_back(piece.data(), piece.size());
+      if constexpr (kPlain) {
+        error_code error;
+        size_t sent = stream_.write_some(buffers_, error);
+        if (error && error != net::error::would_block && error != net::error::try_again) return abort();
+        if (error) sent = 0;
+        size_t done = 0;
+        while (done < buffers_.size() && sent >= buffers_[done].size()) sent -= buffers_[done++].size();
+        if (done == buffers_.size()) continue;
+        buffers_.erase(buffers_.begin(), buffers_.begin() + static_cast<std::ptrdiff_t>(done));
+        buffers_[0] += sent;
+      }
+      writing_ = true;
+      net::async_write(stream_, buffers_, [self = self()](error_code error, size_t) {
+        self->writing_ = false;
+        if (self->closed_) return;
+        if (error) return self->abort();
+        self->pump();
+      });
+    }
+    if (opened_ && !writing_ && !closed_ && !lingering_ && over()) linger();
+  }
+  // Says goodbye and reads what is still on its way, so that the last words are not lost to a reset.
+  void linger() {
+    lingering_ = true;
+    linger_until_ = Clock::now() + kLinger;
+    error_code ignored;
+    lowest(stream_).shutdown(Socket::shutdown_send, ignored);
+  }
+
+  void output_ready() override { pump(); }
+  [[nodiscard]] bool on_own_thread() const override {
+    return const_cast<Channel&>(stream_).get_executor().running_in_this_thread();
+  }
+  void post_answer(int32_t stream, size_t number, Status status, std::vector<Chunk> message) override {
+    net::post(stream_.get_executor(),
+              [self = self(), stream, number, status = std::move(status), message = std::move(message)]() mutable {
+                self->answered(stream, number, std::move(status), std::move(message));
+              });
+  }
+
+  std::shared_ptr<void> keep_;  // the TLS context
+  Channel stream_;
+  GrpcLoop& loop_;
+  std::shared_ptr<std::atomic<int64_t>> count_;
+  std::vector<std::byte> buffer_;
+  GrpcOutput output_;
+  std::vector<net::const_buffer> buffers_;
+  Clock::time_point linger_until_ = kNever;
+  bool opened_ = false, writing_ = false, closed_ = false, lingering_ = false;
+};
+
+// Whoever lets go last, perhaps a thread that has just computed an answer: the connection ends on its loop, or with it.
+std::shared_ptr<Connection> on_loop(Connection* connection, const std::shared_ptr<GrpcLoop>& loop) {
+  return {connection, [loop](Connection* c) { net::dispatch(loop->io, [last = std::unique_ptr<Connection>(c)] {}); }};
 }
 
-Clock::time_point to_clock(std::chrono::system_clock::time_point deadline) {
-  if (deadline == std::chrono::system_clock::time_point::max()) return kNever;
-  const auto left = deadline - std::chrono::system_clock::now();
-  if (left > std::chrono::hours(24 * 365)) return kNever;
-  return Clock::now() + std::chrono::duration_cast<Clock::duration>(left);
+GrpcLimits limits_of(const GrpcServerOptions& options, const AdmissionLimits& admission) {
+  GrpcLimits limits;
+  limits.message = std::min<int64_t>(admission.body, INT32_MAX);
+  const auto time = [](std::chrono::milliseconds& to) {
+    return [&to](int64_t v) { to = v == INT32_MAX ? std::chrono::hours(24 * 365) : std::chrono::milliseconds(v); };
+  };
+  const std::vector<std::pair<std::string_view, std::function<void(int64_t)>>> known{
+      {"grpc.max_receive_message_length", [&](int64_t v) { limits.message = v < 0 ? INT32_MAX : v; }},
+      {"grpc.max_concurrent_streams", [&](int64_t v) { limits.concurrent_streams = static_cast<uint32_t>(v); }},
+      {"grpc.max_metadata_size", [&](int64_t v) { limits.header_bytes = static_cast<uint32_t>(v); }},
+      {"grpc.keepalive_time_ms", time(limits.keepalive_time)},
+      {"grpc.keepalive_timeout_ms", time(limits.keepalive_timeout)},
+      {"grpc.max_connection_idle_ms", time(limits.idle_timeout)},
+      {"grpc.max_connection_age_ms", time(limits.connection_age)},
+      {"grpc.max_connection_age_grace_ms", time(limits.age_grace)}};
+  for (const auto& [key, value] : options.channel_arguments) {
+    const auto found = std::find_if(known.begin(), known.end(), [&](const auto& k) { return k.first == key; });
+    if (found == known.end()) continue;
+    int64_t number = 0;
+    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc() || stop != value.data() + value.size() || number < -1)
+      throw ValueError({"gRPC", fmt::format("the channel argument {} is no number", key), "a number", value, {}});
+    found->second(number);
+  }
+  return limits;
 }
 
 }  // namespace
 
-class RpcService;
+struct GrpcServer::State {
+  State(const GrpcServerOptions& options, RpcMethods methods, Admission& admission)
+      : service(std::move(methods), limits_of(options, admission.limits()), admission),
+        max_connections(options.max_connections) {}
+  GrpcService service;
+  int64_t max_connections;
+  std::vector<std::shared_ptr<GrpcLoop>> loops;
+  std::vector<net::executor_work_guard<net::io_context::executor_type>> guards;
+  std::vector<std::shared_ptr<GrpcListener>> listeners;  // fixed once the loops run
+  std::vector<std::string> paths;                        // of Unix sockets
+  std::vector<int> ports;
+  std::shared_ptr<std::atomic<int64_t>> connections = std::make_shared<std::atomic<int64_t>>(0);
+  size_t next_loop = 0;
+  Clock::time_point certificates_looked_at = Clock::now();
+  std::atomic<bool> closing{false};
+  bool down = false;
 
-// One call, unary or a stream of messages each with its answer. It waits for its client in RequestCall, then lives
-// until gRPC has given back all that was begun and the last answer is there.
-class RpcStream {
- public:
-  // What gRPC gives back through the queue.
-  enum class Event : uint8_t { Arrived, Read, Written, Finished, Done };
-  struct Tag {
-    RpcStream* stream;
-    Event event;
-  };
-
-  static void wait_for_a_call(RpcService& service);
-  void on(Event event, bool ok);
-
- private:
-  explicit RpcStream(RpcService& service) : service_(service), self_(this, [](RpcStream* s) { delete s; }) {}
-  struct Answer {
-    bool there = false;
-    Status status;
-    std::vector<Chunk> message;
-  };
-
-  void* tag(Event event) { return &tags_[static_cast<size_t>(event)]; }
-  void arrived();
-  void read(bool ok);
-  void begin_message();
-
-  void written(bool ok) {
-    std::unique_lock lock(mutex_);
-    writing_ = false;
-    outgoing_.Clear();
-    if (!ok) return finish_locked(lock, {Code::Cancelled, "the client went away", 0});
-    write_next(lock);
-  }
-
-  // The call is over for gRPC: answered, or its client is gone.
-  void done() {
-    if (!context_.IsCancelled()) return;
-    std::deque<CancelPtr> all;
-    {
-      const std::lock_guard lock(mutex_);
-      cancelled_ = true;
-      all = cancels_;
-    }
-    for (const auto& cancel : all) cancel->request();
-    std::unique_lock lock(mutex_);
-    finish_locked(lock, {Code::Cancelled, "the client went away", 0});
-  }
-
-  void run(const RpcCallPtr& call, const RpcAnswer& answer) const {
-    try {
-      method_->call(call, answer);
-    } catch (...) {
-      answer(current_status(), {});
-    }
-  }
-
-  void answered(size_t number, Status status, std::vector<Chunk> message) {
-    std::unique_lock lock(mutex_);
-    if (finished_ || number < written_) return;
-    Answer& slot = answers_[number - written_];
-    if (slot.there) return;
-    slot = {true, std::move(status), std::move(message)};
-    write_next(lock);
-  }
-
-  // Answers leave in the order of their questions.
-  void write_next(std::unique_lock<std::mutex>& lock) {
-    if (writing_ || finished_) return;
-    if (answers_.empty() || !answers_.front().there) return finish_if_done(lock);
-    Answer next = std::move(answers_.front());
-    answers_.pop_front();
-    cancels_.pop_front();
-    ++written_;
-    if (!method_->stream) {
-      if (!next.status.ok()) return finish_locked(lock, next.status);
-      finished_ = true;
-      outgoing_ = to_buffer(std::move(next.message));
-      lock.unlock();
-      stream_.WriteAndFinish(outgoing_, grpc::WriteOptions(), grpc::Status::OK, tag(Event::Finished));
-      return;
-    }
-    if (!next.status.ok()) {
-      if (!method_->error_message) return finish_locked(lock, next.status);
-      next.message = method_->error_message(next.status);
-    }
-    writing_ = true;
-    outgoing_ = to_buffer(std::move(next.message));
-    ++expected_;
-    lock.unlock();
-    stream_.Write(outgoing_, tag(Event::Written));
-  }
-
-  void finish_if_done(std::unique_lock<std::mutex>& lock) {
-    if (method_->stream && reading_done_ && answers_.empty() && !writing_) finish_locked(lock, {});
-  }
-  void finish_locked(std::unique_lock<std::mutex>& lock, const Status& status) {
-    if (finished_) return;
-    finished_ = true;
-    if (status.retry_after > 0)
-      context_.AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string(status.retry_after * 1000));
-    lock.unlock();
-    stream_.Finish(to_grpc(status), tag(Event::Finished));
-  }
-
-  RpcService& service_;
-  const RpcMethod* method_ = nullptr;  // null: nobody has it
-  grpc::GenericServerContext context_;
-  grpc::GenericServerAsyncReaderWriter stream_{&context_};
-  std::array<Tag, 5> tags_{{{this, Event::Arrived},
-                            {this, Event::Read},
-                            {this, Event::Written},
-                            {this, Event::Finished},
-                            {this, Event::Done}}};
-  std::vector<std::pair<std::string, std::string>> metadata_;
-  Trace trace_;
-  grpc::ByteBuffer incoming_, outgoing_;
-  std::mutex mutex_;
-  std::deque<Answer> answers_;  // from the first that has not been written
-  std::deque<CancelPtr> cancels_;
-  size_t begun_ = 0, written_ = 0;
-  bool started_ = false, reading_done_ = false, writing_ = false, finished_ = false, cancelled_ = false;
-  std::atomic<int> expected_{3};     // events: Arrived, Finished and Done, and each Read or Write under way
-  std::shared_ptr<RpcStream> self_;  // until nothing is expected
-};
-
-// The methods, the queue and its threads.
-class RpcService {
- public:
-  RpcService(RpcMethods methods, Admission& admission) : admission(admission) {
-    for (auto& method : methods) {
-      const std::string path = method.path;
-      if (!methods_.emplace(path, std::move(method)).second)
-        throw ValueError({"gRPC", fmt::format("two methods are called {}", path), {}, {}, {}});
-    }
-  }
-  [[nodiscard]] const RpcMethod* find(const std::string& path) const {
-    const auto found = methods_.find(path);
-    return found == methods_.end() ? nullptr : &found->second;
-  }
-  void start(int threads) {
-    for (int i = 0; i < kWaiting; ++i) RpcStream::wait_for_a_call(*this);
-    for (int i = 0; i < threads; ++i) {
-      threads_.emplace_back([this] {
-        void* tag = nullptr;
-        for (bool ok = false; queue->Next(&tag, &ok);) {
-          const auto* t = static_cast<RpcStream::Tag*>(tag);
-          t->stream->on(t->event, ok);
+  void listen(const Address& address);
+  void accept(const std::shared_ptr<GrpcListener>& listener);
+  void take(const std::shared_ptr<GrpcListener>& listener, const std::shared_ptr<GrpcLoop>& loop, Socket socket);
+  void sweep(GrpcLoop& loop);
+  template <class Fn>
+  void for_all(const Fn& fn) {  // on their loops
+    for (auto& loop : loops) {
+      net::post(loop->io, [&loop = *loop, fn] {
+        std::vector<std::shared_ptr<GrpcSession>> all;
+        for (Connection* c : loop.connections) all.push_back(c->weak_from_this().lock());
+        for (const auto& c : all) {
+          if (c) fn(static_cast<Connection&>(*c));
         }
       });
     }
   }
-  // After the server's own shutdown: waits for what gRPC still gives back, then ends the threads.
-  void end() {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return alive_ == 0; });
+  [[nodiscard]] bool wait_until_empty(Clock::time_point until) const {
+    while (connections->load() > 0) {
+      if (Clock::now() >= until) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    queue->Shutdown();
-    for (auto& thread : threads_) thread.join();
-    threads_.clear();
+    return true;
   }
-  void born() {
-    const std::lock_guard lock(mutex_);
-    ++alive_;
-  }
-  void gone() {
-    const std::lock_guard lock(mutex_);
-    if (--alive_ == 0) changed_.notify_all();
-  }
-
-  Admission& admission;
-  TraceIds traces;
-  WorkPool pool{2};
-  grpc::AsyncGenericService generic;
-  std::unique_ptr<grpc::ServerCompletionQueue> queue;
-  std::atomic<bool> ending{false};
-
- private:
-  static constexpr int kWaiting = 64;  // calls that can arrive before the first is looked at
-  std::map<std::string, RpcMethod, std::less<>> methods_;
-  std::vector<std::thread> threads_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  int64_t alive_ = 0;  // streams that gRPC may still call
 };
 
-void RpcStream::wait_for_a_call(RpcService& service) {
-  auto* stream = new RpcStream(service);  // owned by its self_
-  service.born();
-  stream->context_.AsyncNotifyWhenDone(stream->tag(Event::Done));
-  service.generic.RequestCall(&stream->context_, &stream->stream_, service.queue.get(), service.queue.get(),
-                              stream->tag(Event::Arrived));
-}
-
-void RpcStream::on(Event event, bool ok) {
-  const auto keep = self_;
-  switch (event) {
-    case Event::Arrived:
-      if (!ok) {  // the server ends: nobody called
-        service_.gone();
-        self_.reset();
-        return;
-      }
-      arrived();
-      break;
-    case Event::Read:
-      read(ok);
-      break;
-    case Event::Written:
-      written(ok);
-      break;
-    case Event::Finished:
-      break;
-    case Event::Done:
-      done();
-      break;
-  }
-  if (expected_.fetch_sub(1) > 1) return;
-  service_.gone();
-  self_.reset();
-}
-
-void RpcStream::arrived() {
-  if (!service_.ending) wait_for_a_call(service_);
-  method_ = service_.find(context_.method());
-  if (!method_) {
-    std::unique_lock lock(mutex_);
-    return finish_locked(lock, {Code::Unimplemented, fmt::format("there is no method {}", context_.method()), 0});
-  }
-  for (const auto& [key, value] : context_.client_metadata())
-    metadata_.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
-  const auto given = context_.client_metadata().find("traceparent");
-  trace_ = service_.traces.begin(given == context_.client_metadata().end()
-                                     ? std::string_view()
-                                     : std::string_view(given->second.data(), given->second.size()));
-  context_.AddInitialMetadata("traceparent", std::string(trace_.traceparent()));
-  ++expected_;
-  stream_.Read(&incoming_, tag(Event::Read));
-}
-
-void RpcStream::read(bool ok) {
-  if (!ok) {
-    std::unique_lock lock(mutex_);
-    reading_done_ = true;
-    if (!method_->stream && !started_)
-      return finish_locked(lock, {Code::InvalidArgument, "the call has no message", 0});
-    return finish_if_done(lock);
-  }
-  begin_message();
-  if (!method_->stream) return;
-  ++expected_;
-  stream_.Read(&incoming_, tag(Event::Read));
-}
-
-void RpcStream::begin_message() {
-  auto call = std::make_shared<RpcCall>();
-  auto slices = std::make_shared<std::vector<grpc::Slice>>();
-  size_t bytes = 0;
-  (void)incoming_.Dump(slices.get());
-  incoming_.Clear();
-  for (const auto& slice : *slices) {
-    call->pieces.emplace_back(reinterpret_cast<const std::byte*>(slice.begin()), slice.size());
-    bytes += slice.size();
-  }
-  call->owner = slices;
-  call->deadline = to_clock(context_.deadline());
-  if (method_->stream)
-    call->metadata = metadata_;
-  else
-    call->metadata = std::move(metadata_);
-  call->trace = trace_;
-  size_t number = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    started_ = true;
-    if (cancelled_) call->cancel->request();
-    number = begun_++;
-    answers_.emplace_back();
-    cancels_.push_back(call->cancel);
-  }
-  const RpcAnswer answer = [self = self_, number](Status status, std::vector<Chunk> message) {
-    self->answered(number, std::move(status), std::move(message));
-  };
+void GrpcServer::State::listen(const Address& a) {
+  auto listener = std::make_shared<GrpcListener>();
+  const bool local = a.host == "unix";
+  const std::string where = local ? "unix:" + a.path : fmt::format("{}:{}", a.host, a.port);
+  if (a.tls) listener->tls = std::make_unique<TlsContext>(*a.tls, "h2");
   try {
-    if (!method_->small) call->ticket = service_.admission.reserve(static_cast<int64_t>(bytes));
-    if (method_->blocks || bytes > (1U << 20))
-      service_.pool.post([self = self_, call, answer] { self->run(call, answer); });
-    else
-      run(call, answer);
-  } catch (...) {
-    answer(current_status(), {});
+    struct stat s{};  // a socket that an earlier server left
+    if (local && ::stat(a.path.c_str(), &s) == 0 && S_ISSOCK(s.st_mode)) ::unlink(a.path.c_str());
+    const Protocol::endpoint endpoint = local
+                                            ? Protocol::endpoint(net::local::stream_protocol::endpoint(a.path))
+                                            : Protocol::endpoint(tcp::endpoint(net::ip::make_address(a.host), a.port));
+    listener->acceptor = std::make_unique<Acceptor>(loops[0]->io);
+    listener->acceptor->open(endpoint.protocol());
+    if (!local) listener->acceptor->set_option(net::socket_base::reuse_address(true));
+    listener->acceptor->bind(endpoint);
+    listener->acceptor->listen(net::socket_base::max_listen_connections);
+    int port = 0;
+    if (!local) {
+      tcp::endpoint taken;
+      const auto given = listener->acceptor->local_endpoint();
+      taken.resize(given.size());
+      std::memcpy(taken.data(), given.data(), given.size());
+      port = taken.port();
+    } else {
+      paths.push_back(a.path);
+    }
+    ports.push_back(port);
+  } catch (const boost::system::system_error& error) {
+    throw FileError(
+        {where, "the address cannot be listened on: " + error.code().message(), {}, {}, "choose another port"});
   }
+  listeners.push_back(std::move(listener));
 }
 
-struct GrpcServer::State {
-  std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials;  // asked at each handshake
-  std::unique_ptr<RpcService> service;                                // outlives the server
-  std::unique_ptr<grpc::Server> server;
-  std::vector<int> ports;
-  bool down = false;
-};
+void GrpcServer::State::accept(const std::shared_ptr<GrpcListener>& listener) {
+  const auto& loop = loops[next_loop++ % loops.size()];
+  listener->acceptor->async_accept(
+      loop->io.get_executor(), [this, listener, loop = loop](error_code error, Socket socket) {
+        if (closing) return;
+        if (error) {  // out of descriptors, most likely: try again when some have closed
+          auto timer = std::make_shared<net::steady_timer>(loops[0]->io, std::chrono::milliseconds(50));
+          timer->async_wait([this, listener, timer](error_code) {
+            if (!closing) accept(listener);
+          });
+          return;
+        }
+        take(listener, loop, std::move(socket));
+        accept(listener);
+      });
+}
+
+void GrpcServer::State::take(const std::shared_ptr<GrpcListener>& listener, const std::shared_ptr<GrpcLoop>& loop,
+                             Socket socket) {
+  if (connections->fetch_add(1, std::memory_order_relaxed) >= max_connections) {
+    connections->fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  std::shared_ptr<ssl::context> tls = listener->tls ? listener->tls->current() : nullptr;
+  net::post(loop->io, [this, loop, tls, socket = std::move(socket)]() mutable {
+    std::shared_ptr<Connection> connection;
+    if (tls) {
+      connection = on_loop(new StreamConnection<ssl::stream<Socket>>(ssl::stream<Socket>(std::move(socket), *tls), tls,
+                                                                     service, *loop, connections),
+                           loop);
+    } else {
+      connection = on_loop(new StreamConnection<Socket>(std::move(socket), nullptr, service, *loop, connections), loop);
+    }
+    connection->start();
+  });
+}
+
+void GrpcServer::State::sweep(GrpcLoop& loop) {
+  const auto now = Clock::now();
+  std::vector<std::shared_ptr<GrpcSession>> all;
+  for (Connection* c : loop.connections) all.push_back(c->weak_from_this().lock());
+  for (const auto& c : all) {
+    if (c) static_cast<Connection&>(*c).look(now);
+  }
+  if (&loop == loops[0].get() && now - certificates_looked_at > std::chrono::seconds(1)) {
+    certificates_looked_at = now;
+    for (const auto& listener : listeners) {
+      if (listener->tls) listener->tls->reload();
+    }
+  }
+  loop.sweep.expires_after(kSweep);
+  loop.sweep.async_wait([this, &loop](error_code error) {
+    if (!error) sweep(loop);
+  });
+}
 
 GrpcServer::GrpcServer(const GrpcServerOptions& options, RpcMethods methods, const std::vector<Address>& addresses,
-                       Admission& admission)
-    : state_(std::make_unique<State>()) {
-  state_->service = std::make_unique<RpcService>(std::move(methods), admission);
-  // Distributions build Abseil with its search for deadlocks on, for every mutex that gRPC locks; it costs a tenth of a
-  // small call.
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  state_->ports.resize(addresses.size(), 0);
-  grpc::ServerBuilder builder;
-  builder.RegisterAsyncGenericService(&state_->service->generic);
-  state_->service->queue = builder.AddCompletionQueue();
-  builder.SetMaxReceiveMessageSize(static_cast<int>(std::min<int64_t>(admission.limits().body, INT32_MAX)));
-  builder.SetMaxSendMessageSize(-1);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  for (const auto& [key, value] : options.channel_arguments) {
-    if (!value.empty() && value.find_first_not_of("-0123456789") == std::string::npos)
-      builder.AddChannelArgument(key, std::stoi(value));
-    else
-      builder.AddChannelArgument(key, value);
+                       Admission& admission, Metrics& metrics)
+    : state_(std::make_unique<State>(options, std::move(methods), admission)) {
+  State& s = *state_;
+  const int cpus = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int threads = options.max_threads > 0 ? std::min(options.max_threads, 4 * cpus) : cpus;
+  for (int i = 0; i < threads; ++i) s.loops.push_back(std::make_shared<GrpcLoop>());
+  for (const auto& address : addresses) s.listen(address);
+  for (const auto& listener : s.listeners) s.accept(listener);
+  for (auto& loop : s.loops) {
+    s.guards.push_back(net::make_work_guard(loop->io));
+    s.sweep(*loop);
+    loop->thread = std::thread([&loop = *loop] { loop.io.run(); });
   }
-  for (size_t i = 0; i < addresses.size(); ++i) {
-    const Address& a = addresses[i];
-    const std::string where = a.host == "unix" ? "unix:" + a.path : fmt::format("{}:{}", a.host, a.port);
-    state_->credentials.push_back(a.tls ? reloading_credentials(*a.tls) : grpc::InsecureServerCredentials());
-    builder.AddListeningPort(where, state_->credentials.back(), a.host == "unix" ? nullptr : &state_->ports[i]);
-  }
-  state_->server = builder.BuildAndStart();
-  const int cpus = static_cast<int>(std::thread::hardware_concurrency());
-  if (state_->server) state_->service->start(options.max_threads > 0 ? options.max_threads : std::max(1, cpus / 2));
-  for (size_t i = 0; i < addresses.size(); ++i) {
-    if (state_->server && (addresses[i].host == "unix" || state_->ports[i] != 0)) continue;
-    shutdown(std::chrono::milliseconds(0));
-    throw FileError({fmt::format("{}:{}", addresses[i].host, addresses[i].port),
-                     "the address cannot be listened on",
-                     {},
-                     {},
-                     "choose another port"});
-  }
+  metrics.gauge("tenon_grpc_connections", "Open gRPC connections.", {},
+                [open = s.connections] { return static_cast<double>(open->load()); });
 }
 
-GrpcServer::~GrpcServer() { shutdown(std::chrono::milliseconds(0)); }
+GrpcServer::~GrpcServer() {
+  shutdown(std::chrono::milliseconds(0));
+  State& s = *state_;
+  s.service.pool.reset();  // what it still does holds its connection
+  (void)s.wait_until_empty(Clock::now() + std::chrono::seconds(2));
+  s.guards.clear();
+  for (auto& loop : s.loops) loop->io.stop();
+  for (auto& loop : s.loops) loop->thread.join();
+}
 
 const std::vector<int>& GrpcServer::ports() const { return state_->ports; }
 
 void GrpcServer::shutdown(std::chrono::milliseconds patience) {
-  if (state_->down) return;
-  state_->down = true;
-  state_->service->ending = true;
-  if (state_->server) {
-    state_->server->Shutdown(std::chrono::system_clock::now() + patience);
-    state_->server->Wait();
-  }
-  state_->service->end();
+  State& s = *state_;
+  if (s.down) return;
+  s.down = true;
+  s.closing = true;
+  net::post(s.loops[0]->io, [&s] {
+    error_code ignored;
+    for (const auto& listener : s.listeners) (void)listener->acceptor->close(ignored);
+    for (const auto& path : s.paths) ::unlink(path.c_str());
+  });
+  const auto until = Clock::now() + patience;
+  s.for_all([](Connection& c) { c.wind_down(); });
+  if (s.wait_until_empty(until)) return;
+  s.for_all([](Connection& c) { c.abort(); });
 }
 
 }  // namespace tenon::serve

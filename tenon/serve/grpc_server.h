@@ -1,7 +1,8 @@
-// The gRPC listener: any list of methods on any number of ports, through gRPC's completion queues.
+// The gRPC listener: any list of methods on any number of ports, TCP (TLS if asked for) and Unix sockets.
 //
-// Messages are handed on as the pieces in which they came, so that tensors are copied at most once. One queue with few
-// threads: in gRPC's poller each further thread costs a wake-up for every event.
+// A front end of our own, because a request through gRPC's C++ library costs more than the rest of the server: one
+// thread for each loop, a connection stays on its loop, quick requests are answered on the thread that read them.
+// What gRPC is lies in grpc_session.h; here are sockets only.
 #pragma once
 
 #include <chrono>
@@ -11,14 +12,19 @@
 #include <string>
 #include <vector>
 
-#include "tenon/serve/http_server.h"
+#include "tenon/serve/metrics.h"
 #include "tenon/serve/rpc.h"
+#include "tenon/serve/tls.h"
 
 namespace tenon::serve {
 
 struct GrpcServerOptions {
-  std::vector<std::pair<std::string, std::string>> channel_arguments{};  // gRPC's own, as the flag takes them
-  int max_threads = 0;  // that read, answer and run quick requests; 0: half of the CPUs
+  // By gRPC's names, as the flag takes them: grpc.max_receive_message_length, max_concurrent_streams,
+  // max_metadata_size, keepalive_time_ms, keepalive_timeout_ms, max_connection_idle_ms, max_connection_age_ms and
+  // max_connection_age_grace_ms. Others mean something to gRPC's own library only, and nothing here.
+  std::vector<std::pair<std::string, std::string>> channel_arguments{};
+  int max_threads = 0;  // loops; 0: one for each CPU
+  int64_t max_connections = 60000;
 };
 
 class GrpcServer {
@@ -29,9 +35,10 @@ class GrpcServer {
     std::string path{};
     std::optional<TlsFiles> tls{};
   };
-  // Starts at once. Errors: FileError if an address is taken; ValueError for two methods with one path.
+  // Starts at once. Errors: FileError if an address is taken or a certificate cannot be used; ValueError for two
+  // methods with one path, or an argument that is no number.
   GrpcServer(const GrpcServerOptions& options, RpcMethods methods, const std::vector<Address>& addresses,
-             Admission& admission);
+             Admission& admission, Metrics& metrics);
   ~GrpcServer();
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/stat.h>
 
 #include <array>
 #include <atomic>
@@ -48,10 +47,7 @@ struct Listener {
   std::string name;
   HttpHandler handler;
   std::unique_ptr<tcp::acceptor> acceptor;
-  std::optional<TlsFiles> tls;
-  std::mutex tls_mutex;
-  std::shared_ptr<ssl::context> tls_context;
-  int64_t tls_stamp = 0;
+  std::unique_ptr<TlsContext> tls;  // null: none
   Metrics* metrics = nullptr;
   std::array<std::atomic<Counter*>, 600> responses{};
 
@@ -105,7 +101,6 @@ struct HttpServer::State {
   State(HttpServerOptions o, Admission& a, Metrics& m) : options(o), admission(a), metrics(m) {}
   void accept(const std::shared_ptr<Listener>& listener);
   void sweep(Loop& loop);
-  static void reload_certificate(Listener& listener);
 };
 
 namespace {
@@ -414,33 +409,6 @@ std::shared_ptr<SessionBase> on_loop(SessionBase* session, Loop& loop) {
   return {session, [&loop](SessionBase* s) { net::dispatch(loop.io, [last = std::unique_ptr<SessionBase>(s)] {}); }};
 }
 
-std::shared_ptr<ssl::context> make_tls(const TlsFiles& files) {
-  try {
-    auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
-    context->set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 |
-                         ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1);
-    context->use_certificate_chain_file(files.certificate);
-    context->use_private_key_file(files.key, ssl::context::pem);
-    if (!files.client_ca.empty()) {
-      context->load_verify_file(files.client_ca);
-      context->set_verify_mode(ssl::verify_peer | ssl::verify_fail_if_no_peer_cert);
-    }
-    return context;
-  } catch (const boost::system::system_error& error) {
-    throw FileError(
-        {files.certificate, "the certificate or its key cannot be used: " + error.code().message(), {}, {}, {}});
-  }
-}
-
-int64_t stamp_of(const TlsFiles& files) {
-  int64_t out = 0;
-  for (const auto* path : {&files.certificate, &files.key}) {
-    struct stat s{};
-    if (::stat(path->c_str(), &s) == 0) out += s.st_mtim.tv_sec * 1000000007 + s.st_mtim.tv_nsec + s.st_size;
-  }
-  return out;
-}
-
 }  // namespace
 
 void HttpServer::State::accept(const std::shared_ptr<Listener>& listener) {
@@ -458,11 +426,7 @@ void HttpServer::State::accept(const std::shared_ptr<Listener>& listener) {
     if (connections->fetch_add(1, std::memory_order_relaxed) >= options.max_connections) {
       connections->fetch_sub(1, std::memory_order_relaxed);
     } else {
-      std::shared_ptr<ssl::context> tls;
-      {
-        const std::lock_guard lock(listener->tls_mutex);
-        tls = listener->tls_context;
-      }
+      std::shared_ptr<ssl::context> tls = listener->tls ? listener->tls->current() : nullptr;
       net::post(loop.io, [this, listener, &loop, tls, socket = std::move(socket)]() mutable {
         std::shared_ptr<SessionBase> session;
         if (tls) {
@@ -493,15 +457,6 @@ void HttpServer::State::sweep(Loop& loop) {
   loop.sweep.async_wait([this, &loop](error_code error) {
     if (!error) sweep(loop);
   });
-}
-
-void HttpServer::State::reload_certificate(Listener& listener) {
-  const int64_t stamp = stamp_of(*listener.tls);
-  if (stamp == listener.tls_stamp) return;
-  auto fresh = make_tls(*listener.tls);
-  const std::lock_guard lock(listener.tls_mutex);
-  listener.tls_context = std::move(fresh);
-  listener.tls_stamp = stamp;
 }
 
 HttpServer::HttpServer(HttpServerOptions options, Admission& admission, Metrics& metrics)
@@ -546,11 +501,7 @@ uint16_t HttpServer::listen(const std::string& name, const std::string& address,
   listener->name = name;
   listener->handler = std::move(handler);
   listener->metrics = &state_->metrics;
-  listener->tls = std::move(tls);
-  if (listener->tls) {
-    listener->tls_context = make_tls(*listener->tls);
-    listener->tls_stamp = stamp_of(*listener->tls);
-  }
+  if (tls) listener->tls = std::make_unique<TlsContext>(std::move(*tls));
   net::io_context& io = state_->loops[0]->io;
   try {
     listener->acceptor = std::make_unique<tcp::acceptor>(io);
@@ -574,10 +525,7 @@ uint16_t HttpServer::listen(const std::string& name, const std::string& address,
       timer->expires_after(std::chrono::seconds(1));
       timer->async_wait([state, listener, again = weak.lock()](error_code error) {
         if (error || state->closing || !again) return;
-        try {
-          State::reload_certificate(*listener);
-        } catch (const FileError&) {  // NOLINT(bugprone-empty-catch): the old one serves until the new one is right
-        }
+        listener->tls->reload();
         (*again)();
       });
     };

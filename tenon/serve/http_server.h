@@ -14,14 +14,9 @@
 
 #include "tenon/serve/http.h"
 #include "tenon/serve/metrics.h"
+#include "tenon/serve/tls.h"
 
 namespace tenon::serve {
-
-struct TlsFiles {
-  std::string certificate;  // PEM, the chain; both are read again when they change
-  std::string key;
-  std::string client_ca{};  // if given, clients must show a certificate of it
-};
 
 struct HttpServerOptions {
   int threads = 0;  // 0: one for each CPU

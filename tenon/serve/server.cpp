@@ -44,7 +44,7 @@ Server::Server(ServerOptions options, std::vector<ModelConfig> models)
     for (auto& list : {v2_grpc(*core_), health_grpc(*core_)}) methods.insert(methods.end(), list.begin(), list.end());
     methods = with_access_log(std::move(methods), access);
     for (auto& method : reflection_grpc(methods)) methods.push_back(std::move(method));
-    grpc_ = std::make_unique<GrpcServer>(o.grpc, std::move(methods), addresses, core_->admission());
+    grpc_ = std::make_unique<GrpcServer>(o.grpc, std::move(methods), addresses, core_->admission(), core_->metrics());
     size_t next = 0;
     if (o.tfs_grpc_port) ports_.tfs_grpc = static_cast<uint16_t>(grpc_->ports()[next++]);
     if (o.v2_grpc_port) ports_.v2_grpc = static_cast<uint16_t>(grpc_->ports()[next++]);
