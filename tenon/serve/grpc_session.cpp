@@ -216,8 +216,14 @@ struct GrpcSession::Callbacks {
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, sent);
     nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
     nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, frame_size);
+    nghttp2_option* options = nullptr;
+    nghttp2_option_new(&options);
+    const std::unique_ptr<nghttp2_option, decltype(&nghttp2_option_del)> options_owner(options, nghttp2_option_del);
+    // The rules of HTTP (characters of names, order of pseudo-headers, lengths) are for those who pass requests on;
+    // here what a call needs is looked at by name, and the check of every character costs as much as a lookup.
+    nghttp2_option_set_no_http_messaging(options, 1);
     nghttp2_session* session = nullptr;
-    if (nghttp2_session_server_new(&session, callbacks, self) != 0) throw std::bad_alloc();
+    if (nghttp2_session_server_new2(&session, callbacks, self, options) != 0) throw std::bad_alloc();
     return session;
   }
 };

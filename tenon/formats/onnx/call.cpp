@@ -96,7 +96,9 @@ const Rule* find_rule(std::string_view domain, std::string_view name) {
     for (const Rule* rule : all_rules()) map.emplace(fmt::format("{}.{}", rule->domain, rule->name), rule);
     return map;
   }();
-  const auto found = table.find(fmt::format("{}.{}", domain, name));
+  std::string key(domain);  // by hand: this is asked for each node of each run
+  key.append(".").append(name);
+  const auto found = table.find(key);
   return found == table.end() ? nullptr : found->second;
 }
 
