@@ -39,7 +39,11 @@ function(tenon_room name)
   if(NOT sources)  # headers only
     add_library(tenon_${name} INTERFACE)
   elseif(ROOM_SEPARATE)
-    add_library(tenon_${name} STATIC ${sources})
+    # Objects first: stage one of the build links the compiler's before libtenon is there.
+    add_library(tenon_${name}_objects OBJECT ${sources})
+    target_include_directories(tenon_${name}_objects PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+    target_link_libraries(tenon_${name}_objects PRIVATE tenon_flags ${ROOM_LIBRARIES})
+    add_library(tenon_${name} STATIC $<TARGET_OBJECTS:tenon_${name}_objects>)
     target_link_libraries(tenon_${name} PUBLIC tenon)
     set_property(GLOBAL APPEND PROPERTY TENON_SEPARATE ${name})
   elseif(ROOM_PROGRAM)

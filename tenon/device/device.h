@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
@@ -37,10 +38,23 @@ struct Claim {
   void (*run)(const KernelArgs& args);
 };
 
+// A scalar program made ready for a device: what is looked up once for an op and its dtypes, not in every call.
+class ElementwiseKernel {
+ public:
+  virtual ~ElementwiseKernel() = default;
+  // As Device::elementwise.
+  virtual void run(std::span<const ConstView> in, const View& out, ThreadPool& pool) const = 0;
+  // The short way for small calls: `n` elements one after the other in `out` and in the inputs whose bit in `along` is
+  // set; the others have one element. False, and nothing is done, where it has no kernel for that.
+  virtual bool run_flat(std::span<const std::byte* const> in, uint32_t along, std::byte* out, int64_t n) const = 0;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;
+
+  [[nodiscard]] virtual std::unique_ptr<ElementwiseKernel> prepare(const ir::ScalarProgram& program) const = 0;
 
   // out[i] = program(in0[i], in1[i], …); inputs are already broadcast to out's shape (zero strides).
   // `out` may be the very same memory as an input of the same layout.

@@ -52,13 +52,37 @@ void broadcast_view(const Tensor& x, const Shape& shape, ConstView& v) {
   for (size_t i = 0; i < own.size(); ++i) v.strides[lead + i] = own[i] == 1 ? 0 : impl.strides[i];
 }
 
+// Operands that lie in one piece, or are one element: no views, no loops over axes. False: it is not so simple.
+bool run_flat(const Call& c, const ElementwiseKernel& kernel, const Tensor& result) {
+  constexpr size_t kMost = 3;
+  const TensorImpl& to = *result.impl();
+  const int64_t n = numel(to.type.shape);
+  if (c.in.size() > kMost || n == 0) return false;
+  const std::byte* in[kMost];
+  uint32_t along = 0;
+  for (size_t i = 0; i < c.in.size(); ++i) {
+    const TensorImpl& x = *c.in[i].impl();
+    const int bits = info(x.type.dtype).bits;
+    if (!x.buffer || (bits < 8 && x.type.dtype != DType::Bool)) return false;
+    if (x.type.shape == to.type.shape) {
+      if (!c.in[i].is_contiguous()) return false;
+      along |= 1U << i;
+    } else if (numel(x.type.shape) != 1) {
+      return false;
+    }
+    in[i] = x.buffer->data() + x.offset * std::max(1, bits / 8);
+  }
+  return kernel.run_flat(std::span(in).first(c.in.size()), along, to.buffer->data(), n);
+}
+
 Tensors run_elementwise(Call& c) {
   Session& s = session();
   InlineVector<DType, 8> dtypes;
   for (const auto& x : c.in) dtypes.push_back(x.dtype());
-  const auto& program = s.program(c.op, dtypes, c.attrs, c.results[0].dtype);
+  const auto& ready = s.prepared(c.op, dtypes, c.attrs, c.results[0].dtype);
   Result result = allocate_result(c.op, c.in, c.results[0]);
-  if (result.tensor.size() != 0) {
+  const bool done = !s.options().reference && run_flat(c, *ready.kernel, result.tensor);
+  if (!done && result.tensor.size() != 0) {
     // No op has many operands; a list on the heap would be a good part of the time of a small call.
     std::array<ConstView, 4> few;
     std::vector<ConstView> many(c.in.size() > few.size() ? c.in.size() : 0);
@@ -66,9 +90,9 @@ Tensors run_elementwise(Call& c) {
     for (size_t i = 0; i < in.size(); ++i) broadcast_view(c.in[i], c.results[0].shape, in[i]);
     const View out = writable_view(result.tensor);
     if (s.options().reference) {
-      reference_elementwise(program, in, out);
+      reference_elementwise(ready.program, in, out);
     } else {
-      s.device().elementwise(program, in, out, s.pool());
+      ready.kernel->run(in, out, s.pool());
     }
   }
   if (result.poison) overwrite(*result.poison);

@@ -13,33 +13,30 @@ namespace tenon::exec {
 // Programs are few (ops × dtypes), so a list per op is searched linearly. Entries never move or die
 // before the session does, which is what makes handing out references safe.
 struct Session::Programs {
-  struct Entry {
-    uint64_t dtypes;
-    ir::Attrs attrs;
-    ir::ScalarProgram program;
-  };
   std::mutex mutex;
-  std::unordered_map<const ops::OpDef*, std::deque<Entry>> entries;
+  std::unordered_map<const ops::OpDef*, std::deque<Prepared>> entries;
 };
 
 Session::Session(SessionOptions options)
     : options_(options),
-      device_(make_cpu_device({.max_level = options.cpu_level})),
+      device_(make_cpu_device({.max_level = options.cpu_level, .built_kernels = options.built_kernels})),
       pool_(std::make_unique<ThreadPool>(options.threads)),
       programs_(std::make_unique<Programs>()) {}
 Session::~Session() = default;
 
-const ir::ScalarProgram& Session::program(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,
-                                          DType result) {
+const Session::Prepared& Session::prepared(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,
+                                           DType result) {
   uint64_t key = static_cast<uint64_t>(result);
   for (DType t : in) key = key * 32 + static_cast<uint64_t>(t) + 1;
   const std::lock_guard lock(programs_->mutex);
   auto& list = programs_->entries[&op];
   for (const auto& entry : list) {
-    if (entry.dtypes == key && entry.attrs == attrs) return entry.program;
+    if (entry.dtypes == key && entry.attrs == attrs) return entry;
   }
-  list.push_back({key, attrs, ops::build_program(op, in, attrs, result)});
-  return list.back().program;
+  ir::ScalarProgram program = ops::build_program(op, in, attrs, result);
+  auto kernel = device_->prepare(program);
+  list.push_back({key, attrs, std::move(program), std::move(kernel)});
+  return list.back();
 }
 
 namespace {

@@ -13,12 +13,13 @@
 namespace tenon::exec {
 
 struct SessionOptions {
-  int threads = 0;         // 0: one for each CPU this process may use
-  bool reuse = true;       // results may take the buffer of an input that is dead
-  bool poison = false;     // overwrite a buffer that was (or would have been) reused, and fresh memory
-  bool claims = true;      // false: every op by its own meaning, never by a device's faster kernel
-  int cpu_level = 4;       // the highest CPU level to use (device/cpu/cpu_device.h); results are the same bits
-  bool reference = false;  // everything by the reference evaluator: slow, the oracle of the tests
+  int threads = 0;            // 0: one for each CPU this process may use
+  bool reuse = true;          // results may take the buffer of an input that is dead
+  bool poison = false;        // overwrite a buffer that was (or would have been) reused, and fresh memory
+  bool claims = true;         // false: every op by its own meaning, never by a device's faster kernel
+  int cpu_level = 4;          // the highest CPU level to use (device/cpu/cpu_device.h); results are the same bits
+  bool built_kernels = true;  // false: no elementwise kernels that were made when Tenon was built; the same bits
+  bool reference = false;     // everything by the reference evaluator: slow, the oracle of the tests
 };
 
 class Session {
@@ -33,7 +34,17 @@ class Session {
   [[nodiscard]] ThreadPool& pool() { return *pool_; }
   // The scalar program of an elementwise call, built once for each combination of op, dtypes and attributes.
   const ir::ScalarProgram& program(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,
-                                   DType result);
+                                   DType result) {
+    return prepared(op, in, attrs, result).program;
+  }
+  // With what the device makes of it.
+  struct Prepared {
+    uint64_t dtypes;
+    ir::Attrs attrs;
+    ir::ScalarProgram program;
+    std::unique_ptr<ElementwiseKernel> kernel;
+  };
+  const Prepared& prepared(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs, DType result);
 
  private:
   struct Programs;

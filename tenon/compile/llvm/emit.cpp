@@ -542,8 +542,53 @@ class Emitter {
     }
   }
 
+  // f16 and bf16 as bits, by the formulas of device/cpu/level_elementwise.h: not every target has instructions for
+  // them.
+  Value* widened(Value* h, DType from) {
+    llvm::Type* word = with_shape(b_.getInt32Ty(), h);
+    llvm::Type* single = with_shape(b_.getFloatTy(), h);
+    Value* x = b_.CreateZExt(h, word);
+    if (from == DType::BF16) return b_.CreateBitCast(b_.CreateShl(x, whole(x, 16)), single);
+    Value* sign = b_.CreateShl(b_.CreateAnd(x, whole(x, 0x8000)), whole(x, 16));
+    Value* body = b_.CreateShl(b_.CreateAnd(x, whole(x, 0x7fff)), whole(x, 13));
+    Value* exponent = b_.CreateAnd(body, whole(x, 0x0f800000));
+    Value* normal = b_.CreateAdd(body, whole(x, 0x38000000));
+    Value* is_nan = b_.CreateICmpNE(b_.CreateAnd(body, whole(x, 0x007fffff)), zero(x));
+    Value* special =
+        b_.CreateOr(b_.CreateAdd(normal, whole(x, 0x38000000)), b_.CreateSelect(is_nan, whole(x, 0x00400000), zero(x)));
+    Value* small = b_.CreateBitCast(b_.CreateAdd(body, whole(x, 0x38800000)), single);
+    Value* least = b_.CreateBitCast(whole(x, 0x38800000), single);
+    Value* denormal = b_.CreateBitCast(b_.CreateFSub(small, least), word);
+    Value* finite = b_.CreateSelect(b_.CreateICmpEQ(exponent, zero(x)), denormal, normal);
+    Value* all = b_.CreateSelect(b_.CreateICmpEQ(exponent, whole(x, 0x0f800000)), special, finite);
+    return b_.CreateBitCast(b_.CreateOr(sign, all), single);
+  }
+  Value* narrowed(Value* a, DType to) {
+    Value* all = b_.CreateBitCast(a, with_shape(b_.getInt32Ty(), a));
+    llvm::Type* half = with_shape(b_.getInt16Ty(), a);
+    Value* u = b_.CreateAnd(all, whole(all, 0x7fffffff));
+    Value* is_nan = b_.CreateICmpUGT(u, whole(all, 0x7f800000));
+    const auto odd = [&](Value* x, int at) { return b_.CreateAnd(b_.CreateLShr(x, whole(x, at)), whole(x, 1)); };
+    if (to == DType::BF16) {
+      Value* up = b_.CreateAdd(b_.CreateAdd(all, whole(all, 0x7fff)), odd(all, 16));
+      Value* nan = b_.CreateOr(b_.CreateLShr(all, whole(all, 16)), whole(all, 0x40));
+      return b_.CreateTrunc(b_.CreateSelect(is_nan, nan, b_.CreateLShr(up, whole(all, 16))), half);
+    }
+    Value* sign = b_.CreateAnd(b_.CreateLShr(all, whole(all, 16)), whole(all, 0x8000));
+    Value* nan = b_.CreateOr(b_.CreateAnd(b_.CreateLShr(u, whole(all, 13)), whole(all, 0x3ff)), whole(all, 0x7e00));
+    Value* special = b_.CreateSelect(is_nan, nan, whole(all, 0x7c00));
+    Value* sum = b_.CreateFAdd(b_.CreateBitCast(u, a->getType()), real(a, 0.5));
+    Value* denormal = b_.CreateSub(b_.CreateBitCast(sum, all->getType()), whole(all, 0x3f000000));
+    Value* normal = b_.CreateLShr(b_.CreateAdd(b_.CreateAdd(u, whole(all, 0xc8000fff)), odd(u, 13)), whole(all, 13));
+    Value* finite = b_.CreateSelect(b_.CreateICmpULT(u, whole(all, 0x38800000)), denormal, normal);
+    Value* large = b_.CreateICmpUGE(u, whole(all, 0x47800000));
+    return b_.CreateTrunc(b_.CreateOr(sign, b_.CreateSelect(large, special, finite)), half);
+  }
+
   Value* cast(Value* a, DType from, DType to) {
     if (from == to) return a;
+    if (to == DType::F32 && (from == DType::F16 || from == DType::BF16)) return widened(a, from);
+    if (from == DType::F32 && (to == DType::F16 || to == DType::BF16)) return narrowed(a, to);
     if (is_narrow(from) || is_narrow(to) || info(from).bits < 8 || info(to).bits < 8) return nullptr;
     llvm::Type* type = with_shape(scalar_type(to), a);
     if (to == DType::Bool) return is_float(from) ? b_.CreateFCmpUNE(a, zero(a)) : b_.CreateICmpNE(a, zero(a));

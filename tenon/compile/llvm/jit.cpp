@@ -110,13 +110,31 @@ void optimize(llvm::Module& module, llvm::TargetMachine& machine) {
   }
 }
 
+constexpr std::string_view kLoopPrefix = "tenon.loop.";
+
+// Removes a kernel that calls loops of the device, and says whether it did.
+bool drop_if_it_calls(llvm::Module& module, llvm::StringRef name) {
+  std::vector<llvm::Function*> loops;
+  for (auto& f : module) {
+    if (f.isDeclaration() && f.getName().starts_with(kLoopPrefix)) loops.push_back(&f);
+  }
+  if (loops.empty()) return false;
+  module.getFunction(name)->eraseFromParent();
+  for (auto* f : loops) f->eraseFromParent();
+  return true;
+}
+
+// `present`, if given, gets whether each kernel is there: those that call anything are left out.
 std::vector<std::byte> object_of(std::span<const Kernel> kernels, const TargetRow& row, llvm::TargetMachine& machine,
-                                 bool verify, std::string* text) {
+                                 bool verify, std::string* text, std::vector<bool>* present = nullptr) {
   llvm::LLVMContext context;
   llvm::Module module("tenon", context);
   module.setTargetTriple(row.triple);
   module.setDataLayout(machine.createDataLayout());
-  for (const Kernel& kernel : kernels) emit(module, kernel, row.emit);
+  for (const Kernel& kernel : kernels) {
+    emit(module, kernel, row.emit);
+    if (present) present->push_back(!drop_if_it_calls(module, kernel.name));
+  }
   std::string problem;
   llvm::raw_string_ostream problems(problem);
   if (verify && llvm::verifyModule(module, &problems)) throw InternalError("LLVM rejects a kernel: " + problem);
@@ -134,8 +152,6 @@ std::vector<std::byte> object_of(std::span<const Kernel> kernels, const TargetRo
   const auto* bytes = reinterpret_cast<const std::byte*>(object.data());
   return {bytes, bytes + object.size()};
 }
-
-constexpr std::string_view kLoopPrefix = "tenon.loop.";
 
 // The loop behind a name that symbol_of made; null if it is none.
 cpu::LoopFn loop_named(const cpu::LevelTable& level, std::string_view symbol) {
@@ -256,6 +272,14 @@ std::vector<KernelFunction> Jit::compile(std::span<const Kernel> kernels) {
   std::vector<KernelObject> objects;
   for (const Kernel& kernel : kernels) objects.push_back(object_of(kernel, true));
   return link(std::move(objects));
+}
+
+StandaloneObject emit_standalone(std::span<const Kernel> kernels, ObjectTarget target) {
+  const TargetRow row = row_of(target);
+  const auto machine = machine_for(row);
+  StandaloneObject object;
+  object.bytes = object_of(kernels, row, *machine, false, nullptr, &object.present);
+  return object;
 }
 
 std::vector<std::byte> emit_object(std::span<const Kernel> kernels, ObjectTarget target, std::string* llvm_text) {

@@ -50,4 +50,11 @@ enum class ObjectTarget : uint8_t { X86_64_V2, X86_64_V3, X86_64_V4, Aarch64Linu
 std::vector<std::byte> emit_object(std::span<const Kernel> kernels, ObjectTarget target,
                                    std::string* llvm_text = nullptr);
 
+// The same for the library `tenon`, whose code calls nothing: kernels that would call loops of the device are left out.
+struct StandaloneObject {
+  std::vector<std::byte> bytes;
+  std::vector<bool> present;  // by kernel
+};
+StandaloneObject emit_standalone(std::span<const Kernel> kernels, ObjectTarget target);
+
 }  // namespace tenon::compiler

@@ -1,5 +1,6 @@
 #include "tenon/device/cpu/cpu_device.h"
 
+#include "tenon/device/cpu/built.h"
 #include "tenon/device/cpu/claims.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/elementwise.h"
@@ -9,15 +10,39 @@
 namespace tenon {
 namespace {
 
+class CpuElementwise final : public ElementwiseKernel {
+ public:
+  CpuElementwise(const cpu::LevelTable& level, ir::ScalarProgram program, cpu::BuiltProgram built)
+      : level_(level), program_(std::move(program)), built_(std::move(built)) {}
+  void run(std::span<const ConstView> in, const View& out, ThreadPool& pool) const override {
+    if (!run_built(built_, in, out, pool)) elementwise(level_, program_, in, out, pool);
+  }
+  bool run_flat(std::span<const std::byte* const> in, uint32_t along, std::byte* out, int64_t n) const override {
+    return run_built_flat(built_, in, along, out, n);
+  }
+
+ private:
+  const cpu::LevelTable& level_;
+  ir::ScalarProgram program_;
+  cpu::BuiltProgram built_;
+};
+
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(const CpuOptions& options)
-      : level_(cpu::level_table(cpu::best_level(options.max_level))), claims_(cpu::cpu_claims()) {}
+      : best_(cpu::best_level(options.max_level)),
+        built_(options.built_kernels),
+        level_(cpu::level_table(best_)),
+        claims_(cpu::cpu_claims()) {}
+  [[nodiscard]] std::unique_ptr<ElementwiseKernel> prepare(const ir::ScalarProgram& program) const override {
+    return std::make_unique<CpuElementwise>(level_, program,
+                                            built_ ? cpu::find_built(program, best_) : cpu::BuiltProgram{});
+  }
 
   [[nodiscard]] std::string_view name() const override { return "cpu"; }
   void elementwise(const ir::ScalarProgram& program, std::span<const ConstView> in, const View& out,
                    ThreadPool& pool) override {
-    cpu::elementwise(level_, program, in, out, pool);
+    prepare(program)->run(in, out, pool);
   }
   void reduce(ops::ReduceKind kind, const ConstView& in, const Ints& axes, const View& out, ThreadPool& pool) override {
     cpu::reduce(level_, kind, in, axes, out, pool);
@@ -32,6 +57,8 @@ class CpuDevice final : public Device {
   }
 
  private:
+  int best_;
+  bool built_;
   const cpu::LevelTable& level_;
   std::span<const Claim> claims_;
 };
