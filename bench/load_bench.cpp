@@ -52,7 +52,8 @@ void load_file(const fs::path& path, FileKind kind) {
       (void)data::to_tensor(data::read_npy(path));
       return;
     case FileKind::Npz:
-      for (auto& [name, array] : data::read_npz(path)) (void)data::to_tensor(data::HostArray(array));
+      for (data::NamedArrays arrays = data::read_npz(path); auto& [name, array] : arrays)
+        (void)data::to_tensor(std::move(array));
       return;
     case FileKind::Torch:
       (void)formats::load_torch(path);

@@ -96,8 +96,8 @@ StateDict read_weights(const std::string& path) {
     case FileKind::Hdf5:
       return formats::load_hdf5(path).tensors;
     case FileKind::Npz:
-      for (auto& [name, array] : data::read_npz(fs::path(path)))
-        dict.set(name, data::to_tensor(data::HostArray(array)));
+      for (data::NamedArrays arrays = data::read_npz(fs::path(path)); auto& [name, array] : arrays)
+        dict.set(name, data::to_tensor(std::move(array)));
       return dict;
     case FileKind::Npy:
       dict.set(fs::path(path).stem().string(), data::to_tensor(data::read_npy(fs::path(path))));

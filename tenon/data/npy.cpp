@@ -11,6 +11,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tenon/base/mapped_pages.h"
 #include "tenon/data/byte_reader.h"
 
 namespace tenon::data {
@@ -205,28 +206,32 @@ ElementType element_type(const std::string& descr, std::string_view where) {
                      "a type string such as '<f4', '|u1' or '>i8'", fmt::format("'{}'", descr), ""});
 }
 
-// Column-major to row-major. Walks the output in order; the stride of an axis in the file is the product
-// of the extents before it.
-std::vector<std::byte> from_fortran(std::span<const std::byte> source, std::span<const std::int64_t> shape,
-                                    std::size_t width) {
-  std::vector<std::byte> result(source.size());
+// Column-major to row-major. Reads the source in its order, piece by piece; the stride of an axis in the result is the
+// product of the extents behind it.
+void read_fortran(const NextBytes& next, std::span<const std::int64_t> shape, std::size_t width,
+                  std::span<std::byte> result) {
   const std::size_t rank = shape.size();
   std::vector<std::size_t> strides(rank, width);
-  for (std::size_t axis = 1; axis < rank; ++axis) {
-    strides[axis] = strides[axis - 1] * static_cast<std::size_t>(shape[axis - 1]);
+  for (std::size_t axis = rank - 1; axis-- > 0;) {
+    strides[axis] = strides[axis + 1] * static_cast<std::size_t>(shape[axis + 1]);
   }
   std::vector<std::int64_t> index(rank, 0);
-  std::size_t from = 0;
-  for (std::size_t to = 0; to < result.size(); to += width) {
-    std::memcpy(result.data() + to, source.data() + from, width);
-    for (std::size_t axis = rank; axis-- > 0;) {
-      from += strides[axis];
-      if (++index[axis] < shape[axis]) break;
-      from -= strides[axis] * static_cast<std::size_t>(shape[axis]);
-      index[axis] = 0;
+  std::vector<std::byte> piece(std::min(result.size(), (std::size_t{1} << 20) / width * width));
+  std::size_t to = 0;
+  for (std::size_t done = 0; done < result.size();) {
+    const auto part = std::span(piece).first(std::min(piece.size(), result.size() - done));
+    next(part);
+    done += part.size();
+    for (std::size_t from = 0; from < part.size(); from += width) {
+      std::memcpy(result.data() + to, part.data() + from, width);
+      for (std::size_t axis = 0; axis < rank; ++axis) {
+        to += strides[axis];
+        if (++index[axis] < shape[axis]) break;
+        to -= strides[axis] * static_cast<std::size_t>(shape[axis]);
+        index[axis] = 0;
+      }
     }
   }
-  return result;
 }
 
 Header read_header(ByteReader& reader) {
@@ -255,8 +260,22 @@ Header read_header(ByteReader& reader) {
 
 }  // namespace
 
-HostArray read_npy(std::span<const std::byte> bytes, std::string_view where, const ReadLimits& limits) {
-  ByteReader reader(bytes, where);
+HostArray read_npy(std::size_t size, const NextBytes& next, std::string_view where, const ReadLimits& limits) {
+  // What comes before the elements: the fixed part says how long the rest is.
+  std::vector<std::byte> head;
+  const auto more = [&](std::size_t count) {
+    const std::size_t old = head.size();
+    head.resize(old + std::min(count, size - old));
+    next(std::span(head).subspan(old));
+  };
+  more(kMagic.size() + 4);
+  const bool wide = head.size() == kMagic.size() + 4 && head[kMagic.size()] > std::byte{1};
+  if (wide) more(2);
+  std::size_t length = 0;
+  for (std::size_t i = head.size(); i-- > kMagic.size() + 2;)
+    length = length << 8 | std::to_integer<std::size_t>(head[i]);
+  if (length <= kMaxHeader) more(length);
+  ByteReader reader(head, where);
   const Header header = read_header(reader);
   const ElementType type = element_type(header.descr, where);
   const auto width = static_cast<std::size_t>(info(type.dtype).bits / 8);
@@ -265,17 +284,21 @@ HostArray read_npy(std::span<const std::byte> bytes, std::string_view where, con
     reader.fail("the shape is too large", fmt::format("at most {} bytes of elements", limits.max_bytes),
                 fmt::format("{} {}", header.descr, shape_text(header.shape)));
   }
-  const auto elements =
-      reader.take(static_cast<std::size_t>(count) * width, fmt::format("the elements of {}", shape_text(header.shape)));
-  if (reader.remaining() != 0) {
-    reader.fail("bytes follow the elements", fmt::format("the end of the file for shape {}", shape_text(header.shape)),
-                fmt::format("{} more bytes", reader.remaining()), "several arrays in one file: use np.savez");
+  const std::size_t bytes = static_cast<std::size_t>(count) * width, offset = reader.offset(), left = size - offset;
+  if (bytes > left) {
+    reader.fail(fmt::format("the file ends inside the elements of {}", shape_text(header.shape)),
+                fmt::format("{} bytes", bytes), fmt::format("{} bytes", left));
   }
-  HostArray array{type.dtype, header.shape, {}};
-  if (header.fortran && header.shape.size() > 1) {
-    array.bytes = from_fortran(elements, header.shape, width);
+  if (bytes < left) {
+    throw_format_error(where, offset + bytes, "bytes follow the elements",
+                       fmt::format("the end of the file for shape {}", shape_text(header.shape)),
+                       fmt::format("{} more bytes", left - bytes), "several arrays in one file: use np.savez");
+  }
+  HostArray array{type.dtype, header.shape, std::vector<std::byte>(bytes)};
+  if (header.fortran && header.shape.size() > 1 && bytes > 0) {
+    read_fortran(next, header.shape, width, array.bytes);
   } else {
-    array.bytes.assign(elements.begin(), elements.end());
+    next(array.bytes);
   }
   if (type.big_endian) swap_bytes(array.bytes, width);
   if (type.dtype == DType::Bool) {  // any byte but 0 is true in NumPy; a C++ bool must be 0 or 1
@@ -284,9 +307,23 @@ HostArray read_npy(std::span<const std::byte> bytes, std::string_view where, con
   return array;
 }
 
+HostArray read_npy(std::span<const std::byte> bytes, std::string_view where, const ReadLimits& limits) {
+  std::size_t at = 0;
+  const auto next = [&](std::span<std::byte> into) {
+    std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(at), into.size(), into.begin());
+    at += into.size();
+  };
+  return read_npy(bytes.size(), next, where, limits);
+}
+
 HostArray read_npy(const std::filesystem::path& path, const ReadLimits& limits) {
   const MappedFile file(path);
-  return read_npy(file.bytes(), file.path(), limits);
+  std::size_t at = 0;
+  const auto next = [&](std::span<std::byte> into) {
+    copy_from_mapping(file.bytes().subspan(at, into.size()), into.data());
+    at += into.size();
+  };
+  return read_npy(file.bytes().size(), next, file.path(), limits);
 }
 
 std::vector<std::byte> encode_npy(const HostArray& array) {

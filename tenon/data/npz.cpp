@@ -31,10 +31,9 @@ std::string error_text(zip_error_t* error) {
   throw InternalError(fmt::format("libzip cannot write: {}", zip_error_strerror(zip_get_error(archive))));
 }
 
-}  // namespace
+constexpr std::string_view kExpected = "an NPZ file as np.savez writes it";
 
-NamedArrays read_npz(std::span<const std::byte> bytes, std::string_view where, const ReadLimits& limits) {
-  const ZipArchive archive(bytes, where, "an NPZ file as np.savez writes it");
+NamedArrays read_members(const ZipArchive& archive, std::string_view where, const ReadLimits& limits) {
   NamedArrays arrays;
   std::int64_t total = 0;
   for (std::uint64_t index = 0; index < archive.count(); ++index) {
@@ -50,7 +49,9 @@ NamedArrays read_npz(std::span<const std::byte> bytes, std::string_view where, c
       throw FormatError({std::string(where), "the archive holds something that is not an array",
                          "members named NAME.npy", member.name, "np.savez(path, NAME=array)"});
     }
-    HostArray array = read_npy(archive.read(member), place, limits);
+    ZipArchive::Stream stream = archive.open(member);
+    HostArray array = read_npy(member.size, [&](std::span<std::byte> into) { stream.read(into); }, place, limits);
+    stream.finish();
     const std::string name = member.name.substr(0, member.name.size() - 4);
     if (!arrays.emplace(name, std::move(array)).second) {
       throw FormatError({std::string(where), "two members have the same name", "names that differ", name, ""});
@@ -59,9 +60,14 @@ NamedArrays read_npz(std::span<const std::byte> bytes, std::string_view where, c
   return arrays;
 }
 
+}  // namespace
+
+NamedArrays read_npz(std::span<const std::byte> bytes, std::string_view where, const ReadLimits& limits) {
+  return read_members(ZipArchive(bytes, where, kExpected), where, limits);
+}
+
 NamedArrays read_npz(const std::filesystem::path& path, const ReadLimits& limits) {
-  const MappedFile file(path);
-  return read_npz(file.bytes(), file.path(), limits);
+  return read_members(ZipArchive(path, kExpected), path.string(), limits);
 }
 
 std::vector<std::byte> encode_npz(const NamedArrays& arrays, bool compress) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "tenon/base/error.h"
+#include "tenon/base/file.h"
 #include "tenon/data/byte_reader.h"
 #include "tenon/data/gzip.h"
 
@@ -31,21 +32,34 @@ std::string error_text(zip_error_t* error) {
   return text;
 }
 
+[[noreturn]] void fail_to_open(std::string_view where, const std::string& expected, zip_error_t& error) {
+  throw_format_error(where, 0, "not a readable ZIP archive", expected, error_text(&error),
+                     "copy or download the file again");
+}
+
+Archive open_source(Source source, std::string_view where, const std::string& expected, zip_error_t& error) {
+  Archive archive(source ? zip_open_from_source(source.get(), ZIP_RDONLY | ZIP_CHECKCONS, &error) : nullptr);
+  if (!archive) fail_to_open(where, expected, error);
+  (void)source.release();  // the archive owns it now
+  zip_error_fini(&error);
+  return archive;
+}
+
 Archive open_archive(std::span<const std::byte> bytes, std::string_view where, const std::string& expected) {
   if (bytes.empty()) {  // libzip takes this for an archive without members
     throw_format_error(where, 0, "not a ZIP archive", expected, "an empty file");
   }
   zip_error_t error;
   zip_error_init(&error);
-  Source source(zip_source_buffer_create(bytes.data(), bytes.size(), 0, &error));
-  Archive archive(source ? zip_open_from_source(source.get(), ZIP_RDONLY | ZIP_CHECKCONS, &error) : nullptr);
-  if (!archive) {
-    throw_format_error(where, 0, "not a readable ZIP archive", expected, error_text(&error),
-                       "copy or download the file again");
-  }
-  (void)source.release();  // the archive owns it now
-  zip_error_fini(&error);
-  return archive;
+  return open_source(Source(zip_source_buffer_create(bytes.data(), bytes.size(), 0, &error)), where, expected, error);
+}
+
+Archive open_archive(const std::filesystem::path& path, const std::string& expected) {
+  const MappedFile file(path);  // says what is wrong with the file; maps, but reads nothing
+  if (file.bytes().empty()) throw_format_error(file.path(), 0, "not a ZIP archive", expected, "an empty file");
+  zip_error_t error;
+  zip_error_init(&error);
+  return open_source(Source(zip_source_file_create(file.path().c_str(), 0, -1, &error)), file.path(), expected, error);
 }
 
 }  // namespace
@@ -89,34 +103,61 @@ ZipArchive::Member ZipArchive::inspect(std::uint64_t index, const ReadLimits& li
   return member;
 }
 
-void ZipArchive::read(const Member& info, std::span<std::byte> content) const {
-  zip_t* archive = impl_->archive.get();
-  const std::string place = fmt::format("{}:{}", where_, info.name);
-  if (content.size() != info.size) throw InternalError("a ZIP member is read into memory of another size");
-  const OpenMember member(zip_fopen_index(archive, info.index, 0));
-  if (!member) {
-    throw FormatError({place, "the member cannot be opened", "", zip_error_strerror(zip_get_error(archive)), ""});
+struct ZipArchive::Stream::State {
+  zip_t* archive;
+  OpenMember member;
+  std::string place;
+  std::size_t size = 0, used = 0;
+
+  // Up to `into.size()` bytes; 0 at the end.
+  std::size_t some(std::span<std::byte> into) {
+    const zip_int64_t count = zip_fread(member.get(), into.data(), into.size());
+    if (count >= 0) return static_cast<std::size_t>(count);
+    throw FormatError({place, fmt::format("the member is damaged after byte {}", used), fmt::format("{} bytes", size),
+                       zip_error_strerror(zip_file_get_error(member.get())), "copy or download the file again"});
   }
-  std::size_t used = 0;
+  [[noreturn]] void wrong_length(std::string got) const {
+    throw FormatError(
+        {place, "the member's length is not what the archive says", fmt::format("{} bytes", size), std::move(got), ""});
+  }
+};
+
+ZipArchive::Stream::Stream(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ZipArchive::Stream::~Stream() = default;
+ZipArchive::Stream::Stream(Stream&&) noexcept = default;
+
+void ZipArchive::Stream::read(std::span<std::byte> into) {
+  while (!into.empty()) {
+    const std::size_t count = state_->some(into);
+    if (count == 0) state_->wrong_length(fmt::format("{} bytes", state_->used));
+    state_->used += count;
+    into = into.subspan(count);
+  }
+}
+
+void ZipArchive::Stream::finish() {
+  std::byte extra{};
   // One byte more than promised is asked for: so the end, and with it the checksum, is reached.
-  while (true) {
-    std::byte extra{};
-    std::byte* to = used < content.size() ? content.data() + used : &extra;
-    const std::size_t room = used < content.size() ? content.size() - used : 1;
-    const zip_int64_t count = zip_fread(member.get(), to, room);
-    if (count < 0) {
-      throw FormatError({place, fmt::format("the member is damaged after byte {}", used),
-                         fmt::format("{} bytes", info.size), zip_error_strerror(zip_file_get_error(member.get())),
-                         "copy or download the file again"});
-    }
-    if (count == 0) break;
-    used += static_cast<std::size_t>(count);
-    if (used > content.size()) break;
+  if (state_->some({&extra, 1}) != 0) state_->wrong_length("more");
+  if (state_->used != state_->size) state_->wrong_length(fmt::format("{} bytes", state_->used));
+}
+
+ZipArchive::Stream ZipArchive::open(const Member& info) const {
+  auto state = std::make_unique<Stream::State>(
+      Stream::State{impl_->archive.get(), nullptr, fmt::format("{}:{}", where_, info.name), info.size});
+  state->member.reset(zip_fopen_index(state->archive, info.index, 0));
+  if (!state->member) {
+    throw FormatError(
+        {state->place, "the member cannot be opened", "", zip_error_strerror(zip_get_error(state->archive)), ""});
   }
-  if (used != content.size()) {
-    throw FormatError({place, "the member's length is not what the archive says", fmt::format("{} bytes", info.size),
-                       used > content.size() ? std::string("more") : fmt::format("{} bytes", used), ""});
-  }
+  return Stream(std::move(state));
+}
+
+void ZipArchive::read(const Member& info, std::span<std::byte> content) const {
+  if (content.size() != info.size) throw InternalError("a ZIP member is read into memory of another size");
+  Stream stream = open(info);
+  stream.read(content);
+  stream.finish();
 }
 
 bool is_zip(std::span<const std::byte> bytes) {
@@ -126,6 +167,8 @@ bool is_zip(std::span<const std::byte> bytes) {
 
 ZipArchive::ZipArchive(std::span<const std::byte> bytes, std::string_view where, std::string_view expected)
     : impl_(new Impl{open_archive(bytes, where, std::string(expected))}), where_(where) {}
+ZipArchive::ZipArchive(const std::filesystem::path& path, std::string_view expected)
+    : impl_(new Impl{open_archive(path, std::string(expected))}), where_(path.string()) {}
 ZipArchive::~ZipArchive() = default;
 
 std::uint64_t ZipArchive::count() const {

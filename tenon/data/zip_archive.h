@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,6 +26,8 @@ class ZipArchive {
   // The bytes must outlive the archive. `expected` says in errors what should have come ("an NPZ file").
   // Errors: FormatError.
   ZipArchive(std::span<const std::byte> bytes, std::string_view where, std::string_view expected = "a ZIP file");
+  // Reads from the disk as it goes: no more than the members that are asked for is ever in memory. Also FileError.
+  explicit ZipArchive(const std::filesystem::path& path, std::string_view expected = "a ZIP file");
   ~ZipArchive();
   ZipArchive(const ZipArchive&) = delete;
   ZipArchive& operator=(const ZipArchive&) = delete;
@@ -43,6 +46,22 @@ class ZipArchive {
   [[nodiscard]] std::vector<std::byte> read(const Member& member) const;
   // The same into memory of exactly its size.
   void read(const Member& member, std::span<std::byte> into) const;
+
+  // The same piece by piece, in order. finish() checks that the member ends there, and its checksum.
+  class Stream {
+   public:
+    ~Stream();
+    Stream(Stream&&) noexcept;
+    void read(std::span<std::byte> into);
+    void finish();
+
+   private:
+    friend class ZipArchive;
+    struct State;
+    explicit Stream(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+  };
+  [[nodiscard]] Stream open(const Member& member) const;
 
  private:
   struct Impl;

@@ -6,10 +6,12 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <optional>
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tenon/base/mapped_pages.h"
 #include "tenon/data/byte_reader.h"
 #include "tenon/tensor/buffer.h"
 #include "tenon/tensor/low_precision.h"
@@ -195,20 +197,26 @@ Entry read_entry(data::ByteReader& in) {
   return entry;
 }
 
-Tensor make_tensor(const Entry& entry, std::span<const std::byte> elements, const std::shared_ptr<const void>& owner) {
+Tensor make_tensor(const Entry& entry, std::span<const std::byte> elements, const std::shared_ptr<const void>& owner,
+                   bool mapped) {
   if (entry.type->dtype) {
     const TensorType type{*entry.type->dtype, entry.shape};
     const auto address = reinterpret_cast<std::uintptr_t>(elements.data());
     if (owner != nullptr && address % static_cast<std::uintptr_t>(entry.type->bytes) == 0)
       return from_buffer(Buffer::wrap(const_cast<std::byte*>(elements.data()), elements.size(), owner), type);
     Ref<Buffer> copy = Buffer::allocate(elements.size());
-    if (!elements.empty()) std::memcpy(copy->data(), elements.data(), elements.size());
+    if (mapped) {
+      copy_from_mapping(elements, copy->data());
+    } else if (!elements.empty()) {
+      std::memcpy(copy->data(), elements.data(), elements.size());
+    }
     return from_buffer(std::move(copy), type);
   }
   Ref<Buffer> unpacked = Buffer::allocate(static_cast<std::size_t>(entry.count) * sizeof(float));
   auto* to = reinterpret_cast<float*>(unpacked->data());
   for (std::int64_t i = 0; i < entry.count / entry.type->elements; ++i)
     entry.type->unpack(elements.data() + i * entry.type->bytes, to + i * entry.type->elements);
+  if (mapped) release_mapped_pages(elements);
   return from_buffer(std::move(unpacked), TensorType{DType::F32, entry.shape});
 }
 
@@ -274,7 +282,8 @@ const GgufValue* Gguf::find(std::string_view key) const {
   return nullptr;
 }
 
-Gguf read_gguf(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner, std::string_view where) {
+Gguf read_gguf(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner, std::string_view where,
+               bool mapped) {
   data::ByteReader in(bytes, where);
   if (in.u32_little("the magic number") != kMagic) in.fail("not a GGUF file", "\"GGUF\" at the beginning");
   const std::uint32_t version = in.u32_little("the version");
@@ -301,25 +310,34 @@ Gguf read_gguf(std::span<const std::byte> bytes, const std::shared_ptr<const voi
   std::vector<Entry> list;
   for (std::uint64_t i = 0; i < tensors; ++i) list.push_back(read_entry(in));
   const std::uint64_t begin = (in.offset() + alignment - 1) / alignment * alignment;
+  std::map<std::uint64_t, std::uint64_t> taken;  // begin and end of the elements so far
   for (const auto& entry : list) {
     const auto size = static_cast<std::uint64_t>(entry.count / entry.type->elements * entry.type->bytes);
     const std::uint64_t room = begin > bytes.size() ? 0 : bytes.size() - begin;
     if (entry.offset > room || size > room - entry.offset || entry.offset % alignment != 0)
       in.fail(fmt::format("the elements of '{}' are not within the file", entry.name),
               fmt::format("at most {} bytes", room), fmt::format("{} bytes at {}", size, entry.offset));
+    // Tensors that share bytes would unpack to more than the file's size justifies.
+    if (size > 0) {
+      const auto after = taken.lower_bound(entry.offset + 1);
+      if ((after != taken.end() && after->first < entry.offset + size) ||
+          (after != taken.begin() && std::prev(after)->second > entry.offset))
+        in.fail(fmt::format("the elements of '{}' overlap those of another tensor", entry.name));
+      taken[entry.offset] = entry.offset + size;
+    }
     if (file.types.contains(entry.name)) in.fail(fmt::format("there are two tensors '{}'", entry.name));
     file.types[entry.name] = entry.type->name;
     file.tensors.set(
         entry.name,
-        make_tensor(entry, size == 0 ? std::span<const std::byte>() : bytes.subspan(begin + entry.offset, size),
-                    owner));
+        make_tensor(entry, size == 0 ? std::span<const std::byte>() : bytes.subspan(begin + entry.offset, size), owner,
+                    mapped));
   }
   return file;
 }
 
 Gguf load_gguf(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
-  return read_gguf(file->bytes(), file, file->path());
+  return read_gguf(file->bytes(), file, file->path(), true);
 }
 
 void save_gguf(const std::filesystem::path& path, const Gguf& file, const GgufSaveOptions& options) {

@@ -38,9 +38,10 @@ struct Gguf {
 
 // Errors: FileError, FormatError, UnsupportedError (another version or type).
 [[nodiscard]] Gguf load_gguf(const std::filesystem::path& path);
-// From memory that `owner` keeps alive (null: everything is copied).
+// From memory that `owner` keeps alive (null: everything is copied). `mapped`: it is a mapped file, so pages that had
+// to be copied are given back.
 [[nodiscard]] Gguf read_gguf(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
-                             std::string_view where);
+                             std::string_view where, bool mapped = false);
 
 struct GgufSaveOptions {
   bool quantize = false;  // f32 matrices whose rows are multiples of 32 become Q8_0

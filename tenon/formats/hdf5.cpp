@@ -45,7 +45,7 @@ class Walk {
 
 Hdf5 read_hdf5(std::span<const std::byte> bytes, std::string_view where, const std::shared_ptr<const void>& owner,
                const Hdf5Options& options) {
-  hdf5::File file(bytes, where, owner, options.verify_checksums);
+  hdf5::File file(bytes, where, owner, options);
   Hdf5 out;
   const std::uint64_t root = file.open();
   Walk(file, out).visit(root, "", 0);
@@ -54,7 +54,7 @@ Hdf5 read_hdf5(std::span<const std::byte> bytes, std::string_view where, const s
 
 Hdf5 load_hdf5(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
-  return read_hdf5(file->bytes(), file->path(), file);
+  return read_hdf5(file->bytes(), file->path(), file, {.mapped = true});
 }
 
 }  // namespace tenon::formats

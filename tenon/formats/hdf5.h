@@ -28,6 +28,8 @@ struct Hdf5 {
 struct Hdf5Options {
   // Structures of the newer forms carry checksums. A fuzzer, which would fail at each of them, goes on without.
   bool verify_checksums = true;
+  // The bytes are a mapped file: pages that were copied or unpacked are given back to the system.
+  bool mapped = false;
 };
 
 // The file is mapped; data sets in one piece stay there. Errors: FileError, FormatError, UnsupportedError.

@@ -12,6 +12,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tenon/base/mapped_pages.h"
 
 namespace tenon::formats {
 namespace {
@@ -175,7 +176,7 @@ void check_layout(const std::vector<SafeTensorsEntry>& entries, std::size_t data
 }
 
 Tensor make_tensor(const SafeTensorsEntry& entry, std::span<const std::byte> file,
-                   const std::shared_ptr<const void>& owner, const std::string& where) {
+                   const std::shared_ptr<const void>& owner, const std::string& where, bool mapped) {
   const auto elements = file.subspan(entry.begin, entry.size);
   if (entry.type.dtype == DType::Bool)
     for (std::size_t i = 0; i < elements.size(); ++i)
@@ -190,7 +191,11 @@ Tensor make_tensor(const SafeTensorsEntry& entry, std::span<const std::byte> fil
     return from_buffer(Buffer::wrap(data, elements.size(), owner), entry.type);
   }
   Tensor copy = empty(entry.type.shape, entry.type.dtype);
-  if (!elements.empty()) std::memcpy(mutable_data(copy), elements.data(), elements.size());
+  if (mapped) {
+    copy_from_mapping(elements, mutable_data(copy));
+  } else if (!elements.empty()) {
+    std::memcpy(mutable_data(copy), elements.data(), elements.size());
+  }
   return copy;
 }
 
@@ -283,16 +288,16 @@ SafeTensorsHeader parse_safetensors_header(std::span<const std::byte> file, cons
 }
 
 SafeTensors read_safetensors(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
-                             const std::string& where) {
+                             const std::string& where, bool mapped) {
   SafeTensorsHeader header = parse_safetensors_header(bytes, where);
   SafeTensors out{.tensors = {}, .metadata = std::move(header.metadata)};
-  for (const auto& entry : header.entries) out.tensors.set(entry.name, make_tensor(entry, bytes, owner, where));
+  for (const auto& entry : header.entries) out.tensors.set(entry.name, make_tensor(entry, bytes, owner, where, mapped));
   return out;
 }
 
 SafeTensors load_safetensors(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
-  return read_safetensors(file->bytes(), file, path.string());
+  return read_safetensors(file->bytes(), file, path.string(), true);
 }
 
 void save_safetensors(const std::filesystem::path& path, const StateDict& tensors,

@@ -36,9 +36,10 @@ void save_safetensors(const std::filesystem::path& path, const StateDict& tensor
 
 // The layers below, for other containers of the same form and for tests.
 
-// Bytes in memory that `owner` keeps alive; `where` names them in errors.
+// Bytes in memory that `owner` keeps alive; `where` names them in errors. `mapped`: they are a mapped file, so pages
+// that had to be copied are given back.
 [[nodiscard]] SafeTensors read_safetensors(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
-                                           const std::string& where);
+                                           const std::string& where, bool mapped = false);
 
 // One tensor of a checked header: where its elements lie in the file.
 struct SafeTensorsEntry {

@@ -71,12 +71,14 @@ struct Value {
       data;
 };
 
+constexpr std::string_view kExpected = "a file of torch.save";
+
 class Reader {
  public:
-  Reader(std::span<const std::byte> bytes, std::string_view where)
-      : archive_(bytes, where, "a file of torch.save"), where_(where) {
-    for (std::uint64_t i = 0; i < archive_.count(); ++i) {
-      const auto member = archive_.inspect(i);
+  Reader(std::unique_ptr<const data::ZipArchive> archive, std::string_view where)
+      : archive_(std::move(archive)), where_(where) {
+    for (std::uint64_t i = 0; i < archive_->count(); ++i) {
+      const auto member = archive_->inspect(i);
       if (member.name == "data.pkl" || member.name.ends_with("/data.pkl"))
         prefix_ = member.name.substr(0, member.name.size() - 8), pickle_ = member;
     }
@@ -84,8 +86,8 @@ class Reader {
       throw FormatError({.where = std::string(where),
                          .problem = "there is no data.pkl in the archive",
                          .expected = "a file of torch.save"});
-    if (const auto order = archive_.find(prefix_ + "byteorder")) {
-      const auto text = archive_.read(*order);
+    if (const auto order = archive_->find(prefix_ + "byteorder")) {
+      const auto text = archive_->read(*order);
       if (std::string_view(reinterpret_cast<const char*>(text.data()), text.size()) != "little")
         throw UnsupportedError({.where = std::string(where), .problem = "the numbers are big-endian"});
     }
@@ -100,7 +102,7 @@ class Reader {
   Reader& operator=(const Reader&) = delete;
 
   Value run() {
-    const auto pickle = archive_.read(*pickle_);
+    const auto pickle = archive_->read(*pickle_);
     const std::string place = fmt::format("{}:{}", where_, pickle_->name);
     data::ByteReader in(pickle, place);
     while (true) {
@@ -194,7 +196,7 @@ class Reader {
   Tensor rebuild(const Values& arguments, const data::ByteReader& in);
   Ref<Buffer> storage(const StorageRef& ref, const data::ByteReader& in);
 
-  data::ZipArchive archive_;
+  std::unique_ptr<const data::ZipArchive> archive_;
   std::string_view where_;
   std::string prefix_;
   std::optional<data::ZipArchive::Member> pickle_;
@@ -386,10 +388,10 @@ void Reader::persistent(const data::ByteReader& in) {
 Ref<Buffer> Reader::storage(const StorageRef& ref, const data::ByteReader& in) {
   auto& held = storages_[ref.key];
   if (held == nullptr) {
-    const auto member = archive_.find(fmt::format("{}data/{}", prefix_, ref.key));
+    const auto member = archive_->find(fmt::format("{}data/{}", prefix_, ref.key));
     if (!member) in.fail(fmt::format("the archive has no data/{}", ref.key));
     held = Buffer::allocate(member->size);
-    archive_.read(*member, {held->data(), member->size});
+    archive_->read(*member, {held->data(), member->size});
   }
   const auto size = static_cast<std::int64_t>(held->size());
   if (ref.count < 0 || ref.count > size || byte_size(ref.dtype, ref.count) > size)
@@ -449,15 +451,18 @@ void collect(const Value& value, const std::string& path, int depth, std::size_t
   }
 }
 
-}  // namespace
-
-StateDict read_torch(std::span<const std::byte> bytes, std::string_view where, std::string_view under) {
+// What was written before 2020, or something else that is no archive of torch.save.
+void require_archive(std::span<const std::byte> bytes, std::string_view where) {
   if (!data::is_zip(bytes) && bytes.size() > 2 && bytes[0] == std::byte{0x80})
     throw UnsupportedError({.where = std::string(where),
                             .problem = "a file in PyTorch's format from before 2020, or a bare pickle",
                             .hint = "in Python: torch.save(torch.load(path, weights_only=True), path)"});
+}
+
+StateDict read_archive(std::unique_ptr<const data::ZipArchive> archive, std::string_view where,
+                       std::string_view under) {
   StateDict all;
-  Reader reader(bytes, where);
+  Reader reader(std::move(archive), where);
   std::size_t left = kMostVisited;
   collect(reader.run(), "", 0, left, where, all);
   if (under.empty()) return all;
@@ -468,9 +473,17 @@ StateDict read_torch(std::span<const std::byte> bytes, std::string_view where, s
   return part;
 }
 
+}  // namespace
+
+StateDict read_torch(std::span<const std::byte> bytes, std::string_view where, std::string_view under) {
+  require_archive(bytes, where);
+  return read_archive(std::make_unique<const data::ZipArchive>(bytes, where, kExpected), where, under);
+}
+
 StateDict load_torch(const std::filesystem::path& path, std::string_view under) {
-  const MappedFile file(path);
-  return read_torch(file.bytes(), file.path(), under);
+  const std::string where = path.string();
+  require_archive(MappedFile(path).bytes(), where);
+  return read_archive(std::make_unique<const data::ZipArchive>(path, kExpected), where, under);
 }
 
 }  // namespace tenon::formats

@@ -534,6 +534,12 @@ void collect_sources(const Value& value, std::vector<std::string>& names, int de
   }
 }
 
+// Layers compute in f32 and look up by i64, whatever the file keeps.
+Tensor as_weight(const Tensor& stored) {
+  if (is_integer(stored.dtype())) return cast(stored, DType::I64);
+  return stored.dtype() == DType::F64 || stored.dtype() == DType::Bool ? stored : cast(stored, DType::F32);
+}
+
 // The weights of a layer, in Keras's order.
 std::vector<Variable> weights_of(const formats::Hdf5& file, const std::string& name, const std::string& group) {
   std::vector<Variable> weights;
@@ -542,7 +548,7 @@ std::vector<Variable> weights_of(const formats::Hdf5& file, const std::string& n
     for (int i = 0;; ++i) {
       const Tensor* found = file.tensors.find(fmt::format("layers/{}/{}vars/{}", group, part, i));
       if (found == nullptr) break;
-      weights.emplace_back(*found);
+      weights.emplace_back(as_weight(*found));
     }
   }
   if (!weights.empty()) return weights;
@@ -551,7 +557,7 @@ std::vector<Variable> weights_of(const formats::Hdf5& file, const std::string& n
   if (listed == file.attributes.end()) return weights;
   for (const auto& weight : listed->second)
     if (const Tensor* found = file.tensors.find(fmt::format("model_weights/{}/{}", name, weight)))
-      weights.emplace_back(*found);
+      weights.emplace_back(as_weight(*found));
   return weights;
 }
 
@@ -561,11 +567,11 @@ struct Description {
 };
 
 Description read_description(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  const std::string where = file.path();
+  const auto file = std::make_shared<const MappedFile>(path);
+  const std::string where = file->path();
   Description result;
-  if (data::is_zip(file.bytes())) {
-    const data::ZipArchive archive(file.bytes(), where, "a .keras file");
+  if (data::is_zip(file->bytes())) {
+    const data::ZipArchive archive(path, "a .keras file");
     const auto config = archive.find("config.json"), weights = archive.find("model.weights.h5");
     if (!config || !weights)
       throw FormatError({.where = where,
@@ -573,10 +579,12 @@ Description read_description(const std::filesystem::path& path) {
                          .expected = "a .keras file"});
     const auto text = archive.read(*config);
     result.config = text::parse_json({reinterpret_cast<const char*>(text.data()), text.size()}, where + ":config.json");
-    result.weights = formats::read_hdf5(archive.read(*weights), where + ":model.weights.h5");
+    // The weights stay in the unpacked member: one copy of them.
+    const auto unpacked = std::make_shared<const std::vector<std::byte>>(archive.read(*weights));
+    result.weights = formats::read_hdf5(*unpacked, where + ":model.weights.h5", unpacked);
     return result;
   }
-  result.weights = formats::read_hdf5(file.bytes(), where);
+  result.weights = formats::read_hdf5(file->bytes(), where, file, {.mapped = true});
   const auto config = result.weights.attributes.find("@model_config");
   if (config == result.weights.attributes.end() || config->second.empty())
     throw FormatError({.where = where,

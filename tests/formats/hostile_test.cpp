@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstring>
@@ -316,61 +314,6 @@ TEST(HostileShards, AnIndexNamesOnlyFilesOfItsFolder) {
   };
   EXPECT_THAT(text("../secret.safetensors"), HasSubstr("not in the folder"));
   EXPECT_THAT(text((root / "secret.safetensors").string()), HasSubstr("not in the folder"));
-}
-
-// ---- memory: what loading a large file makes the process grow by ----
-double megabytes_grown(const std::function<void()>& work) {
-  int channel[2];
-  if (pipe(channel) != 0) return -1;
-  const pid_t child = fork();  // in a process of its own, so that nothing else counts
-  if (child == 0) {
-    // The largest resident set counts from here on.
-    std::ofstream("/proc/self/clear_refs") << "5";
-    const auto largest = [] {
-      const std::string text = read_text_file("/proc/self/status");
-      return std::stod(text.substr(text.find("VmHWM:") + 6)) / 1024;
-    };
-    const double start = largest();
-    work();
-    const double grown = largest() - start;
-    (void)!write(channel[1], &grown, sizeof grown);
-    std::_Exit(0);
-  }
-  double grown = -1;
-  (void)!read(channel[0], &grown, sizeof grown);
-  close(channel[0]), close(channel[1]);
-  int status = 0;
-  waitpid(child, &status, 0);
-  return grown;
-}
-
-// The mapped formats. NPY and NPZ are copied out of the mapping and take twice their size; so do an ONNX model's
-// weights where protobuf put them at odd addresses.
-TEST(Memory, LoadingTakesNoMoreThanTheFile) {
-  const std::string folder = testing_support::temp_folder();
-  constexpr double kMegabytes = 4.0 * 4e6 / 1048576;
-  StateDict weights;
-  for (int i = 0; i < 4; ++i) weights.set("w" + std::to_string(i), full({1000, 1000}, i, f32));
-  save_safetensors(folder + "/w.safetensors", weights);
-  Gguf gguf;
-  for (const auto& [name, tensor] : weights) gguf.tensors.set(name, contiguous(tensor));
-  save_gguf(folder + "/w.gguf", gguf);
-  const auto fn = [&](const Tensors& in) {
-    Tensor y = in[0];
-    for (const auto& [name, tensor] : weights) y = matmul(y, tensor);
-    return Tensors{y};
-  };
-  const ir::Graph graph = capture(fn, {{"x", f32, {1, 1000}}}, {.weights = weights});
-  save(folder + "/w.tenon", graph, {.weights = weights});
-  const std::vector<std::pair<std::string, std::function<void(const fs::path&)>>> loaders{
-      {"w.safetensors", [](const fs::path& p) { (void)load_safetensors(p); }},
-      {"w.tenon", [](const fs::path& p) { (void)load(p); }},
-      {"w.gguf", [](const fs::path& p) { (void)load_gguf(p); }}};
-  for (const auto& [file, load_it] : loaders) {
-    const double grown = megabytes_grown([&] { load_it(folder + "/" + file); });
-    EXPECT_GE(grown, 0) << file;
-    EXPECT_LT(grown, 1.2 * kMegabytes + 2) << file << ", megabytes for " << kMegabytes;  // 2: the loader's own
-  }
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 
 #include "tenon/formats/onnx/export.h"
 #include "tenon/formats/onnx/model.h"
+#include "tenon/models/lora.h"
+#include "tenon/models/pretrained.h"
 #include "tenon/models/pretrained_function.h"
 #include "tenon/package.h"
 #include "tenon/tenon.h"
@@ -125,6 +127,46 @@ TEST(Zoo, OwnModelsRoundTrip) {
 TEST(Zoo, ResNet18RoundTrips) {
   manual_seed(1);
   expect_round_trips("resnet18", plain(ResNet18({.classes = 10}), {{"x", f32, {"batch", 3, 32, 32}}}));
+}
+
+// An adapter merged into its model, as a plain function of the tokens.
+template <class Model>
+PretrainedFunction merged(const Model& model, const char* adapter) {
+  merge(load_lora(kGoldens / adapter), model);
+  return {.type = {},
+          .architecture = {},
+          .fn = [model](const Tensors& in) { return Tensors{model(in[0], nullptr)}; },
+          .inputs = {{"input_ids", i64, {"batch", "seq"}}},
+          .outputs = {"logits"},
+          .weights = nn::state_dict(model),
+          .labels = {}};
+}
+
+TEST(Zoo, MergedAdaptersRoundTrip) {
+  expect_round_trips("lora_llama", merged(load_llama(kGoldens / "llama"), "lora_llama"));
+  expect_round_trips("lora_gpt2", merged(load_gpt2(kGoldens / "gpt2"), "lora_gpt2"));
+}
+
+// Layers whose steps become a Scan in the file, at lengths that the capture did not see.
+TEST(Zoo, RecurrentLayersRoundTrip) {
+  manual_seed(3);
+  const nn::RecurrentLayerOptions options{.num_layers = 2, .batch_first = true, .bidirectional = true};
+  const nn::LSTM lstm(5, 6, options);
+  const nn::GRU gru(5, 4, {.batch_first = true});
+  const nn::RNN rnn(5, 4, {.batch_first = true});
+  const auto function = [](const auto& layer) {
+    nn::eval(layer);
+    return PretrainedFunction{.type = {},
+                              .architecture = {},
+                              .fn = [layer](const Tensors& in) { return Tensors{layer(in[0]).y}; },
+                              .inputs = {{"x", f32, {"batch", "seq", 5}}},
+                              .outputs = {"y"},
+                              .weights = nn::state_dict(layer),
+                              .labels = {}};
+  };
+  expect_round_trips("lstm", function(lstm));
+  expect_round_trips("gru", function(gru));
+  expect_round_trips("rnn", function(rnn));
 }
 
 TEST(Zoo, KerasModelsRoundTrip) {

@@ -27,13 +27,9 @@ bool Budget::take(std::uint64_t& left, std::uint64_t bytes) {
   return true;
 }
 
-File::File(std::span<const std::byte> bytes, std::string_view where, std::shared_ptr<const void> owner, bool check_sums)
-    : all_(bytes),
-      bytes_(bytes),
-      where_(where),
-      owner_(std::move(owner)),
-      check_sums_(check_sums),
-      budget_(bytes.size()) {}
+File::File(std::span<const std::byte> bytes, std::string_view where, std::shared_ptr<const void> owner,
+           const Hdf5Options& options)
+    : all_(bytes), bytes_(bytes), where_(where), owner_(std::move(owner)), options_(options), budget_(bytes.size()) {}
 
 void File::fail(std::uint64_t address, std::string_view problem, std::string expected, std::string got) const {
   throw FormatError({.where = where_,
@@ -85,7 +81,7 @@ void File::verify_checksum(Cursor& cursor, std::uint64_t begin) {
   const std::uint64_t end = cursor.address();
   const std::uint32_t stored = cursor.u32();
   work(end - begin, begin);
-  if (check_sums_ && stored != lookup3(range(begin, end - begin, "a checksum")))
+  if (options_.verify_checksums && stored != lookup3(range(begin, end - begin, "a checksum")))
     fail(begin, "the file is damaged: a checksum differs for what lies");
 }
 

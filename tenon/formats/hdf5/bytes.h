@@ -13,6 +13,8 @@
 #include <string>
 #include <string_view>
 
+#include "tenon/formats/hdf5.h"
+
 namespace tenon::formats::hdf5 {
 
 // What may be spent, in bytes, for a file of `file_size` bytes.
@@ -34,7 +36,8 @@ class Cursor;
 class File {
  public:
   // `bytes` are the whole file. `owner` keeps them alive: with it, tensors may point into them.
-  File(std::span<const std::byte> bytes, std::string_view where, std::shared_ptr<const void> owner, bool check_sums);
+  File(std::span<const std::byte> bytes, std::string_view where, std::shared_ptr<const void> owner,
+       const Hdf5Options& options);
 
   // Finds and reads the superblock; the address of the root group's object header.
   std::uint64_t open();
@@ -51,7 +54,7 @@ class File {
   [[nodiscard]] bool defined(std::uint64_t address) const;
   [[nodiscard]] unsigned offset_size() const { return offset_size_; }
   [[nodiscard]] unsigned length_size() const { return length_size_; }
-  [[nodiscard]] const std::string& where() const { return where_; }
+  [[nodiscard]] bool mapped() const { return options_.mapped; }
   [[nodiscard]] const std::shared_ptr<const void>& owner() const { return owner_; }
   [[nodiscard]] Budget& budget() { return budget_; }
 
@@ -73,7 +76,7 @@ class File {
   std::span<const std::byte> all_, bytes_;  // the file, and the file from its base address on
   std::string where_;
   std::shared_ptr<const void> owner_;
-  bool check_sums_;
+  Hdf5Options options_;
   unsigned offset_size_ = 8, length_size_ = 8;
   std::size_t base_ = 0;
   Budget budget_;

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "tenon/base/error.h"
+#include "tenon/base/mapped_pages.h"
 #include "tenon/data/byte_reader.h"
 #include "tenon/data/gzip.h"
 #include "tenon/formats/hdf5/chunks.h"
@@ -86,7 +87,11 @@ Tensor from_piece(const DataSet& set, std::span<const std::byte> piece, std::uin
   }
   set.file.copy(piece.size(), at, set.what());
   Ref<Buffer> buffer = allocate(set);
-  if (!piece.empty()) std::memcpy(buffer->data(), piece.data(), piece.size());
+  if (set.file.mapped()) {
+    copy_from_mapping(piece, buffer->data());
+  } else if (!piece.empty()) {
+    std::memcpy(buffer->data(), piece.data(), piece.size());
+  }
   return from_buffer(std::move(buffer), type);
 }
 
@@ -242,7 +247,10 @@ Tensor from_chunks(const DataSet& set, const Cursor& body, unsigned version) {
   Unpacker unpacker(set, filters, layout);
   Ref<Buffer> buffer = allocate(set);
   if (covered < set.bytes || layout.chunks.empty()) fill(set, {buffer->data(), static_cast<std::size_t>(set.bytes)});
-  for (const Chunk& chunk : layout.chunks) place_chunk(set, layout, chunk, unpacker.unpack(chunk), buffer->data());
+  for (const Chunk& chunk : layout.chunks) {
+    place_chunk(set, layout, chunk, unpacker.unpack(chunk), buffer->data());
+    if (set.file.mapped()) release_mapped_pages(set.file.range(chunk.address, chunk.size, "a chunk"));
+  }
   return from_buffer(std::move(buffer), {set.type.dtype, shape_of(set)});
 }
 

@@ -235,11 +235,11 @@ Model Model::load(const std::filesystem::path& path) {
   auto file = std::make_shared<const MappedFile>(path);
   const auto bytes = file->bytes();
   const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
-  return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file, path.string(), folder);
+  return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file, path.string(), folder, true);
 }
 
 Model Model::parse(std::string_view bytes, const std::shared_ptr<const void>& owner, const std::string& where,
-                   const std::string& folder) {
+                   const std::string& folder, bool mapped) {
   Model model;
   model.data_ = std::make_shared<const ModelData>(parse_model(bytes, where));
   model.where_ = where;
@@ -253,7 +253,7 @@ Model Model::parse(std::string_view bytes, const std::shared_ptr<const void>& ow
     throw UnsupportedError({where, fmt::format("{} nodes cannot run:{}", unsupported.size(), list), {}, {}, {}});
   }
   for (const auto& data : model.data_->graph.initializers)
-    model.parameters_[data.name] = read_tensor(data, owner, folder, where);
+    model.parameters_[data.name] = read_tensor(data, owner, folder, where, mapped);
   return model;
 }
 

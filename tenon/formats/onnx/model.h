@@ -29,9 +29,9 @@ class Model {
   // Errors: FileError, FormatError for bytes that are no model; UnsupportedError naming every node whose operator is
   // not known, before anything runs.
   static Model load(const std::filesystem::path& path);
-  // `folder` is where external data lies.
+  // `folder` is where external data lies; `mapped` says that the owner is a mapped file (as in read_tensor).
   static Model parse(std::string_view bytes, const std::shared_ptr<const void>& owner, const std::string& where,
-                     const std::string& folder = {});
+                     const std::string& folder = {}, bool mapped = false);
 
   [[nodiscard]] const ModelData& data() const { return *data_; }
   // Inputs without a default, and outputs, in the file's order.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstring>
 #include <protozero/pbf_reader.hpp>
 
 #include "tenon/base/error.h"
@@ -56,15 +57,6 @@ void add_float(pbf_reader& r, std::vector<float>& list) {
     list.push_back(real(r));
   }
 }
-void add_double(pbf_reader& r, std::vector<double>& list) {
-  if (r.has_wire_type(pbf_wire_type::length_delimited)) {
-    for (double v : r.get_packed_double()) list.push_back(v);
-  } else {
-    expect(r, pbf_wire_type::fixed64);
-    list.push_back(r.get_double());
-  }
-}
-
 std::pair<std::string, std::string> string_entry(pbf_reader r) {
   std::pair<std::string, std::string> entry;
   while (r.next()) {
@@ -79,8 +71,64 @@ std::pair<std::string, std::string> string_entry(pbf_reader r) {
   return entry;
 }
 
+// Packed floats and doubles are the raw bytes of their elements: where a tensor has one such field, as every writer
+// makes it, its bytes stay in the file as raw data does.
+template <class T>
+class PackedNumbers {
+ public:
+  explicit PackedNumbers(std::vector<T>& list) : list_(list) {}
+  void add(pbf_reader& r) {
+    if (r.has_wire_type(pbf_wire_type::length_delimited) && list_.empty() && packed_.empty()) {
+      const auto bytes = view(r);
+      packed_ = {bytes.data(), bytes.size()};
+      if (packed_.size() % sizeof(T) != 0) throw protozero::invalid_length_exception{};
+      return;
+    }
+    unpack();
+    if (r.has_wire_type(pbf_wire_type::length_delimited)) {
+      for (const T value : packed(r)) list_.push_back(value);
+    } else {
+      list_.push_back(single(r));
+    }
+  }
+  // Ends in the raw bytes if the tensor is of this type, else in the list.
+  void finish(bool same_type, TensorData& tensor) {
+    if (packed_.empty()) return;
+    if (!same_type || tensor.has_raw) return unpack();
+    tensor.raw = packed_;
+    tensor.has_raw = true;
+  }
+
+ private:
+  static auto packed(pbf_reader& r) {
+    if constexpr (sizeof(T) == 4) {
+      return r.get_packed_float();
+    } else {
+      return r.get_packed_double();
+    }
+  }
+  static T single(pbf_reader& r) {
+    expect(r, sizeof(T) == 4 ? pbf_wire_type::fixed32 : pbf_wire_type::fixed64);
+    if constexpr (sizeof(T) == 4) {
+      return r.get_float();
+    } else {
+      return r.get_double();
+    }
+  }
+  void unpack() {
+    const std::size_t old = list_.size();
+    list_.resize(old + packed_.size() / sizeof(T));
+    if (!packed_.empty()) std::memcpy(list_.data() + old, packed_.data(), packed_.size());
+    packed_ = {};
+  }
+  std::vector<T>& list_;
+  std::string_view packed_;
+};
+
 TensorData tensor(pbf_reader r) {
   TensorData t;
+  PackedNumbers<float> floats(t.floats);
+  PackedNumbers<double> doubles(t.doubles);
   while (r.next()) {
     switch (r.tag()) {
       case 1:
@@ -90,7 +138,7 @@ TensorData tensor(pbf_reader r) {
         t.type = static_cast<DataType>(short_integer(r));
         break;
       case 4:
-        add_float(r, t.floats);
+        floats.add(r);
         break;
       case 5:   // int32_data
       case 7:   // int64_data
@@ -110,7 +158,7 @@ TensorData tensor(pbf_reader r) {
         break;
       }
       case 10:
-        add_double(r, t.doubles);
+        doubles.add(r);
         break;
       case 13:
         t.external.insert(string_entry(message(r)));
@@ -119,6 +167,8 @@ TensorData tensor(pbf_reader r) {
         r.skip();
     }
   }
+  floats.finish(t.type == DataType::Float, t);
+  doubles.finish(t.type == DataType::Double, t);
   return t;
 }
 

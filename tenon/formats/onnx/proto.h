@@ -53,7 +53,7 @@ struct TensorData {
   std::string name;
   std::string_view raw;
   bool has_raw = false;
-  std::vector<float> floats;
+  std::vector<float> floats;      // float_data of complex numbers, or in several fields: else it is in `raw`
   std::vector<int64_t> integers;  // int32_data, int64_data or uint64_data
   std::vector<double> doubles;
   std::vector<std::string> strings;

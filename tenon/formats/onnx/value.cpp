@@ -13,6 +13,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tenon/base/mapped_pages.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
 
@@ -254,7 +255,7 @@ DataType data_type_of(DType dtype) {
 }
 
 Value read_tensor(const TensorData& data, const std::shared_ptr<const void>& owner, const std::string& folder,
-                  const std::string& where) {
+                  const std::string& where, bool mapped) {
   const Shape shape = shape_of(data, where);
   const int64_t count = numel(shape);
   if (data.type == DataType::String) {
@@ -287,7 +288,12 @@ Value read_tensor(const TensorData& data, const std::shared_ptr<const void>& own
   if (bytes.owner && size >= 4096 && reinterpret_cast<uintptr_t>(from) % width == 0)
     return from_buffer(Buffer::wrap(const_cast<std::byte*>(from), size, bytes.owner), {*row->dtype, shape});
   Tensor x = empty(shape, *row->dtype);
-  if (size > 0) std::memcpy(mutable_data(x), from, size);
+  // Small ones are not worth a call to the system.
+  if (size >= 4096 && (external || mapped)) {
+    copy_from_mapping({from, size}, mutable_data(x));
+  } else if (size > 0) {
+    std::memcpy(mutable_data(x), from, size);
+  }
   return x;
 }
 

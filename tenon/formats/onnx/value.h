@@ -58,10 +58,11 @@ DType dtype_of(DataType type, const std::string& where);
 DataType data_type_of(DType dtype);
 
 // The elements of a TensorProto; raw data is not copied if `owner` (kept alive by the tensor) holds it and it is
-// aligned. `folder` is where external data lies; "" refuses it.
-// Errors: FormatError if data and shape do not fit; FileError or FormatError for external data outside of the folder.
+// aligned. `folder` is where external data lies; "" refuses it. `mapped`: the owner is a mapped file, so pages that had
+// to be copied are given back. Errors: FormatError if data and shape do not fit; FileError or FormatError for external
+// data outside of the folder.
 Value read_tensor(const TensorData& data, const std::shared_ptr<const void>& owner, const std::string& folder,
-                  const std::string& where);
+                  const std::string& where, bool mapped = false);
 
 // ---- types without arithmetic ----
 // The numbers behind the codes, f32.

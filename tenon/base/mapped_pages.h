@@ -1,0 +1,15 @@
+// Mapped files and memory: what was copied out of a mapping need not stay resident beside its copy.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+namespace tenon {
+
+// Only for bytes of a MappedFile. Copies them to `to`, and gives the pages back to the system on the way: the process
+// never holds much more than one copy. They are read again from the file if somebody looks at them later.
+void copy_from_mapping(std::span<const std::byte> from, std::byte* to);
+// The same for bytes that somebody else has read.
+void release_mapped_pages(std::span<const std::byte> bytes);
+
+}  // namespace tenon
