@@ -19,6 +19,8 @@ bool is_numeric(char32_t c);            // Nd, Nl, No
 bool is_nonspacing_mark(char32_t c);    // Mn
 bool is_combining_mark(char32_t c);     // Mn, Mc, Me
 bool is_word_character(char32_t c);     // \w: alphabetic, marks, decimal digits, connectors, joiners
+// False for unassigned characters, and for those younger than the reference's table.
+bool has_script(char32_t c);
 bool is_chinese_character(char32_t c);  // the blocks that BERT sets apart
 
 // One or two code points ("İ" becomes "i" and a dot).

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "tenon/base/error.h"
+#include "tenon/text/base64.h"
 #include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 #include "tests/text/golden.h"
@@ -142,6 +143,47 @@ TEST(Tokenizer, PublishedOnesEqualTheReference) {
     const Tokenizer tokenizer = load_tokenizer(std::filesystem::path(TENON_SHARED_DATA) / path);
     for (std::size_t i = 0; i < results.size(); ++i)
       expect_result(tokenizer, golden["texts"][i].get<std::string>(), results[i]);
+  }
+}
+
+// FNV-1a over the ids as little-endian 32-bit numbers, as tools/goldens/tokenizer_fuzz.py computes it.
+std::uint32_t hash_of(const std::vector<std::int64_t>& ids) {
+  std::uint32_t hash = 2166136261U;
+  for (const auto id : ids)
+    for (int i = 0; i < 4; ++i) hash = (hash ^ static_cast<std::uint32_t>(id >> (8 * i) & 0xff)) * 16777619U;
+  return hash;
+}
+
+// A text on which tokenizer and package differ, among all of the fuzz corpus; at most three of them.
+void expect_same_ids(const Tokenizer& tokenizer, const json& texts, const std::string& packed) {
+  const auto hashes = decode_base64(packed, "golden");
+  ASSERT_EQ(hashes.size(), 4 * texts.size());
+  int wrong = 0;
+  for (std::size_t i = 0; i < texts.size() && wrong < 3; ++i) {
+    std::uint32_t expected = 0;
+    for (std::size_t k = 4; k-- > 0;) expected = expected << 8 | static_cast<unsigned char>(hashes[4 * i + k]);
+    const auto text = texts[i].get<std::string>();
+    const Encoding e = tokenizer.encode(text);
+    if (hash_of(e.ids) == expected) continue;
+    ADD_FAILURE() << "text " << i << ": " << texts[i].dump(-1, ' ', true) << " gives " << json(e.ids);
+    ++wrong;
+  }
+}
+
+// 500 texts of many scripts, marks, emoji, controls, broken white space and long runs.
+TEST(Tokenizer, TheFuzzCorpusEqualsTheReference) {
+  const json golden = read_golden("fuzz.json.gz"), small = read_golden("tokenizers.json.gz");
+  ASSERT_GE(golden["texts"].size(), 500U);
+  for (const auto& [name, hashes] : golden["small"].items()) {
+    SCOPED_TRACE(name);
+    expect_same_ids(read_tokenizer_json(small["tokenizers"][name]["json"].dump(), name), golden["texts"],
+                    hashes.get<std::string>());
+  }
+  if (!std::filesystem::exists(TENON_SHARED_DATA)) GTEST_SKIP() << "the shared test data is not there";
+  for (const auto& [path, hashes] : golden["published"].items()) {
+    SCOPED_TRACE(path);
+    expect_same_ids(load_tokenizer(std::filesystem::path(TENON_SHARED_DATA) / path), golden["texts"],
+                    hashes.get<std::string>());
   }
 }
 
