@@ -53,41 +53,41 @@ void broadcast_view(const Tensor& x, const Shape& shape, ConstView& v) {
 }
 
 // Operands that lie in one piece, or are one element: no views, no loops over axes. False: it is not so simple.
-bool run_flat(const Call& c, const ElementwiseKernel& kernel, const Tensor& result) {
+bool run_flat(std::span<const Tensor> args, const ElementwiseKernel& kernel, const Tensor& result) {
   constexpr size_t kMost = 3;
   const TensorImpl& to = *result.impl();
   const int64_t n = numel(to.type.shape);
-  if (c.in.size() > kMost || n == 0) return false;
+  if (args.size() > kMost || n == 0) return false;
   const std::byte* in[kMost];
   uint32_t along = 0;
-  for (size_t i = 0; i < c.in.size(); ++i) {
-    const TensorImpl& x = *c.in[i].impl();
+  for (size_t i = 0; i < args.size(); ++i) {
+    const TensorImpl& x = *args[i].impl();
     const int bits = info(x.type.dtype).bits;
     if (!x.buffer || (bits < 8 && x.type.dtype != DType::Bool)) return false;
     if (x.type.shape == to.type.shape) {
-      if (!c.in[i].is_contiguous()) return false;
+      if (!args[i].is_contiguous()) return false;
       along |= 1U << i;
     } else if (numel(x.type.shape) != 1) {
       return false;
     }
     in[i] = x.buffer->data() + x.offset * std::max(1, bits / 8);
   }
-  return kernel.run_flat(std::span(in).first(c.in.size()), along, to.buffer->data(), n);
+  return kernel.run_flat(std::span(in).first(args.size()), along, to.buffer->data(), n);
 }
 
-Tensors run_elementwise(Call& c) {
+Tensor run_elementwise(const OpDef& op, std::span<Tensor> args, const ir::Attrs& attrs, const TensorType& type) {
   Session& s = session();
   InlineVector<DType, 8> dtypes;
-  for (const auto& x : c.in) dtypes.push_back(x.dtype());
-  const auto& ready = s.prepared(c.op, dtypes, c.attrs, c.results[0].dtype);
-  Result result = allocate_result(c.op, c.in, c.results[0]);
-  const bool done = !s.options().reference && run_flat(c, *ready.kernel, result.tensor);
+  for (const auto& x : args) dtypes.push_back(x.impl()->type.dtype);
+  const auto& ready = s.prepared(op, dtypes, attrs, type.dtype);
+  Result result = allocate_result(op, args, type);
+  const bool done = !s.options().reference && run_flat(args, *ready.kernel, result.tensor);
   if (!done && result.tensor.size() != 0) {
     // No op has many operands; a list on the heap would be a good part of the time of a small call.
     std::array<ConstView, 4> few;
-    std::vector<ConstView> many(c.in.size() > few.size() ? c.in.size() : 0);
-    const std::span<ConstView> in = many.empty() ? std::span(few).first(c.in.size()) : std::span(many);
-    for (size_t i = 0; i < in.size(); ++i) broadcast_view(c.in[i], c.results[0].shape, in[i]);
+    std::vector<ConstView> many(args.size() > few.size() ? args.size() : 0);
+    const std::span<ConstView> in = many.empty() ? std::span(few).first(args.size()) : std::span(many);
+    for (size_t i = 0; i < in.size(); ++i) broadcast_view(args[i], type.shape, in[i]);
     const View out = writable_view(result.tensor);
     if (s.options().reference) {
       reference_elementwise(ready.program, in, out);
@@ -96,7 +96,7 @@ Tensors run_elementwise(Call& c) {
     }
   }
   if (result.poison) overwrite(*result.poison);
-  return {std::move(result.tensor)};
+  return std::move(result.tensor);
 }
 
 Tensors run_reduction(Call& c, ops::ReduceKind kind) {
@@ -170,7 +170,7 @@ Tensors evaluate_now(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::s
   Call c{op, std::move(in), attrs, results};
   return std::visit(
       ops::Overloaded{
-          [&](const ops::Elementwise&) { return run_elementwise(c); },
+          [&](const ops::Elementwise&) { return Tensors{run_elementwise(op, c.in, attrs, results[0])}; },
           [&](const ops::Reduction& r) { return run_reduction(c, r.kind); },
           [&](const ops::Relayout& r) { return run_relayout(c, r); },
           [&](const ops::Primitive& p) { return run_kernel(c, find_claim(c), &p); },
@@ -191,6 +191,10 @@ Tensors evaluate(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<
     return evaluate_now(op, std::move(in), attrs, results);
   return observed({.name = op.name, .op = &op, .attrs = &attrs, .inputs = &in},
                   [&] { return evaluate_now(op, std::move(in), attrs, results); });
+}
+
+Tensor evaluate_elementwise(const OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs, const TensorType& result) {
+  return run_elementwise(op, in, attrs, result);
 }
 
 Tensors run(const ir::Graph& graph, Tensors inputs) {

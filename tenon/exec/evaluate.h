@@ -10,6 +10,10 @@ namespace tenon::exec {
 // composite, a data-dependent op). Handles moved in may be reused for results.
 Tensors evaluate(const ops::OpDef& op, Tensors in, const ir::Attrs& attrs, std::span<const TensorType> results);
 
+// One elementwise op, when nobody observes: evaluate without its lists.
+Tensor evaluate_elementwise(const ops::OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs,
+                            const TensorType& result);
+
 // Runs the graph's nodes in order; each value is dropped after its last use. A graph with named sizes is specialised to
 // those of the inputs first.
 // Errors: ShapeError or DTypeError if the inputs do not have the graph's input types.

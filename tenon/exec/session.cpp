@@ -1,5 +1,7 @@
 #include "tenon/exec/session.h"
 
+#include <array>
+#include <atomic>
 #include <deque>
 #include <mutex>
 #include <unordered_map>
@@ -13,6 +15,8 @@ namespace tenon::exec {
 // Programs are few (ops × dtypes), so a list per op is searched linearly. Entries never move or die
 // before the session does, which is what makes handing out references safe.
 struct Session::Programs {
+  // What was asked for lately, by a few bits of the op and its dtypes: found without a lock.
+  std::array<std::atomic<const Prepared*>, 256> recent{};
   std::mutex mutex;
   std::unordered_map<const ops::OpDef*, std::deque<Prepared>> entries;
 };
@@ -28,14 +32,22 @@ const Session::Prepared& Session::prepared(const ops::OpDef& op, std::span<const
                                            DType result) {
   uint64_t key = static_cast<uint64_t>(result);
   for (DType t : in) key = key * 32 + static_cast<uint64_t>(t) + 1;
+  auto& recent = programs_->recent[((reinterpret_cast<uintptr_t>(&op) >> 4) ^ key * 11) % 256];
+  if (const Prepared* last = recent.load(std::memory_order_acquire);
+      last != nullptr && last->op == &op && last->dtypes == key && last->attrs == attrs)
+    return *last;
   const std::lock_guard lock(programs_->mutex);
   auto& list = programs_->entries[&op];
   for (const auto& entry : list) {
-    if (entry.dtypes == key && entry.attrs == attrs) return entry;
+    if (entry.dtypes == key && entry.attrs == attrs) {
+      recent.store(&entry, std::memory_order_release);
+      return entry;
+    }
   }
   ir::ScalarProgram program = ops::build_program(op, in, attrs, result);
   auto kernel = device_->prepare(program);
-  list.push_back({key, attrs, std::move(program), std::move(kernel)});
+  list.push_back({&op, key, attrs, std::move(program), std::move(kernel)});
+  recent.store(&list.back(), std::memory_order_release);
   return list.back();
 }
 

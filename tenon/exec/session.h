@@ -39,6 +39,7 @@ class Session {
   }
   // With what the device makes of it.
   struct Prepared {
+    const ops::OpDef* op;
     uint64_t dtypes;
     ir::Attrs attrs;
     ir::ScalarProgram program;

@@ -187,30 +187,49 @@ Tensors call_in_autocast(const OpDef& op, Tensors in, const ir::Attrs& attrs, DT
   return call(op, std::move(in), attrs);
 }
 
-// Most eager calls of small models: an elementwise op on concrete tensors of one type, of which no gradient is wanted
-// and which nobody records. They take the steps of call() that do something; what they compute is the same.
-bool is_plain(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
-  if (!std::holds_alternative<Elementwise>(op.meaning) || in.empty() || in.size() != op.inputs.size() ||
+// Most eager calls of small models: an elementwise op on concrete tensors of one type and numbers, of which no gradient
+// is wanted and which nobody records. They take the steps of call() that do something; what they compute is the same.
+// The input that gives the type of the others; null: the call is not so simple.
+const TensorImpl* plain_call(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
+  if (!std::holds_alternative<Elementwise>(op.meaning) || in.size() != op.inputs.size() ||
       attrs.size() != op.attrs.size() || exec::observer() != nullptr || trace::state().lazy != nullptr)
-    return false;
-  const TensorImpl* first = in[0].impl();
+    return nullptr;
+  const TensorImpl* lead = nullptr;
+  bool weak = false;
   for (size_t i = 0; i < in.size(); ++i) {
     const TensorImpl* x = in[i].impl();
-    if (x == nullptr || x->placeholder || !x->buffer || x->weak || x->tape) return false;
-    if (x != first && x->type != first->type) return false;
-    if (!op.inputs[i].dtypes.has(x->type.dtype)) return false;
+    if (x == nullptr || x->placeholder || !x->buffer || x->tape) return nullptr;
+    if (x->weak) {
+      if (!takes_part(op.promote, i)) return nullptr;
+      weak = true;
+      continue;
+    }
+    if (lead == nullptr) {
+      lead = x;
+    } else if (x != lead && x->type != lead->type) {
+      const bool single = x->type.shape.empty();
+      if (x->type.dtype != lead->type.dtype || (!single && !lead->type.shape.empty())) return nullptr;
+      if (!single) lead = x;
+    }
   }
-  return !op.promote.to_float || is_float(first->type.dtype);
+  if (lead == nullptr) return nullptr;
+  const DType dtype = lead->type.dtype;
+  for (const Arg& arg : op.inputs) {
+    if (!arg.dtypes.has(dtype)) return nullptr;
+  }
+  return (!weak && !op.promote.to_float) || is_float(dtype) ? lead : nullptr;
 }
 
-Tensors call_plain(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
+Tensor call_plain(const OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs, TensorType type) {
+  for (Tensor& x : in) {
+    if (x.impl()->weak) x = cast(std::move(x), type.dtype);
+  }
   const auto& rule = std::get<Elementwise>(op.meaning);
-  TensorType type = in[0].type();
   if (rule.result != nullptr) {
     InlineVector<DType, 8> dtypes(in.size(), type.dtype);
     type.dtype = rule.result(dtypes, attrs);
   }
-  return exec::evaluate(op, std::move(in), attrs, {&type, 1});
+  return exec::evaluate_elementwise(op, in, attrs, type);
 }
 
 }  // namespace
@@ -218,7 +237,7 @@ Tensors call_plain(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
 Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   if (const DType scope = trace::detail::autocast; scope != DType::F32) [[unlikely]]
     return call_in_autocast(op, std::move(in), attrs, scope);
-  if (is_plain(op, in, attrs)) return call_plain(op, std::move(in), attrs);
+  if (const TensorImpl* lead = plain_call(op, in, attrs)) return {call_plain(op, in, attrs, lead->type)};
   // Optional inputs at the end may be left out.
   while (in.size() < op.inputs.size() && op.inputs[in.size()].kind == ArgKind::Optional) in.emplace_back();
   check_inputs(op, in, attrs);
@@ -247,6 +266,9 @@ Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
 }
 
 Tensor call1(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
+  if (trace::detail::autocast == DType::F32) {
+    if (const TensorImpl* lead = plain_call(op, in, attrs)) return call_plain(op, in, attrs, lead->type);
+  }
   Tensors out = call(op, std::move(in), attrs);
   return std::move(out[0]);
 }

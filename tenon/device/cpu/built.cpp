@@ -186,7 +186,29 @@ std::vector<ir::ScalarProgram> common_programs() {
     if (!std::holds_alternative<ops::Elementwise>(op->meaning)) continue;
     for (DType dtype : kCommon) add(*op, dtype, seen, programs);
   }
+  for (ir::ScalarProgram& program : std::array{exp_shift_program(), exp_affine_program(), shift_twice_program()}) {
+    if (seen.insert(structure_of(program)).second) programs.push_back(std::move(program));
+  }
   return programs;
+}
+
+ir::ScalarProgram exp_shift_program() {
+  ir::ScalarBuilder b;
+  const ir::Scalar x = b.input(DType::F32), shift = b.input(DType::F32);
+  return b.finish(ir::apply_op(ir::ScalarOp::Exp, std::array{x - shift}), DType::F32);
+}
+
+ir::ScalarProgram exp_affine_program() {
+  // Four different numbers: equal ones would be one constant.
+  ir::ScalarBuilder b;
+  const ir::Scalar x = b.input(DType::F32);
+  const ir::Scalar e = ir::apply_op(ir::ScalarOp::Exp, std::array{(x - 2.0) - 3.0});
+  return b.finish(e * 4.0 + 5.0, DType::F32);
+}
+
+ir::ScalarProgram shift_twice_program() {
+  ir::ScalarBuilder b;
+  return b.finish((b.input(DType::F32) - 2.0) - 3.0, DType::F32);
 }
 
 std::vector<uint32_t> built_layouts(const ir::ScalarProgram& program) {

@@ -58,8 +58,15 @@ Hash128 structure_of(const ir::ScalarProgram& program);
 // As a kernel wants it.
 int64_t constant_bits(const ir::ScalarInstr& constant);
 
-// The programs that eager calls of the elementwise ops of the table have, for the common dtypes; each structure once.
+// The programs that eager calls of the elementwise ops of the table have, for the common dtypes, and the three below;
+// each structure once.
 std::vector<ir::ScalarProgram> common_programs();
+// What the device's own row kernels call (rows.cpp): exp(x - shift), and, with numbers for a to d,
+// exp((x - a) - b) * c + d and (x - a) - b, of f32.
+ir::ScalarProgram exp_shift_program();
+ir::ScalarProgram exp_affine_program();
+// (x - a) - b
+ir::ScalarProgram shift_twice_program();
 // The layouts for which a program gets kernels.
 std::vector<uint32_t> built_layouts(const ir::ScalarProgram& program);
 

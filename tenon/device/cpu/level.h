@@ -49,6 +49,7 @@ struct RowLoops {
   void (*scale)(void* x, const void* factor, int64_t n);
   void (*normalize)(const NormalizeRow& row);
   void (*normalize_grad)(const NormalizeGradRow& row);
+  FoldFn max;
   void (*sum)(void* out, const void* x, const void* p, int64_t n);
   void (*sum_of_squares)(void* out, const void* x, const void* p, int64_t n);
   LoopFn standardize, gradient_sums, standardize_grad;

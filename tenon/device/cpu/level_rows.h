@@ -182,6 +182,9 @@ struct Rows {
     const T mean = *static_cast<const T*>(p);
     *static_cast<T*>(out) = fold_over<AddOp, T>(n, T{0}, [=](int64_t i) { return (x[i] - mean) * (x[i] - mean); });
   }
+  static void max(void* out, const void* in, int64_t n) {
+    *static_cast<T*>(out) = row_max(static_cast<const T*>(in), n);
+  }
   static void sum(void* out, const void* in, const void* /*p*/, int64_t n) {
     const T* x = static_cast<const T*>(in);
     *static_cast<T*>(out) = fold_over<AddOp, T>(n, T{0}, [=](int64_t i) { return x[i]; });
@@ -217,9 +220,22 @@ struct Rows {
   }
 
   static constexpr RowLoops loops() {
-    return {softmax,    log_sum_exp,    log_softmax, softmax_grad,  log_softmax_grad,
-            exp_affine, online_softmax, scale,       normalize,     normalize_grad,
-            sum,        sum_of_squares, standardize, gradient_sums, standardize_grad};
+    return {softmax,
+            log_sum_exp,
+            log_softmax,
+            softmax_grad,
+            log_softmax_grad,
+            exp_affine,
+            online_softmax,
+            scale,
+            normalize,
+            normalize_grad,
+            max,
+            sum,
+            sum_of_squares,
+            standardize,
+            gradient_sums,
+            standardize_grad};
   }
 };
 
