@@ -85,6 +85,21 @@ serve::LaneOptions lane_of(const Arguments& a, serve::ServerOptions& options) {
   return lane;
 }
 
+// "KEY=VALUE,KEY=VALUE", as TensorFlow Serving takes them.
+std::vector<std::pair<std::string, std::string>> channel_arguments(std::string_view text) {
+  std::vector<std::pair<std::string, std::string>> out;
+  while (!text.empty()) {
+    const std::string_view one = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.size(), one.size() + 1));
+    const size_t equal = one.find('=');
+    if (equal == std::string_view::npos || equal == 0)
+      throw UsageError({"tenon serve --grpc-channel-arguments", "every argument is KEY=VALUE", "KEY=VALUE,KEY=VALUE",
+                        std::string(one), "grpc.keepalive_time_ms=60000"});
+    out.emplace_back(one.substr(0, equal), one.substr(equal + 1));
+  }
+  return out;
+}
+
 serve::ServerOptions options_of(const Arguments& a, const Console& console) {
   serve::ServerOptions o;
   o.address = a.get<std::string>("address");
@@ -105,6 +120,12 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
   }
   if (a.has("tls-certificate"))
     o.tls = serve::TlsFiles{a.get<std::string>("tls-certificate"), text_or(a, "tls-key"), {}};
+  if (a.has("ssl-config-file")) {
+    const std::string path = a.get<std::string>("ssl-config-file");
+    o.grpc_tls = serve::parse_ssl_config(read_text_file(path), path);
+  }
+  if (a.has("grpc-channel-arguments"))
+    o.grpc.channel_arguments = channel_arguments(a.get<std::string>("grpc-channel-arguments"));
   o.tfs_rest.cors = yes(a, "rest-api-enable-cors-support");
   o.tfs_rest.timeout = milliseconds(a.get<std::int64_t>("rest-api-timeout-in-ms"));
   if (a.has("monitoring-config-file")) {

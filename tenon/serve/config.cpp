@@ -220,6 +220,20 @@ BatchingOptions parse_batching(std::string_view text, const std::string& where, 
   return lane.batching;
 }
 
+TlsFiles parse_ssl_config(std::string_view text, const std::string& where) {
+  const TextMessage m = TextMessage::parse(text, where);
+  m.only({"server_key", "server_cert", "custom_ca", "client_verify"});
+  TlsFiles out{m.text("server_cert"), m.text("server_key"), {}};
+  if (out.certificate.empty() || out.key.empty())
+    throw FormatError({where, "server_key and server_cert are both needed, as PEM text", {}, {}, {}});
+  if (m.boolean("client_verify", false)) {
+    out.client_ca = m.text("custom_ca");
+    if (out.client_ca.empty())
+      throw FormatError({where, "client_verify needs custom_ca: whose certificates clients may show", {}, {}, {}});
+  }
+  return out;
+}
+
 std::string parse_monitoring(std::string_view text, const std::string& where) {
   const TextMessage m = TextMessage::parse(text, where);
   m.only({"prometheus_config"});

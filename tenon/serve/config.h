@@ -12,6 +12,7 @@
 #include "tenon/serve/pipeline.h"
 #include "tenon/serve/request_log.h"
 #include "tenon/serve/scheduler.h"
+#include "tenon/serve/tls.h"
 #include "tenon/serve/traffic.h"
 
 namespace tenon::serve {
@@ -44,6 +45,8 @@ std::vector<ModelConfig> parse_model_config(std::string_view text, const std::st
                                             const LaneOptions& defaults = {});
 // A BatchingParameters file. num_batch_threads is returned beside it, 0 if not given.
 BatchingOptions parse_batching(std::string_view text, const std::string& where, LaneOptions& lane, int& threads);
+// An SSLConfig: keys and certificates as PEM text in the file itself.
+TlsFiles parse_ssl_config(std::string_view text, const std::string& where);
 // A MonitoringConfig: the path of the metrics, "" if not enabled.
 std::string parse_monitoring(std::string_view text, const std::string& where);
 

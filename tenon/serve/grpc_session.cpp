@@ -101,6 +101,7 @@ struct GrpcSession::Stream {
   size_t header_bytes = 0;
   std::string header_problem{};
   bool post = false, grpc = false;
+  std::string_view http_status{};  // of a request that is no call, until it is answered
   Clock::time_point deadline = kNever;
   Trace trace{};
   // The message that is coming.
@@ -295,6 +296,8 @@ bool GrpcSession::sweep(Clock::time_point now) {
     if (stream->write_by <= now) {
       nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_CANCEL);
       stream->write_by = kNever;
+    } else if (stream->finished && !stream->headers_sent) {
+      http_error(*stream, stream->http_status);
     } else if (stream->finished) {
       nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
       stream->read_by = kNever;
@@ -372,8 +375,15 @@ void GrpcSession::header(Stream& s, std::string_view name, std::string_view valu
   }
 }
 
+// Not gRPC. Answered when the client has said all: some do not understand an answer that comes before.
 void GrpcSession::http_error(Stream& s, std::string_view status) {
-  s.finished = s.headers_sent = true;
+  s.finished = true;
+  if (!s.remote_closed && s.http_status.empty()) {
+    s.http_status = status;
+    s.read_by = heard_ + service_.limits.message_timeout;
+    return;
+  }
+  s.headers_sent = true;
   const std::array<nghttp2_nv, 1> fields{constant(":status", status)};
   nghttp2_submit_response(session_, s.id, fields.data(), fields.size(), nullptr);
 }
@@ -509,6 +519,7 @@ void GrpcSession::on_message(Stream& s) {
 void GrpcSession::on_end(Stream& s) {
   s.remote_closed = true;
   s.read_by = kNever;
+  if (!s.http_status.empty() && !s.headers_sent) return http_error(s, s.http_status);
   if (s.finished) return;
   if (s.prefix_filled > 0) return finish(s, {Code::InvalidArgument, "the message ends too early", 0});
   if (s.method && !s.method->stream && s.begun == 0)

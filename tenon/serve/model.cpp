@@ -98,6 +98,7 @@ class PackageModel final : public Model {
     }
     platform_ = "tenon_package";
     metadata_ = package_.metadata();
+    if (!package_.preprocessing().empty()) metadata_["preprocessing"] = package_.preprocessing();
     if (!package_.labels().empty()) metadata_["labels"] = fmt::format("{}", fmt::join(package_.labels(), "\n"));
   }
 

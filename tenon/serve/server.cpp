@@ -36,8 +36,9 @@ Server::Server(ServerOptions options, std::vector<ModelConfig> models)
         http_->listen("control", o.address, *o.control_port,
                       logged(v2_rest(*core_, {.control = true, .control_token = o.control_token}), "control"), o.tls);
   std::vector<GrpcServer::Address> addresses;
-  if (o.tfs_grpc_port) addresses.push_back({.host = o.address, .port = *o.tfs_grpc_port, .path = {}, .tls = o.tls});
-  if (o.v2_grpc_port) addresses.push_back({.host = o.address, .port = *o.v2_grpc_port, .path = {}, .tls = o.tls});
+  const auto& grpc_tls = o.grpc_tls ? o.grpc_tls : o.tls;
+  if (o.tfs_grpc_port) addresses.push_back({.host = o.address, .port = *o.tfs_grpc_port, .path = {}, .tls = grpc_tls});
+  if (o.v2_grpc_port) addresses.push_back({.host = o.address, .port = *o.v2_grpc_port, .path = {}, .tls = grpc_tls});
   if (!o.grpc_socket_path.empty()) addresses.push_back({.host = "unix", .path = o.grpc_socket_path, .tls = {}});
   if (!addresses.empty()) {
     RpcMethods methods = tfs_grpc(*core_, o.tfs_grpc);

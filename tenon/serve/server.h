@@ -34,6 +34,7 @@ struct ServerOptions {
   std::string control_token{};
   std::string grpc_socket_path{};
   std::optional<TlsFiles> tls{};               // of all listeners
+  std::optional<TlsFiles> grpc_tls{};          // of the gRPC listeners, instead
   AccessSink access{};                         // told of every answer
   std::optional<LogFileOptions> access_log{};  // and a file of JSON lines
   HttpServerOptions http{};

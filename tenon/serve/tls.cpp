@@ -3,9 +3,11 @@
 #include <openssl/ssl.h>
 #include <sys/stat.h>
 
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/ssl/context.hpp>
 
 #include "tenon/base/error.h"
+#include "tenon/base/file.h"
 
 namespace tenon::serve {
 namespace {
@@ -56,10 +58,13 @@ std::shared_ptr<TlsContext::Context> TlsContext::make() const {
     auto context = std::make_shared<Context>(ssl::context::tls_server);
     context->set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 |
                          ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1);
-    context->use_certificate_chain_file(files_.certificate);
-    context->use_private_key_file(files_.key, ssl::context::pem);
+    const auto pem = [](const std::string& file) {
+      return file.starts_with("-----BEGIN") ? file : read_text_file(file);
+    };
+    context->use_certificate_chain(boost::asio::buffer(pem(files_.certificate)));
+    context->use_private_key(boost::asio::buffer(pem(files_.key)), ssl::context::pem);
     if (!files_.client_ca.empty()) {
-      context->load_verify_file(files_.client_ca);
+      context->add_certificate_authority(boost::asio::buffer(pem(files_.client_ca)));
       context->set_verify_mode(ssl::verify_peer | ssl::verify_fail_if_no_peer_cert);
       static constexpr unsigned char kName[] = "tenon";  // without it such clients cannot resume a session
       SSL_CTX_set_session_id_context(context->native_handle(), kName, sizeof(kName) - 1);
@@ -68,8 +73,12 @@ std::shared_ptr<TlsContext::Context> TlsContext::make() const {
       SSL_CTX_set_alpn_select_cb(context->native_handle(), choose, const_cast<std::string*>(&protocol_));
     return context;
   } catch (const boost::system::system_error& error) {
-    throw FileError(
-        {files_.certificate, "the certificate or its key cannot be used: " + error.code().message(), {}, {}, {}});
+    const bool text = files_.certificate.starts_with("-----BEGIN");
+    throw FileError({text ? "TLS" : files_.certificate,
+                     "the certificate or its key cannot be used: " + error.code().message(),
+                     {},
+                     {},
+                     {}});
   }
 }
 

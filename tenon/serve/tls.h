@@ -15,8 +15,9 @@ class context;
 
 namespace tenon::serve {
 
+// PEM files, read again when they change; or PEM text itself (from "-----BEGIN").
 struct TlsFiles {
-  std::string certificate;  // PEM, the chain; both are read again when they change
+  std::string certificate;  // the chain
   std::string key;
   std::string client_ca{};  // if given, clients must show a certificate of it
 };

@@ -384,6 +384,7 @@ std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& la
                                                        {"output_map", step.outputs}});
   }
   Json parameters = Json::object();
+  for (const auto& [key, text] : lane.model().metadata()) parameters[key] = {{"string_value", text}};
   for (const auto& label : labels)
     parameters["label:" + label.label] = {
         {"string_value", fmt::format("version {}{}", label.version, label.ready ? "" : " (pending)")}};

@@ -354,6 +354,13 @@ WireWriter write_v2_config(const Lane& lane) {
   };
   for (const auto& spec : model.inputs()) tensor(5, spec, 4);
   for (const auto& spec : model.outputs()) tensor(6, spec, 3);
+  for (const auto& [key, text] : model.metadata()) {
+    WireWriter parameter, entry;
+    parameter.text(1, text);
+    entry.text(1, key);
+    entry.message(2, parameter);
+    config.message(14, entry);
+  }
   if (pipeline) config.message(15, write_steps(*pipeline));
   config.text(17, "tenon");
   out.message(1, config);

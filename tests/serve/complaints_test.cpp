@@ -212,7 +212,7 @@ TEST(Complaint07, WorkEndsWithItsDeadlineOrItsClient) {
   const uint16_t port = server->ports().tfs_rest;
   std::thread blocker([&] { EXPECT_EQ(HttpClient(port).post(kPredict, kBody).status, 200); });
   gate.wait_for_waiting(1);
-  const auto late = HttpClient(port).post(kPredict, kBody, "Tenon-Timeout: 30\r\n");
+  const auto late = HttpClient(port).post(kPredict, kBody, "Tenon-Timeout: 300\r\n");
   EXPECT_EQ(late.status, 504);
   EXPECT_EQ(abandoned(*server, "deadline_in_queue"), 1U);
   {

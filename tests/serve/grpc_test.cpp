@@ -244,7 +244,7 @@ TEST_F(GrpcTest, ReflectionListsAndDescribesWhatIsServed) {
     const std::string list = ask(7, "*");
     for (const std::string service :
          {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", "inference.GRPCInferenceService",
-          "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}) {
+          "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}) {
       EXPECT_THAT(list, HasSubstr(service));
       EXPECT_THAT(ask(4, service), HasSubstr(".proto")) << "each can be described";
     }

@@ -60,7 +60,7 @@ class HttpClient {
     return true;
   }
   // Bytes until the end or `patience`.
-  HttpAnswer read(std::chrono::milliseconds patience = std::chrono::seconds(20), bool head_only = false) {
+  HttpAnswer read(std::chrono::milliseconds patience = std::chrono::seconds(60), bool head_only = false) {
     const auto until = std::chrono::steady_clock::now() + patience;
     HttpAnswer out;
     size_t end = 0;
@@ -92,7 +92,7 @@ class HttpClient {
     return read();
   }
   // True if the other side has closed (or closes within `patience`).
-  bool closed(std::chrono::milliseconds patience = std::chrono::seconds(5)) {
+  bool closed(std::chrono::milliseconds patience = std::chrono::seconds(60)) {
     const auto until = std::chrono::steady_clock::now() + patience;
     while (more(until)) rest_.clear();
     return closed_;

@@ -9,7 +9,10 @@
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/softmax.h"
+#include "tenon/serve/metrics.h"
 #include "tenon/serve/model.h"
+#include "tenon/serve/v2_json.h"
+#include "tenon/serve/v2_wire.h"
 #include "tests/serve/support.h"
 
 namespace tenon::serve {
@@ -23,7 +26,10 @@ TEST(ServedPackage, GivesWhatTheFunctionGives) {
   const fs::path folder = fresh_folder("package");
   fs::create_directories(folder);
   tenon::save(folder / "model.tenon", predict, {{"measures", f32, {"batch", 8}}},
-              {.weights = nn::state_dict(net), .labels = {"a", "b", "c"}, .outputs = {"probabilities"}});
+              {.weights = nn::state_dict(net),
+               .labels = {"a", "b", "c"},
+               .preprocessing = R"({"scale": 0.5})",
+               .outputs = {"probabilities"}});
 
   const ModelPtr model = load_model(folder);
   ASSERT_EQ(model->inputs().size(), 1U);
@@ -32,7 +38,16 @@ TEST(ServedPackage, GivesWhatTheFunctionGives) {
   EXPECT_EQ(model->outputs()[0].name, "probabilities");
   EXPECT_EQ(model->platform(), "tenon_package");
   EXPECT_EQ(model->metadata().at("labels"), "a\nb\nc");
+  EXPECT_EQ(model->metadata().at("preprocessing"), R"({"scale": 0.5})");
   EXPECT_EQ(model->why_not_batchable(), "");
+  // What the package says of itself is for clients to read, over both protocols.
+  Metrics metrics;
+  const Lane lane("m", 1, model, {}, metrics);
+  EXPECT_THAT(v2_model_config(lane, {}, nullptr),
+              testing::HasSubstr(R"("preprocessing":{"string_value":"{\"scale\": 0.5}"})"));
+  EXPECT_THAT(
+      write_v2_config(lane).to_string(),
+      testing::HasSubstr(bytes_field(14, bytes_field(1, "labels") + bytes_field(2, bytes_field(1, "a\nb\nc")))));
   for (const int64_t batch : {1, 5}) {
     const Tensor x = ones({batch, 8});
     const auto out = model->run({x});

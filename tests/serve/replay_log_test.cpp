@@ -30,7 +30,7 @@ class ReplayLogTest : public testing::TestWithParam<LogFormat> {
     o.tfs_rest_port = o.v2_rest_port = o.v2_grpc_port = o.tfs_grpc_port = 0;
     o.core.scheduler.threads = 2;
     o.core.repository.poll = milliseconds(20);
-    o.core.repository.settle = milliseconds(1);
+    o.core.repository.settle = milliseconds(0);
     o.core.repository.loader = [add](const fs::path&) -> ModelPtr { return std::make_shared<FakeModel>(add); };
     o.http.threads = 2;
     ModelConfig model{.name = "m", .base_path = base};

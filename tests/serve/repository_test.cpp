@@ -103,7 +103,7 @@ TEST_F(RepositoryTest, Complaint09HalfCopiedVersionsAreNeverLoaded) {
   const fs::path base = fresh_folder("models");
   put(base, 1);
   RepositoryOptions options = quick();
-  options.settle = milliseconds(300);
+  options.settle = milliseconds(3000);  // longer than a busy machine lets the copy below rest
   std::atomic<int> loads{0};
   options.loader = [&](const fs::path& path) {
     ++loads;
@@ -117,7 +117,7 @@ TEST_F(RepositoryTest, Complaint09HalfCopiedVersionsAreNeverLoaded) {
   for (size_t at = 0; at < whole.size(); at += whole.size() / 8 + 1) {  // a slow copy
     std::ofstream(base / "2" / "model.onnx", std::ios::binary | std::ios::app)
         << whole.substr(at, whole.size() / 8 + 1);
-    std::this_thread::sleep_for(milliseconds(60));
+    std::this_thread::sleep_for(milliseconds(30));
     EXPECT_EQ(repository.resolve({"m"})->version(), 1);
   }
   EXPECT_EQ(loads, 1);
@@ -316,6 +316,14 @@ TEST(ServeConfig, ReadsTensorFlowServingsFiles) {
   EXPECT_EQ(batching.timeout, std::chrono::microseconds(500));
   EXPECT_EQ(threads, 8);
   EXPECT_EQ(parse_monitoring("prometheus_config: { enable: true, path: \"/m\" }", "m.config"), "/m");
+  const auto tls = parse_ssl_config(
+      "server_key: '-----BEGIN K\\n' \n 'k\\n' server_cert: \"-----BEGIN C\\nc\" client_verify: true custom_ca: 'ca'",
+      "ssl");
+  EXPECT_EQ(tls.key, "-----BEGIN K\nk\n");
+  EXPECT_EQ(tls.certificate, "-----BEGIN C\nc");
+  EXPECT_EQ(tls.client_ca, "ca");
+  EXPECT_EQ(parse_ssl_config("server_key: 'a' server_cert: 'b' custom_ca: 'c'", "ssl").client_ca, "");
+  EXPECT_THAT(error_text([] { parse_ssl_config("server_key: 'a'", "ssl"); }), HasSubstr("are both needed"));
   EXPECT_THAT(error_text([] { parse_model_config("model_config_list { confg {} }", "x"); }),
               HasSubstr("line 1: there is no field 'confg' here"));
   EXPECT_THAT(error_text([] { parse_model_config("improperly formatted file", "x"); }), HasSubstr("line 1"));

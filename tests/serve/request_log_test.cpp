@@ -177,7 +177,7 @@ class LoggingServerTest : public testing::Test {
     o.tfs_rest_port = o.v2_rest_port = 0;
     o.core.scheduler.threads = 2;
     o.core.repository.poll = milliseconds(20);
-    o.core.repository.settle = milliseconds(1);
+    o.core.repository.settle = milliseconds(0);
     o.core.repository.loader = [](const fs::path&) -> ModelPtr { return std::make_shared<FakeModel>(7); };
     o.http.threads = 2;
     server_ = std::make_unique<Server>(

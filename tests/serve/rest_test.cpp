@@ -291,7 +291,7 @@ TEST_F(SmallRestTest, BrokenHttpIsRefused) {
         "\x16\x03\x01 hello tls", "GET / HTTP/1.1\r\nbroken header\r\n\r\n"}) {
     HttpClient client(tfs_);
     client.send(bytes);
-    const auto answer = client.read(seconds(1));
+    const auto answer = client.read(seconds(5));
     EXPECT_TRUE(answer.status == 400 || answer.status == 0) << bytes << answer.status;
   }
   HttpClient client(tfs_);

@@ -122,9 +122,9 @@ inline Tensor rows_of(int64_t n, float value = 0) {
   return from_vector(std::vector<float>(static_cast<size_t>(n * 2), value), {n, 2});
 }
 
-// Waits until `condition` holds; false after `patience`.
+// Waits until `condition` holds; false after `patience`, which is long: it is only waited for when a test fails.
 inline bool eventually(const std::function<bool()>& condition,
-                       std::chrono::milliseconds patience = std::chrono::milliseconds(5000)) {
+                       std::chrono::milliseconds patience = std::chrono::seconds(60)) {
   const auto until = std::chrono::steady_clock::now() + patience;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > until) return false;

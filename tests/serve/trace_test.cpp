@@ -85,7 +85,7 @@ class TraceServerTest : public testing::Test {
     o.tfs_rest_port = o.v2_rest_port = o.v2_grpc_port = 0;
     o.core.scheduler.threads = 2;
     o.core.repository.poll = milliseconds(20);
-    o.core.repository.settle = milliseconds(1);
+    o.core.repository.settle = milliseconds(0);
     o.core.repository.loader = [](const fs::path&) -> ModelPtr { return std::make_shared<FakeModel>(7); };
     o.http.threads = 2;
     o.access_log = LogFileOptions{.prefix = log_};

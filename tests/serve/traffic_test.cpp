@@ -264,7 +264,7 @@ class SplitServerTest : public testing::Test {
     o.control_token = "a secret token";
     o.core.scheduler.threads = 2;
     o.core.repository.poll = milliseconds(20);
-    o.core.repository.settle = milliseconds(1);
+    o.core.repository.settle = milliseconds(0);
     o.core.repository.loader = [this](const fs::path& path) -> ModelPtr {
       const int version = std::stoi(path.filename().string());
       return std::make_shared<FakeModel>(version, std::vector<int64_t>{-1, 2}, [this, version](const Tensor&) {

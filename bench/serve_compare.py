@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Requests per second at a bounded 99th percentile: `tenon serve` (alone and with batching) against ONNX Runtime behind the
+simplest good Python server (peers/onnxruntime_server.py).
+
+    bench/serve_compare.py --python VENV/bin/python [--tenon build/release/bin/tenon] [--models mlp,resnet50] [--seconds 4]
+
+VENV: onnx, onnxruntime, fastapi, uvicorn[standard], numpy, tritonclient[grpc]. For each model, server and protocol, `tenon
+loadtest` (open loop: latency from the intended time) looks for the highest rate whose 99th percentile is within 10 and 50 ms, with
+no error: rates rise by a quarter until one fails, then once halfway back. Servers run one after another, two at a time never.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Server:
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.rest = self.grpc = None
+        for line in self.process.stdout:
+            if "Open Inference (v2), REST" in line or line.startswith("rest "):
+                self.rest = int(line.replace(":", " ").split()[-1])
+            if "Open Inference (v2), gRPC" in line or line.startswith("grpc "):
+                self.grpc = int(line.replace(":", " ").split()[-1])
+            if line.startswith(("ready", "rest ")):
+                break
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=60)
+
+
+def measure(o, url, rate, seconds):
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        subprocess.run([o.tenon, "loadtest", url, "--rate", f"{rate:.3f}", "--seconds", str(seconds), "--warm-up", "1", "--connections",
+                        "64" if url.startswith("http") else "8", "--extent", "224", "--json", file.name], stdout=subprocess.DEVNULL)
+        return json.loads(Path(file.name).read_text())
+
+
+def highest_rate(o, url, bound, start):
+    """Requests per second, and the percentile there; 0 if even a tenth of the first rate is too much."""
+    def good(rate):
+        result = measure(o, url, rate, max(o.seconds, 40 / rate))
+        return result["p99_ms"] if not result["errors"] and result["p99_ms"] <= bound else None
+
+    rate, best = start, (0, 0)
+    while best == (0, 0) and rate > start / 10:
+        p99 = good(rate)
+        if p99 is None:
+            rate /= 1.6
+        else:
+            best = (rate, p99)
+    if best == (0, 0):
+        return best
+    while (p99 := good(rate * 1.25)) is not None:
+        rate *= 1.25
+        best = (rate, p99)
+    if (p99 := good(rate * 1.12)) is not None:
+        best = (rate * 1.12, p99)
+    return best
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tenon", default=str(ROOT / "build/release/bin/tenon"))
+    parser.add_argument("--python", required=True)
+    parser.add_argument("--models", default="mlp,resnet50")
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--bounds", default="10,50")
+    o = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([o.python, str(ROOT / "bench/serve_models.py"), folder], check=True)
+        print(f"{'model':9} {'server':24} {'protocol':8} " + " ".join(f"{'req/s, p99<=' + b + ' ms':>20}" for b in o.bounds.split(",")))
+        for model in o.models.split(","):
+            path = f"{folder}/{model}.onnx"
+            tenon = [o.tenon, "serve", "--model", f"m={path}", "--free-ports", "--address", "127.0.0.1"]
+            for name, command in (("tenon", tenon), ("tenon, batches of 16", [*tenon, "--max-batch-size", "16", "--batch-timeout-micros", "0"]),
+                                  ("ONNX Runtime in Python", [o.python, str(ROOT / "bench/peers/onnxruntime_server.py"), "--model", f"m={path}"])):
+                server = Server(command)
+                try:
+                    for protocol, url in (("gRPC", f"grpc://127.0.0.1:{server.grpc}/m"), ("REST", f"http://127.0.0.1:{server.rest}/v2/models/m")):
+                        measure(o, url, 5, 1)
+                        start = {"mlp": 400, "resnet50": 4}.get(model, 50)
+                        found = []
+                        for bound in map(float, o.bounds.split(",")):
+                            found.append(highest_rate(o, url, bound, start))
+                            start = max(start, found[-1][0])
+                        print(f"{model:9} {name:24} {protocol:8} " + " ".join(f"{r:12.0f} ({p:4.1f})" for r, p in found), flush=True)
+                finally:
+                    server.stop()
+
+
+if __name__ == "__main__":
+    main()

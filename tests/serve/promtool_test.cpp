@@ -1,0 +1,52 @@
+// The page of metrics as Prometheus' own tool reads it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+
+#include "tenon/serve/loadtest.h"
+#include "tenon/serve/server.h"
+#include "tests/serve/http_client.h"
+#include "tests/serve/support.h"
+
+namespace tenon::serve {
+namespace {
+
+using namespace testing_support;
+using std::chrono::milliseconds;
+
+TEST(Metrics, PromtoolAcceptsThePage) {
+  if (std::system("command -v promtool >/dev/null 2>&1") != 0)
+    GTEST_SKIP() << "promtool is not there (Debian: apt-get install prometheus)";
+  const fs::path base = fresh_folder("models");
+  write_file(base / "1" / "model.onnx", affine_onnx(0.5F, 2));
+  ServerOptions options;
+  options.address = "127.0.0.1";
+  options.tfs_grpc_port = options.tfs_rest_port = options.v2_rest_port = options.v2_grpc_port = 0;
+  options.core.repository.settle = milliseconds(0);
+  Server server(options, {{.name = "a \"quoted\" name", .base_path = base}, {.name = "m", .base_path = base}});
+  ASSERT_TRUE(server.core().repository().settle(std::chrono::seconds(60)));
+  const auto& ports = server.ports();
+  for (const std::string& url : {"http://127.0.0.1:" + std::to_string(ports.v2_rest) + "/v2/models/m",
+                                 "http://127.0.0.1:" + std::to_string(ports.tfs_rest) + "/v1/models/m",
+                                 "grpc://127.0.0.1:" + std::to_string(ports.v2_grpc) + "/m",
+                                 "grpc://127.0.0.1:" + std::to_string(ports.tfs_grpc) + "/tensorflow/m"}) {
+    LoadOptions load;
+    load.url = url;
+    load.duration = milliseconds(100);
+    load.warm_up = milliseconds(0);
+    EXPECT_GT(run_load(load).answered, 0U) << url;
+  }
+  HttpClient client(ports.v2_rest);
+  client.post("/v2/models/none/infer", "{}");  // a request that fails is counted too
+  const fs::path page = base / "page";
+  write_file(page, client.get("/metrics").body);
+  FILE* tool = ::popen(("promtool check metrics < " + page.string() + " 2>&1").c_str(), "r");
+  std::string said;
+  for (char buffer[256]; fgets(buffer, sizeof(buffer), tool) != nullptr;) said += buffer;
+  EXPECT_EQ(::pclose(tool), 0) << said;
+  EXPECT_EQ(said, "");
+}
+
+}  // namespace
+}  // namespace tenon::serve
