@@ -58,6 +58,8 @@ def check(folder):
     except Exception as error:
         text = str(error).strip().split("\n")[0]
         return ("no kernel" if "NOT_IMPLEMENTED" in text else "failed"), text
+    if (folder / "no_arrays").exists():  # of a type that NumPy's files do not have
+        return "loaded", "checked and loaded; its arrays cannot be kept"
     try:
         inputs = {i.name: x for i, x in zip(session.get_inputs(), arrays(folder, "input"), strict=True)}
         got = session.run(None, inputs)
@@ -76,7 +78,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    counts, rows = {"passed": 0, "failed": 0, "no kernel": 0}, []
+    counts, rows = {"passed": 0, "failed": 0, "no kernel": 0, "loaded": 0}, []
     for path in sorted(arguments.folder.glob("*/model.onnx")):
         outcome, text = check(path.parent)
         counts[outcome] += 1

@@ -197,15 +197,16 @@ Entry read_entry(data::ByteReader& in) {
   return entry;
 }
 
+// `mapped` is the whole file, if it is mapped.
 Tensor make_tensor(const Entry& entry, std::span<const std::byte> elements, const std::shared_ptr<const void>& owner,
-                   bool mapped) {
+                   std::span<const std::byte> mapped) {
   if (entry.type->dtype) {
     const TensorType type{*entry.type->dtype, entry.shape};
     const auto address = reinterpret_cast<std::uintptr_t>(elements.data());
     if (owner != nullptr && address % static_cast<std::uintptr_t>(entry.type->bytes) == 0)
       return from_buffer(Buffer::wrap(const_cast<std::byte*>(elements.data()), elements.size(), owner), type);
     Ref<Buffer> copy = Buffer::allocate(elements.size());
-    if (mapped) {
+    if (!mapped.empty()) {
       copy_from_mapping(elements, copy->data());
     } else if (!elements.empty()) {
       std::memcpy(copy->data(), elements.data(), elements.size());
@@ -216,7 +217,7 @@ Tensor make_tensor(const Entry& entry, std::span<const std::byte> elements, cons
   auto* to = reinterpret_cast<float*>(unpacked->data());
   for (std::int64_t i = 0; i < entry.count / entry.type->elements; ++i)
     entry.type->unpack(elements.data() + i * entry.type->bytes, to + i * entry.type->elements);
-  if (mapped) release_mapped_pages(elements);
+  if (!mapped.empty()) release_mapped_pages(elements, mapped);
   return from_buffer(std::move(unpacked), TensorType{DType::F32, entry.shape});
 }
 
@@ -330,7 +331,7 @@ Gguf read_gguf(std::span<const std::byte> bytes, const std::shared_ptr<const voi
     file.tensors.set(
         entry.name,
         make_tensor(entry, size == 0 ? std::span<const std::byte>() : bytes.subspan(begin + entry.offset, size), owner,
-                    mapped));
+                    mapped ? bytes : std::span<const std::byte>()));
   }
   return file;
 }

@@ -15,10 +15,10 @@ namespace tenon::text {
 bool is_whitespace(char32_t c);  // the property White_Space
 bool is_control(char32_t c);
 bool is_punctuation(char32_t c);
-bool is_numeric(char32_t c);            // Nd, Nl, No
-bool is_nonspacing_mark(char32_t c);    // Mn
-bool is_combining_mark(char32_t c);     // Mn, Mc, Me
-bool is_word_character(char32_t c);     // \w: alphabetic, marks, decimal digits, connectors, joiners
+bool is_numeric(char32_t c);          // Nd, Nl, No
+bool is_nonspacing_mark(char32_t c);  // Mn
+bool is_combining_mark(char32_t c);   // Mn, Mc, Me
+bool is_word_character(char32_t c);   // \w: alphabetic, marks, decimal digits, connectors, joiners
 // False for unassigned characters, and for those younger than the reference's table.
 bool has_script(char32_t c);
 bool is_chinese_character(char32_t c);  // the blocks that BERT sets apart

@@ -2,6 +2,7 @@
 // $TENON_EXPORT_FOLDER, if that is set.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -19,6 +20,10 @@ inline void keep_exported(const std::string& name, const std::string& model, con
   const std::string folder = std::string(root) + "/" + name;
   std::filesystem::create_directories(folder);
   write_file_atomic(folder + "/model.onnx", model);
+  // NumPy's files have no bf16 and nothing narrower: such a model is only checked and loaded.
+  const auto nameless = [](const Tensor& x) { return x.dtype() == DType::BF16 || info(x.dtype()).storage_only; };
+  if (std::ranges::any_of(in, nameless) || std::ranges::any_of(out, nameless))
+    return write_file_atomic(folder + "/no_arrays", std::string_view());
   const auto put = [&](const std::string& what, const Tensors& xs) {
     for (size_t i = 0; i < xs.size(); ++i)
       data::write_npy(folder + "/" + what + "_" + std::to_string(i) + ".npy", data::to_host(exec::contiguous(xs[i])));

@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "tenon/base/error.h"
+#include "tenon/base/mapped_pages.h"
 #include "tenon/data/gzip.h"
 
 namespace tenon::formats::hdf5 {
@@ -63,6 +64,10 @@ std::span<const std::byte> File::range(std::uint64_t address, std::uint64_t size
     fail(address, fmt::format("{} goes past the end of the file", what), fmt::format("{} bytes", size),
          fmt::format("{}", address > bytes_.size() ? 0 : bytes_.size() - address));
   return bytes_.subspan(static_cast<std::size_t>(address), static_cast<std::size_t>(size));
+}
+
+void File::release(std::uint64_t address, std::uint64_t size) {
+  if (mapped()) release_mapped_pages(range(address, size, "a part"), all_);
 }
 
 Cursor File::cursor(std::uint64_t address, std::uint64_t size, std::string_view what) {

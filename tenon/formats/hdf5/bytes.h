@@ -55,6 +55,8 @@ class File {
   [[nodiscard]] unsigned offset_size() const { return offset_size_; }
   [[nodiscard]] unsigned length_size() const { return length_size_; }
   [[nodiscard]] bool mapped() const { return options_.mapped; }
+  // Gives the pages of what was read back to the system, if the file is mapped.
+  void release(std::uint64_t address, std::uint64_t size);
   [[nodiscard]] const std::shared_ptr<const void>& owner() const { return owner_; }
   [[nodiscard]] Budget& budget() { return budget_; }
 

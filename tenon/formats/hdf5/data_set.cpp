@@ -249,7 +249,7 @@ Tensor from_chunks(const DataSet& set, const Cursor& body, unsigned version) {
   if (covered < set.bytes || layout.chunks.empty()) fill(set, {buffer->data(), static_cast<std::size_t>(set.bytes)});
   for (const Chunk& chunk : layout.chunks) {
     place_chunk(set, layout, chunk, unpacker.unpack(chunk), buffer->data());
-    if (set.file.mapped()) release_mapped_pages(set.file.range(chunk.address, chunk.size, "a chunk"));
+    set.file.release(chunk.address, chunk.size);
   }
   return from_buffer(std::move(buffer), {set.type.dtype, shape_of(set)});
 }
