@@ -2,15 +2,20 @@
 """The server's own cost: CPU time of `tenon serve` for each request, and latency at a steady rate, for each protocol.
 
     bench/serve.py [--tenon build/release/bin/tenon] [--rate 1000] [--seconds 5] [--model PATH]
+    bench/serve.py --swap MODEL.onnx [--rate 200] [--seconds 10] [--rounds 5]
 
 Client and server share the machine, so latency is indicative; CPU microseconds per request are the server's alone.
 The default model is y = x / 2 + 2 on one number: what is measured is the server.
+--swap: the 99th percentile while versions change (a new version of MODEL.onnx appears every two seconds, is loaded and warmed, takes
+over, and the old one is freed) against the steady one, in turns.
 """
 
 import argparse
 import json
+import statistics
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,15 +37,8 @@ def cpu_seconds(pid):
     return total * 1e-9
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tenon", default=str(ROOT / "build/release/bin/tenon"))
-    parser.add_argument("--model", default=str(ROOT / "tests/serve/goldens/models/half_plus_two"))
-    parser.add_argument("--rate", type=float, default=1000)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--connections", type=int, default=16)
-    options = parser.parse_args()
-    server = subprocess.Popen([options.tenon, "serve", "--model", f"m={options.model}", "--free-ports", "--address", "127.0.0.1"],
+def start(options, *flags):
+    server = subprocess.Popen([options.tenon, "serve", "--free-ports", "--address", "127.0.0.1", *flags],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     where = {}
     for line in server.stdout:
@@ -49,16 +47,84 @@ def main():
         if line.startswith("  "):
             name, address = line.strip().rsplit("  ", 1)
             where[name.strip()] = address.strip()
+    return server, where
+
+
+def load(options, url, *extra):
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        subprocess.run([options.tenon, "loadtest", url, "--rate", str(options.rate), "--seconds", str(options.seconds), "--warm-up", "0",
+                        "--connections", str(options.connections), "--json", file.name, *extra], check=True, stdout=subprocess.DEVNULL)
+        return json.loads(Path(file.name).read_text())
+
+
+def swap(options):
+    with tempfile.TemporaryDirectory() as name:
+        base, number = Path(name) / "m", 0
+
+        def hidden():
+            """The next version, complete but not yet to be seen."""
+            nonlocal number
+            number += 1
+            subprocess.run([options.tenon, "publish", options.swap, str(Path(name) / "ahead"), "--version", str(number)], check=True,
+                           stdout=subprocess.DEVNULL)
+            return Path(name) / "ahead" / str(number), base / str(number)
+
+        base.mkdir()
+        ahead, there = hidden()
+        ahead.rename(there)
+        server, where = start(options, "--model", f"m={base}")
+        url = f"grpc://{where['Open Inference (v2), gRPC']}/m"
+        stop = threading.Event()
+
+        def change(versions):
+            for ahead, there in versions:
+                if stop.wait(2):
+                    return
+                ahead.rename(there)
+
+        ratios = []
+        print(f"{'round':>5} {'steady p99 ms':>14} {'swapping p99 ms':>16} {'swaps':>6} {'ratio':>6}")
+        try:
+            load(options, url)
+            for round_ in range(options.rounds):
+                steady = load(options, url)
+                versions = [hidden() for _ in range(int(options.seconds // 2))]
+                stop.clear()
+                changer = threading.Thread(target=change, args=(versions,))
+                changer.start()
+                moving = load(options, url)
+                stop.set()
+                changer.join()
+                if steady["errors"] or moving["errors"]:
+                    print("errors", steady["errors"], moving["errors"])
+                swaps = sum(there.exists() for _, there in versions)
+                ratios.append(moving["p99_ms"] / steady["p99_ms"])
+                print(f"{round_ + 1:5} {steady['p99_ms']:14.2f} {moving['p99_ms']:16.2f} {swaps:6} {ratios[-1]:6.2f}", flush=True)
+            print(f"median ratio {statistics.median(ratios):.2f} (goal 1.2)")
+        finally:
+            server.terminate()
+            server.wait(timeout=60)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tenon", default=str(ROOT / "build/release/bin/tenon"))
+    parser.add_argument("--model", default=str(ROOT / "tests/serve/goldens/models/half_plus_two"))
+    parser.add_argument("--rate", type=float, default=1000)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--swap")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if options.swap:
+        return swap(options)
+    server, where = start(options, "--model", f"m={options.model}")
     print(f"{'protocol':26} {'answered/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs/request':>15}")
     try:
         for name, listener, url, extra in PROTOCOLS:
-            with tempfile.NamedTemporaryFile(suffix=".json") as file:
-                before = cpu_seconds(server.pid)
-                subprocess.run([options.tenon, "loadtest", url.format(where[listener]), "--rate", str(options.rate), "--seconds",
-                                str(options.seconds), "--warm-up", "0", "--connections", str(options.connections), "--json",
-                                file.name, *extra], check=True, stdout=subprocess.DEVNULL)
-                used = cpu_seconds(server.pid) - before
-                result = json.loads(Path(file.name).read_text())
+            before = cpu_seconds(server.pid)
+            result = load(options, url.format(where[listener]), *extra)
+            used = cpu_seconds(server.pid) - before
             print(f"{name:26} {result['answered'] / result['seconds']:10.0f} {result['p50_ms']:8.2f} {result['p99_ms']:8.2f} "
                   f"{1e6 * used / max(1, result['answered']):15.1f}", flush=True)
     finally:

@@ -6,7 +6,7 @@ simplest good Python server (peers/onnxruntime_server.py).
 
 VENV: onnx, onnxruntime, fastapi, uvicorn[standard], numpy, tritonclient[grpc]. For each model, server and protocol, `tenon
 loadtest` (open loop: latency from the intended time) looks for the highest rate whose 99th percentile is within 10 and 50 ms, with
-no error: rates rise by a quarter until one fails, then once halfway back. Servers run one after another, two at a time never.
+no error: rates rise by steps of 1.6, 1.25 and 1.1 until one fails three times. Servers run one after another, two at a time never.
 """
 
 import argparse
@@ -45,8 +45,11 @@ def measure(o, url, rate, seconds):
 def highest_rate(o, url, bound, start):
     """Requests per second, and the percentile there; 0 if even a tenth of the first rate is too much."""
     def good(rate):
-        result = measure(o, url, rate, max(o.seconds, 40 / rate))
-        return result["p99_ms"] if not result["errors"] and result["p99_ms"] <= bound else None
+        for _ in range(o.tries):  # other work on the machine disturbs: one good run shows that it can be done
+            result = measure(o, url, rate, max(o.seconds, 40 / rate))
+            if not result["errors"] and result["p99_ms"] <= bound and result["answered"]:
+                return result["p99_ms"]
+        return None
 
     rate, best = start, (0, 0)
     while best == (0, 0) and rate > start / 10:
@@ -57,11 +60,10 @@ def highest_rate(o, url, bound, start):
             best = (rate, p99)
     if best == (0, 0):
         return best
-    while (p99 := good(rate * 1.25)) is not None:
-        rate *= 1.25
-        best = (rate, p99)
-    if (p99 := good(rate * 1.12)) is not None:
-        best = (rate * 1.12, p99)
+    for step in (1.6, 1.25, 1.1):
+        while (p99 := good(rate * step)) is not None:
+            rate *= step
+            best = (rate, p99)
     return best
 
 
@@ -71,7 +73,9 @@ def main():
     parser.add_argument("--python", required=True)
     parser.add_argument("--models", default="mlp,resnet50")
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--bounds", default="10,50")
+    parser.add_argument("--bounds", default="10,50", help="of the 99th percentile, ms")
+    parser.add_argument("--tries", type=int, default=3)
+    parser.add_argument("--start", type=float, default=0, help="the first rate that is tried")
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([o.python, str(ROOT / "bench/serve_models.py"), folder], check=True)
@@ -85,7 +89,7 @@ def main():
                 try:
                     for protocol, url in (("gRPC", f"grpc://127.0.0.1:{server.grpc}/m"), ("REST", f"http://127.0.0.1:{server.rest}/v2/models/m")):
                         measure(o, url, 5, 1)
-                        start = {"mlp": 400, "resnet50": 4}.get(model, 50)
+                        start = o.start or {"mlp": 400, "resnet50": 4}.get(model, 50)
                         found = []
                         for bound in map(float, o.bounds.split(",")):
                             found.append(highest_rate(o, url, bound, start))

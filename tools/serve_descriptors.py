@@ -35,7 +35,7 @@ def main():
         subprocess.run([protoc, f"--proto_path={folder}", "--include_imports", f"--descriptor_set_out={file.name}",
                         *sorted(p.name for p in folder.glob("*.proto"))], check=True)
         text = base64.b64encode(Path(file.name).read_bytes()).decode()
-    lines = [text[i:i + 112] for i in range(0, len(text), 112)]
+    lines = [text[i:i + 111] for i in range(0, len(text), 111)]
     body = "\n".join(f'      "{line}"' for line in lines)
     content = f"{HEAD}{body};\n  return kText;\n}}\n\n}}  // namespace tenon::serve\n"
     if "--check" in sys.argv:

@@ -299,6 +299,11 @@ void Repository::reconcile(Entry& entry, Clock::time_point now) {
   }
   const std::vector<int64_t> list = away ? std::vector<int64_t>() : chosen(entry.config.policy, there);
   const std::set<int64_t> aspired(list.begin(), list.end());
+  // What is whole and not chosen is nobody's business: it has no status, and nobody waits for it.
+  for (int64_t number : there) {
+    Version& version = entry.versions.at(number);
+    if (!aspired.contains(number) && version.state == VersionState::Start) version.state = VersionState::Unknown;
+  }
   const bool unloading = std::any_of(entry.versions.begin(), entry.versions.end(),
                                      [](const auto& v) { return v.second.state == VersionState::Unloading; });
   bool ready = false, pending = false;

@@ -197,6 +197,22 @@ TEST_F(RepositoryTest, AVersionThatCannotBeLoadedLeavesTheLastGoodOne) {
   EXPECT_TRUE(eventually([&] { return repository.resolve({"m"})->version() == 2; }));
 }
 
+// As TensorFlow Serving: versions that the policy does not choose are not there at all.
+TEST_F(RepositoryTest, VersionsThatNobodyAskedForHaveNoStatus) {
+  const fs::path base = fresh_folder("models");
+  for (int v : {1, 2, 3}) put(base, v);
+  Repository repository(quick(), metrics_);
+  repository.configure({{.name = "m", .base_path = base, .policy = {VersionPolicy::Kind::Specific, 1, {2}}}});
+  ASSERT_TRUE(repository.settle(seconds(60)));
+  EXPECT_TRUE(eventually([&] { return repository.status({"m"}).size() == 1; }));
+  EXPECT_EQ(repository.status({"m"})[0].version, 2);
+  EXPECT_THAT(error_text([&] { (void)repository.status({"m", 3}); }), HasSubstr("Could not find version 3"));
+  EXPECT_EQ(repository.index().size(), 1U);
+  // Chosen later, one of them comes.
+  repository.configure({{.name = "m", .base_path = base, .policy = {VersionPolicy::Kind::Latest, 1, {}}}});
+  EXPECT_TRUE(eventually([&] { return ready_numbers(repository, "m") == std::vector<int64_t>{3}; }));
+}
+
 TEST_F(RepositoryTest, LoadsAndUnloadsByHand) {
   const fs::path base = fresh_folder("models");
   put(base, 1);

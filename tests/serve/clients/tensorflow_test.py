@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Google's own client (PyPI: tensorflow-serving-api, with TensorFlow) against `tenon serve`: tensorflow_test.py TENON MODELS_FOLDER
+
+Skipped (exit code 77) where it is not installed; it needs an environment of its own (TENON_TF_VENV names its folder).
+"""
+
+import os
+import subprocess
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+try:
+    import grpc
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow_serving.apis import (classification_pb2, get_model_metadata_pb2, get_model_status_pb2, inference_pb2,
+                                         model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc, regression_pb2)
+except ImportError as error:
+    print(f"skipped: {error}; pip install tensorflow==2.21.0 tensorflow-serving-api==2.21.0 in an environment of its own")
+    sys.exit(77)
+
+
+def example(x):
+    return tf.train.Example(features=tf.train.Features(feature={"x": tf.train.Feature(float_list=tf.train.FloatList(value=[x]))}))
+
+
+def check(address):
+    channel = grpc.insecure_channel(address)
+    predict, models = prediction_service_pb2_grpc.PredictionServiceStub(channel), model_service_pb2_grpc.ModelServiceStub(channel)
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array([1, 2, 5], np.float32)))
+    answer = predict.Predict(request, timeout=30)
+    np.testing.assert_array_equal(tf.make_ndarray(answer.outputs["y"]), [3.5, 4, 5.5])
+    assert answer.model_spec.version.value == 124
+
+    for message, method in ((classification_pb2.ClassificationRequest(), predict.Classify),
+                            (regression_pb2.RegressionRequest(), predict.Regress)):
+        message.model_spec.name = "m"
+        message.input.example_list.examples.extend([example(1), example(2)])
+        result = method(message, timeout=30).result
+        if method is predict.Regress:
+            assert [r.value for r in result.regressions] == [3.5, 4]
+        else:
+            assert [c.classes[0].score for c in result.classifications] == [3.5, 4]
+
+    many = inference_pb2.MultiInferenceRequest()
+    task = many.tasks.add(method_name="tensorflow/serving/regress")
+    task.model_spec.name = "m"
+    many.input.example_list.examples.append(example(5))
+    assert predict.MultiInference(many, timeout=30).results[0].regression_result.regressions[0].value == 5.5
+
+    metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    metadata.model_spec.name = "m"
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert predict.GetModelMetadata(metadata, timeout=30).metadata["signature_def"].Unpack(signatures)
+    assert signatures.signature_def["serving_default"].inputs["x"].dtype == tf.float32.as_datatype_enum
+
+    status = get_model_status_pb2.GetModelStatusRequest()
+    status.model_spec.name = "m"
+    state = models.GetModelStatus(status, timeout=30).model_version_status
+    assert [(s.version, s.state) for s in state] == [(124, get_model_status_pb2.ModelVersionStatus.AVAILABLE)], state
+
+    request.model_spec.name = "nope"
+    try:
+        predict.Predict(request, timeout=30)
+        raise AssertionError("an unknown model answered")
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.NOT_FOUND, error
+
+
+def main():
+    server = subprocess.Popen([sys.argv[1], "serve", "--model", f"m={sys.argv[2]}/half_plus_two", "--free-ports", "--address",
+                               "127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        address = None
+        for line in server.stdout:
+            if "TensorFlow Serving, gRPC" in line:
+                address = line.split()[-1]
+            if line.startswith("ready"):
+                break
+        check(address)
+        print("tensorflow-serving-api: ok")
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+main()
