@@ -206,7 +206,10 @@ void running(NodeWriter& w, size_t axis, bool reverse, bool before, double start
     for (const std::string& from : {next, before ? names[0] : next}) {
       const std::string name = w.model().fresh("branch_out");
       w.model().add_named("Identity", {from}, {}, {name});
-      graph.outputs.push_back(ModelWriter::value_info(name, dtype));
+      ValueInfo info = ModelWriter::value_info(name, dtype);
+      info.type.has_shape = true;  // of this rank; runtimes ask for it where they cannot infer it
+      info.type.dims.assign(slice.size(), "");
+      graph.outputs.push_back(std::move(info));
     }
   });
   const auto count = static_cast<int64_t>(w.operands()), direction = int64_t{reverse ? 1 : 0},
