@@ -1,6 +1,7 @@
 // tenon serve: the model server. tenon loadtest: requests at a steady rate, and how long they took.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -9,6 +10,7 @@
 
 #include "tenon/base/file.h"
 #include "tenon/cli/interrupt.h"
+#include "tenon/cli/model_file.h"
 #include "tenon/cli/run.h"
 #include "tenon/cli/subcommands.h"
 #include "tenon/serve/loadtest.h"
@@ -100,8 +102,36 @@ std::vector<std::pair<std::string, std::string>> channel_arguments(std::string_v
   return out;
 }
 
+// What the server loads by itself, and the folders of published models (config.json and SafeTensors), which become a
+// package first: the server knows packages, this program knows the families of models.
+serve::ModelPtr load_any(const fs::path& path) {
+  bool has_weights = false, has_model = false;
+  if (fs::is_directory(path)) {
+    for (const auto& entry : fs::directory_iterator(path)) {
+      has_weights = has_weights || entry.path().extension() == ".safetensors";
+      has_model = has_model || entry.path().extension() == ".onnx" || entry.path().extension() == ".tenon";
+    }
+  }
+  if (has_model || !has_weights || !holds_model(path.string())) return serve::load_model(path);
+  ModelFile model = read_model(path.string());
+  model.notes.weights = std::move(model.weights);
+  const fs::path package = fs::temp_directory_path() / fmt::format("tenon-{}-{}.tenon", ::getpid(), ::gettid());
+  try {
+    save(package, model.graph, model.notes);
+    model = {};
+    auto loaded = serve::load_model(package);
+    fs::remove(package);  // its pages stay mapped
+    return loaded;
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(package, ignored);
+    throw;
+  }
+}
+
 serve::ServerOptions options_of(const Arguments& a, const Console& console) {
   serve::ServerOptions o;
+  o.core.repository.loader = load_any;
   o.address = a.get<std::string>("address");
   o.tfs_grpc_port = port_of(a, "port");
   o.tfs_rest_port = port_of(a, "rest-api-port");
@@ -348,7 +378,7 @@ int replay(const Arguments& a, const Console& console) {
 
 int publish_command(const Arguments& a, const Console& console) {
   const fs::path model = a.positionals.at(0), base = a.positionals.at(1);
-  (void)serve::load_model(model);  // what cannot be served is not published
+  (void)load_any(model);  // what cannot be served is not published
   std::error_code error;
   fs::create_directories(base, error);
   if (error) throw FileError({base.string(), error.message(), {}, {}, {}});

@@ -68,7 +68,8 @@ std::map<int64_t, fs::path> find_versions(const fs::path& base) {
     std::error_code ignored;
     if (bad == std::errc() && stop == name.data() + name.size() && number >= 0 && it->is_directory(ignored))
       out[number] = it->path();
-    holds_model = holds_model || it->path().extension() == ".onnx" || it->path().extension() == ".tenon";
+    for (const char* kind : {".onnx", ".tenon", ".safetensors"})
+      holds_model = holds_model || it->path().extension() == kind;
   }
   if (error) refused(base, error);
   if (out.empty() && holds_model) out[1] = base;

@@ -54,6 +54,28 @@ TEST(ServeCommand, ServesUntilASignalAndDrains) {
   EXPECT_THAT(load.out, testing::Not(HasSubstr("error")));
 }
 
+// A published model's folder (config.json and SafeTensors) is served as it lies there.
+TEST(ServeCommand, ServesThePublishedModelsFolder) {
+  const std::string folder = scratch("published");
+  const std::string model = std::string(TENON_SOURCE_DIR) + "/tests/models/goldens/bert_sequenceclassification";
+  Finished load;
+  const auto finished = run_process(
+      {"serve", "--model", "bert=" + model, "--free-ports", "--address", "127.0.0.1"}, folder, [&](pid_t pid) {
+        std::ifstream out(folder + "/stdout");
+        const std::string seen(std::istreambuf_iterator<char>(out), {});
+        if (seen.find("curl") == std::string::npos) return false;
+        const size_t at = seen.find("http://127.0.0.1:", seen.find("(v2), REST"));
+        const std::string url = seen.substr(at, seen.find('\n', at) - at) + "/v2/models/bert";
+        load = run_process({"loadtest", url, "--rate", "20", "--seconds", "1", "--warm-up", "0", "--extent", "4"},
+                           folder + "/load");
+        kill(pid, SIGTERM);
+        return true;
+      });
+  EXPECT_EQ(finished.code, 0) << finished.err;
+  EXPECT_EQ(load.code, 0) << load.err;
+  EXPECT_THAT(load.out, testing::Not(HasSubstr("error"))) << finished.err;
+}
+
 TEST(PublishCommand, PutsTheNextVersionThereAllAtOnce) {
   const std::string folder = scratch("publish"), base = folder + "/models/m";
   const std::string model = kModel + "/123/model.onnx";
