@@ -191,7 +191,8 @@ std::span<const T> Tensor::data() const {
 Tensor empty(const Shape& shape, DType dtype) {
   const int64_t n = checked_numel("empty", shape);
   auto impl = make_ref<TensorImpl>();
-  impl->type = {dtype, shape};
+  impl->type.dtype = dtype;
+  impl->type.shape = shape;
   impl->strides = contiguous_strides(shape);
   impl->buffer = Buffer::allocate(static_cast<size_t>(byte_size(dtype, n)));
   return Tensor(std::move(impl));

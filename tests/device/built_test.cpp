@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "tenon/device/cpu/level.h"
@@ -34,7 +34,7 @@ bool same(const Array& a, const Array& b) {
   const std::vector<double> x = a.reals(), y = b.reals();
   for (size_t i = 0; i < x.size(); ++i) {
     const bool both_nan = std::isnan(x[i]) && std::isnan(y[i]);
-    if (!both_nan && std::memcmp(&x[i], &y[i], sizeof(double)) != 0) return false;
+    if (!both_nan && std::bit_cast<int64_t>(x[i]) != std::bit_cast<int64_t>(y[i])) return false;
   }
   return true;
 }

@@ -37,7 +37,7 @@ TargetRow row_of(ObjectTarget target) {
   constexpr const char* kLinux = "x86_64-unknown-linux-gnu";
   switch (target) {
     case ObjectTarget::X86_64_V2:
-      return {kLinux, "x86-64-v2", "", {.lanes = 4, .together = 2}};
+      return {kLinux, "x86-64-v2", "", {.lanes = 4, .together = 4}};
     case ObjectTarget::X86_64_V3:
       return {kLinux, "x86-64-v3", "", {.lanes = 8, .masked_bits = 32, .together = 4}};
     case ObjectTarget::X86_64_V4:

@@ -61,7 +61,7 @@ void add(const ops::OpDef& op, DType dtype, std::set<Hash128>& seen, std::vector
 }
 
 constexpr int64_t kChunk = 32768;  // elements of one part of a parallel run, about
-constexpr int64_t kShortRow = 16;  // rows so short go block by block, many at once
+constexpr int64_t kShortRow = 8;   // rows so short go block by block, many at once
 
 // The numbers of a kernel; `strides` of the inputs, then of the output, from row to row.
 class Numbers {
