@@ -17,10 +17,10 @@ struct FusedSoftmax {
     const auto x = k.input(0), y = k.output(0);
     const int64_t n = x.extent(-1);
     k.parallel(x.size() / n, [&](kernel::Place row) {
-      const auto peak = k.fold(kernel::Fold::Max, n, [&](kernel::Place j) { return x.load(row * n + j); });
-      k.each(n, [&](kernel::Place j) { y.store(row * n + j, exp(x.load(row * n + j) - peak)); });
-      const auto total = k.fold(kernel::Fold::Sum, n, [&](kernel::Place j) { return y.load(row * n + j); });
-      k.each(n, [&](kernel::Place j) { y.store(row * n + j, y.load(row * n + j) / total); });
+      const auto peak = k.fold(kernel::Fold::Max, n, [&](const kernel::Place& j) { return x.load(row * n + j); });
+      k.each(n, [&](const kernel::Place& j) { y.store(row * n + j, exp(x.load(row * n + j) - peak)); });
+      const auto total = k.fold(kernel::Fold::Sum, n, [&](const kernel::Place& j) { return y.load(row * n + j); });
+      k.each(n, [&](const kernel::Place& j) { y.store(row * n + j, y.load(row * n + j) / total); });
     });
   }
   static constexpr uint32_t kSavesInputs = 0, kSavesOutputs = 1;

@@ -30,7 +30,8 @@ namespace tenon {
 template <class F>
 class Compiled {
  public:
-  Compiled(F fn, CompileOptions options) : fn_(std::move(fn)), engine_(std::make_shared<compiler::Engine>(options)) {}
+  Compiled(F fn, CompileOptions options)
+      : fn_(std::move(fn)), engine_(std::make_shared<compiler::Engine>(std::move(options))) {}
 
   // Errors: those of the function. Kernels that depend on values (an index out of range) complain when their segment
   // runs, which is later than in an eager run.
@@ -57,7 +58,7 @@ class Compiled {
 // Copies share the compiled programs.
 template <class F>
 Compiled<std::decay_t<F>> compile(F&& fn, CompileOptions options = {}) {
-  return {std::forward<F>(fn), options};
+  return {std::forward<F>(fn), std::move(options)};
 }
 
 }  // namespace tenon

@@ -30,6 +30,7 @@ FOLDERS = ("tenon/", "examples/", "bench/")
 CLANG_TIDY = "clang-tidy-19"
 TOGETHER = 10
 FINDING = re.compile(r"^(/[^:]+):\d+:\d+: (?:error|warning): ", re.MULTILINE)
+FINDING_STARTS = re.compile(r"^(?=/[^:]+:\d+:\d+: (?:error|warning): )", re.MULTILINE)
 INCLUDE = re.compile(rb'^\s*#\s*include\s*[<"](tenon/[^>"]+)[>"]', re.MULTILINE)
 
 
@@ -130,7 +131,7 @@ def main():
     todo = [source for source in sources if wanted or options.fix or not (cache / keys[source]).exists()]
     print(f"clang-tidy: {len(todo)} of {len(sources)} files to check", flush=True)
 
-    failed = []
+    failed, told = [], set()
     groups = groups_of(todo, commands, 1 if options.fix else TOGETHER)
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(1 if options.fix else options.jobs) as pool:
         started = time.monotonic()
@@ -144,8 +145,11 @@ def main():
             for source in set(runs[run]) - set(blamed):
                 (cache / keys[source]).touch()
             failed += blamed
-            if output:
-                print(output, flush=True)
+            # A finding in a header comes with every unit that reads it; it is told once.
+            news = [part for part in FINDING_STARTS.split(output) if part not in told]
+            told.update(news)
+            if "".join(news).strip():
+                print("".join(news).rstrip(), flush=True)
     if failed:
         print(f"clang-tidy: findings in {len(failed)} files: {', '.join(str(f.relative_to(ROOT)) for f in sorted(failed))}")
         return 1

@@ -89,7 +89,7 @@ struct Engine::State {
   std::shared_ptr<KernelCache> kernels = KernelCache::of_process();
   KernelStore store{options.disk};
 
-  explicit State(const CompileOptions& o) : options(o) {}
+  explicit State(CompileOptions o) : options(std::move(o)) {}
   // The first of a family is made for its sizes, the later ones with code for any.
   std::unique_ptr<Program> compile(const trace::Segment& segment) {
     ProgramOptions o;
@@ -141,7 +141,7 @@ struct Engine::State {
   Explanation counts;
 };
 
-Engine::Engine(CompileOptions options) : state_(std::make_unique<State>(options)) {}
+Engine::Engine(CompileOptions options) : state_(std::make_unique<State>(std::move(options))) {}
 Engine::~Engine() = default;
 
 void Engine::count_call() {

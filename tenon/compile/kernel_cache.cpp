@@ -73,7 +73,7 @@ std::vector<KernelFunction> KernelCache::compile(const std::vector<const Kernel*
       fresh.push_back(std::move(objects[i]));
       fresh_keys.push_back(wanted_keys[i]);
     }
-    const auto functions = state.jit->link(std::move(fresh));
+    const auto functions = state.jit->link(fresh);
     for (size_t i = 0; i < functions.size(); ++i) state.known[fresh_keys[i]] = functions[i];
     counts.link_seconds += seconds_since(linking);
   }

@@ -52,13 +52,13 @@ std::string index_text(const Index& index) {
 }
 
 void print(const Kernel& k, const Stmt& s, int depth, std::string& out) {
-  out.append(static_cast<size_t>(2 * depth), ' ');
+  out.append(2 * static_cast<size_t>(depth), ' ');
   switch (s.kind) {
     case StmtKind::For:
       out += fmt::format("for i{} in {}{}{}{} {{\n", s.loop, s.extent, s.parallel ? " parallel" : "",
                          s.vec ? " vec" : "", s.unroll ? " unroll" : "");
       for (const Stmt& inner : s.body) print(k, inner, depth + 1, out);
-      out.append(static_cast<size_t>(2 * depth), ' ');
+      out.append(2 * static_cast<size_t>(depth), ' ');
       out += "}\n";
       return;
     case StmtKind::Load:

@@ -4,8 +4,8 @@ namespace tenon::exec {
 namespace detail {
 
 constinit thread_local Observer* observer = nullptr;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
-constinit thread_local const std::string* layer =
-    nullptr;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
+constinit thread_local const std::string* layer = nullptr;
 
 }  // namespace detail
 

@@ -120,9 +120,9 @@ std::string to_string(const TensorSpec& spec) {
 Signature signature_of(const ir::Graph& graph) {
   const ir::VaryingTable varying(graph);
   std::set<std::string> taken;
-  const auto spec = [&](ir::ValueId id, std::string fallback) {
+  const auto spec = [&](ir::ValueId id, const std::string& fallback) {
     const ir::Value& value = graph.values[static_cast<size_t>(id)];
-    TensorSpec result{value.name.empty() ? std::move(fallback) : value.name, value.type.dtype, {}};
+    TensorSpec result{value.name.empty() ? fallback : value.name, value.type.dtype, {}};
     while (!taken.insert(result.name).second) result.name += "_";
     for (size_t axis = 0; axis < value.type.shape.size(); ++axis) {
       const ir::Varying* v = varying.extent(id, axis);

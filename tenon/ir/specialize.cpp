@@ -93,6 +93,7 @@ Graph specialize_in(const Graph& graph, const Sizes& sizes, const TypeRule& rule
   }
   for (Node& node : result.nodes) {
     if (!node.op) continue;
+    // NOLINTNEXTLINE(modernize-loop-convert): a range over attributes is a range of constants
     for (size_t i = 0; i < node.attrs.size(); ++i) {
       const auto* sub = std::get_if<GraphPtr>(&node.attrs[i]);
       if (sub && *sub) node.attrs[i] = GraphPtr(std::make_shared<const Graph>(specialize_in(**sub, sizes, rule)));

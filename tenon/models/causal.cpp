@@ -48,8 +48,10 @@ std::int64_t choose_token(std::vector<double> logits, const std::vector<std::int
     total = std::accumulate(weights.begin(), weights.end(), 0.0);
   }
   double left = draw * total;
-  for (std::size_t i = 0; i < weights.size(); ++i)
-    if ((left -= weights[i]) < 0) return static_cast<std::int64_t>(order[i]);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    left -= weights[i];
+    if (left < 0) return static_cast<std::int64_t>(order[i]);
+  }
   return static_cast<std::int64_t>(order[weights.size() - 1]);
 }
 

@@ -83,13 +83,12 @@ Unary activation(const Config& c, std::string_view field, const std::string& fal
   return found->second;
 }
 
-const Weights& need(const Weights& weights, std::size_t count) {
+void need(const Weights& weights, std::size_t count) {
   if (weights.size() != count)
     throw FormatError({.where = "keras",
                        .problem = "a layer does not have the weights that it needs",
                        .expected = std::to_string(count),
                        .got = std::to_string(weights.size())});
-  return weights;
 }
 
 // Keras has channels last, the operators have them first.
@@ -436,8 +435,10 @@ const std::map<std::string, Maker, std::less<>>& makers() {
        }},
       {"Embedding",
        [](const Config&) -> Compute {
-         return
-             [](const Inputs& x, const Weights& w) { return embedding(need(w, 1)[0].value(), cast(x[0], DType::I64)); };
+         return [](const Inputs& x, const Weights& w) {
+           need(w, 1);
+           return embedding(w[0].value(), cast(x[0], DType::I64));
+         };
        }},
       {"Flatten", [](const Config&) { return apply([](Tensor x) { return flatten(std::move(x), 1); }); }},
       {"Reshape",
@@ -461,7 +462,10 @@ const std::map<std::string, Maker, std::less<>>& makers() {
        }},
       {"PReLU",
        [](const Config&) -> Compute {
-         return [](const Inputs& x, const Weights& w) { return where(x[0] > 0.0, x[0], x[0] * need(w, 1)[0].value()); };
+         return [](const Inputs& x, const Weights& w) {
+           need(w, 1);
+           return where(x[0] > 0.0, x[0], x[0] * w[0].value());
+         };
        }},
       {"ELU",
        [](const Config& c) {
@@ -568,7 +572,7 @@ struct Description {
 
 Description read_description(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
-  const std::string where = file->path();
+  const std::string& where = file->path();
   Description result;
   if (data::is_zip(file->bytes())) {
     const data::ZipArchive archive(path, "a .keras file");

@@ -71,7 +71,7 @@ ConvTranspose<N>::ConvTranspose(int64_t in_channels, int64_t out_channels, Size<
     require_at_least(name, "kernel", extent, 1);
     shape.push_back(extent);
   }
-  const double bound = 1 / std::sqrt(static_cast<double>(numel(shape) / in_channels));
+  const double bound = 1 / std::sqrt(static_cast<double>(numel(shape)) / static_cast<double>(in_channels));
   weight = Variable(init::uniform(shape, -bound, bound, options.dtype));
   if (options.bias) bias = Variable(init::uniform({out_channels}, -bound, bound, options.dtype));
 }

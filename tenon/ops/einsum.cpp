@@ -36,7 +36,7 @@ Labels labels_of(const std::string& equation, std::string_view term, int64_t ran
   const size_t dots = term.find("...");
   const auto letters =
       static_cast<int64_t>(std::count_if(term.begin(), term.end(), [](char ch) { return ch != '.' && ch != ' '; }));
-  if (rank >= 0 && (dots == term.npos ? letters != rank : letters > rank))
+  if (rank >= 0 && (dots == std::string_view::npos ? letters != rank : letters > rank))
     throw ShapeError({"einsum",
                       fmt::format("in \"{}\": the term '{}' does not fit its operand", equation, term),
                       fmt::format("{} axes", letters),
@@ -46,7 +46,7 @@ Labels labels_of(const std::string& equation, std::string_view term, int64_t ran
   for (size_t i = 0; i < term.size(); ++i) {
     const char ch = term[i];
     if (ch == ' ') continue;
-    if (i == dots && dots != term.npos) {
+    if (i == dots && dots != std::string_view::npos) {
       for (int k = 0; k < axes; ++k) labels.push_back(kEllipsis + kMostAxes - axes + k);
       i += 2;
     } else if ((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')) {

@@ -129,7 +129,7 @@ class Reader {
 
   // Positions as i64 from 0 on.
   [[nodiscard]] Tensor normal(const Tensor& t, int64_t extent) const {
-    const Tensor i = cast(t, i64);
+    Tensor i = cast(t, i64);
     if (i.is_concrete() && i.size() > 0) {
       const auto low = min(i).item<int64_t>(), high = max(i).item<int64_t>();
       if (low < -extent) out_of_range(low, extent);

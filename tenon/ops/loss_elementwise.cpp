@@ -48,7 +48,7 @@ std::vector<InvalidSample> wrong_shapes(size_t inputs, ir::Attrs attrs = {}) {
   return {{in, std::move(attrs), "cannot be broadcast"}};
 }
 
-std::vector<Sample> two_sided(std::vector<ir::Attrs> attrs) {
+std::vector<Sample> two_sided(const std::vector<ir::Attrs>& attrs) {
   std::vector<Sample> list;
   for (auto& a : attrs) {
     list.push_back({{{{12}, 0, 0, spread(12, -1.93, 0.37)}, {{12}, 0, 0, spread(12, 1.21, -0.19)}}, a});

@@ -33,10 +33,9 @@ class Adam final : public OptimizerOf<AdamOptions> {
   Adam() : Adam(AdamOptions{}) {}
   explicit Adam(AdamOptions options);
   explicit Adam(std::span<const Variable> parameters, AdamOptions options = {});
-  explicit Adam(std::initializer_list<Variable> parameters, AdamOptions options = {})
-      : Adam(std::span(parameters), options) {}
+  Adam(std::initializer_list<Variable> parameters, AdamOptions options = {}) : Adam(std::span(parameters), options) {}
   explicit Adam(std::span<const GroupOf<AdamOptions>> groups);
-  explicit Adam(std::initializer_list<GroupOf<AdamOptions>> groups) : Adam(std::span(groups)) {}
+  Adam(std::initializer_list<GroupOf<AdamOptions>> groups) : Adam(std::span(groups)) {}
 
  protected:
   [[nodiscard]] std::string_view name() const override { return "Adam"; }
@@ -49,10 +48,10 @@ class AdamW final : public OptimizerOf<AdamWOptions> {
   AdamW() : AdamW(AdamWOptions{}) {}
   explicit AdamW(AdamWOptions options);
   explicit AdamW(std::span<const Variable> parameters, AdamWOptions options = {});
-  explicit AdamW(std::initializer_list<Variable> parameters, AdamWOptions options = {})
+  AdamW(std::initializer_list<Variable> parameters, AdamWOptions options = {})
       : AdamW(std::span(parameters), options) {}
   explicit AdamW(std::span<const GroupOf<AdamWOptions>> groups);
-  explicit AdamW(std::initializer_list<GroupOf<AdamWOptions>> groups) : AdamW(std::span(groups)) {}
+  AdamW(std::initializer_list<GroupOf<AdamWOptions>> groups) : AdamW(std::span(groups)) {}
 
  protected:
   [[nodiscard]] std::string_view name() const override { return "AdamW"; }

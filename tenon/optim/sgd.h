@@ -21,10 +21,9 @@ class SGD final : public OptimizerOf<SGDOptions> {
   SGD() : SGD(SGDOptions{}) {}
   explicit SGD(SGDOptions options);
   explicit SGD(std::span<const Variable> parameters, SGDOptions options = {});
-  explicit SGD(std::initializer_list<Variable> parameters, SGDOptions options = {})
-      : SGD(std::span(parameters), options) {}
+  SGD(std::initializer_list<Variable> parameters, SGDOptions options = {}) : SGD(std::span(parameters), options) {}
   explicit SGD(std::span<const GroupOf<SGDOptions>> groups);
-  explicit SGD(std::initializer_list<GroupOf<SGDOptions>> groups) : SGD(std::span(groups)) {}
+  SGD(std::initializer_list<GroupOf<SGDOptions>> groups) : SGD(std::span(groups)) {}
 
  protected:
   [[nodiscard]] std::string_view name() const override { return "SGD"; }

@@ -70,7 +70,8 @@ class Files {
           in.skip();
       }
     }
-    for (const auto& symbol : symbols) symbols_[package.empty() ? symbol : package + "." + symbol] = file.name;
+    const std::string prefix = package.empty() ? "" : package + ".";
+    for (const auto& symbol : symbols) symbols_[prefix + symbol] = file.name;
     if (!package.empty()) symbols_.emplace(package, file.name);
     file.bytes = std::move(bytes);
     files_[file.name] = std::move(file);
@@ -91,7 +92,8 @@ class Files {
       else
         in.skip();
     }
-    for (const auto& symbol : inner) out.push_back(name + "." + symbol);
+    const std::string prefix = name + ".";
+    for (const auto& symbol : inner) out.push_back(prefix + symbol);
     out.push_back(std::move(name));
   }
 

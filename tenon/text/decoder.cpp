@@ -72,7 +72,7 @@ std::string replace_invalid_utf8(std::string_view bytes) {
   return out;
 }
 
-Texts ByteLevelDecoder::apply(Texts tokens) const {
+Texts ByteLevelDecoder::apply(const Texts& tokens) const {
   std::string bytes;
   for (const auto& token : tokens) {
     const std::size_t before = bytes.size();
@@ -143,7 +143,7 @@ Texts ByteFallbackDecoder::apply(Texts tokens) const {
   return out;
 }
 
-Texts FuseDecoder::apply(Texts tokens) const {
+Texts FuseDecoder::apply(const Texts& tokens) const {
   std::string all;
   for (const auto& token : tokens) all += token;
   return {all};
@@ -189,7 +189,7 @@ Texts CtcDecoder::apply(Texts tokens) const {
   return tokens;
 }
 
-Texts SentencePieceDecoder::apply(Texts tokens) const {
+Texts SentencePieceDecoder::apply(const Texts& tokens) const {
   constexpr std::string_view kSpace = "\xe2\x96\x81";
   std::string text, bytes;
   bool seen_space = false;

@@ -14,7 +14,7 @@ namespace tenon::text {
 using Texts = std::vector<std::string>;
 
 struct ByteLevelDecoder {
-  Texts apply(Texts tokens) const;
+  Texts apply(const Texts& tokens) const;
 };
 struct WordPieceDecoder {
   std::string prefix = "##";
@@ -34,7 +34,7 @@ struct ByteFallbackDecoder {
   Texts apply(Texts tokens) const;
 };
 struct FuseDecoder {
-  Texts apply(Texts tokens) const;
+  Texts apply(const Texts& tokens) const;
 };
 struct StripDecoder {
   char32_t content = ' ';
@@ -56,7 +56,7 @@ struct SentencePieceDecoder {
   std::string unknown = "<unk>";
   std::string unknown_surface = " \xe2\x81\x87 ";
   bool drop_first_space = true, remove_extra_whitespaces = true;
-  Texts apply(Texts tokens) const;
+  Texts apply(const Texts& tokens) const;
 };
 
 using DecoderStep = std::variant<ByteLevelDecoder, WordPieceDecoder, MetaspaceDecoder, BpeDecoder, ByteFallbackDecoder,

@@ -166,8 +166,10 @@ Edges edges_of(std::string_view token) {
   };
   std::size_t leading = 0, trailing = 0;
   for (std::size_t at = 0; at < token.size() && is_space(at); at += code_point_length(token[at])) ++leading;
-  for (std::size_t at = token.size(); at > 0; ++trailing)
-    if (!is_space(at = previous_code_point(token, at))) break;
+  for (std::size_t at = token.size(); at > 0; ++trailing) {
+    at = previous_code_point(token, at);
+    if (!is_space(at)) break;
+  }
   constexpr std::size_t most = 0xffff;
   return {static_cast<std::uint16_t>(std::min(leading, most)), static_cast<std::uint16_t>(std::min(trailing, most))};
 }

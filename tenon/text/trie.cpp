@@ -61,8 +61,10 @@ Trie::Trie(std::vector<std::pair<std::string_view, std::uint32_t>> entries) {
 std::uint32_t Trie::find(std::string_view text) const {
   if (cells_.empty()) return nowhere;
   std::uint32_t node = root;
-  for (const char byte : text)
-    if ((node = step(node, byte)) == nowhere) return nowhere;
+  for (const char byte : text) {
+    node = step(node, byte);
+    if (node == nowhere) return nowhere;
+  }
   return node;
 }
 
@@ -71,7 +73,8 @@ Trie::Match Trie::longest(std::string_view text) const {
   if (cells_.empty()) return best;
   std::uint32_t node = root;
   for (std::uint32_t i = 0; i < text.size(); ++i) {
-    if ((node = step(node, text[i])) == nowhere) break;
+    node = step(node, text[i]);
+    if (node == nowhere) break;
     if (value(node) != nowhere) best = {i + 1, value(node)};
   }
   return best;

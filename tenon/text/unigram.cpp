@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <ranges>
 
 #include "tenon/base/error.h"
 
@@ -105,11 +106,11 @@ void Unigram::encode(std::string_view word, std::uint32_t offset, std::vector<Wo
     }
     end = step.begin;
   }
-  for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
-    if (part->id == options_.unknown) {
-      push_unknown(word.substr(part->begin, part->end - part->begin), offset + part->begin, tokens);
+  for (const auto& part : parts | std::views::reverse) {
+    if (part.id == options_.unknown) {
+      push_unknown(word.substr(part.begin, part.end - part.begin), offset + part.begin, tokens);
     } else {
-      tokens.push_back({part->id, {offset + part->begin, offset + part->end}});
+      tokens.push_back({part.id, {offset + part.begin, offset + part.end}});
     }
   }
 }

@@ -189,7 +189,8 @@ const std::string& as_string(const Value& value, std::string_view field, std::st
 
 std::string string_field(const Value& object, std::string_view field, std::string fallback, std::string_view where) {
   const Value* found = find_field(object, field);
-  return found == nullptr ? std::move(fallback) : as_string(*found, field, where);
+  if (found == nullptr) return fallback;
+  return as_string(*found, field, where);
 }
 
 std::int64_t as_count(const Value& value, std::string_view field, std::int64_t limit, std::string_view where) {

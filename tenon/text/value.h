@@ -30,6 +30,7 @@ class Value {
   using Data = std::variant<Undefined, Null, bool, std::int64_t, double, std::string, std::shared_ptr<List>,
                             std::shared_ptr<Object>>;
   Value() = default;
+  // NOLINTBEGIN(google-explicit-constructor): a template's value is whichever of these the code writes
   Value(Null) : data(Null{}) {}
   Value(bool v) : data(v) {}
   Value(int v) : data(std::int64_t{v}) {}
@@ -40,6 +41,7 @@ class Value {
   Value(const char* v) : data(std::string(v)) {}
   Value(List v) : data(std::make_shared<List>(std::move(v))) {}
   Value(Object v) : data(std::make_shared<Object>(std::move(v))) {}
+  // NOLINTEND(google-explicit-constructor)
 
   [[nodiscard]] bool is_undefined() const { return std::holds_alternative<Undefined>(data); }
   [[nodiscard]] bool is_null() const { return std::holds_alternative<Null>(data); }

@@ -30,7 +30,7 @@ namespace tenon::compiler {
 namespace {
 
 struct TargetRow {
-  const char *triple, *cpu, *features;
+  const char *triple = nullptr, *cpu = nullptr, *features = nullptr;
   EmitOptions emit;
 };
 TargetRow row_of(ObjectTarget target) {
@@ -248,7 +248,7 @@ KernelObject Jit::object_of(const Kernel& kernel, bool verify) const {
   return object;
 }
 
-std::vector<KernelFunction> Jit::link(std::vector<KernelObject> objects) {
+std::vector<KernelFunction> Jit::link(std::span<const KernelObject> objects) {
   if (objects.empty()) return {};
   auto& jit = *state_->jit;
   llvm::orc::SymbolLookupSet wanted;
@@ -271,7 +271,7 @@ std::vector<KernelFunction> Jit::link(std::vector<KernelObject> objects) {
 std::vector<KernelFunction> Jit::compile(std::span<const Kernel> kernels) {
   std::vector<KernelObject> objects;
   for (const Kernel& kernel : kernels) objects.push_back(object_of(kernel, true));
-  return link(std::move(objects));
+  return link(objects);
 }
 
 StandaloneObject emit_standalone(std::span<const Kernel> kernels, ObjectTarget target) {

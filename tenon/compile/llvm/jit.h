@@ -33,7 +33,7 @@ class Jit {
   [[nodiscard]] KernelObject object_of(const Kernel& kernel, bool verify) const;
   // Functions that live as long as the Jit. The symbols must be new to it; one call at a time. Errors: InternalError if
   // an object is not one of this machine or needs what there is not.
-  std::vector<KernelFunction> link(std::vector<KernelObject> objects);
+  std::vector<KernelFunction> link(std::span<const KernelObject> objects);
   // Both, for kernels whose names are new.
   std::vector<KernelFunction> compile(std::span<const Kernel> kernels);
   // What the code depends on besides the kernel: the target and the version of LLVM.

@@ -22,7 +22,7 @@ void run_random_bits(const KernelArgs& a) {
       const int64_t from = g * kRandomWords, count = std::min<int64_t>(kRandomWords, each - from);
       const auto block = static_cast<uint64_t>(from / 4);
       if (count == kRandomWords) return words(bits + from, block, k0, k1);
-      std::array<uint32_t, kRandomWords> last;
+      std::array<uint32_t, kRandomWords> last{};
       words(last.data(), block, k0, k1);
       std::memcpy(bits + from, last.data(), static_cast<size_t>(count) * sizeof(uint32_t));
     });

@@ -36,7 +36,7 @@ void for_tiles(const Lines& lines, ThreadPool& pool, const F& body) {
 template <class A, class T, class Step>
 void scan(const Lines& lines, ThreadPool& pool, A start, T* out, bool exclusive, const Step& next) {
   for_tiles(lines, pool, [&](int64_t first, int64_t width, int64_t step) {
-    std::array<A, kTile> state;
+    std::array<A, kTile> state{};
     state.fill(start);
     for (int64_t k = 0; k < lines.extent; ++k) {
       const int64_t at = first + k * step;

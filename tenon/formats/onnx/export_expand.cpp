@@ -48,6 +48,7 @@ ir::Graph expand_once(const ir::Graph& graph, int64_t opset, bool& changed) {
     for (const ir::ValueId id : node.inputs)
       in.push_back(id == ir::kAbsent ? Tensor() : values[static_cast<size_t>(id)]);
     ir::Attrs attrs = node.attrs;
+    // NOLINTNEXTLINE(modernize-loop-convert): a range over attributes is a range of constants
     for (size_t i = 0; i < attrs.size(); ++i) {
       const auto* sub = std::get_if<ir::GraphPtr>(&attrs[i]);
       if (sub && *sub) attrs[i] = ir::GraphPtr(std::make_shared<const ir::Graph>(expand_once(**sub, opset, changed)));

@@ -75,9 +75,10 @@ ir::SizeExpr plus(const ir::SizeExpr& a, const ir::SizeExpr& b) {
                                    [&](const ir::SizeTerm& t) { return t.names == term.names; });
     if (same == result.terms.end()) {
       result.terms.push_back(term);
-    } else if ((same->factor += term.factor) == 0) {
-      result.terms.erase(same);
+      continue;
     }
+    same->factor += term.factor;
+    if (same->factor == 0) result.terms.erase(same);
   }
   return result;
 }

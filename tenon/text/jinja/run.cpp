@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <ranges>
 
 #include "tenon/base/error.h"
 #include "tenon/text/jinja/ast.h"
@@ -142,8 +143,8 @@ class Runner {
   }
 
   const Value* find(std::string_view name) const {
-    for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope)
-      if (const auto found = scope->find(name); found != scope->end()) return &found->second;
+    for (const auto& scope : scopes_ | std::views::reverse)
+      if (const auto found = scope.find(name); found != scope.end()) return &found->second;
     return nullptr;
   }
 
