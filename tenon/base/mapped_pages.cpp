@@ -20,7 +20,8 @@ void release(std::uintptr_t begin, std::uintptr_t end) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const std::uintptr_t first = begin / page * page, last = (end + page - 1) / page * page;
   // A private read-only mapping of a file: its pages come back as they were. A refusal only costs memory.
-  if (first < last) (void)::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  void* begin_of_pages = reinterpret_cast<void*>(first);  // NOLINT(performance-no-int-to-ptr): a rounded address
+  if (first < last) (void)::madvise(begin_of_pages, last - first, MADV_DONTNEED);
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ class Entries {
     return found;
   }
   template <class T>
-  [[nodiscard]] T get(std::string_view name, T fallback) const {
+  [[nodiscard]] T get(std::string_view name, const T& fallback) const {
     const T* found = find<T>(name);
     return found == nullptr ? fallback : *found;
   }
