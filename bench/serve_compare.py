@@ -75,6 +75,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--bounds", default="10,50", help="of the 99th percentile, ms")
     parser.add_argument("--tries", type=int, default=3)
+    parser.add_argument("--servers", default="tenon;tenon, batches of 16;ONNX Runtime in Python", help="which, with ; between")
+    parser.add_argument("--protocols", default="gRPC,REST")
     parser.add_argument("--start", type=float, default=0, help="the first rate that is tried")
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -85,9 +87,13 @@ def main():
             tenon = [o.tenon, "serve", "--model", f"m={path}", "--free-ports", "--address", "127.0.0.1"]
             for name, command in (("tenon", tenon), ("tenon, batches of 16", [*tenon, "--max-batch-size", "16", "--batch-timeout-micros", "0"]),
                                   ("ONNX Runtime in Python", [o.python, str(ROOT / "bench/peers/onnxruntime_server.py"), "--model", f"m={path}"])):
+                if name not in o.servers.split(";"):
+                    continue
                 server = Server(command)
                 try:
                     for protocol, url in (("gRPC", f"grpc://127.0.0.1:{server.grpc}/m"), ("REST", f"http://127.0.0.1:{server.rest}/v2/models/m")):
+                        if protocol not in o.protocols.split(","):
+                            continue
                         measure(o, url, 5, 1)
                         start = o.start or {"mlp": 400, "resnet50": 4}.get(model, 50)
                         found = []

@@ -68,7 +68,7 @@ std::vector<std::string> pipeline_faults(const std::vector<ModelConfig>& models)
 
 void lower_priority() {
   // On Linux the nice value belongs to the thread.
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 10);
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 15);
 }
 
 }  // namespace
