@@ -629,7 +629,7 @@ struct StatusFields {
 
 void GrpcSession::submit_headers(Stream& s, bool with_data) {
   s.headers_sent = true;
-  std::array<nghttp2_nv, 8> fields;
+  std::array<nghttp2_nv, 8> fields{};
   size_t n = 0;
   fields[n++] = constant(":status", "200");
   fields[n++] = constant("content-type", "application/grpc");

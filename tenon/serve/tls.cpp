@@ -30,7 +30,7 @@ int choose(SSL*, const unsigned char** out, unsigned char* out_length, const uns
 
 }  // namespace
 
-TlsContext::TlsContext(TlsFiles files, std::string protocol) : files_(std::move(files)) {
+TlsContext::TlsContext(TlsFiles files, const std::string& protocol) : files_(std::move(files)) {
   if (!protocol.empty()) protocol_ = static_cast<char>(protocol.size()) + protocol;
   stamp_ = stamp();
   context_ = make();

@@ -10,7 +10,7 @@
 #include <string>
 
 namespace boost::asio::ssl {
-class context;
+class context;  // NOLINT(readability-identifier-naming): Asio's
 }
 
 namespace tenon::serve {
@@ -27,7 +27,7 @@ class TlsContext {
   using Context = boost::asio::ssl::context;
   // `protocol`: what ALPN agrees on if the client offers it ("h2"); "" for none. Errors: FileError if the files cannot
   // be used now.
-  explicit TlsContext(TlsFiles files, std::string protocol = {});
+  explicit TlsContext(TlsFiles files, const std::string& protocol = {});
   // Of a new connection; hold it as long as the connection lives.
   [[nodiscard]] std::shared_ptr<Context> current() const;
   // Looks at the files. Call it now and then.
