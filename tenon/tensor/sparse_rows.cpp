@@ -13,7 +13,9 @@ Tensor make_sparse_rows(Tensor indices, Tensor values, const TensorType& type) {
 }
 
 const SparseRows* sparse_rows(const Tensor& x) {
-  return x.defined() && x.impl()->placeholder ? dynamic_cast<const SparseRows*>(x.impl()->placeholder.get()) : nullptr;
+  const Placeholder* held = x.defined() ? x.impl()->placeholder.get() : nullptr;
+  // Each op of a compiled function asks; a lazy value says no for less than a cast costs.
+  return held != nullptr && !held->lazy() ? dynamic_cast<const SparseRows*>(held) : nullptr;
 }
 
 }  // namespace tenon

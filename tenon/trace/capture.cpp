@@ -142,7 +142,9 @@ std::optional<Tensor> known_value(const Tensor& x) {
 }
 
 const TracedValue* traced(const Tensor& x) {
-  return x.defined() && x.impl()->placeholder ? dynamic_cast<const TracedValue*>(x.impl()->placeholder.get()) : nullptr;
+  const Placeholder* held = x.defined() ? x.impl()->placeholder.get() : nullptr;
+  // Each op of a compiled function asks; a lazy value says no for less than a cast costs.
+  return held != nullptr && !held->lazy() ? dynamic_cast<const TracedValue*>(held) : nullptr;
 }
 
 Recorder* recorder_for(const Tensors& in) {

@@ -15,8 +15,9 @@ namespace tenon {
 namespace trace {
 
 const BatchedValue* batched(const Tensor& x) {
-  return x.defined() && x.impl()->placeholder ? dynamic_cast<const BatchedValue*>(x.impl()->placeholder.get())
-                                              : nullptr;
+  const Placeholder* held = x.defined() ? x.impl()->placeholder.get() : nullptr;
+  // Each op of a compiled function asks; a lazy value says no for less than a cast costs.
+  return held != nullptr && !held->lazy() ? dynamic_cast<const BatchedValue*>(held) : nullptr;
 }
 
 Tensor make_batched(Tensor inner, int level) {
