@@ -273,7 +273,7 @@ class Analysis {
     std::vector<Run> runs;
     for (size_t d = 0; d < shape.size(); ++d) {
       const bool reduced = std::find(axes.begin(), axes.end(), static_cast<int64_t>(d)) != axes.end();
-      if (shape[d] == 1 && !(reduced && options_.general)) continue;
+      if (shape[d] == 1) continue;
       if (!runs.empty() && runs.back().reduced == reduced) {
         runs.back().extent *= shape[d];
       } else {

@@ -63,8 +63,7 @@ struct CoreGraph {
 };
 
 struct AnalyseOptions {
-  bool lower = true;     // false: everything is a call
-  bool general = false;  // a fold over one element stays a fold, as it is at other sizes; the bits are the same
+  bool lower = true;  // false: everything is a call
 };
 // `segment` must outlive the result, which points to its nodes. Dead nodes are left out.
 CoreGraph analyse(const trace::Segment& segment, const AnalyseOptions& options);

@@ -79,7 +79,7 @@ struct Program::State {
 
   // ---- passes ------------------------------------------------------------------------------
   void pass_analyse() {
-    core = analyse(segment, {options.lower, options.general});
+    core = analyse(segment, {options.lower});
     for (const CoreNode& n : core.nodes) {
       ++(n.kind == CoreKind::Map ? report.maps : n.kind == CoreKind::Fold ? report.folds : report.calls);
       if (n.kind == CoreKind::Call) ++report.called[n.label];
