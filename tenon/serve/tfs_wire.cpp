@@ -358,7 +358,7 @@ PredictMessage read_predict(WireReader in, const std::shared_ptr<const void>& ow
         out.spec = read_model_spec(in.sub());
         break;
       case 2:
-        map_entry(in.sub(), [&](const std::string& key, WireReader value, uint64_t) {
+        map_entry(in.sub(), [&](std::string key, WireReader value, uint64_t) {
           Value tensor = read_tensor(value, owner, key);
           std::erase_if(out.inputs, [&](const auto& v) { return v.name == key; });  // as maps: the last one counts
           out.inputs.push_back({std::move(key), std::move(tensor)});
@@ -413,7 +413,7 @@ std::vector<NamedValue> read_predict_answer(WireReader in, const std::shared_ptr
       in.skip();
       continue;
     }
-    map_entry(in.sub(), [&](const std::string& key, WireReader value, uint64_t) {
+    map_entry(in.sub(), [&](std::string key, WireReader value, uint64_t) {
       Value tensor = read_tensor(value, owner, key);
       out.push_back({std::move(key), std::move(tensor)});
     });

@@ -58,7 +58,6 @@ class File {
   // Gives the pages of what was read back to the system, if the file is mapped.
   void release(std::uint64_t address, std::uint64_t size);
   [[nodiscard]] const std::shared_ptr<const void>& owner() const { return owner_; }
-  [[nodiscard]] Budget& budget() { return budget_; }
 
   // FormatError{PROBLEM at byte ADDRESS}; UnsupportedError for what is right but not read here.
   [[noreturn]] void fail(std::uint64_t address, std::string_view problem, std::string expected = {},

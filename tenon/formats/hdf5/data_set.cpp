@@ -246,7 +246,7 @@ Tensor from_chunks(const DataSet& set, const Cursor& body, unsigned version) {
   }
   Unpacker unpacker(set, filters, layout);
   Ref<Buffer> buffer = allocate(set);
-  if (covered < set.bytes || layout.chunks.empty()) fill(set, {buffer->data(), static_cast<std::size_t>(set.bytes)});
+  if (covered < set.space.count) fill(set, {buffer->data(), static_cast<std::size_t>(set.bytes)});
   for (const Chunk& chunk : layout.chunks) {
     place_chunk(set, layout, chunk, unpacker.unpack(chunk), buffer->data());
     set.file.release(chunk.address, chunk.size);
