@@ -63,6 +63,12 @@ TEST(Deploy, EachMetricOfTheDashboardIsOnThePage) {
   }
 }
 
+// oneDNN's code is made when it runs: with this setting the server loads convolutions and cannot run them.
+TEST(Deploy, TheUnitLetsMachineCodeBeMade) {
+  EXPECT_THAT(read_text_file(kDeploy + "tenon.service"),
+              testing::Not(testing::HasSubstr("MemoryDenyWriteExecute=yes")));
+}
+
 TEST(Deploy, ProbesAskForPathsThatAnswer) {
   ServerOptions options;
   options.address = "127.0.0.1";
