@@ -38,7 +38,7 @@ struct Step {
   int32_t call = -1;  // the core node
   std::vector<ConstView> in;
   std::vector<View> out;
-  ir::ScalarProgram program;
+  std::unique_ptr<ElementwiseKernel> elementwise;
   Ints axes;
   ops::ReduceKind reduce{};
 };
@@ -158,7 +158,9 @@ struct Program::State {
     if (n.call == CallKind::Elementwise) {
       std::vector<DType> dtypes;
       for (const auto& v : step.in) dtypes.push_back(v.dtype);
-      step.program = exec::session().program(*n.node->op, dtypes, n.node->attrs, step.out[0].dtype);
+      exec::Session& session = exec::session();
+      step.elementwise =
+          session.device().prepare(session.program(*n.node->op, dtypes, n.node->attrs, step.out[0].dtype));
     } else if (n.call == CallKind::Reduce) {
       const Shape& shape = step.in[0].shape;
       step.axes = ops::reduction_axes(n.node->op->name, n.node->attrs.ints(0), static_cast<int64_t>(shape.size()));
@@ -189,7 +191,7 @@ struct Program::State {
         std::get<ops::Primitive>(n.node->op->meaning).reference({step.in, step.out, n.node->attrs});
         return;
       case CallKind::Elementwise:
-        session.device().elementwise(step.program, step.in, step.out[0], session.pool());
+        step.elementwise->run(step.in, step.out[0], session.pool());
         return;
       case CallKind::Reduce:
         session.device().reduce(step.reduce, step.in[0], step.axes, step.out[0], session.pool());

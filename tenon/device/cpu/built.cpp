@@ -66,14 +66,14 @@ constexpr int64_t kShortRow = 8;   // rows so short go block by block, many at o
 // The numbers of a kernel; `strides` of the inputs, then of the output, from row to row.
 class Numbers {
  public:
-  Numbers(const BuiltProgram& built, const int64_t* strides, size_t inputs) {
+  Numbers(std::span<const int64_t> constants, const int64_t* strides, size_t inputs) {
     size_t at = 1;
     const auto stride = [&](size_t k) {
       values_[at++] = 0;
       values_[at++] = strides[k];
     };
     for (size_t k = 0; k < inputs; ++k) stride(k);
-    for (int64_t constant : built.constants) values_[at++] = constant;
+    for (int64_t constant : constants) values_[at++] = constant;
     stride(inputs);
   }
   const int64_t* of_rows(int64_t n) {
@@ -87,13 +87,13 @@ class Numbers {
 
 }  // namespace
 
-bool run_built_flat(const BuiltProgram& built, std::span<const std::byte* const> in, uint32_t along, std::byte* out,
-                    int64_t n) {
+bool run_built_flat(const BuiltProgram& built, std::span<const int64_t> constants, std::span<const std::byte* const> in,
+                    uint32_t along, std::byte* out, int64_t n) {
   if (n > kChunk || in.size() > kMostBuiltInputs) return false;
   const BuiltFn run = built.by_layout[along];
   if (run == nullptr) return false;
   constexpr int64_t kNoRows[kMostBuiltInputs + 1] = {};
-  Numbers numbers(built, kNoRows, in.size());
+  Numbers numbers(constants, kNoRows, in.size());
   std::byte* buffers[kMostBuiltInputs + 1];
   for (size_t k = 0; k < in.size(); ++k) buffers[k] = const_cast<std::byte*>(in[k]);
   buffers[in.size()] = out;
@@ -129,7 +129,7 @@ bool run_built(const BuiltProgram& built, std::span<const ConstView> in, const V
   // Elements [from, from + length) of the rows [row, last), of which those of one turn of the outer loops go together.
   const int64_t together = axes > 1 ? nest.shape[axes - 2] : 1;
   const auto part = [&](int64_t row, int64_t last, int64_t from, int64_t length) {
-    Numbers numbers(built, strides, in.size());
+    Numbers numbers(built.constants, strides, in.size());
     while (row < last) {
       const int64_t begin = row % together, end = std::min(together, begin + last - row);
       std::byte* buffers[kMost];

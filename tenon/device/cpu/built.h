@@ -50,8 +50,9 @@ BuiltProgram find_built(const ir::ScalarProgram& program, int level);
 // Runs a call with a kernel if there is one for how the operands lie; false: there is none, and nothing was done.
 bool run_built(const BuiltProgram& built, std::span<const ConstView> in, const View& out, ThreadPool& pool);
 // The same for small calls whose operands lie in one piece, or have one element (bit of `along` not set).
-bool run_built_flat(const BuiltProgram& built, std::span<const std::byte* const> in, uint32_t along, std::byte* out,
-                    int64_t n);
+// `constants` may be others than the program's own.
+bool run_built_flat(const BuiltProgram& built, std::span<const int64_t> constants, std::span<const std::byte* const> in,
+                    uint32_t along, std::byte* out, int64_t n);
 
 // Of the program without the values of its constants.
 Hash128 structure_of(const ir::ScalarProgram& program);

@@ -18,7 +18,7 @@ class CpuElementwise final : public ElementwiseKernel {
     if (!run_built(built_, in, out, pool)) elementwise(level_, program_, in, out, pool);
   }
   bool run_flat(std::span<const std::byte* const> in, uint32_t along, std::byte* out, int64_t n) const override {
-    return run_built_flat(built_, in, along, out, n);
+    return run_built_flat(built_, built_.constants, in, along, out, n);
   }
 
  private:

@@ -32,7 +32,7 @@ class BuiltExp {
   void shift(float* y, const float* x, const float* shift, int64_t n) const {
     for (int64_t i = 0; i < n; i += kPiece) {
       const std::byte* in[] = {reinterpret_cast<const std::byte*>(x + i), reinterpret_cast<const std::byte*>(shift)};
-      run_built_flat(shift_, in, 1, reinterpret_cast<std::byte*>(y + i), std::min(kPiece, n - i));
+      run_built_flat(shift_, shift_.constants, in, 1, reinterpret_cast<std::byte*>(y + i), std::min(kPiece, n - i));
     }
   }
   // y = exp((x - p[0]) - p[1]) * p[2] + p[3]
@@ -42,12 +42,13 @@ class BuiltExp {
 
  private:
   static constexpr int64_t kPiece = 16384;  // elements of one call
-  static void with_numbers(BuiltProgram program, float* y, const float* x, const float* p, int64_t n) {
-    for (size_t k = 0; k < program.constants.size(); ++k)
-      program.constants[k] = std::bit_cast<int64_t>(static_cast<double>(p[k]));
+  static void with_numbers(const BuiltProgram& program, float* y, const float* x, const float* p, int64_t n) {
+    int64_t numbers[kMostBuiltConstants];
+    const std::span constants = std::span(numbers).first(program.constants.size());
+    for (size_t k = 0; k < constants.size(); ++k) constants[k] = std::bit_cast<int64_t>(static_cast<double>(p[k]));
     for (int64_t i = 0; i < n; i += kPiece) {
       const std::byte* in[] = {reinterpret_cast<const std::byte*>(x + i)};
-      run_built_flat(program, in, 1, reinterpret_cast<std::byte*>(y + i), std::min(kPiece, n - i));
+      run_built_flat(program, constants, in, 1, reinterpret_cast<std::byte*>(y + i), std::min(kPiece, n - i));
     }
   }
   BuiltExp()
