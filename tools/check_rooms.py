@@ -29,7 +29,7 @@ OUTSIDE = [
     (r"png\.h|jpeglib\.h|zip\.h", ["data", "formats"], False, "file formats are read in data/ and formats/"),
     (r"zlib\.h", ["base", "data", "formats", "train", "serve"], False, "compression belongs to base/, data/ and formats/"),
     (r"pcre2\.h|utf8proc\.h", ["text"], False, "Unicode and regular expressions belong to text/"),
-    (r"boost/.*|grpc/.*|grpcpp/.*|openssl/.*", ["serve"], False, "the network is seen only in the sources of serve/"),
+    (r"boost/.*|grpc/.*|grpcpp/.*|nghttp2/.*|openssl/.*", ["serve"], False, "the network is seen only in the sources of serve/"),
     (r"fmt/.*", ["*"], False, "headers stay free of outside libraries: use fmt in the .cpp"),
     (r"nlohmann/.*", ["*"], False, "headers stay free of outside libraries: use JSON in the .cpp"),
 ]
