@@ -33,16 +33,22 @@ void release_mapped_pages(std::span<const std::byte> part, std::span<const std::
   release(std::max(begin, address_of(whole.data())), std::min(end, address_of(whole.data()) + whole.size()));
 }
 
-void copy_from_mapping(std::span<const std::byte> from, std::byte* to) {
+void read_from_mapping(std::span<const std::byte> from, const std::function<void(std::span<const std::byte>)>& use) {
   while (!from.empty()) {
     // Pieces end where the next page that is touched brings in nothing of them.
     const std::uintptr_t border = (address_of(from.data()) / kPiece + 1) * kPiece;
     const auto piece = from.first(std::min<std::size_t>(from.size(), border - address_of(from.data())));
-    std::memcpy(to, piece.data(), piece.size());
+    use(piece);
     release(address_of(piece.data()), address_of(piece.data()) + piece.size());
     from = from.subspan(piece.size());
-    to += piece.size();
   }
+}
+
+void copy_from_mapping(std::span<const std::byte> from, std::byte* to) {
+  read_from_mapping(from, [&](std::span<const std::byte> piece) {
+    std::memcpy(to, piece.data(), piece.size());
+    to += piece.size();
+  });
 }
 
 }  // namespace tenon

@@ -197,7 +197,39 @@ Entry read_entry(data::ByteReader& in) {
   return entry;
 }
 
-// `mapped` is the whole file, if it is mapped.
+// `mapped` is the whole file, if it is mapped: then what was read is given back piece by piece.
+Tensor unpacked(const TypeInfo& type, std::span<const std::byte> blocks, const Shape& shape,
+                std::span<const std::byte> mapped = {}) {
+  Ref<Buffer> numbers = Buffer::allocate(static_cast<std::size_t>(numel(shape)) * sizeof(float));
+  auto* to = reinterpret_cast<float*>(numbers->data());
+  const auto width = static_cast<std::size_t>(type.bytes);
+  constexpr std::size_t kBlocksAtOnce = 4096;
+  while (!blocks.empty()) {
+    const auto piece = blocks.first(std::min(blocks.size(), kBlocksAtOnce * width));
+    for (std::size_t at = 0; at < piece.size(); at += width, to += type.elements) type.unpack(piece.data() + at, to);
+    if (!mapped.empty()) release_mapped_pages(piece, mapped);
+    blocks = blocks.subspan(piece.size());
+  }
+  return from_buffer(std::move(numbers), TensorType{DType::F32, shape});
+}
+
+// The blocks as they are: in the file if `owner` keeps it, else a copy.
+GgufPacked kept_packed(const Entry& entry, std::span<const std::byte> blocks,
+                       const std::shared_ptr<const void>& owner) {
+  const std::int64_t row = entry.shape.empty() ? 0 : entry.shape.back();
+  const std::int64_t bytes = row / entry.type->elements * entry.type->bytes;
+  const TensorType type{DType::U8, {row == 0 ? 0 : entry.count / row, bytes}};
+  GgufPacked packed{.type = std::string(entry.type->name), .shape = entry.shape, .rows = {}};
+  if (owner != nullptr && !blocks.empty()) {
+    packed.rows = from_buffer(Buffer::wrap(const_cast<std::byte*>(blocks.data()), blocks.size(), owner), type);
+  } else {
+    Ref<Buffer> copy = Buffer::allocate(blocks.size());
+    if (!blocks.empty()) std::memcpy(copy->data(), blocks.data(), blocks.size());
+    packed.rows = from_buffer(std::move(copy), type);
+  }
+  return packed;
+}
+
 Tensor make_tensor(const Entry& entry, std::span<const std::byte> elements, const std::shared_ptr<const void>& owner,
                    std::span<const std::byte> mapped) {
   if (entry.type->dtype) {
@@ -213,12 +245,7 @@ Tensor make_tensor(const Entry& entry, std::span<const std::byte> elements, cons
     }
     return from_buffer(std::move(copy), type);
   }
-  Ref<Buffer> unpacked = Buffer::allocate(static_cast<std::size_t>(entry.count) * sizeof(float));
-  auto* to = reinterpret_cast<float*>(unpacked->data());
-  for (std::int64_t i = 0; i < entry.count / entry.type->elements; ++i)
-    entry.type->unpack(elements.data() + i * entry.type->bytes, to + i * entry.type->elements);
-  if (!mapped.empty()) release_mapped_pages(elements, mapped);
-  return from_buffer(std::move(unpacked), TensorType{DType::F32, entry.shape});
+  return unpacked(*entry.type, elements, entry.shape, mapped);
 }
 
 // Bytes in the order of the file.
@@ -263,6 +290,29 @@ void write_value(const GgufValue& value, Writer& out) {
   }
 }
 
+std::span<const std::byte> bytes_of(const Tensor& tensor) { return tensor.data<std::byte>(); }
+
+const TypeInfo& checked_type(const GgufPacked& packed, const char* where) {
+  for (const TypeInfo& type : kTypes) {
+    if (type.name != packed.type || type.unpack == nullptr) continue;
+    const std::int64_t count = numel(packed.shape), row = packed.shape.empty() ? 0 : packed.shape.back();
+    const Tensor& rows = packed.rows;
+    if (!rows.defined() || rows.dtype() != DType::U8 || rows.ndim() != 2 || !rows.is_contiguous() ||
+        row % type.elements != 0 || rows.size() != count / type.elements * type.bytes ||
+        rows.shape(1) != row / type.elements * type.bytes)
+      throw ValueError({.where = where,
+                        .problem = fmt::format("the blocks do not fit {} of {}", to_string(packed.shape), packed.type),
+                        .got = rows.defined() ? to_string(rows.type()) : "nothing"});
+    return type;
+  }
+  throw ValueError(
+      {.where = where, .problem = "not a quantised type", .expected = "Q4_0, Q8_0, Q4_K or Q6_K", .got = packed.type});
+}
+
+std::uint64_t padded(std::uint64_t size) {
+  return (size + kDefaultAlignment - 1) / kDefaultAlignment * kDefaultAlignment;
+}
+
 std::string quantize_q8_0(std::span<const float> values) {
   Writer out;
   for (std::size_t block = 0; block < values.size(); block += 32) {
@@ -275,6 +325,41 @@ std::string quantize_q8_0(std::span<const float> values) {
   return std::move(out.out);
 }
 
+// A tensor on its way into a file.
+struct Saved {
+  const std::string* name;
+  const Shape* shape;
+  const TypeInfo* type;
+  const Tensor* tensor;  // the numbers, or the blocks
+  bool quantize;
+
+  [[nodiscard]] std::uint64_t size() const {
+    return static_cast<std::uint64_t>(numel(*shape) / type->elements * type->bytes);
+  }
+};
+
+std::vector<Saved> saved_tensors(const std::filesystem::path& path, const Gguf& file, const GgufSaveOptions& options) {
+  std::vector<Saved> list;
+  for (const auto& [name, tensor] : file.tensors) {
+    const bool quantize =
+        options.quantize && tensor.dtype() == DType::F32 && tensor.ndim() >= 2 && tensor.shape(-1) % 32 == 0;
+    const TypeInfo* type = nullptr;
+    for (const auto& known : kTypes)
+      if (quantize ? known.name == "Q8_0" : known.dtype == tensor.dtype()) type = &known;
+    if (type == nullptr)
+      throw UnsupportedError({.where = path.string(),
+                              .problem = fmt::format("'{}' is of a dtype that GGUF has not", name),
+                              .got = std::string(tenon::name(tensor.dtype()))});
+    list.push_back({&name, &tensor.shape(), type, &tensor, quantize});
+  }
+  for (const auto& [name, packed] : file.packed) {
+    if (file.tensors.contains(name))
+      throw ValueError({.where = path.string(), .problem = fmt::format("there are two tensors '{}'", name)});
+    list.push_back({&name, &packed.shape, &checked_type(packed, "save_gguf"), &packed.rows, false});
+  }
+  return list;
+}
+
 }  // namespace
 
 const GgufValue* Gguf::find(std::string_view key) const {
@@ -284,7 +369,7 @@ const GgufValue* Gguf::find(std::string_view key) const {
 }
 
 Gguf read_gguf(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner, std::string_view where,
-               bool mapped) {
+               bool mapped, const GgufLoadOptions& options) {
   data::ByteReader in(bytes, where);
   if (in.u32_little("the magic number") != kMagic) in.fail("not a GGUF file", "\"GGUF\" at the beginning");
   const std::uint32_t version = in.u32_little("the version");
@@ -328,24 +413,46 @@ Gguf read_gguf(std::span<const std::byte> bytes, const std::shared_ptr<const voi
     }
     if (file.types.contains(entry.name)) in.fail(fmt::format("there are two tensors '{}'", entry.name));
     file.types[entry.name] = entry.type->name;
-    file.tensors.set(
-        entry.name,
-        make_tensor(entry, size == 0 ? std::span<const std::byte>() : bytes.subspan(begin + entry.offset, size), owner,
-                    mapped ? bytes : std::span<const std::byte>()));
+    const auto elements = size == 0 ? std::span<const std::byte>() : bytes.subspan(begin + entry.offset, size);
+    if (options.keep_packed && !entry.type->dtype) {
+      file.packed[entry.name] = kept_packed(entry, elements, owner);
+    } else {
+      file.tensors.set(entry.name, make_tensor(entry, elements, owner, mapped ? bytes : std::span<const std::byte>()));
+    }
   }
   return file;
 }
 
-Gguf load_gguf(const std::filesystem::path& path) {
+Gguf load_gguf(const std::filesystem::path& path, const GgufLoadOptions& options) {
   const auto file = std::make_shared<const MappedFile>(path);
-  return read_gguf(file->bytes(), file, file->path(), true);
+  return read_gguf(file->bytes(), file, file->path(), true, options);
+}
+
+Tensor unpack(const GgufPacked& packed) {
+  return unpacked(checked_type(packed, "unpack"), bytes_of(packed.rows), packed.shape);
+}
+
+Tensor unpack_rows(const GgufPacked& packed, std::int64_t first, std::int64_t count) {
+  const TypeInfo& type = checked_type(packed, "unpack_rows");
+  const std::int64_t rows = packed.rows.shape(0);
+  if (first < 0 || count < 0 || first > rows || count > rows - first)
+    throw IndexError({.where = "unpack_rows",
+                      .problem = "no such rows",
+                      .expected = fmt::format("rows of {}", rows),
+                      .got = fmt::format("{} from {} on", count, first)});
+  const auto width = static_cast<std::size_t>(packed.rows.shape(1));
+  return unpacked(
+      type,
+      bytes_of(packed.rows).subspan(static_cast<std::size_t>(first) * width, static_cast<std::size_t>(count) * width),
+      {count, packed.shape.empty() ? 0 : packed.shape.back()});
 }
 
 void save_gguf(const std::filesystem::path& path, const Gguf& file, const GgufSaveOptions& options) {
-  Writer head, body;
+  const std::vector<Saved> list = saved_tensors(path, file, options);
+  Writer head;
   head.number(kMagic);
   head.number(std::uint32_t{3});
-  head.number(std::uint64_t{file.tensors.size()});
+  head.number(std::uint64_t{list.size()});
   std::uint64_t entries = 0;
   for (const auto& entry : file.metadata) entries += entry.first == "general.alignment" ? 0 : 1;
   head.number(entries);
@@ -355,34 +462,27 @@ void save_gguf(const std::filesystem::path& path, const Gguf& file, const GgufSa
     head.number(type_of(value));
     write_value(value, head);
   }
-  for (const auto& [name, tensor] : file.tensors) {
-    const bool quantize =
-        options.quantize && tensor.dtype() == DType::F32 && tensor.ndim() >= 2 && tensor.shape(-1) % 32 == 0;
-    const TypeInfo* type = nullptr;
-    for (const auto& known : kTypes)
-      if (quantize ? known.name == "Q8_0" : known.dtype == tensor.dtype()) type = &known;
-    if (type == nullptr)
-      throw UnsupportedError({.where = path.string(),
-                              .problem = fmt::format("'{}' is of a dtype that GGUF has not", name),
-                              .got = std::string(tenon::name(tensor.dtype()))});
-    head.string(name);
-    head.number(static_cast<std::uint32_t>(tensor.ndim()));
-    for (std::int64_t axis = tensor.ndim() - 1; axis >= 0; --axis)
-      head.number(static_cast<std::uint64_t>(tensor.shape(axis)));
-    head.number(type->id);
-    body.pad(kDefaultAlignment);
-    head.number(std::uint64_t{body.out.size()});
-    if (quantize) {
-      body.out += quantize_q8_0(tensor.data<float>());
-    } else {
-      const auto elements = tensor.data<std::byte>();
-      body.out.append(reinterpret_cast<const char*>(elements.data()), elements.size());
-    }
+  std::uint64_t at = 0;
+  for (const Saved& saved : list) {
+    head.string(*saved.name);
+    head.number(static_cast<std::uint32_t>(saved.shape->size()));
+    for (std::size_t axis = saved.shape->size(); axis-- > 0;)
+      head.number(static_cast<std::uint64_t>((*saved.shape)[axis]));
+    head.number(saved.type->id);
+    head.number(at);
+    at += padded(saved.size());
   }
   head.pad(kDefaultAlignment);
   AtomicFile out(path);
   out.write(head.out);
-  out.write(body.out);
+  for (const Saved& saved : list) {  // one after the other: only one tensor is quantised at a time
+    if (saved.quantize) {
+      out.write(quantize_q8_0(saved.tensor->data<float>()));
+    } else {
+      out.write(bytes_of(*saved.tensor));
+    }
+    out.write(std::string(padded(saved.size()) - saved.size(), '\0'));
+  }
   out.commit();
 }
 

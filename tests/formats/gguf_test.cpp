@@ -10,6 +10,8 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tenon/ops/creation.h"
+#include "tenon/ops/movement.h"
 #include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
 
@@ -81,6 +83,58 @@ TEST(Gguf, QuantisesAsTheReferenceDoes) {
   EXPECT_EQ(again.types.at("w"), "Q8_0");
   const auto values = again.tensors.at("w").to_vector();
   for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(values[i], golden["quantized"][i].get<double>()) << i;
+}
+
+TEST(Gguf, QuantisedTensorsCanBeKeptPacked) {
+  const auto file = std::make_shared<const MappedFile>(kGoldens / "types.gguf");
+  const Gguf numbers = read_gguf(file->bytes(), file, "types.gguf");
+  const Gguf kept = read_gguf(file->bytes(), file, "types.gguf", true, {.keep_packed = true});
+  ASSERT_EQ(kept.packed.size(), 4U);
+  EXPECT_EQ(kept.tensors.size() + kept.packed.size(), numbers.tensors.size());
+  for (const auto& [name, packed] : kept.packed) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(packed.type, kept.types.at(name));
+    const std::byte* data = packed.rows.data<std::byte>().data();
+    EXPECT_TRUE(data >= file->bytes().data() && data < file->bytes().data() + file->bytes().size()) << "was copied";
+    const Tensor& want = numbers.tensors.at(name);
+    EXPECT_EQ(unpack(packed).shape(), want.shape());
+    EXPECT_EQ(unpack(packed).to_vector(), want.to_vector());
+    const std::int64_t width = want.shape(-1), rows = want.size() / width;
+    EXPECT_EQ(packed.rows.shape(0), rows);
+    const auto last = unpack_rows(packed, rows - 1, 1);
+    EXPECT_EQ(last.shape(), (Shape{1, width}));
+    EXPECT_EQ(last.to_vector(), narrow(reshape(want, {rows, width}), 0, rows - 1, 1).to_vector());
+    EXPECT_EQ(unpack_rows(packed, rows, 0).size(), 0);
+    EXPECT_THAT(error_text<IndexError>([&] { (void)unpack_rows(packed, rows, 1); }), HasSubstr("no such rows"));
+    EXPECT_THAT(error_text<IndexError>([&] { (void)unpack_rows(packed, -1, 1); }), HasSubstr("no such rows"));
+  }
+  const GgufPacked good = kept.packed.begin()->second;
+  GgufPacked bad = good;
+  bad.type = "Q5_0";
+  EXPECT_THAT(error_text<ValueError>([&] { (void)unpack(bad); }), HasSubstr("not a quantised type"));
+  bad = good;
+  bad.shape.back() *= 2;
+  EXPECT_THAT(error_text<ValueError>([&] { (void)unpack(bad); }), HasSubstr("the blocks do not fit"));
+  bad.rows = Tensor();
+  EXPECT_THAT(error_text<ValueError>([&] { (void)unpack_rows(bad, 0, 1); }), HasSubstr("got nothing"));
+}
+
+TEST(Gguf, PackedTensorsAreWrittenAsTheyWere) {
+  const Gguf kept = load_gguf(kGoldens / "types.gguf", {.keep_packed = true});
+  const std::string path = testing_support::temp_folder() + "/packed.gguf";
+  save_gguf(path, kept);
+  keep(path);
+  const Gguf again = load_gguf(path, {.keep_packed = true});
+  ASSERT_EQ(again.packed.size(), kept.packed.size());
+  for (const auto& [name, packed] : kept.packed) {
+    EXPECT_EQ(again.types.at(name), packed.type);
+    EXPECT_EQ(again.packed.at(name).shape, packed.shape);
+    EXPECT_EQ(again.packed.at(name).rows.to_vector(), packed.rows.to_vector()) << name;
+  }
+  expect_tensors(load_gguf(path), json::parse(read_text_file(kGoldens / "types.gguf.json")));
+  Gguf twice = kept;
+  twice.tensors.set(kept.packed.begin()->first, ones({2}));
+  EXPECT_THAT(error_text<ValueError>([&] { save_gguf(path, twice); }), HasSubstr("there are two tensors"));
 }
 
 TEST(Gguf, ReadsPublishedFiles) {

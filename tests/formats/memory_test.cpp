@@ -62,8 +62,10 @@ double megabytes_grown(const std::function<void()>& work) {
   return grown;
 }
 
-void expect_little_memory(const fs::path& path, const std::function<void(const fs::path&)>& load_it) {
-  const double size = static_cast<double>(fs::file_size(path)) / (1 << 20);
+// What is compared with: the file, or (`unpacked` bytes) tensors that are by nature larger than their packed form.
+void expect_little_memory(const fs::path& path, const std::function<void(const fs::path&)>& load_it,
+                          size_t unpacked = 0) {
+  const double size = static_cast<double>(std::max<size_t>(fs::file_size(path), unpacked)) / (1 << 20);
   const double grown = megabytes_grown([&] { load_it(path); });
   std::printf("%s: %.2f of its size\n", path.filename().c_str(), grown / size);
   EXPECT_GE(grown, 0) << path;
@@ -197,6 +199,20 @@ TEST_F(Memory, MappedFormats) {
   expect_little_memory(folder_ / "w.gguf", [](const fs::path& p) { (void)load_gguf(p); });
 }
 
+// Quantised tensors stay in the file, or become f32 one piece after the other.
+TEST_F(Memory, QuantisedTensors) {
+  Gguf file;
+  file.packed["q4"] = {.type = "Q4_0", .shape = {3072, 3072}, .rows = zeros({3072, 3072 / 32 * 18}, u8)};
+  file.packed["q6"] = {.type = "Q6_K", .shape = {3072, 3072}, .rows = zeros({3072, 3072 / 256 * 210}, u8)};
+  save_gguf(folder_ / "quantised.gguf", file);
+  file.packed.clear();
+  expect_little_memory(folder_ / "quantised.gguf",
+                       [](const fs::path& p) { ASSERT_EQ(load_gguf(p, {.keep_packed = true}).packed.size(), 2U); });
+  expect_little_memory(
+      folder_ / "quantised.gguf", [](const fs::path& p) { ASSERT_EQ(load_gguf(p).tensors.size(), 2U); },
+      size_t{2} * 3072 * 3072 * 4);
+}
+
 // A header that is not padded puts every element at an odd address.
 TEST_F(Memory, SafeTensorsAtOddAddresses) {
   std::string header = R"({"w":{"dtype":"F32","shape":[3000,3000],"data_offsets":[0,36000000]}})";
@@ -272,6 +288,39 @@ TEST_F(Memory, Onnx) {
   expect_little_memory(floats, load_it);
   const Tensor y = *onnx::Model::load(floats).run({})[0].tensor();
   EXPECT_EQ(std::memcmp(y.data<std::byte>().data(), content.data(), kBytes / 4), 0);
+}
+
+// Half precision as older writers put it: each number of 16 bits in int32_data, two or three bytes in the file.
+TEST_F(Memory, OnnxHalvesAsIntegers) {
+  constexpr int64_t kCount = kSide * kSide;
+  std::string packed;
+  for (int64_t i = 0; i < kCount; ++i)
+    for (auto v = static_cast<unsigned>(i * 40503 % 0x7c00 + 128);; v >>= 7) {
+      packed += static_cast<char>((v & 0x7fU) | (v > 0x7fU ? 0x80U : 0U));
+      if (v <= 0x7fU) break;
+    }
+  const auto field = [](int number, const std::string& content) {
+    std::string out(1, static_cast<char>(number << 3 | 2));
+    for (size_t size = content.size();; size >>= 7) {
+      out += static_cast<char>((size & 0x7fU) | (size > 0x7fU ? 0x80U : 0U));
+      if (size <= 0x7fU) break;
+    }
+    return out + content;
+  };
+  // TensorProto: dims, data_type float16, name, int32_data; then the model around it.
+  const std::string dims("\x08\xb8\x17\x08\xb8\x17", 6);  // 3000, 3000
+  const std::string tensor = dims + "\x10\x0a" + field(8, "w") + field(5, packed);
+  const std::string node = field(1, "w") + field(2, "y") + field(4, "Identity");
+  const std::string graph = field(1, node) + field(2, "g") + field(5, tensor) + field(12, field(1, "y"));
+  const fs::path path = write("halves.onnx", std::string("\x08\x08", 2) + field(7, graph) + field(8, "\x10\x11"));
+  const Tensor w = *onnx::Model::load(path).run({})[0].tensor();
+  ASSERT_EQ(w.type(), (TensorType{f16, {kSide, kSide}}));
+  for (const int64_t i : {int64_t{0}, int64_t{1}, kCount / 2, kCount - 1}) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, w.data<std::byte>().data() + 2 * i, 2);
+    EXPECT_EQ(bits, i * 40503 % 0x7c00 + 128);
+  }
+  expect_little_memory(path, [](const fs::path& p) { (void)onnx::Model::load(p); });
 }
 
 TEST_F(Memory, PyTorch) {

@@ -94,6 +94,38 @@ TEST(OnnxModel, NamesEveryUnknownOperatorBeforeAnythingRuns) {
   EXPECT_THAT(text, HasSubstr("Twirl"));
 }
 
+TEST(OnnxModel, UnknownOperatorsComeWithTheNearestKnownOne) {
+  const std::string elsewhere = node("BiasGelu", {"x", "x"}, "t");
+  const std::string file = model_of(bytes(1, node("MatMull", {"x", "x"}, "s")) + bytes(1, elsewhere) +
+                                    bytes(1, node("Frobnicate", {"t"}, "y")));
+  const std::string text = error_text([&] { parsed(file); });
+  EXPECT_THAT(text, HasSubstr("node MatMull: the operator is not known; the nearest is ai.onnx.MatMul"));
+  EXPECT_THAT(text, HasSubstr("node BiasGelu: the operator is not known; the nearest is com.microsoft.BiasGelu"));
+  EXPECT_THAT(text, testing::EndsWith("node Frobnicate: the operator is not known"));
+}
+
+TEST(OnnxModel, AParameterThatIsReplacedIsUsed) {
+  // w: float[2] = {2, 3}, an initializer (field 5 of GraphProto) with raw_data (field 9).
+  const std::string raw("\0\0\0\x40\0\0\x40\x40", 8);
+  const std::string w = varint(1, 2) + varint(2, 1) + bytes(8, "w") + bytes(9, raw);
+  Model model = parsed(model_of(bytes(1, node("Mul", {"x", "w"}, "y")) + bytes(5, w)));
+  const Tensor x = tensor({1.0F, 0.5F});
+  EXPECT_EQ(model({x})[0].to_vector<float>(), (std::vector<float>{2, 1.5F}));
+  const Model before = model;
+  model.set_parameter("w", tensor({10.0F, 20.0F}));
+  EXPECT_EQ(model({x})[0].to_vector<float>(), (std::vector<float>{10, 10}));
+  EXPECT_EQ(before({x})[0].to_vector<float>(), (std::vector<float>{2, 1.5F})) << "a copy keeps its own parameters";
+  // A Variable's value in its place: gradients reach the Variable.
+  const Variable w_of_mine(tensor({10.0F, 20.0F}));
+  model.set_parameter("w", w_of_mine.value());
+  sum(model({x})[0]).backward();
+  EXPECT_EQ(w_of_mine.grad().to_vector<float>(), (std::vector<float>{1, 0.5F}));
+  EXPECT_THAT(error_text([&] { model.set_parameter("v", ones({2})); }), HasSubstr("no parameter of this name"));
+  EXPECT_THAT(error_text([&] { model.set_parameter("w", ones({3})); }),
+              testing::AllOf(HasSubstr("parameter 'w' has another type"), HasSubstr("f32[2]"), HasSubstr("f32[3]")));
+  EXPECT_THAT(error_text([&] { model.set_parameter("w", ones({2}, i64)); }), HasSubstr("has another type"));
+}
+
 TEST(OnnxModel, WrongInputsAreNamed) {
   const std::string file = model_of(bytes(1, node("Exp", {"x"}, "y")));
   const Model model = parsed(file);

@@ -191,6 +191,22 @@ class Runner {
   int depth_ = 0;
 };
 
+// What is known instead: the same name in another domain, or a name like it.
+std::string nearest_form(const NodeData& node) {
+  const auto full = [](const Rule& rule) {
+    return fmt::format("{}.{}", rule.domain.empty() ? "ai.onnx" : rule.domain, rule.name);
+  };
+  std::vector<std::string_view> names;
+  for (const Rule* rule : all_rules()) {
+    if (rule->name == node.op_type) return "; the nearest is " + full(*rule);
+    names.push_back(rule->name);
+  }
+  const std::string_view nearest = nearest_name(node.op_type, names);
+  for (const Rule* rule : all_rules())
+    if (rule->name == nearest) return "; the nearest is " + full(*rule);
+  return {};
+}
+
 // Every node that cannot run, in sub-graphs and functions too.
 void collect_unsupported(const ModelData& model, const std::vector<NodeData>& nodes,
                          std::vector<UnsupportedNode>& list) {
@@ -198,7 +214,7 @@ void collect_unsupported(const ModelData& model, const std::vector<NodeData>& no
     bool known = find_rule(node.domain, node.op_type) != nullptr;
     for (const auto& f : model.functions)
       known = known || (f.name == node.op_type && (f.domain == node.domain || node.domain.empty()));
-    if (!known) list.push_back({describe(node), "the operator is not known"});
+    if (!known) list.push_back({describe(node), "the operator is not known" + nearest_form(node)});
     for (const auto& a : node.attributes) {
       if (a.graph) collect_unsupported(model, a.graph->nodes, list);
     }

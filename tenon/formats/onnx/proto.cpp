@@ -4,66 +4,32 @@
 
 #include <array>
 #include <cstring>
-#include <protozero/pbf_reader.hpp>
+#include <protozero/varint.hpp>
 
 #include "tenon/base/error.h"
+#include "tenon/formats/onnx/proto_reader.h"
 
 namespace tenon::formats::onnx {
 namespace {
 
-using protozero::pbf_reader;
-using protozero::pbf_wire_type;
-
 // Graphs lie in attributes of nodes of graphs; a hostile file would nest them until the stack ends.
 constexpr int kDeepest = 48;
 
-// The reader itself takes the field's wire type on trust; a file must not be.
-void expect(const pbf_reader& r, pbf_wire_type type) {
-  if (!r.has_wire_type(type)) throw protozero::unknown_pbf_wire_type_exception();
+void add_int(ProtoReader& r, std::vector<int64_t>& list) {
+  if (r.is_packed()) return r.packed_integers([&](int64_t v) { list.push_back(v); });
+  list.push_back(r.integer());
 }
-protozero::data_view view(pbf_reader& r) {
-  expect(r, pbf_wire_type::length_delimited);
-  return r.get_view();
+void add_float(ProtoReader& r, std::vector<float>& list) {
+  if (r.is_packed()) return r.packed_floats([&](float v) { list.push_back(v); });
+  list.push_back(r.real());
 }
-int64_t integer(pbf_reader& r) {
-  expect(r, pbf_wire_type::varint);
-  return r.get_int64();
-}
-int32_t short_integer(pbf_reader& r) {
-  expect(r, pbf_wire_type::varint);
-  return r.get_int32();
-}
-float real(pbf_reader& r) {
-  expect(r, pbf_wire_type::fixed32);
-  return r.get_float();
-}
-std::string text(pbf_reader& r) {
-  const auto bytes = view(r);
-  return {bytes.data(), bytes.size()};
-}
-pbf_reader message(pbf_reader& r) { return pbf_reader(view(r)); }
-
-void add_int(pbf_reader& r, std::vector<int64_t>& list) {
-  if (r.has_wire_type(pbf_wire_type::length_delimited)) {
-    for (int64_t v : r.get_packed_int64()) list.push_back(v);
-  } else {
-    list.push_back(integer(r));
-  }
-}
-void add_float(pbf_reader& r, std::vector<float>& list) {
-  if (r.has_wire_type(pbf_wire_type::length_delimited)) {
-    for (float v : r.get_packed_float()) list.push_back(v);
-  } else {
-    list.push_back(real(r));
-  }
-}
-std::pair<std::string, std::string> string_entry(pbf_reader r) {
+std::pair<std::string, std::string> string_entry(ProtoReader r) {
   std::pair<std::string, std::string> entry;
   while (r.next()) {
     if (r.tag() == 1) {
-      entry.first = text(r);
+      entry.first = r.text();
     } else if (r.tag() == 2) {
-      entry.second = text(r);
+      entry.second = r.text();
     } else {
       r.skip();
     }
@@ -77,18 +43,18 @@ template <class T>
 class PackedNumbers {
  public:
   explicit PackedNumbers(std::vector<T>& list) : list_(list) {}
-  void add(pbf_reader& r) {
-    if (r.has_wire_type(pbf_wire_type::length_delimited) && list_.empty() && packed_.empty()) {
-      const auto bytes = view(r);
-      packed_ = {bytes.data(), bytes.size()};
-      if (packed_.size() % sizeof(T) != 0) throw protozero::invalid_length_exception{};
+  void add(ProtoReader& r) {
+    if (r.is_packed() && list_.empty() && packed_.empty()) {
+      packed_ = r.view();
+      if (packed_.size() % sizeof(T) != 0) r.fail("packed numbers that are cut");
       return;
     }
     unpack();
-    if (r.has_wire_type(pbf_wire_type::length_delimited)) {
-      for (const T value : packed(r)) list_.push_back(value);
+    const auto put = [&](T value) { list_.push_back(value); };
+    if constexpr (sizeof(T) == 4) {
+      r.is_packed() ? r.packed_floats(put) : put(r.real());
     } else {
-      list_.push_back(single(r));
+      r.is_packed() ? r.packed_doubles(put) : put(r.long_real());
     }
   }
   // Ends in the raw bytes if the tensor is of this type, else in the list.
@@ -100,21 +66,6 @@ class PackedNumbers {
   }
 
  private:
-  static auto packed(pbf_reader& r) {
-    if constexpr (sizeof(T) == 4) {
-      return r.get_packed_float();
-    } else {
-      return r.get_packed_double();
-    }
-  }
-  static T single(pbf_reader& r) {
-    expect(r, sizeof(T) == 4 ? pbf_wire_type::fixed32 : pbf_wire_type::fixed64);
-    if constexpr (sizeof(T) == 4) {
-      return r.get_float();
-    } else {
-      return r.get_double();
-    }
-  }
   void unpack() {
     const std::size_t old = list_.size();
     list_.resize(old + packed_.size() / sizeof(T));
@@ -125,8 +76,28 @@ class PackedNumbers {
   std::string_view packed_;
 };
 
-TensorData tensor(pbf_reader r) {
+// The same for whole numbers: one packed field stays in the file as it is, numbers in several fields become a list.
+void add_integers(ProtoReader& r, TensorData& t) {
+  if (r.is_packed() && t.integers.empty() && t.packed_integers.empty()) {
+    t.packed_integers = r.view();
+    return;
+  }
+  if (!t.packed_integers.empty()) {
+    const char* at = t.packed_integers.data();
+    const char* const end = at + t.packed_integers.size();
+    try {
+      while (at != end) t.integers.push_back(static_cast<int64_t>(protozero::decode_varint(&at, end)));
+    } catch (const protozero::exception& error) {
+      r.fail(error.what());
+    }
+    t.packed_integers = {};
+  }
+  add_int(r, t.integers);
+}
+
+TensorData tensor(ProtoReader r) {
   TensorData t;
+  t.offset = r.offset();
   PackedNumbers<float> floats(t.floats);
   PackedNumbers<double> doubles(t.doubles);
   while (r.next()) {
@@ -135,7 +106,7 @@ TensorData tensor(pbf_reader r) {
         add_int(r, t.dims);
         break;
       case 2:
-        t.type = static_cast<DataType>(short_integer(r));
+        t.type = static_cast<DataType>(r.short_integer());
         break;
       case 4:
         floats.add(r);
@@ -143,17 +114,16 @@ TensorData tensor(pbf_reader r) {
       case 5:   // int32_data
       case 7:   // int64_data
       case 11:  // uint64_data
-        add_int(r, t.integers);
+        add_integers(r, t);
         break;
       case 6:
-        t.strings.push_back(text(r));
+        t.strings.push_back(r.text());
         break;
       case 8:
-        t.name = text(r);
+        t.name = r.text();
         break;
       case 9: {
-        const auto bytes = view(r);
-        t.raw = {bytes.data(), bytes.size()};
+        t.raw = r.view();
         t.has_raw = true;
         break;
       }
@@ -161,7 +131,7 @@ TensorData tensor(pbf_reader r) {
         doubles.add(r);
         break;
       case 13:
-        t.external.insert(string_entry(message(r)));
+        t.external.insert(string_entry(r.message()));
         break;
       default:
         r.skip();
@@ -172,13 +142,13 @@ TensorData tensor(pbf_reader r) {
   return t;
 }
 
-std::string dimension(pbf_reader r) {
+std::string dimension(ProtoReader r) {
   std::string text_of_dim;
   while (r.next()) {
     if (r.tag() == 1) {
-      text_of_dim = std::to_string(integer(r));
+      text_of_dim = std::to_string(r.integer());
     } else if (r.tag() == 2) {
-      text_of_dim = text(r);
+      text_of_dim = r.text();
     } else {
       r.skip();
     }
@@ -186,18 +156,18 @@ std::string dimension(pbf_reader r) {
   return text_of_dim;
 }
 
-TypeData type_of(pbf_reader r, int depth);
+TypeData type_of(ProtoReader r, int depth);
 
-void tensor_type(pbf_reader r, TypeData& type) {
+void tensor_type(ProtoReader r, TypeData& type) {
   while (r.next()) {
     if (r.tag() == 1) {
-      type.element = static_cast<DataType>(short_integer(r));
+      type.element = static_cast<DataType>(r.short_integer());
     } else if (r.tag() == 2) {
       type.has_shape = true;
-      pbf_reader shape = message(r);
+      ProtoReader shape = r.message();
       while (shape.next()) {
         if (shape.tag() == 1) {
-          type.dims.push_back(dimension(message(shape)));
+          type.dims.push_back(dimension(shape.message()));
         } else {
           shape.skip();
         }
@@ -208,28 +178,28 @@ void tensor_type(pbf_reader r, TypeData& type) {
   }
 }
 
-void wrapped_type(pbf_reader r, TypeData& type, int depth) {
+void wrapped_type(ProtoReader r, TypeData& type, int depth) {
   while (r.next()) {
-    if (r.tag() == 1 && r.has_wire_type(pbf_wire_type::length_delimited)) {
-      type.inner = std::make_shared<TypeData>(type_of(message(r), depth + 1));
+    if (r.tag() == 1 && r.is_packed()) {
+      type.inner = std::make_shared<TypeData>(type_of(r.message(), depth + 1));
     } else {
       r.skip();
     }
   }
 }
 
-TypeData type_of(pbf_reader r, int depth) {
-  if (depth > kDeepest) throw protozero::end_of_buffer_exception();
+TypeData type_of(ProtoReader r, int depth) {
+  if (depth > kDeepest) r.fail("messages are nested too deeply");
   TypeData type;
   while (r.next()) {
     switch (r.tag()) {
       case 1:
         type.kind = TypeData::Kind::Tensor;
-        tensor_type(message(r), type);
+        tensor_type(r.message(), type);
         break;
       case 4:
         type.kind = TypeData::Kind::Sequence;
-        wrapped_type(message(r), type, depth);
+        wrapped_type(r.message(), type, depth);
         break;
       case 5:
         type.kind = TypeData::Kind::Map;
@@ -241,7 +211,7 @@ TypeData type_of(pbf_reader r, int depth) {
         break;
       case 9:
         type.kind = TypeData::Kind::Optional;
-        wrapped_type(message(r), type, depth);
+        wrapped_type(r.message(), type, depth);
         break;
       default:
         r.skip();
@@ -250,29 +220,29 @@ TypeData type_of(pbf_reader r, int depth) {
   return type;
 }
 
-GraphData graph(pbf_reader r, int depth);
+GraphData graph(ProtoReader r, int depth);
 
-Attribute attribute(pbf_reader r, int depth) {
+Attribute attribute(ProtoReader r, int depth) {
   Attribute a;
   while (r.next()) {
     switch (r.tag()) {
       case 1:
-        a.name = text(r);
+        a.name = r.text();
         break;
       case 2:
-        a.f = real(r);
+        a.f = r.real();
         break;
       case 3:
-        a.i = integer(r);
+        a.i = r.integer();
         break;
       case 4:
-        a.s = text(r);
+        a.s = r.text();
         break;
       case 5:
-        a.tensor = std::make_shared<const TensorData>(tensor(message(r)));
+        a.tensor = std::make_shared<const TensorData>(tensor(r.message()));
         break;
       case 6:
-        a.graph = std::make_shared<const GraphData>(graph(message(r), depth + 1));
+        a.graph = std::make_shared<const GraphData>(graph(r.message(), depth + 1));
         break;
       case 7:
         add_float(r, a.floats);
@@ -281,16 +251,16 @@ Attribute attribute(pbf_reader r, int depth) {
         add_int(r, a.ints);
         break;
       case 9:
-        a.strings.push_back(text(r));
+        a.strings.push_back(r.text());
         break;
       case 14:
-        a.type_proto = std::make_shared<const TypeData>(type_of(message(r), depth + 1));
+        a.type_proto = std::make_shared<const TypeData>(type_of(r.message(), depth + 1));
         break;
       case 20:
-        a.type = short_integer(r);
+        a.type = r.short_integer();
         break;
       case 21:
-        a.reference = text(r);
+        a.reference = r.text();
         break;
       default:
         r.skip();
@@ -299,30 +269,30 @@ Attribute attribute(pbf_reader r, int depth) {
   return a;
 }
 
-NodeData node(pbf_reader r, int depth) {
+NodeData node(ProtoReader r, int depth) {
   NodeData n;
   while (r.next()) {
     switch (r.tag()) {
       case 1:
-        n.inputs.push_back(text(r));
+        n.inputs.push_back(r.text());
         break;
       case 2:
-        n.outputs.push_back(text(r));
+        n.outputs.push_back(r.text());
         break;
       case 3:
-        n.name = text(r);
+        n.name = r.text();
         break;
       case 4:
-        n.op_type = text(r);
+        n.op_type = r.text();
         break;
       case 5:
-        n.attributes.push_back(attribute(message(r), depth));
+        n.attributes.push_back(attribute(r.message(), depth));
         break;
       case 7:
-        n.domain = text(r);
+        n.domain = r.text();
         break;
       case 8:
-        n.overload = text(r);
+        n.overload = r.text();
         break;
       default:
         r.skip();
@@ -332,13 +302,13 @@ NodeData node(pbf_reader r, int depth) {
   return n;
 }
 
-ValueInfo value_info(pbf_reader r) {
+ValueInfo value_info(ProtoReader r) {
   ValueInfo v;
   while (r.next()) {
     if (r.tag() == 1) {
-      v.name = text(r);
+      v.name = r.text();
     } else if (r.tag() == 2) {
-      v.type = type_of(message(r), 0);
+      v.type = type_of(r.message(), 0);
     } else {
       r.skip();
     }
@@ -346,25 +316,25 @@ ValueInfo value_info(pbf_reader r) {
   return v;
 }
 
-GraphData graph(pbf_reader r, int depth) {
-  if (depth > kDeepest) throw protozero::end_of_buffer_exception();
+GraphData graph(ProtoReader r, int depth) {
+  if (depth > kDeepest) r.fail("messages are nested too deeply");
   GraphData g;
   while (r.next()) {
     switch (r.tag()) {
       case 1:
-        g.nodes.push_back(node(message(r), depth));
+        g.nodes.push_back(node(r.message(), depth));
         break;
       case 2:
-        g.name = text(r);
+        g.name = r.text();
         break;
       case 5:
-        g.initializers.push_back(tensor(message(r)));
+        g.initializers.push_back(tensor(r.message()));
         break;
       case 11:
-        g.inputs.push_back(value_info(message(r)));
+        g.inputs.push_back(value_info(r.message()));
         break;
       case 12:
-        g.outputs.push_back(value_info(message(r)));
+        g.outputs.push_back(value_info(r.message()));
         break;
       default:
         r.skip();
@@ -373,14 +343,14 @@ GraphData graph(pbf_reader r, int depth) {
   return g;
 }
 
-void opset(pbf_reader r, std::map<std::string, int64_t>& opsets) {
+void opset(ProtoReader r, std::map<std::string, int64_t>& opsets) {
   std::string domain;
   int64_t version = 0;
   while (r.next()) {
     if (r.tag() == 1) {
-      domain = text(r);
+      domain = r.text();
     } else if (r.tag() == 2) {
-      version = integer(r);
+      version = r.integer();
     } else {
       r.skip();
     }
@@ -388,36 +358,36 @@ void opset(pbf_reader r, std::map<std::string, int64_t>& opsets) {
   opsets[domain == "ai.onnx" ? "" : domain] = version;
 }
 
-FunctionData function(pbf_reader r) {
+FunctionData function(ProtoReader r) {
   FunctionData f;
   while (r.next()) {
     switch (r.tag()) {
       case 1:
-        f.name = text(r);
+        f.name = r.text();
         break;
       case 4:
-        f.inputs.push_back(text(r));
+        f.inputs.push_back(r.text());
         break;
       case 5:
-        f.outputs.push_back(text(r));
+        f.outputs.push_back(r.text());
         break;
       case 6:
-        f.attributes.push_back(text(r));
+        f.attributes.push_back(r.text());
         break;
       case 7:
-        f.nodes.push_back(node(message(r), 1));
+        f.nodes.push_back(node(r.message(), 1));
         break;
       case 9:
-        opset(message(r), f.opsets);
+        opset(r.message(), f.opsets);
         break;
       case 10:
-        f.domain = text(r);
+        f.domain = r.text();
         break;
       case 11:
-        f.defaults.push_back(attribute(message(r), 1));
+        f.defaults.push_back(attribute(r.message(), 1));
         break;
       case 13:
-        f.overload = text(r);
+        f.overload = r.text();
         break;
       default:
         r.skip();
@@ -426,33 +396,33 @@ FunctionData function(pbf_reader r) {
   return f;
 }
 
-ModelData model(pbf_reader r) {
+ModelData model(ProtoReader r) {
   ModelData m;
   while (r.next()) {
     switch (r.tag()) {
       case 1:
-        m.ir_version = integer(r);
+        m.ir_version = r.integer();
         break;
       case 2:
-        m.producer_name = text(r);
+        m.producer_name = r.text();
         break;
       case 3:
-        m.producer_version = text(r);
+        m.producer_version = r.text();
         break;
       case 6:
-        m.doc = text(r);
+        m.doc = r.text();
         break;
       case 7:
-        m.graph = graph(message(r), 0);
+        m.graph = graph(r.message(), 0);
         break;
       case 8:
-        opset(message(r), m.opsets);
+        opset(r.message(), m.opsets);
         break;
       case 14:
-        m.metadata.insert(string_entry(message(r)));
+        m.metadata.insert(string_entry(r.message()));
         break;
       case 25:
-        m.functions.push_back(function(message(r)));
+        m.functions.push_back(function(r.message()));
         break;
       default:
         r.skip();
@@ -461,19 +431,19 @@ ModelData model(pbf_reader r) {
   return m;
 }
 
-SequenceData sequence(pbf_reader r, int depth) {
-  if (depth > kDeepest) throw protozero::end_of_buffer_exception();
+SequenceData sequence(ProtoReader r, int depth) {
+  if (depth > kDeepest) r.fail("messages are nested too deeply");
   SequenceData s;
   while (r.next()) {
     switch (r.tag()) {
       case 2:
-        s.element = short_integer(r);
+        s.element = r.short_integer();
         break;
       case 3:
-        s.tensors.push_back(tensor(message(r)));
+        s.tensors.push_back(tensor(r.message()));
         break;
       case 5:
-        s.sequences.push_back(sequence(message(r), depth + 1));
+        s.sequences.push_back(sequence(r.message(), depth + 1));
         break;
       default:
         r.skip();
@@ -482,18 +452,18 @@ SequenceData sequence(pbf_reader r, int depth) {
   return s;
 }
 
-OptionalData optional(pbf_reader r) {
+OptionalData optional(ProtoReader r) {
   OptionalData o;
   while (r.next()) {
     switch (r.tag()) {
       case 2:
-        o.element = short_integer(r);
+        o.element = r.short_integer();
         break;
       case 3:
-        o.tensor = std::make_shared<TensorData>(tensor(message(r)));
+        o.tensor = std::make_shared<TensorData>(tensor(r.message()));
         break;
       case 5:
-        o.sequence = std::make_shared<SequenceData>(sequence(message(r), 0));
+        o.sequence = std::make_shared<SequenceData>(sequence(r.message(), 0));
         break;
       default:
         r.skip();
@@ -502,31 +472,27 @@ OptionalData optional(pbf_reader r) {
   return o;
 }
 
-template <class F>
-auto parse(std::string_view bytes, const std::string& where, std::string_view what, const F& read) {
-  try {
-    return read(pbf_reader(bytes.data(), bytes.size()));
-  } catch (const protozero::exception& error) {
-    throw FormatError({where, fmt::format("not {} (protobuf: {})", what, error.what()), {}, {}, {}});
-  }
-}
-
 }  // namespace
 
+void ProtoReader::fail(std::string_view reason) const {
+  throw FormatError(
+      {source_->where, fmt::format("not {} at byte {} (protobuf: {})", source_->what, offset(), reason), {}, {}, {}});
+}
+
 ModelData parse_model(std::string_view bytes, const std::string& where) {
-  ModelData m = parse(bytes, where, "an ONNX model", model);
+  ModelData m = model(ProtoReader({bytes, where, "an ONNX model"}));
   if (m.opsets.empty() || m.graph.outputs.empty())
     throw FormatError({where, "not an ONNX model", "a graph with outputs and an opset", "none", {}});
   return m;
 }
 TensorData parse_tensor(std::string_view bytes, const std::string& where) {
-  return parse(bytes, where, "an ONNX tensor", tensor);
+  return tensor(ProtoReader({bytes, where, "an ONNX tensor"}));
 }
 SequenceData parse_sequence(std::string_view bytes, const std::string& where) {
-  return parse(bytes, where, "an ONNX sequence", [](pbf_reader r) { return sequence(r, 0); });
+  return sequence(ProtoReader({bytes, where, "an ONNX sequence"}), 0);
 }
 OptionalData parse_optional(std::string_view bytes, const std::string& where) {
-  return parse(bytes, where, "an ONNX optional", optional);
+  return optional(ProtoReader({bytes, where, "an ONNX optional"}));
 }
 
 std::string name_of(DataType type) {

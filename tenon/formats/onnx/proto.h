@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -53,11 +54,14 @@ struct TensorData {
   std::string name;
   std::string_view raw;
   bool has_raw = false;
-  std::vector<float> floats;      // float_data of complex numbers, or in several fields: else it is in `raw`
-  std::vector<int64_t> integers;  // int32_data, int64_data or uint64_data
+  std::vector<float> floats;  // float_data of complex numbers, or in several fields: else it is in `raw`
+  // int32_data, int64_data or uint64_data: one packed field stays in the file, numbers in several fields are a list.
+  std::string_view packed_integers;
+  std::vector<int64_t> integers;
   std::vector<double> doubles;
   std::vector<std::string> strings;
   std::map<std::string, std::string> external;  // location, offset, length
+  std::optional<size_t> offset;                 // where it lies in the file that it was read from
 };
 
 struct GraphData;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <optional>
 
@@ -127,8 +128,9 @@ struct Coder {
 // ---- reading -----------------------------------------------------------------------------
 [[noreturn]] void fail(const std::string& where, const TensorData& data, std::string problem, std::string expected = {},
                        std::string got = {}) {
+  const std::string place = data.offset ? fmt::format(" at byte {}", *data.offset) : "";
   throw FormatError(
-      {where, fmt::format("tensor '{}': {}", data.name, problem), std::move(expected), std::move(got), {}});
+      {where, fmt::format("tensor '{}'{}: {}", data.name, place, problem), std::move(expected), std::move(got), {}});
 }
 
 Shape shape_of(const TensorData& data, const std::string& where) {
@@ -186,36 +188,94 @@ void copy_numbers(const std::vector<From>& from, std::byte* to) {
   }
 }
 
-// Numbers stored one by one in a field of a wider type, brought to bytes of the type's own width.
-void copy_fields(const TensorData& data, int bits, int64_t count, std::byte* to, const std::string& where) {
-  const bool packed = bits < 8;
-  const int64_t entries = packed ? (count * bits + 7) / 8 : count;
-  const auto expect = [&](size_t got) {
-    if (got != static_cast<size_t>(entries))
-      fail(where, data, "the number of elements is not the shape's", std::to_string(entries), std::to_string(got));
-  };
-  if (data.type == DataType::Float) {
-    expect(data.floats.size());
-    copy_numbers<float, float>(data.floats, to);
-  } else if (data.type == DataType::Double) {
-    expect(data.doubles.size());
-    copy_numbers<double, double>(data.doubles, to);
-  } else {
-    expect(data.integers.size());
-    switch (packed ? 8 : bits) {
-      case 8:
-        copy_numbers<int64_t, uint8_t>(data.integers, to);
-        break;
-      case 16:
-        copy_numbers<int64_t, uint16_t>(data.integers, to);
-        break;
-      case 32:
-        copy_numbers<int64_t, uint32_t>(data.integers, to);
-        break;
-      default:
-        copy_numbers<int64_t, uint64_t>(data.integers, to);
+// Whole numbers as protobuf packs them, seven bits a byte, brought to bytes of the type's own width. They may come in
+// pieces that are cut anywhere.
+class VarintDecoder {
+ public:
+  VarintDecoder(int width, std::byte* to) : width_(static_cast<size_t>(width)), to_(to) {}
+
+  void operator()(std::span<const std::byte> piece) {
+    for (const std::byte byte : piece) {
+      const auto bits = std::to_integer<uint64_t>(byte);
+      if (shift_ < 64) value_ |= (bits & 0x7f) << shift_;
+      if ((bits & 0x80) != 0) {
+        shift_ = std::min(shift_ + 7, 70U);
+        too_long_ |= shift_ == 70;
+        continue;
+      }
+      std::memcpy(to_, &value_, width_);  // the low bytes: this code is for little-endian machines
+      to_ += width_;
+      value_ = 0;
+      shift_ = 0;
     }
   }
+  [[nodiscard]] bool good() const { return shift_ == 0 && !too_long_; }  // none was cut, none takes more than ten bytes
+
+ private:
+  size_t width_;
+  std::byte* to_;
+  uint64_t value_ = 0;
+  unsigned shift_ = 0;
+  bool too_long_ = false;
+};
+
+// Numbers stored one by one in a field of a wider type, brought to bytes of the type's own width. Their number is
+// compared with the shape's before anything is allocated for them.
+class FieldNumbers {
+ public:
+  FieldNumbers(const TensorData& data, int bits, int64_t count, const std::string& where, bool mapped)
+      : data_(data),
+        where_(where),
+        width_(std::max(bits, 8) / 8),
+        mapped_(mapped && data.packed_integers.size() >= 4096) {
+    const int64_t entries = bits < 8 ? (count * bits + 7) / 8 : count;
+    const auto got = static_cast<int64_t>(stored());
+    if (got != entries)
+      fail(where, data, "the number of elements is not the shape's", std::to_string(entries), std::to_string(got));
+    size_ = static_cast<size_t>(entries * width_);
+  }
+
+  [[nodiscard]] size_t size() const { return size_; }  // in bytes
+
+  void copy_to(std::byte* to) const {
+    if (data_.type == DataType::Float) return copy_numbers<float, float>(data_.floats, to);
+    if (data_.type == DataType::Double) return copy_numbers<double, double>(data_.doubles, to);
+    VarintDecoder decode(width_, to);
+    for_packed([&](std::span<const std::byte> piece) { decode(piece); });
+    if (!decode.good()) fail(where_, data_, "a packed number is cut or too long");
+    if (width_ == 1) copy_numbers<int64_t, uint8_t>(data_.integers, to);
+    if (width_ == 2) copy_numbers<int64_t, uint16_t>(data_.integers, to);
+    if (width_ == 4) copy_numbers<int64_t, uint32_t>(data_.integers, to);
+    if (width_ == 8) copy_numbers<int64_t, uint64_t>(data_.integers, to);
+  }
+
+ private:
+  [[nodiscard]] size_t stored() const {
+    if (data_.type == DataType::Float) return data_.floats.size();
+    if (data_.type == DataType::Double) return data_.doubles.size();
+    size_t count = data_.integers.size();
+    for_packed([&](std::span<const std::byte> piece) {  // the last byte of a number has its high bit clear
+      count += static_cast<size_t>(
+          std::ranges::count_if(piece, [](std::byte b) { return (b & std::byte{0x80}) == std::byte{}; }));
+    });
+    return count;
+  }
+  // Large ones piece by piece, so that the file's pages do not stay beside the tensor.
+  void for_packed(const std::function<void(std::span<const std::byte>)>& use) const {
+    const auto bytes = std::as_bytes(std::span(data_.packed_integers));
+    mapped_ ? read_from_mapping(bytes, use) : use(bytes);
+  }
+
+  const TensorData& data_;
+  const std::string& where_;
+  int width_;
+  bool mapped_;
+  size_t size_ = 0;
+};
+
+void expect_bools(const TensorData& data, std::span<const std::byte> bytes, const std::string& where) {
+  if (data.type == DataType::Bool && std::ranges::any_of(bytes, [](std::byte b) { return b > std::byte{1}; }))
+    fail(where, data, "a bool that is neither 0 nor 1");
 }
 
 Tensor unpacked_codes(const std::byte* bytes, int bits, const Shape& shape) {
@@ -270,11 +330,15 @@ Value read_tensor(const TensorData& data, const std::shared_ptr<const void>& own
   const bool external = !data.external.empty();
   const auto size = static_cast<size_t>((count * row->bits + 7) / 8);
   if (!external && !data.has_raw) {
-    std::vector<std::byte> bytes(size);
-    copy_fields(data, row->bits, count, bytes.data(), where);
-    if (!row->dtype) return Codes{data.type, unpacked_codes(bytes.data(), row->bits, shape)};
+    const FieldNumbers numbers(data, row->bits, count, where, mapped);
+    if (!row->dtype) {
+      std::vector<std::byte> bytes(numbers.size());
+      numbers.copy_to(bytes.data());
+      return Codes{data.type, unpacked_codes(bytes.data(), row->bits, shape)};
+    }
     Tensor x = empty(shape, *row->dtype);
-    if (size > 0) std::memcpy(mutable_data(x), bytes.data(), size);
+    if (numbers.size() > 0) numbers.copy_to(mutable_data(x));
+    expect_bools(data, {mutable_data(x), numbers.size()}, where);
     return x;
   }
   const Bytes bytes = external ? external_bytes(data, folder, where) : Bytes{data.raw, owner};
@@ -282,6 +346,7 @@ Value read_tensor(const TensorData& data, const std::shared_ptr<const void>& own
     fail(where, data, "the number of bytes is not the shape's", std::to_string(size),
          std::to_string(bytes.view.size()));
   const auto* from = reinterpret_cast<const std::byte*>(bytes.view.data());
+  expect_bools(data, {from, size}, where);
   if (!row->dtype) return Codes{data.type, unpacked_codes(from, row->bits, shape)};
   const auto width = static_cast<uintptr_t>(std::max(row->bits / 8, 1));
   // Small ones are copied: a shape vector should not keep a file mapped.

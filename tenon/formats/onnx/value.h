@@ -59,8 +59,10 @@ DataType data_type_of(DType dtype);
 
 // The elements of a TensorProto; raw data is not copied if `owner` (kept alive by the tensor) holds it and it is
 // aligned. `folder` is where external data lies; "" refuses it. `mapped`: the owner is a mapped file, so pages that had
-// to be copied are given back. Errors: FormatError if data and shape do not fit; FileError or FormatError for external
-// data outside of the folder.
+// to be copied are given back. Numbers that protobuf packs by their size (int32_data, in which older writers put f16
+// too) are decoded piece by piece: memory is the tensor's own, which is larger than the file only where most numbers
+// are small. Errors: FormatError if data and shape do not fit; FileError or FormatError for external data outside of
+// the folder.
 Value read_tensor(const TensorData& data, const std::shared_ptr<const void>& owner, const std::string& folder,
                   const std::string& where, bool mapped = false);
 
