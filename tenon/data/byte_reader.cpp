@@ -51,8 +51,12 @@ std::uint32_t ByteReader::u32_big(std::string_view what) {
 }
 
 std::int64_t checked_count(std::span<const std::int64_t> shape, std::int64_t max_elements) {
-  if (std::ranges::find(shape, 0) != shape.end()) return 0;
   std::int64_t count = 1;
+  for (const std::int64_t extent : shape)  // the others must be countable even if there are no elements
+    if (__builtin_mul_overflow(count, std::max<std::int64_t>(extent, 1), &count) || count > std::int64_t{1} << 56)
+      return -1;
+  if (std::ranges::find(shape, 0) != shape.end()) return 0;
+  count = 1;
   for (const std::int64_t extent : shape) {
     if (extent < 0 || extent > max_elements / count) return -1;
     count *= extent;

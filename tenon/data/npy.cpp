@@ -58,6 +58,7 @@ constexpr std::array<ForeignKind, 9> kForeignKinds = {
 
 struct Header {
   std::string descr;
+  std::size_t descr_at = 0;  // its byte in the file
   bool fortran = false;
   std::vector<std::int64_t> shape;
 };
@@ -78,6 +79,7 @@ class HeaderParser {
       const std::string key = string();
       expect(':');
       if (key == "descr" && !has_descr) {
+        header.descr_at = base_ + at_;
         header.descr = descr();
         has_descr = true;
       } else if (key == "fortran_order" && !fortran) {
@@ -186,7 +188,7 @@ struct ElementType {
   bool big_endian;
 };
 
-ElementType element_type(const std::string& descr, std::string_view where) {
+ElementType element_type(const std::string& descr, std::size_t at, std::string_view where) {
   std::string_view code = descr;
   char order = '|';
   if (!code.empty() && std::string_view("<>|=").find(code.front()) != std::string_view::npos) {
@@ -198,12 +200,13 @@ ElementType element_type(const std::string& descr, std::string_view where) {
   }
   for (const ForeignKind& row : kForeignKinds) {
     if (!code.empty() && row.kind == code.front()) {
-      throw UnsupportedError({std::string(where), fmt::format("arrays of {} elements cannot become tensors", row.name),
+      throw UnsupportedError({std::string(where),
+                              fmt::format("arrays of {} elements cannot become tensors at byte {}", row.name, at),
                               "bool, an integer or a float type", fmt::format("'{}'", descr), std::string(row.hint)});
     }
   }
-  throw FormatError({std::string(where), "the header names an unknown element type",
-                     "a type string such as '<f4', '|u1' or '>i8'", fmt::format("'{}'", descr), ""});
+  throw_format_error(where, at, "the header names an unknown element type",
+                     "a type string such as '<f4', '|u1' or '>i8'", fmt::format("'{}'", descr));
 }
 
 // Column-major to row-major. Reads the source in its order, piece by piece; the stride of an axis in the result is the
@@ -277,7 +280,7 @@ HostArray read_npy(std::size_t size, const NextBytes& next, std::string_view whe
   if (length <= kMaxHeader) more(length);
   ByteReader reader(head, where);
   const Header header = read_header(reader);
-  const ElementType type = element_type(header.descr, where);
+  const ElementType type = element_type(header.descr, header.descr_at, where);
   const auto width = static_cast<std::size_t>(info(type.dtype).bits / 8);
   const std::int64_t count = checked_count(header.shape, limits.max_bytes / static_cast<std::int64_t>(width));
   if (count < 0) {

@@ -117,8 +117,8 @@ struct ZipArchive::Stream::State {
                        zip_error_strerror(zip_file_get_error(member.get())), "copy or download the file again"});
   }
   [[noreturn]] void wrong_length(std::string got) const {
-    throw FormatError(
-        {place, "the member's length is not what the archive says", fmt::format("{} bytes", size), std::move(got), ""});
+    throw FormatError({place, fmt::format("the member's length is not what the archive says at byte {} of it", used),
+                       fmt::format("{} bytes", size), std::move(got), ""});
   }
 };
 

@@ -31,7 +31,9 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& path)
   try {
     index = json::parse(read_text_file(path));
   } catch (const json::parse_error& error) {
-    throw fail(fmt::format("not JSON: {}", error.what()));
+    throw fail(fmt::format("not JSON: {} at byte {}", error.what(), error.byte));
+  } catch (const json::exception& error) {  // a number beyond every type
+    throw fail(fmt::format("not JSON that can be read: {}", error.what()));
   }
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
     throw fail("there is no weight_map");

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -180,15 +181,17 @@ Entry read_entry(data::ByteReader& in) {
         (extent > 0 && entry.count > (std::int64_t{1} << 50) / static_cast<std::int64_t>(extent)))
       in.fail("a tensor is too large", {}, std::to_string(extent));
     entry.shape[axes - 1 - i] = static_cast<std::int64_t>(extent);  // the file has the fastest axis first
-    entry.count *= static_cast<std::int64_t>(extent);
+    entry.count *= std::max<std::int64_t>(static_cast<std::int64_t>(extent), 1);
   }
+  if (std::ranges::find(entry.shape, 0) != entry.shape.end()) entry.count = 0;
   const std::uint32_t type = in.u32_little("a tensor's type");
   for (const auto& known : kTypes)
     if (known.id == type) entry.type = &known;
   if (entry.type == nullptr)
-    throw UnsupportedError({.where = std::string(in.where()),
-                            .problem = fmt::format("the tensor '{}' is of type {}", entry.name, type),
-                            .expected = "F32, F16, BF16, F64, whole numbers, Q4_0, Q8_0, Q4_K or Q6_K"});
+    throw UnsupportedError(
+        {.where = std::string(in.where()),
+         .problem = fmt::format("the tensor '{}' is of type {} at byte {}", entry.name, type, in.offset() - 4),
+         .expected = "F32, F16, BF16, F64, whole numbers, Q4_0, Q8_0, Q4_K or Q6_K"});
   const std::int64_t row = entry.shape.empty() ? 1 : entry.shape.back();
   if (row % entry.type->elements != 0)
     in.fail(fmt::format("the rows of '{}' are no whole blocks", entry.name),
@@ -375,7 +378,7 @@ Gguf read_gguf(std::span<const std::byte> bytes, const std::shared_ptr<const voi
   const std::uint32_t version = in.u32_little("the version");
   if (version != 2 && version != 3)
     throw UnsupportedError({.where = std::string(where),
-                            .problem = "another version of the format",
+                            .problem = "another version of the format at byte 4",
                             .expected = "2 or 3, little-endian",
                             .got = std::to_string(version)});
   const std::uint64_t tensors = u64(in, "the number of tensors"), entries = u64(in, "the number of entries");

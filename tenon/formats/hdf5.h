@@ -1,8 +1,8 @@
 // HDF5 files, as Keras and h5py write them: every data set of plain numbers, and texts in attributes. The reader is our
 // own (formats/hdf5/) and made for hostile bytes. Read: superblocks 0 to 3, old and new groups with few links and
-// many, compact, contiguous and chunked data sets (deflate, shuffle, Fletcher's checksum), all of h5py's default and
-// most of libver='latest'. What is right but not read (other filters, virtual data sets, data in other files) is an
-// UnsupportedError that says so. To read more: formats/hdf5/, one file for each part of the format.
+// many, compact, contiguous and chunked data sets with every index (deflate, shuffle, Fletcher's checksum), all of
+// h5py's default and most of libver='latest'. What is right but not read (other filters, virtual data sets, data in
+// other files) is an UnsupportedError that says so. To read more: formats/hdf5/, one file for each part of the format.
 #pragma once
 
 #include <filesystem>

@@ -23,6 +23,7 @@ namespace tenon {
 
 struct Package::State {
   std::string where;
+  std::span<const std::byte> file;  // that weights point into, if they do
   StateDict weights;
   std::map<std::string, std::string> metadata, checksums;
   std::vector<std::string> names;
@@ -113,7 +114,13 @@ std::map<std::string, std::string> string_map(const Json& value, const std::stri
 
 // The checksums of all texts are right; gives those of the tensors.
 std::map<std::string, std::string> check_sums(const Texts& texts, const std::map<std::string, std::string>& metadata,
-                                              const StateDict& tensors, const std::string& where) {
+                                              const StateDict& tensors, std::string_view file,
+                                              const std::string& where) {
+  // Where the header has a text: found only when it is wanted.
+  const auto place = [&](const std::string& key) {
+    const std::size_t at = file.find(fmt::format("\"{}\"", key));
+    return at == std::string_view::npos ? std::string() : fmt::format(" at byte {}", at);
+  };
   const Json sums = texts.json("tenon.sha256");
   if (!sums.is_object() || !sums.contains("texts") || !sums.contains("tensors"))
     fail(where, "tenon.sha256 has no texts and tensors");
@@ -121,10 +128,11 @@ std::map<std::string, std::string> check_sums(const Texts& texts, const std::map
   for (const auto& [key, text] : metadata) {
     if (!key.starts_with("tenon.") || key == "tenon.sha256") continue;
     const auto found = of_texts.find(key);
-    if (found == of_texts.end()) fail(where, fmt::format("tenon.sha256 has no checksum of {}", key));
+    if (found == of_texts.end()) fail(where, fmt::format("tenon.sha256 has no checksum of {}{}", key, place(key)));
     const std::string real = sha256(std::as_bytes(std::span(text)));
     if (real != found->second)
-      fail(where, fmt::format("{} is damaged: its checksum is another", key), found->second.substr(0, 64), real);
+      fail(where, fmt::format("{} is damaged{}: its checksum is another", key, place(key)), found->second.substr(0, 64),
+           real);
   }
   for (const auto& [key, sum] : of_texts) {
     if (!metadata.contains(key)) fail(where, fmt::format("the package has no {}, of which it has a checksum", key));
@@ -255,7 +263,8 @@ Package read_package(std::span<const std::byte> bytes, const std::shared_ptr<con
   const Texts texts(file.metadata, where);
   check_format(texts, where);
   auto state = std::make_shared<Package::State>();
-  state->checksums = check_sums(texts, file.metadata, file.tensors, where);
+  state->checksums = check_sums(texts, file.metadata, file.tensors,
+                                {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, where);
   state->ops = check_ops(texts, where);
   const Tensors table = constant_table(texts, file.tensors, where);
   state->names = texts.list("tenon.functions");
@@ -273,6 +282,7 @@ Package read_package(std::span<const std::byte> bytes, const std::shared_ptr<con
   }
   state->producer = texts.at("tenon.producer");
   state->where = where;
+  if (owner) state->file = bytes;
   state->weights = std::move(file.tensors);
   state->metadata = std::move(file.metadata);
   Package package;
@@ -357,12 +367,21 @@ const std::string& Package::producer() const { return state_->producer; }
 const std::map<std::string, int>& Package::ops() const { return state_->ops; }
 const std::map<std::string, std::string>& Package::metadata() const { return state_->metadata; }
 
+namespace {
+std::string place_in(std::span<const std::byte> file, const std::byte* at) {
+  const bool inside = !file.empty() && at >= file.data() && at < file.data() + file.size();
+  return inside ? fmt::format(" at byte {}", at - file.data()) : "";
+}
+}  // namespace
+
 void Package::verify() const {
   for (const auto& [name, tensor] : state_->weights) {
     const std::string real = sha256(tensor.data<std::byte>());
     const std::string& expected = state_->checksums.at(name);
     if (real != expected)
-      fail(state_->where, fmt::format("the tensor \"{}\" is damaged: its checksum is another", name),
+      fail(state_->where,
+           fmt::format("the tensor \"{}\" is damaged{}: its checksum is another", name,
+                       place_in(state_->file, tensor.data<std::byte>().data())),
            expected.substr(0, 64), real);
   }
 }

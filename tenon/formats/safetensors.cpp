@@ -88,6 +88,8 @@ Json parse_header(std::string_view text, const std::string& where) {
     header = Json::parse(text, watch);
   } catch (const Json::parse_error& error) {
     fail(where, fmt::format("the header is not JSON in UTF-8 (near byte {})", error.byte + 8));
+  } catch (const Json::exception& error) {  // a number beyond every type
+    fail(where, "the header at byte 8 is not JSON that can be read", {}, error.what());
   }
   if (repeated) fail(where, fmt::format("the header has {} twice", in_quotes(*repeated)));
   return header;
@@ -121,13 +123,18 @@ Shape parse_shape(const Json& value, const std::string& name, const std::string&
   return shape;
 }
 
-// The bytes that the elements take, or nothing if that does not fit into 63 bits.
+// The bytes that the elements take, or nothing if that does not fit into 63 bits. The other extents of an empty tensor
+// must fit too.
 std::optional<std::uint64_t> bytes_of(DType dtype, const Shape& shape) {
-  std::uint64_t count = 1;
-  for (const std::int64_t extent : shape)
-    if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count)) return {};
-  if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(info(dtype).bits), &count)) return {};
-  return count / 8;
+  std::int64_t count = 1;
+  bool is_empty = false;
+  for (const std::int64_t extent : shape) {
+    is_empty = is_empty || extent == 0;
+    if (__builtin_mul_overflow(count, std::max<std::int64_t>(extent, 1), &count)) return {};
+  }
+  if (count > std::numeric_limits<std::int64_t>::max() / 64) return {};
+  if (is_empty) return 0;
+  return static_cast<std::uint64_t>(count) * static_cast<std::uint64_t>(info(dtype).bits) / 8;
 }
 
 SafeTensorsEntry parse_entry(const std::string& name, const Json& value, std::size_t data_begin, std::size_t data_size,
@@ -158,6 +165,23 @@ SafeTensorsEntry parse_entry(const std::string& name, const Json& value, std::si
           .type = {dtype, shape},
           .begin = data_begin + static_cast<std::size_t>(begin),
           .size = static_cast<std::size_t>(end - begin)};
+}
+
+// The same; an error says where the header has the name.
+SafeTensorsEntry parse_entry(const std::string& name, const Json& value, std::string_view header, std::size_t file_size,
+                             const std::string& where) {
+  const auto with_place = [&](ErrorParts parts) {
+    const std::size_t at = header.find(Json(name).dump());
+    parts.problem += fmt::format(" (its entry is at byte {})", at == std::string_view::npos ? 8 : 8 + at);
+    return parts;
+  };
+  try {
+    return parse_entry(name, value, 8 + header.size(), file_size - 8 - header.size(), where);
+  } catch (const FormatError& error) {
+    throw FormatError(with_place(error.parts()));
+  } catch (const UnsupportedError& error) {
+    throw UnsupportedError(with_place(error.parts()));
+  }
 }
 
 // The elements must fill the rest of the file exactly: no overlap, no hole, nothing after.
@@ -266,11 +290,10 @@ std::string header_for(const std::vector<Saved>& order, const std::map<std::stri
 SafeTensorsHeader parse_safetensors_header(std::span<const std::byte> file, const std::string& where) {
   const std::string_view text = header_text(file, where);
   const Json header = parse_header(text, where);
-  const std::size_t data_begin = 8 + text.size();
   SafeTensorsHeader out;
   for (const auto& [name, value] : header.items()) {
     if (name != "__metadata__") {
-      out.entries.push_back(parse_entry(name, value, data_begin, file.size() - data_begin, where));
+      out.entries.push_back(parse_entry(name, value, text, file.size(), where));
       continue;
     }
     if (!value.is_object()) fail(where, "__metadata__ is not an object of texts", "", shortened(value));
@@ -283,7 +306,7 @@ SafeTensorsHeader parse_safetensors_header(std::span<const std::byte> file, cons
   std::stable_sort(out.entries.begin(), out.entries.end(), [](const auto& a, const auto& b) {
     return a.begin != b.begin ? a.begin < b.begin : a.size < b.size;
   });
-  check_layout(out.entries, data_begin, file.size(), where);
+  check_layout(out.entries, 8 + text.size(), file.size(), where);
   return out;
 }
 

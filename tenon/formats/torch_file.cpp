@@ -412,22 +412,25 @@ Tensor Reader::rebuild(const Values& arguments, const data::ByteReader& in) {
     strides.push_back(as<std::int64_t>(stride, "a stride", in));
   if (shape.size() != strides.size() || shape.size() > 32 || offset < 0 || offset > ref.count)
     in.fail("a tensor's shape does not fit its strides or its storage");
-  const bool empty = std::find(shape.begin(), shape.end(), 0) != shape.end();
+  const bool is_empty = std::find(shape.begin(), shape.end(), 0) != shape.end();
   std::int64_t last = offset, count = 1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     // Sizes of an empty tensor reach nowhere; they must only be sizes.
-    const std::int64_t most = empty ? std::int64_t{1} << 40 : ref.count + 1;
+    const std::int64_t most = is_empty ? std::int64_t{1} << 40 : ref.count + 1;
     if (shape[i] < 0 || strides[i] < 0 || shape[i] > most || strides[i] > most)
       in.fail("a tensor reaches beyond its storage");
-    if (empty) continue;
-    count *= shape[i];
+    if (__builtin_mul_overflow(count, std::max<std::int64_t>(shape[i], 1), &count))
+      in.fail("a tensor reaches beyond its storage");
+    if (is_empty) continue;
     last += (shape[i] - 1) * strides[i];
     if (count > ref.count || last > (std::int64_t{1} << 60)) in.fail("a tensor reaches beyond its storage");
   }
-  if (!empty && last >= ref.count)
+  if (!is_empty && last >= ref.count)
     in.fail("a tensor reaches beyond its storage", fmt::format("an element below {}", ref.count), std::to_string(last));
+  if (is_empty && count > (std::int64_t{1} << 56)) in.fail("a tensor reaches beyond its storage");
   Ref<Buffer> buffer = storage(ref, in);
-  return from_buffer(std::move(buffer), TensorType{ref.dtype, shape}, strides, offset);
+  return is_empty ? tenon::empty(shape, ref.dtype)
+                  : from_buffer(std::move(buffer), TensorType{ref.dtype, shape}, strides, offset);
 }
 
 // A value may be held in several places, so what is walked is counted, not what there is.

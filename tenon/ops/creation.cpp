@@ -115,9 +115,12 @@ Tensor arange(double start, double stop, double step, DType dtype) {
 Tensor linspace(double start, double stop, int64_t count, DType dtype) {
   if (count < 1) return zeros({count < 0 ? -1 : 0}, dtype);
   if (count == 1) return full({1}, start, dtype);
-  // From both ends, so that the last element is exactly `stop`.
-  const Tensor t = iota({count}, 0, DType::F64) / static_cast<double>(count - 1);
-  return cast(start * (1 - t) + stop * t, dtype);
+  // Whole steps from the nearer end, as PyTorch counts them: both ends are exact, and so is a zero between them.
+  const double step = (stop - start) / static_cast<double>(count - 1);
+  const Tensor i = iota({count}, 0, DType::F64);
+  return cast(
+      where(i < static_cast<double>(count / 2), start + step * i, stop - step * (static_cast<double>(count - 1) - i)),
+      dtype);
 }
 Tensor eye(int64_t rows, int64_t columns, DType dtype) {
   const Shape shape{rows, columns < 0 ? rows : columns};

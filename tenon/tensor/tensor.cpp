@@ -29,7 +29,8 @@ void require_elements(std::string_view where, const Tensor& x) {
   if (!x.defined() || !x.is_concrete()) no_elements(where, x);
 }
 
-// Number of elements; ShapeError for a negative extent or more bytes than can be counted.
+// Number of elements; ShapeError for a negative extent or more bytes than can be counted. That holds for the other
+// extents of an empty tensor too: strides and sizes of its parts are products of them.
 int64_t checked_numel(std::string_view where, const Shape& shape) {
   int64_t n = 1;
   bool is_empty = false, overflow = false;
@@ -40,13 +41,12 @@ int64_t checked_numel(std::string_view where, const Shape& shape) {
     is_empty = is_empty || extent == 0;
     overflow = __builtin_mul_overflow(n, std::max<int64_t>(extent, 1), &n) || overflow;
   }
-  if (is_empty) return 0;
   if (overflow || n > std::numeric_limits<int64_t>::max() / 64) {
     throw ShapeError({.where = std::string(where),
                       .problem = "more elements than fit in any memory",
                       .got = "shape " + to_string(shape)});
   }
-  return n;
+  return is_empty ? 0 : n;
 }
 
 template <class T>
@@ -199,13 +199,14 @@ Tensor empty(const Shape& shape, DType dtype) {
 }
 
 Tensor from_buffer(Ref<Buffer> buffer, const TensorType& type, int64_t offset) {
+  (void)checked_numel("from_buffer", type.shape);  // before strides are computed
   return from_buffer(std::move(buffer), type, contiguous_strides(type.shape), offset);
 }
 
 Tensor from_buffer(Ref<Buffer> buffer, const TensorType& type, const Shape& strides, int64_t offset) {
   int64_t first = offset, last = offset;
   const int64_t n = checked_numel("from_buffer", type.shape);
-  for (size_t i = 0; i < type.shape.size(); ++i) {
+  for (size_t i = 0; n > 0 && i < type.shape.size(); ++i) {
     const int64_t reach = (type.shape[i] - 1) * strides[i];
     (reach < 0 ? first : last) += reach;
   }

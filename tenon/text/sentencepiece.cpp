@@ -5,18 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <protozero/pbf_reader.hpp>
 
 #include "tenon/base/error.h"
+#include "tenon/base/proto_reader.h"
 #include "tenon/data/utf8.h"
 #include "tenon/text/tokenizer.h"
 #include "tenon/text/tokenizer_parts.h"
 
 namespace tenon::text {
 namespace {
-
-using protozero::pbf_reader;
-using protozero::pbf_wire_type;
 
 enum class Kind : std::uint8_t { Normal = 1, Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6 };
 struct PieceEntry {
@@ -33,38 +30,25 @@ struct ModelFile {
   bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
 };
 
-void expect(const pbf_reader& r, pbf_wire_type type) {
-  if (!r.has_wire_type(type)) throw protozero::unknown_pbf_wire_type_exception();
-}
-std::string_view view(pbf_reader& r) {
-  expect(r, pbf_wire_type::length_delimited);
-  const auto bytes = r.get_view();
-  return {bytes.data(), bytes.size()};
-}
-std::uint64_t number(pbf_reader& r) {
-  expect(r, pbf_wire_type::varint);
-  return r.get_uint64();
-}
-
-PieceEntry read_piece(std::string_view bytes, std::string_view where) {
+PieceEntry read_piece(ProtoReader r, std::string_view where) {
   PieceEntry piece;
-  for (pbf_reader r(bytes.data(), bytes.size()); r.next();) {
+  while (r.next()) {
     switch (r.tag()) {
       case 1:  // piece
-        piece.text = view(r);
+        piece.text = r.text();
         data::require_utf8(piece.text, where);
         break;
       case 2:  // score
-        expect(r, pbf_wire_type::fixed32);
-        piece.score = r.get_float();
+        piece.score = r.real();
         break;
       case 3: {  // type
-        const std::uint64_t kind = number(r);
+        const std::uint64_t kind = r.natural();
         if (kind < 1 || kind > 6)
-          throw FormatError({.where = std::string(where),
-                             .problem = fmt::format("the piece '{}' is of no known type", piece.text),
-                             .expected = "1 to 6",
-                             .got = std::to_string(kind)});
+          throw FormatError(
+              {.where = std::string(where),
+               .problem = fmt::format("the piece '{}' is of no known type at byte {}", piece.text, r.offset()),
+               .expected = "1 to 6",
+               .got = std::to_string(kind)});
         piece.kind = static_cast<Kind>(kind);
         break;
       }
@@ -75,20 +59,20 @@ PieceEntry read_piece(std::string_view bytes, std::string_view where) {
   return piece;
 }
 
-void read_trainer(std::string_view bytes, ModelFile& file) {
-  for (pbf_reader r(bytes.data(), bytes.size()); r.next();) {
+void read_trainer(ProtoReader r, ModelFile& file) {
+  while (r.next()) {
     switch (r.tag()) {
       case 3:
-        file.model_type = number(r);
+        file.model_type = r.natural();
         break;  // model_type
       case 24:
-        file.whitespace_as_suffix = number(r) != 0;
+        file.whitespace_as_suffix = r.natural() != 0;
         break;  // treat_whitespace_as_suffix
       case 35:
-        file.byte_fallback = number(r) != 0;
+        file.byte_fallback = r.natural() != 0;
         break;  // byte_fallback
       case 44:
-        file.unknown_surface = view(r);
+        file.unknown_surface = r.view();
         break;  // unk_surface
       default:
         r.skip();
@@ -96,20 +80,20 @@ void read_trainer(std::string_view bytes, ModelFile& file) {
   }
 }
 
-void read_normalizer(std::string_view bytes, ModelFile& file) {
-  for (pbf_reader r(bytes.data(), bytes.size()); r.next();) {
+void read_normalizer(ProtoReader r, ModelFile& file) {
+  while (r.next()) {
     switch (r.tag()) {
       case 2:
-        file.charsmap = view(r);
+        file.charsmap = r.view();
         break;  // precompiled_charsmap
       case 3:
-        file.add_dummy_prefix = number(r) != 0;
+        file.add_dummy_prefix = r.natural() != 0;
         break;  // add_dummy_prefix
       case 4:
-        file.remove_extra_whitespaces = number(r) != 0;
+        file.remove_extra_whitespaces = r.natural() != 0;
         break;  // remove_extra_whitespaces
       case 5:
-        file.escape_whitespaces = number(r) != 0;
+        file.escape_whitespaces = r.natural() != 0;
         break;  // escape_whitespaces
       default:
         r.skip();
@@ -119,26 +103,21 @@ void read_normalizer(std::string_view bytes, ModelFile& file) {
 
 ModelFile read_file(std::string_view bytes, std::string_view where) {
   ModelFile file;
-  try {
-    for (pbf_reader r(bytes.data(), bytes.size()); r.next();) {
-      switch (r.tag()) {
-        case 1:
-          file.pieces.push_back(read_piece(view(r), where));
-          break;
-        case 2:
-          read_trainer(view(r), file);
-          break;
-        case 3:
-          read_normalizer(view(r), file);
-          break;
-        default:
-          r.skip();
-      }
+  const ProtoSource source{bytes, where, "a SentencePiece model"};
+  for (ProtoReader r(source); r.next();) {
+    switch (r.tag()) {
+      case 1:
+        file.pieces.push_back(read_piece(r.message(), where));
+        break;
+      case 2:
+        read_trainer(r.message(), file);
+        break;
+      case 3:
+        read_normalizer(r.message(), file);
+        break;
+      default:
+        r.skip();
     }
-  } catch (const protozero::exception& error) {
-    throw FormatError({.where = std::string(where),
-                       .problem = fmt::format("not a SentencePiece model: {}", error.what()),
-                       .expected = "a protobuf message"});
   }
   if (file.pieces.empty()) throw FormatError({.where = std::string(where), .problem = "the model has no pieces"});
   return file;

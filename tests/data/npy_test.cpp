@@ -128,7 +128,8 @@ TEST(Npy, WhatATensorCannotHoldIsUnsupportedWithAWayOut) {
   EXPECT_EQ(
       unsupported(golden("object.npy")),
       golden("object.npy").string() +
-          ": arrays of object elements cannot become tensors; expected bool, an integer or a float type, got "
+          ": arrays of object elements cannot become tensors at byte 19; expected bool, an integer or a float type, "
+          "got "
           "'|O'\n  try: np.save(path, np.asarray(a, dtype=np.float32)): objects are pickles, which are not opened");
   EXPECT_THAT(unsupported(golden("structured.npy")),
               HasSubstr("a structured array (with named fields) is not a tensor"));

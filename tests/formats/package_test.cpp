@@ -215,7 +215,7 @@ TEST_F(Damaged, EachWrongTextHasItsError) {
               HasSubstr("a newer format than this Tenon reads"));
   EXPECT_THAT(error_of(with([](Json& m) { m["tenon.format"] = "x"; })), HasSubstr("tenon.format is not a number"));
   EXPECT_THAT(error_of(with([](Json& m) { m["tenon.producer"] = "y"; }, false)),
-              HasSubstr("tenon.producer is damaged: its checksum is another"));
+              testing::ContainsRegex("tenon.producer is damaged at byte [0-9]+: its checksum is another"));
   EXPECT_THAT(error_of(with([](Json& m) { m.erase("tenon.graph.main"); })), HasSubstr("has no tenon.graph.main"));
   EXPECT_THAT(error_of(with([](Json& m) { m["tenon.constants"] = "[{\"tensor\":\"v\"}]"; })),
               HasSubstr("the file has no tensor \"v\""));

@@ -21,6 +21,7 @@ namespace tenon::models {
 namespace {
 
 namespace fs = std::filesystem;
+
 bool same_bits(const Tensor& x, const Tensor& y) {
   const Tensor a = contiguous(x), b = contiguous(y);
   return a.type() == b.type() && std::ranges::equal(a.data<std::byte>(), b.data<std::byte>());

@@ -1,6 +1,7 @@
 // Composites against values computed by hand or by their definition in another form.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tenon/base/error.h"
@@ -29,6 +30,29 @@ std::vector<double> values(const Tensor& x) { return x.to_vector<double>(); }
 TEST(Softmax, LargeInputsDoNotOverflow) {
   const Tensor y = softmax(tensor({1000.0, 1000.0, 0.0}));
   EXPECT_THAT(values(y), Pointwise(DoubleNear(1e-7), std::vector<double>{0.5, 0.5, 0}));
+}
+
+TEST(Linspace, EqualsNumPy) {
+  // numpy.linspace(-1, 2, 7), numpy.linspace(0.1, 0.9, 5) and torch.linspace(3, -2, 6)
+  EXPECT_EQ(values(linspace(-1, 2, 7, f64)), (std::vector<double>{-1, -0.5, 0, 0.5, 1, 1.5, 2}));
+  EXPECT_THAT(values(linspace(0.1, 0.9, 5, f64)),
+              Pointwise(testing::DoubleEq(), std::vector<double>{0.1, 0.30000000000000004, 0.5, 0.7, 0.9}));
+  EXPECT_EQ(values(linspace(3, -2, 6)), (std::vector<double>{3, 2, 1, 0, -1, -2}));
+  EXPECT_EQ(linspace(0, 1, 3).dtype(), f32);
+  EXPECT_EQ(values(linspace(0, 9, 4, i64)), (std::vector<double>{0, 3, 6, 9}));
+}
+
+TEST(Linspace, BothEndsAreExact) {
+  for (const std::int64_t count : {2, 3, 10, 1001}) {
+    const auto x = values(linspace(0.1, 0.7, count, f64));
+    EXPECT_EQ(x.size(), static_cast<std::size_t>(count));
+    EXPECT_EQ(x.front(), 0.1) << count;
+    EXPECT_EQ(x.back(), 0.7) << count;
+    EXPECT_TRUE(std::is_sorted(x.begin(), x.end())) << count;
+  }
+  EXPECT_EQ(values(linspace(5, 9, 1)), (std::vector<double>{5}));
+  EXPECT_EQ(linspace(5, 9, 0).shape(), (Shape{0}));
+  EXPECT_THROW((void)linspace(5, 9, -1), Error);
 }
 
 TEST(CrossEntropy, MatchesTheFormulaAndIgnores) {

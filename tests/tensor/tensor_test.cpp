@@ -209,6 +209,10 @@ TEST(TensorErrors, SayWhatToWriteInstead) {
   EXPECT_THAT([] { (void)empty({2, -1}, f32); }, ThrowsMessage<ShapeError>(HasSubstr("negative extent")));
   EXPECT_THAT([] { (void)empty({int64_t{1} << 40, int64_t{1} << 40}, f32); },
               ThrowsMessage<ShapeError>(HasSubstr("more elements than fit")));
+  EXPECT_THAT([] { (void)empty({0, int64_t{1} << 40, int64_t{1} << 40}, f32); },
+              ThrowsMessage<ShapeError>(HasSubstr("more elements than fit")))
+      << "its strides cannot be counted";
+  EXPECT_EQ(empty({0, int64_t{1} << 40}, f32).size(), 0);
   EXPECT_THAT([] { (void)Buffer::allocate(size_t{1} << 60); },
               ThrowsMessage<MemoryError>(HasSubstr("1152921504606846976 bytes asked")));
   EXPECT_THAT([] { (void)strided(tensor({1, 2}), {3}, {1}, 0); },

@@ -56,6 +56,30 @@ def chunked(f, newest):
         g.create_dataset("many_fixed", data=numbers(1100, dtype="i1"), chunks=(1,))
 
 
+def growing(f):
+    g = f.create_group("growing")
+    g.create_dataset("few", data=numbers(9), chunks=(2,), maxshape=(None,))
+    g.create_dataset("many", data=numbers(600, dtype="i1"), chunks=(1,), maxshape=(None,))  # super blocks too
+    g.create_dataset("rows", data=numbers(40, 6), chunks=(3, 4), maxshape=(None, 6), compression="gzip", shuffle=True)
+    g.create_dataset("columns", data=numbers(6, 70, dtype="i2"), chunks=(2, 3), maxshape=(10, None))
+    g.create_dataset("middle", data=numbers(4, 9, 5, dtype="u1"), chunks=(2, 2, 3), maxshape=(6, None, 5), compression="gzip")
+    g.create_dataset("within", data=numbers(5, 6), chunks=(2, 2), maxshape=(9, 13))  # a fixed array for more
+    g.create_dataset("within_gzip", data=numbers(5, 6), chunks=(2, 2), maxshape=(9, 13), compression="gzip")
+    shrunk = g.create_dataset("shrunk", data=numbers(50), chunks=(4,), maxshape=(None,))
+    shrunk.resize((21,))
+    half = g.create_dataset("half", (300,), "i4", chunks=(2,), maxshape=(None,), fillvalue=5)
+    half[100:103] = half[250:260] = 7
+    g.create_dataset("never", (30,), "i4", chunks=(2,), maxshape=(None,), fillvalue=5)
+
+
+def sparse(path):
+    """So many chunks that blocks of the index are cut into pages, of which few were written."""
+    with h5py.File(path, "w", libver=("v110", "v110")) as f:
+        x = f.create_dataset("x", (400000,), "i1", chunks=(1,), maxshape=(None,), fillvalue=-1)
+        for i, at in enumerate((0, 3, 4, 131059, 131060, 131060 + 1024, 131060 + 2047, 140000, 262131, 262132, 399999)):
+            x[at] = i
+
+
 def low_level(f, early):
     space = h5py.h5s.create_simple((2, 5))
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -126,7 +150,7 @@ def expected(path):
 def main():
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2] / "tests/formats/goldens/hdf5")
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {"plain": plain, "chunked": chunked, "links": linked, "attributes": attributes}
+    parts = {"plain": plain, "chunked": chunked, "growing": growing, "links": linked, "attributes": attributes}
     for version, newest in (("earliest", False), ("latest", True)):
         for name, make in parts.items():
             with h5py.File(folder / f"{name}_{version}.h5", "w", libver=version if version == "earliest" else ("v110", "v110")) as f:
@@ -138,11 +162,11 @@ def main():
         f.attrs["list"] = ["a", "b"]
     for path in sorted(folder.glob("*.h5")):
         (path.with_suffix(".json")).write_text(json.dumps(expected(path)) + "\n")
+    (folder / "large").mkdir(exist_ok=True)
+    sparse(folder / "large/pages.h5")
     # Right, but not read: each must be refused with its reason.
     refused = folder / "refused"
     refused.mkdir(exist_ok=True)
-    with h5py.File(refused / "extensible.h5", "w", libver=("v110", "v110")) as f:
-        f.create_dataset("x", data=numbers(9), chunks=(2,), maxshape=(None,))
     with h5py.File(refused / "lzf.h5", "w") as f:
         f.create_dataset("x", data=numbers(9), compression="lzf")
     with h5py.File(refused / "virtual.h5", "w", libver=("v110", "v110")) as f:

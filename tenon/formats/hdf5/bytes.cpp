@@ -59,6 +59,10 @@ bool File::defined(std::uint64_t address) const {
   return address != (offset_size_ == 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * offset_size_)) - 1);
 }
 
+bool File::defined_length(std::uint64_t length) const {
+  return length != (length_size_ == 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * length_size_)) - 1);
+}
+
 std::span<const std::byte> File::range(std::uint64_t address, std::uint64_t size, std::string_view what) {
   if (address > bytes_.size() || size > bytes_.size() - address)
     fail(address, fmt::format("{} goes past the end of the file", what), fmt::format("{} bytes", size),

@@ -52,6 +52,7 @@ class File {
 
   // All bits set is "there is none".
   [[nodiscard]] bool defined(std::uint64_t address) const;
+  [[nodiscard]] bool defined_length(std::uint64_t length) const;
   [[nodiscard]] unsigned offset_size() const { return offset_size_; }
   [[nodiscard]] unsigned length_size() const { return length_size_; }
   [[nodiscard]] bool mapped() const { return options_.mapped; }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <set>
 
 #include "tenon/formats/hdf5/trees.h"
@@ -14,18 +15,22 @@ constexpr std::uint8_t kPlainChunks = 10, kFilteredChunks = 11;  // types of rec
 
 class Chunks {
  public:
-  Chunks(File& file, ChunkedLayout& layout, const std::vector<std::int64_t>& extents, bool filtered, std::uint64_t at)
+  Chunks(File& file, ChunkedLayout& layout, const Dataspace& space, bool filtered, std::uint64_t at)
       : file_(file), layout_(layout), filtered_(filtered), at_(at) {
-    for (std::size_t axis = 0; axis < extents.size(); ++axis) {
-      const auto extent = static_cast<std::uint64_t>(extents[axis]);
-      grid_.push_back(extent == 0 ? 0 : (extent - 1) / layout.extents[axis] + 1);
+    for (std::size_t axis = 0; axis < space.extents.size(); ++axis) {
+      const auto count = [&](std::uint64_t extent) {
+        return extent == 0 ? 0 : (extent - 1) / layout.extents[axis] + 1;
+      };
+      grid_.push_back(count(static_cast<std::uint64_t>(space.extents[axis])));
+      largest_.push_back(space.largest[axis] == kUnlimited ? kUnlimited : count(space.largest[axis]));
+      order_.push_back(axis);
     }
   }
 
-  // The number of chunks that cover the data set; an error if the file cannot hold an index of so many.
+  // The number of chunks that arrays hold: those of the data set when it has grown as far as it may.
   std::uint64_t count() {
     std::uint64_t all = 1;
-    for (const std::uint64_t n : grid_)
+    for (const std::uint64_t n : largest_)
       if (__builtin_mul_overflow(all, n, &all)) file_.fail(at_, "a data set claims too many chunks");
     return all;
   }
@@ -41,12 +46,14 @@ class Chunks {
     layout_.chunks.push_back({std::move(place), address, size, skipped});
   }
 
-  // The same by the number of the chunk, row by row.
+  // The same by the number of the chunk, row by row of the fully grown grid.
   void add_number(std::uint64_t number, std::uint64_t address, std::uint64_t size, std::uint32_t skipped) {
     std::vector<std::uint64_t> place(grid_.size());
-    for (std::size_t axis = grid_.size(); axis-- > 0;) {
-      place[axis] = number % grid_[axis];
-      number /= grid_[axis];
+    for (std::size_t k = order_.size(); k-- > 0;) {
+      const std::uint64_t chunks = largest_[order_[k]];
+      if (chunks == 0) return;
+      place[order_[k]] = k == 0 ? number : number % chunks;
+      number /= chunks;
     }
     add(std::move(place), address, size, skipped);
   }
@@ -103,8 +110,7 @@ class Chunks {
     const unsigned client = head.u8(), entry = head.u8(), page_bits = head.u8();
     const std::uint64_t entries = head.length(), block = head.offset();
     file_.verify_checksum(head, header);
-    const std::uint64_t least = file_.offset_size() + (filtered_ ? 5U : 0U);
-    if (client != (filtered_ ? 1U : 0U) || entry < least || entry > least + 8 || page_bits > 40)
+    if (client != (filtered_ ? 1U : 0U) || !fits(entry) || page_bits > 40)
       file_.fail(header, "the numbers of a fixed array do not fit together");
     if (entries != count()) file_.fail(header, "a fixed array has another number of chunks than the data set");
     if (!file_.defined(block)) return;
@@ -122,8 +128,7 @@ class Chunks {
     file_.verify_checksum(data, block);
     for (std::uint64_t i = 0; i < pages; ++i) {
       const std::uint64_t count = std::min(page, entries - i * page), begin = data.address();
-      const bool there = (std::to_integer<unsigned>(present[i / 8]) >> (7 - i % 8) & 1U) != 0;
-      if (!there) {
+      if (!bit(present, i)) {
         data.skip(count * entry + 4);
         continue;
       }
@@ -132,9 +137,126 @@ class Chunks {
     }
   }
 
+  // An array that grows: entries in its index block, behind them data blocks of rising size. The index block points to
+  // the first of these, and to super blocks that point to the others.
+  void extensible_array(std::uint64_t header) {
+    Growing array;
+    Cursor head = file_.cursor_from(header, "an extensible array");
+    head.signature("EAHD");
+    head.version(0);
+    const unsigned client = head.u8();
+    array.entry = head.u8();
+    array.bits = head.u8();
+    const unsigned in_index = head.u8();
+    array.least = head.u8();
+    const unsigned pointers = head.u8();
+    array.page_bits = head.u8();
+    for (int i = 0; i < 4; ++i) (void)head.length();  // how many blocks there are, and their sizes
+    array.used = head.length();
+    (void)head.length();
+    const std::uint64_t index = head.offset();
+    file_.verify_checksum(head, header);
+    if (client != (filtered_ ? 1U : 0U) || !fits(array.entry) || array.bits == 0 || array.bits > 56 ||
+        !std::has_single_bit(array.least) || !std::has_single_bit(pointers) || array.page_bits > 40 ||
+        static_cast<unsigned>(std::countr_zero(array.least)) > array.bits)
+      file_.fail(header, "the numbers of an extensible array do not fit together");
+    grow_along_the_unlimited_axis(header);
+    if (!file_.defined(index)) return;
+    const unsigned supers = 1 + array.bits - static_cast<unsigned>(std::countr_zero(array.least));
+    const unsigned direct = std::min(supers, 2 * static_cast<unsigned>(std::countr_zero(pointers)));
+    Cursor body = file_.cursor_from(index, "an extensible array's index");
+    body.signature("EAIB");
+    body.version(0);
+    body.skip(1 + std::uint64_t{file_.offset_size()});
+    array_entries(body, 0, in_index, array.entry);
+    std::vector<std::uint64_t> blocks, super_blocks;
+    for (unsigned i = 0; i < 2 * (pointers - 1); ++i) blocks.push_back(body.offset());
+    for (unsigned i = direct; i < supers; ++i) super_blocks.push_back(body.offset());
+    file_.verify_checksum(body, index);
+    std::uint64_t first = in_index;
+    std::size_t next = 0;
+    for (unsigned super = 0; super < supers && first < array.used; ++super) {
+      const std::uint64_t count = std::uint64_t{1} << super / 2,
+                          entries = std::uint64_t{array.least} << (super + 1) / 2;
+      if (super >= direct) {
+        super_block(array, super_blocks[super - direct], first, count, entries);
+      } else {
+        for (std::uint64_t i = 0; i < count && next < blocks.size(); ++i)
+          data_block(array, blocks[next++], first + i * entries, entries, {}, 0);
+      }
+      first += count * entries;
+    }
+  }
+
  private:
+  struct Growing {
+    unsigned entry = 0, bits = 0, least = 0, page_bits = 0;
+    std::uint64_t used = 0;  // entries behind these were never set
+    [[nodiscard]] std::uint64_t page() const { return std::uint64_t{1} << page_bits; }
+  };
+
+  // The chunks are numbered with that axis as the slowest.
+  void grow_along_the_unlimited_axis(std::uint64_t at) {
+    const auto axis = std::ranges::find(largest_, kUnlimited);
+    if (axis == largest_.end() || std::ranges::count(largest_, kUnlimited) != 1)
+      file_.fail(at, "an extensible array is for a data set that may grow along one axis");
+    const auto place = order_.begin() + (axis - largest_.begin());
+    std::rotate(order_.begin(), place, place + 1);
+  }
+
+  void super_block(const Growing& array, std::uint64_t address, std::uint64_t first, std::uint64_t count,
+                   std::uint64_t entries) {
+    if (!file_.defined(address)) return;
+    Cursor body = file_.cursor_from(address, "an extensible array's super block");
+    body.signature("EASB");
+    body.version(0);
+    body.skip(1 + std::uint64_t{file_.offset_size()} + (array.bits + 7) / 8);
+    const std::uint64_t pages = entries > array.page() ? entries / array.page() : 0;
+    if (count > body.remaining() / file_.offset_size() || pages > body.remaining() * 8)
+      body.fail("a super block goes past the end of the file");
+    const auto present = body.take(count * ((pages + 7) / 8));
+    std::vector<std::uint64_t> blocks(count);
+    for (std::uint64_t& block : blocks) block = body.offset();
+    file_.verify_checksum(body, address);
+    for (std::uint64_t i = 0; i < count && first + i * entries < array.used; ++i)
+      data_block(array, blocks[i], first + i * entries, entries, present, i * pages);
+  }
+
+  // `present` has a bit for each page, from `page_number` on for this block.
+  void data_block(const Growing& array, std::uint64_t address, std::uint64_t first, std::uint64_t entries,
+                  std::span<const std::byte> present, std::uint64_t page_number) {
+    if (!file_.defined(address)) return;
+    Cursor body = file_.cursor_from(address, "an extensible array's block");
+    body.signature("EADB");
+    body.version(0);
+    body.skip(1 + std::uint64_t{file_.offset_size()} + (array.bits + 7) / 8);
+    if (entries <= array.page() || present.empty()) {
+      array_entries(body, first, entries, array.entry);
+      return file_.verify_checksum(body, address);
+    }
+    file_.verify_checksum(body, address);
+    for (std::uint64_t done = 0; done < entries; done += array.page(), ++page_number) {
+      const std::uint64_t begin = body.address();
+      if (bit(present, page_number)) {
+        array_entries(body, first + done, array.page(), array.entry);
+        file_.verify_checksum(body, begin);
+      } else {
+        body.skip(array.page() * array.entry + 4);
+      }
+    }
+  }
+
+  static bool bit(std::span<const std::byte> bits, std::uint64_t i) {
+    return i / 8 < bits.size() && (std::to_integer<unsigned>(bits[i / 8]) >> (7 - i % 8) & 1U) != 0;
+  }
+  // An entry of an array: an address, and of a filtered chunk its size in up to eight bytes and the filters skipped.
+  [[nodiscard]] bool fits(unsigned entry) const {
+    const unsigned least = file_.offset_size() + (filtered_ ? 5U : 0U);
+    return entry >= least && entry <= least + 8;
+  }
+
   void array_entries(Cursor& data, std::uint64_t first, std::uint64_t count, std::uint64_t entry) {
-    if (count > data.remaining()) data.fail("a fixed array goes past the end of the file");
+    if (count > data.remaining()) data.fail("an array of chunks goes past the end of the file");
     file_.work(count * entry, data.address());
     for (std::uint64_t i = 0; i < count; ++i) {
       Cursor one = data.sub(entry);
@@ -153,7 +275,8 @@ class Chunks {
   ChunkedLayout& layout_;
   bool filtered_;
   std::uint64_t at_;
-  std::vector<std::uint64_t> grid_;
+  std::vector<std::uint64_t> grid_, largest_;  // chunks along each axis, now and when it has grown as far as it may
+  std::vector<std::size_t> order_;             // the axes by which arrays number the chunks, the slowest first
   std::set<std::vector<std::uint64_t>> places_;
 };
 
@@ -173,33 +296,32 @@ void set_extents(Cursor& body, ChunkedLayout& layout, unsigned rank, unsigned wi
   }
 }
 
-void read_new_index(File& file, Cursor& body, ChunkedLayout& layout, const std::vector<std::int64_t>& extents,
-                    bool filtered) {
+void read_new_index(File& file, Cursor& body, ChunkedLayout& layout, const Dataspace& space, bool filtered) {
   enum Index : std::uint8_t { kSingle = 1, kImplicit = 2, kFixedArray = 3, kExtensibleArray = 4, kTree = 5 };
   const unsigned flags = body.u8(), rank = body.u8(), width = body.u8();
   if (width < 1 || width > 8) body.fail("a chunk's extents are not accepted");
-  set_extents(body, layout, rank, width, extents.size());
+  set_extents(body, layout, rank, width, space.extents.size());
   const unsigned index = body.u8();
   const std::uint64_t at = body.address();
   if ((flags & 1U) != 0 && filtered) file.unsupported(at, "a data set whose chunks at the edge are not filtered");
-  Chunks chunks(file, layout, extents, filtered, at);
+  Chunks chunks(file, layout, space, filtered, at);
   std::uint64_t size = layout.bytes;
   std::uint32_t skipped = 0;
   if (index == kSingle && (flags & 2U) != 0) size = body.length(), skipped = body.u32();
   if (index == kFixedArray) body.skip(1);
-  if (index == kExtensibleArray)
-    file.unsupported(at, "a data set that may grow along one axis, in the newest layout (an extensible array)",
-                     "write it with libver='earliest', or without maxshape");
+  if (index == kExtensibleArray) body.skip(5);  // they stand in the array's header too
   if (index == kTree) body.skip(6);
   const std::uint64_t address = body.offset();
   if (!file.defined(address)) return;
   switch (index) {
     case kSingle:
-      return chunks.add(std::vector<std::uint64_t>(extents.size()), address, size, skipped);
+      return chunks.add(std::vector<std::uint64_t>(space.extents.size()), address, size, skipped);
     case kImplicit:
       return chunks.implicit(address);
     case kFixedArray:
       return chunks.fixed_array(address);
+    case kExtensibleArray:
+      return chunks.extensible_array(address);
     case kTree:
       return chunks.new_tree(address);
     default:
@@ -229,18 +351,17 @@ std::vector<Filter> read_filters(const Message& message) {
   return filters;
 }
 
-ChunkedLayout read_chunks(File& file, Cursor body, unsigned version, const std::vector<std::int64_t>& extents,
-                          bool filtered) {
+ChunkedLayout read_chunks(File& file, Cursor body, unsigned version, const Dataspace& space, bool filtered) {
   ChunkedLayout layout;
   if (version == 4) {
-    read_new_index(file, body, layout, extents, filtered);
+    read_new_index(file, body, layout, space, filtered);
     return layout;
   }
   const unsigned rank = body.u8();
   if (version < 3) body.skip(6);  // the class, which is known, and what is reserved
   const std::uint64_t tree = body.offset();
-  set_extents(body, layout, rank, 4, extents.size());
-  Chunks chunks(file, layout, extents, filtered, body.address());
+  set_extents(body, layout, rank, 4, space.extents.size());
+  Chunks chunks(file, layout, space, filtered, body.address());
   if (file.defined(tree)) chunks.old_tree(tree);
   return layout;
 }

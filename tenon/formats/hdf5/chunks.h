@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "tenon/formats/hdf5/datatype.h"
 #include "tenon/formats/hdf5/object_header.h"
 
 namespace tenon::formats::hdf5 {
@@ -28,9 +29,8 @@ struct ChunkedLayout {
   std::vector<Chunk> chunks;
 };
 
-// `body` stands behind the layout message's class, in versions 1 and 2 behind its version. `extents` are the data
+// `body` stands behind the layout message's class, in versions 1 and 2 behind its version. `space` is the data
 // set's.
-ChunkedLayout read_chunks(File& file, Cursor body, unsigned version, const std::vector<std::int64_t>& extents,
-                          bool filtered);
+ChunkedLayout read_chunks(File& file, Cursor body, unsigned version, const Dataspace& space, bool filtered);
 
 }  // namespace tenon::formats::hdf5

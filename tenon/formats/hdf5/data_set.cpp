@@ -225,7 +225,7 @@ Tensor from_chunks(const DataSet& set, const Cursor& body, unsigned version) {
   const Message* pipeline = set.header.find(MessageType::Filters);
   std::vector<Filter> filters;
   if (pipeline != nullptr) filters = read_filters({pipeline->type, false, resolve(set.file, *pipeline)});
-  const ChunkedLayout layout = read_chunks(set.file, body, version, set.space.extents, !filters.empty());
+  const ChunkedLayout layout = read_chunks(set.file, body, version, set.space, !filters.empty());
   if (layout.element_size != set.type.size)
     set.fail(set.header.address, "the chunks have elements of another size", fmt::format("{} bytes", set.type.size),
              fmt::format("{} bytes", layout.element_size));

@@ -97,24 +97,32 @@ Datatype read_datatype(Cursor body) {
 
 Dataspace read_dataspace(Cursor body) {
   const unsigned version = body.u8(), rank = body.u8();
-  (void)body.u8();  // whether there are largest extents
+  const unsigned flags = body.u8();
   if (version != 1 && version != 2) body.fail("unknown version of a dataspace", "1 or 2", fmt::format("{}", version));
   const unsigned kind = body.u8();
   if (version == 1) body.skip(4);
   if (rank > 32) body.fail("a dataspace has too many axes", "at most 32", fmt::format("{}", rank));
-  Dataspace space{.null = version == 2 && kind == 2, .extents = {}, .count = 1};
+  Dataspace space{.null = version == 2 && kind == 2, .extents = {}, .largest = {}, .count = 1};
   if (space.null) space.count = 0;
   bool empty = false;
   for (unsigned axis = 0; axis < rank; ++axis) {
     const std::uint64_t at = body.address(), extent = body.length();
     if (extent > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) ||
         __builtin_mul_overflow(space.count, std::max<std::uint64_t>(extent, 1), &space.count) ||
-        space.count > std::uint64_t{1} << 59)
+        space.count > std::uint64_t{1} << 56)
       body.file().fail(at, "a dataspace has more elements than can be counted");
     empty = empty || extent == 0;
     space.extents.push_back(static_cast<std::int64_t>(extent));
   }
   if (empty) space.count = 0;
+  for (unsigned axis = 0; axis < rank; ++axis) {
+    const auto extent = static_cast<std::uint64_t>(space.extents[axis]);
+    std::uint64_t most = (flags & 1U) != 0 ? body.length() : extent;
+    if (!body.file().defined_length(most)) most = kUnlimited;
+    if (most < extent)
+      body.fail("an extent is larger than it may be", fmt::format("at most {}", most), fmt::format("{}", extent));
+    space.largest.push_back(most);
+  }
   return space;
 }
 

@@ -22,9 +22,11 @@ struct Datatype {
 Datatype read_datatype(Cursor body);
 
 // The extents; nothing for a null dataspace, which has no elements. A FormatError if they are more than 63 bits count.
+inline constexpr std::uint64_t kUnlimited = ~std::uint64_t{0};
 struct Dataspace {
   bool null = false;
   std::vector<std::int64_t> extents;
+  std::vector<std::uint64_t> largest;  // what they may grow to; kUnlimited
   std::uint64_t count = 1;
 };
 Dataspace read_dataspace(Cursor body);

@@ -16,9 +16,9 @@ struct CaseResult {
 };
 
 // Every folder below `root` that holds a model.onnx with test data, in the order of their names. Values agree within
-// the tolerances of the ONNX backend: 1e-3 relative and 1e-7 absolute, 2e-4 absolute for Fourier transforms. Outputs of
-// random operators are compared in type, shape, mean and deviation. A case is skipped if the model uses what is not
-// supported. `each` sees each result as it comes.
+// the tolerances of the ONNX backend, 1e-3 relative and 1e-7 absolute, without an exception. Outputs of random
+// operators are compared in type, shape, mean and deviation. A case is skipped if the model uses what is not supported.
+// `each` sees each result as it comes.
 std::vector<CaseResult> run_backend_tests(const std::filesystem::path& root,
                                           const std::function<void(const CaseResult&)>& each = {});
 

@@ -7,7 +7,7 @@
 #include <protozero/varint.hpp>
 
 #include "tenon/base/error.h"
-#include "tenon/formats/onnx/proto_reader.h"
+#include "tenon/base/proto_reader.h"
 
 namespace tenon::formats::onnx {
 namespace {
@@ -473,11 +473,6 @@ OptionalData optional(ProtoReader r) {
 }
 
 }  // namespace
-
-void ProtoReader::fail(std::string_view reason) const {
-  throw FormatError(
-      {source_->where, fmt::format("not {} at byte {} (protobuf: {})", source_->what, offset(), reason), {}, {}, {}});
-}
 
 ModelData parse_model(std::string_view bytes, const std::string& where) {
   ModelData m = model(ProtoReader({bytes, where, "an ONNX model"}));

@@ -126,11 +126,17 @@ struct Coder {
 };
 
 // ---- reading -----------------------------------------------------------------------------
+std::string place_of(const TensorData& data) {
+  return data.offset ? fmt::format(" at byte {}", *data.offset) : std::string();
+}
+
 [[noreturn]] void fail(const std::string& where, const TensorData& data, std::string problem, std::string expected = {},
                        std::string got = {}) {
-  const std::string place = data.offset ? fmt::format(" at byte {}", *data.offset) : "";
-  throw FormatError(
-      {where, fmt::format("tensor '{}'{}: {}", data.name, place, problem), std::move(expected), std::move(got), {}});
+  throw FormatError({where,
+                     fmt::format("tensor '{}'{}: {}", data.name, place_of(data), problem),
+                     std::move(expected),
+                     std::move(got),
+                     {}});
 }
 
 Shape shape_of(const TensorData& data, const std::string& where) {
@@ -139,7 +145,7 @@ Shape shape_of(const TensorData& data, const std::string& where) {
   for (int64_t d : data.dims) {
     if (d < 0) fail(where, data, "a negative extent", "0 or more", std::to_string(d));
     if (d != 0 && count > (int64_t{1} << 48) / d) fail(where, data, "more elements than a file can hold");
-    count *= d;
+    count *= std::max<int64_t>(d, 1);  // the others must be countable even if there are no elements
     shape.push_back(d);
   }
   return shape;
@@ -326,7 +332,8 @@ Value read_tensor(const TensorData& data, const std::shared_ptr<const void>& own
   }
   const TypeRow* row = row_of(data.type);
   if (!row)
-    throw UnsupportedError({where, fmt::format("tensor '{}' is {}", data.name, name_of(data.type)), {}, {}, {}});
+    throw UnsupportedError(
+        {where, fmt::format("tensor '{}' is {}{}", data.name, name_of(data.type), place_of(data)), {}, {}, {}});
   const bool external = !data.external.empty();
   const auto size = static_cast<size_t>((count * row->bits + 7) / 8);
   if (!external && !data.has_raw) {

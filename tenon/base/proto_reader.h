@@ -10,12 +10,12 @@
 #include <string>
 #include <string_view>
 
-namespace tenon::formats::onnx {
+namespace tenon {
 
 // What is being read: the file's bytes, its name, and what it should be ("an ONNX model").
 struct ProtoSource {
   std::string_view bytes;
-  const std::string& where;
+  std::string_view where;
   std::string_view what;
 };
 
@@ -49,6 +49,9 @@ class ProtoReader {
   ProtoReader message() { return ProtoReader(*source_, view()); }
   int64_t integer() {
     return get(Wire::varint, [&] { return reader_.get_int64(); });
+  }
+  uint64_t natural() {
+    return get(Wire::varint, [&] { return reader_.get_uint64(); });
   }
   int32_t short_integer() {
     return get(Wire::varint, [&] { return reader_.get_int32(); });
@@ -104,4 +107,4 @@ class ProtoReader {
   const char* field_;
 };
 
-}  // namespace tenon::formats::onnx
+}  // namespace tenon
