@@ -65,7 +65,8 @@ std::string page(const std::string& results_section) {
       "of\nsteps must then follow from shapes or constants, as it must where a Loop gathers rows.\n\n"
       "## Export\n\n`formats::onnx::export_model` writes opsets {} to {}; the newest is the newest that ONNX Runtime "
       "runs. A "
-      "composite or\nelementwise op without an operator of its own is written as its body. Named sizes become "
+      "composite or\nelementwise op without an operator of its own is written as a function with its body (domain "
+      "`tenon`), or as the\none operator that its body is. Named sizes become "
       "dim_params, and "
       "numbers that\nfollow from them are computed in the model.\n\n| Op | ONNX |\n|---|---|\n",
       onnx::kOldestExportOpset, onnx::kNewestExportOpset);

@@ -10,6 +10,8 @@
 #include "tenon/base/file.h"
 #include "tenon/data/npy.h"
 #include "tenon/data/to_tensor.h"
+#include "tenon/formats/onnx/proto_write.h"
+#include "tenon/formats/onnx/value.h"
 #include "tenon/formats/safetensors.h"
 #include "tenon/package.h"
 #include "tenon/tenon.h"
@@ -180,6 +182,60 @@ TEST_F(ModelCommand, DiffFindsTheFirstLayerWhereTheyPart) {
   EXPECT_EQ(f.code, 1);
   EXPECT_THAT(f.out, HasSubstr("first layer where they part: multiply f32[3, 3]"));
   EXPECT_THAT(f.out, HasSubstr("best: i64[3] largest difference 0"));
+}
+
+// Folders in the layout of the ONNX backend: one that passes, one whose output is another, one of an unknown operator.
+TEST_F(ModelCommand, ConformancePrintsALineForEachCase) {
+  namespace onnx = formats::onnx;
+  expect({"convert", path("model.tenon"), path("model.onnx")}, 0, "");
+  const auto proto = [](const Tensor& x) {
+    onnx::TensorData data;
+    data.dims.assign(x.shape().begin(), x.shape().end());
+    data.type = onnx::data_type_of(x.dtype());
+    const auto bytes = x.data<std::byte>();
+    data.raw = {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+    data.has_raw = true;
+    return onnx::serialize(data);
+  };
+  const Tensors want = function(1)({x_});
+  const auto make = [&](const std::string& name, const Tensor& scores) {
+    const std::string set = path("cases/" + name + "/test_data_set_0");
+    fs::create_directories(set);
+    fs::copy_file(path("model.onnx"), path("cases/" + name + "/model.onnx"));
+    write_file_atomic(set + "/input_0.pb", proto(x_));
+    write_file_atomic(set + "/output_0.pb", proto(scores));
+    write_file_atomic(set + "/output_1.pb", proto(contiguous(want[1])));
+  };
+  make("b_right", contiguous(want[0]));
+  make("a_wrong", contiguous(want[0] + 0.5));
+  make("c_unknown", contiguous(want[0]));
+  std::string model = read_text_file(path("cases/c_unknown/model.onnx"));
+  model.replace(model.find("MatMul", model.find("\x22\x06MatMul")), 6, "MatMux");
+  write_file_atomic(path("cases/c_unknown/model.onnx"), model);
+  const Finished f = tenon({"conformance", "onnx", path("cases"), "--json", path("results.json")});
+  EXPECT_EQ(f.code, 1) << f.err;
+  std::vector<std::string> lines;
+  for (size_t at = 0; at < f.out.size();) {
+    const size_t end = f.out.find('\n', at);
+    lines.push_back(f.out.substr(at, end - at));
+    at = end + 1;
+  }
+  ASSERT_GE(lines.size(), 4U) << f.out;
+  EXPECT_THAT(lines[0], testing::StartsWith("failed  a_wrong: output 0 ('scores'): 6 of 6 elements differ"));
+  EXPECT_EQ(lines[1], "passed  b_right");
+  EXPECT_THAT(lines[2], testing::StartsWith("skipped c_unknown: "));
+  EXPECT_THAT(f.out, HasSubstr("the nearest is ai.onnx.MatMul"));
+  EXPECT_EQ(lines.back(), "1 passed, 1 failed, 1 skipped");
+  const auto json = nlohmann::json::parse(read_text_file(path("results.json")));
+  EXPECT_EQ(json["passed"], 1);
+  EXPECT_EQ(json["failed"], 1);
+  EXPECT_EQ(json["skipped"], 1);
+  ASSERT_EQ(json["cases"].size(), 3U);
+  EXPECT_EQ(json["cases"][1]["name"], "b_right");
+  EXPECT_EQ(json["cases"][1]["outcome"], "passed");
+  EXPECT_THAT(json["cases"][2]["reason"].get<std::string>(), HasSubstr("MatMux"));
+  EXPECT_EQ(tenon({"conformance", "onnx", path("cases/b_right")}).code, 0);
+  expect({"conformance", "tflite", path("cases")}, 2, "no such set of cases");
 }
 
 TEST_F(ModelCommand, WrongUseIsNamed) {

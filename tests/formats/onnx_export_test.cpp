@@ -83,6 +83,33 @@ TEST(OnnxExport, GptAtAnyLength) {
                     {{tokens({1, 1}, 31)}, {tokens({3, 24}, 31)}, {tokens({2, 9}, 31)}});
 }
 
+// What has no operator is a function with its body: one for equal bodies, called by the op's name.
+TEST(OnnxExport, CompositesAreFunctionsWithTheirBodies) {
+  const Tensor factor = tensor({2.0F});  // small, but a weight: it stays a parameter
+  const auto fn = [&](const Tensors& in) {
+    const auto branch = [](const Tensors& x) { return Tensors{log_sigmoid(x[0])}; };
+    const Tensor y = log_sigmoid(log_sigmoid(in[0]) * factor);
+    return Tensors{y, var(y, {1}), var(y, {0, 1}), cond(sum(y) > 0.0, branch, branch, {y})[0]};
+  };
+  const ir::Graph graph = capture(fn, {{"x", f32, {"batch", "width"}}}, {.weights = {{"factor", factor}}});
+  const Model model = Model::parse(export_bytes(graph, {.weights = {{"factor", factor}}}), nullptr, "functions.onnx");
+  std::vector<std::string> functions, calls;
+  for (const auto& f : model.data().functions) {
+    EXPECT_EQ(f.domain, "tenon");
+    EXPECT_GE(f.nodes.size(), 2U) << f.name;
+    EXPECT_EQ(f.opsets.at(""), kNewestExportOpset);
+    functions.push_back(f.name);
+  }
+  for (const auto& node : model.data().graph.nodes)
+    if (node.domain == "tenon") calls.push_back(node.op_type);
+  EXPECT_THAT(functions, testing::UnorderedElementsAre("log_sigmoid", "var", "var_2"));
+  EXPECT_THAT(calls, ElementsAre("log_sigmoid", "log_sigmoid", "var", "var_2"));
+  EXPECT_EQ(model.data().opsets.at("tenon"), 1);
+  EXPECT_TRUE(model.parameters().contains("factor"));
+  expect_round_trip("functions", fn, {{"x", f32, {"batch", "width"}}},
+                    {{numbers({2, 3}, 1)}, {numbers({1, 7}, 2)}, {numbers({5, 2}, 3) + 9.0}}, {{"factor", factor}});
+}
+
 TEST(OnnxExport, ATrainStepOfAnMlp) {
   manual_seed(1);
   const models::MLP model({.inputs = 4, .hidden = 5, .outputs = 3});

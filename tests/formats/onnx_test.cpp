@@ -8,11 +8,12 @@
 #include "tenon/base/file.h"
 #include "tenon/exec/evaluate.h"
 #include "tenon/formats/onnx/backend_test.h"
+#include "tenon/formats/onnx/capture.h"
 #include "tenon/formats/onnx/model.h"
-#include "tenon/ops/creation.h"
-#include "tenon/ops/reduce.h"
-#include "tenon/trace/transforms.h"
+#include "tenon/package.h"
+#include "tenon/tenon.h"
 #include "tests/support/error_text.h"
+#include "tests/support/temp_folder.h"
 
 namespace tenon::formats::onnx {
 namespace {
@@ -124,6 +125,41 @@ TEST(OnnxModel, AParameterThatIsReplacedIsUsed) {
   EXPECT_THAT(error_text([&] { model.set_parameter("w", ones({3})); }),
               testing::AllOf(HasSubstr("parameter 'w' has another type"), HasSubstr("f32[2]"), HasSubstr("f32[3]")));
   EXPECT_THAT(error_text([&] { model.set_parameter("w", ones({2}, i64)); }), HasSubstr("has another type"));
+}
+
+// A model from elsewhere is trained on, and what was learnt is in the package.
+TEST(OnnxModel, ImportedItIsFineTunedAndSaved) {
+  Model model = Model::load(TENON_SOURCE_DIR "/tests/fuzz/seeds/onnx/mlp.onnx");
+  std::map<std::string, Variable> weights;
+  for (const auto& [name, tensor] : parameters_of(model))
+    if (is_float(tensor.dtype()) && tensor.ndim() > 0) weights.emplace(name, Variable(tensor, true, name));
+  ASSERT_GE(weights.size(), 2U);
+  std::vector<Variable> trained;
+  for (const auto& [name, variable] : weights) trained.push_back(variable);
+  optim::Adam optimizer(trained, {.lr = 0.02});
+  std::vector<int64_t> shape;
+  const ValueInfo input = model.inputs()[0];
+  for (const auto& dim : input.type.dims)
+    shape.push_back(!dim.empty() && dim.find_first_not_of("0123456789") == std::string::npos ? std::stoll(dim) : 6);
+  const Tensor x = uniform(Shape(shape.begin(), shape.end()), -1, 1, f32, random_key(3));
+  const auto run = [&](const Tensors& in) {
+    for (const auto& [name, variable] : weights) model.set_parameter(name, variable.value());
+    return model(in);
+  };
+  const Tensor target = softmax(3.0 * uniform(run({x})[0].shape(), -1, 1, f32, random_key(4)), -1);  // probabilities
+  const auto loss = [&] { return mse_loss(run({x})[0], target); };
+  const double before = loss().item();
+  for (int step = 0; step < 120; ++step) {
+    optimizer.zero_grad();
+    loss().backward();
+    optimizer.step();
+  }
+  EXPECT_LT(loss().item(), 0.6 * before);
+  const NoGrad no_grad;
+  const Tensor learnt = run({x})[0];
+  const std::string path = testing_support::temp_folder() + "/fine_tuned.tenon";
+  save(path, capture_model(model), {.weights = parameters_of(model)});
+  EXPECT_EQ(load(path)({x})[0].to_vector<float>(), learnt.to_vector<float>());
 }
 
 TEST(OnnxModel, WrongInputsAreNamed) {

@@ -4,7 +4,8 @@
 //
 // Named sizes become dim_params; a number that depends on them is computed in the model from its inputs' shapes, so
 // that the model runs at every size that the graph does. Which op becomes what is one table (export_rules*.cpp);
-// composites and elementwise ops without a row are expanded into ops that have one. docs/onnx.md lists the table.
+// composites and elementwise ops without a row are expanded into ops that have one, and what an op became is a function
+// of the model, in the domain "tenon" (export_functions.cpp). docs/onnx.md lists the table.
 #pragma once
 
 #include <filesystem>

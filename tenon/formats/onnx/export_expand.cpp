@@ -1,6 +1,8 @@
 // Composites as their bodies and elementwise ops as chains of basic ones, where ONNX has no operator for them.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "tenon/formats/onnx/export_writer.h"
 #include "tenon/ir/specialize.h"
 #include "tenon/ir/text.h"
@@ -30,11 +32,38 @@ Tensors expansion(const OpDef& op, const Tensors& in, const ir::Attrs& attrs, co
   return {y};
 }
 
+// Says of each node which op's body it is part of: its path is "body of OP#NUMBER", the outermost op.
+class Bodies {
+ public:
+  // The values up to the largest of these come from this node, or from its body.
+  void add(const Tensors& out, std::string path) {
+    for (const Tensor& x : out) {
+      const auto* value = trace::traced(x);
+      if (value) last_ = std::max(last_, value->id);
+    }
+    steps_.emplace_back(last_, std::move(path));
+  }
+  void mark(ir::Graph& graph) const {
+    for (ir::Node& node : graph.nodes) {
+      if (!node.op || node.outputs.empty()) continue;
+      const auto step =
+          std::ranges::lower_bound(steps_, node.outputs[0], {}, &std::pair<ir::ValueId, std::string>::first);
+      if (step != steps_.end()) node.path = step->second;
+    }
+  }
+
+ private:
+  ir::ValueId last_ = -1;
+  std::vector<std::pair<ir::ValueId, std::string>> steps_;
+};
+
 // One pass: nodes that need it are replaced once. `changed` says whether there were any.
 ir::Graph expand_once(const ir::Graph& graph, int64_t opset, bool& changed) {
   const NoGrad no_grad;
   trace::Recorder recorder(trace::Recorder::Outside::Constants);
   Tensors values(graph.values.size());
+  Bodies bodies;
+  size_t number = 0;
   for (const ir::ValueId id : graph.inputs)
     values[static_cast<size_t>(id)] = recorder.input(graph.type(id), graph.values[static_cast<size_t>(id)].name);
   for (const ir::Node& node : graph.nodes) {
@@ -56,6 +85,7 @@ ir::Graph expand_once(const ir::Graph& graph, int64_t opset, bool& changed) {
     const ExportRule* rule = find_export_rule(node.op->name);
     const bool stays = !expandable(*node.op) || (rule && rule_applies(*rule, facts));
     Tensors out;
+    ++number;
     if (!stays) out = expansion(*node.op, in, attrs, out_types[0]);
     // An op whose body is itself has no body.
     if (stays) {
@@ -63,12 +93,15 @@ ir::Graph expand_once(const ir::Graph& graph, int64_t opset, bool& changed) {
     } else {
       changed = true;
     }
+    bodies.add(out, stays || node.path.starts_with(kBodyOf) ? node.path
+                                                            : fmt::format("{}{}#{}", kBodyOf, node.op->name, number));
     for (size_t i = 0; i < node.outputs.size(); ++i) values[static_cast<size_t>(node.outputs[i])] = out[i];
   }
   Tensors outputs;
   for (const ir::ValueId id : graph.outputs) outputs.push_back(values[static_cast<size_t>(id)]);
   ir::Graph result = recorder.finish(outputs);
   result.name = graph.name;
+  bodies.mark(result);
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
     auto& value = result.values[static_cast<size_t>(result.outputs[i])];
     if (value.name.empty()) value.name = graph.values[static_cast<size_t>(graph.outputs[i])].name;

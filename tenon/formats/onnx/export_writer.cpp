@@ -98,7 +98,9 @@ std::string describe(const ir::Graph& graph, const ir::Node& node) {
     text += i > 0 ? ", " : "";
     text += node.inputs[i] == ir::kAbsent ? "_" : to_string(graph.type(node.inputs[i]));
   }
-  return text + ")" + (node.path.empty() ? "" : " in " + node.path);
+  // An op that is its own body is not in a body.
+  const bool itself = node.path.starts_with(fmt::format("{}{}#", kBodyOf, node.op->name));
+  return text + ")" + (node.path.empty() || itself ? "" : " in " + node.path);
 }
 
 std::vector<bool> used_values(const ir::Graph& graph) {
@@ -174,6 +176,7 @@ void ModelWriter::add_named(std::string_view type, Names inputs, std::vector<Att
   node.outputs = std::move(results);
   node.attributes = std::move(attributes);
   target_->nodes.push_back(std::move(node));
+  if (target_ == &model_.graph) origins_.push_back(origin_);
 }
 
 std::string ModelWriter::constant(const Tensor& value, std::string_view hint) {
@@ -268,10 +271,12 @@ std::string ModelWriter::list(const Exprs& numbers) {
   for (const auto& e : numbers) key += " " + ir::to_string(e) + ",";
   if (const auto found = small_.find(key); found != small_.end()) return found->second;
   GraphData* const around = std::exchange(target_, &model_.graph);
+  const Origin origin = std::exchange(origin_, {.function = {}, .sizes = true});
   Names parts;
   for (const auto& e : numbers) parts.push_back(e.is_constant() ? list({e}) : expression(e));
   std::string result = parts.size() == 1 ? parts[0] : add("Concat", parts, {attribute("axis", 0)}, 1)[0];
   target_ = around;
+  origin_ = origin;
   return small_[key] = result;
 }
 
@@ -327,6 +332,8 @@ std::string ModelWriter::written_constant(const ir::Node& node, const ir::Varyin
 void ModelWriter::write_node(const ir::Graph& graph, const ir::VaryingTable& varying, size_t index,
                              const std::vector<bool>& used, std::unordered_map<ir::ValueId, std::string>& names) {
   const ir::Node& node = graph.nodes[index];
+  if (&graph == &graph_)
+    origin_ = {.function = node.path.starts_with(kBodyOf) ? node.path : std::string(), .sizes = false};
   try {
     if (!node.op) {
       names[node.outputs[0]] = written_constant(node, varying, index);
@@ -375,6 +382,7 @@ ModelData ModelWriter::write() {
                             {},
                             {}});
   }
+  origin_ = {};
   // A result gets its name where it is made; an input, a weight, or a value that is two results is handed through.
   std::set<std::string> made;
   for (const auto& node : model_.graph.nodes) made.insert(node.outputs.begin(), node.outputs.end());
@@ -395,6 +403,7 @@ ModelData ModelWriter::write() {
   model_.doc = options_.doc;
   model_.metadata = options_.metadata;
   model_.opsets[""] = opset();
+  outline_functions(model_, origins_, options_.weights, opset());
   return std::move(model_);
 }
 

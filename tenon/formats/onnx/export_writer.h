@@ -36,6 +36,16 @@ ir::SizeExpr number(int64_t value);
 ir::SizeExpr plus(const ir::SizeExpr& a, const ir::SizeExpr& b);
 ir::SizeExpr times(const ir::SizeExpr& a, int64_t factor);
 
+// Where a node of the main graph comes from: the op, with a number, whose body it was part of; or numbers of sizes.
+inline constexpr std::string_view kBodyOf = "body of ";  // how the path of a node in a body begins
+struct Origin {
+  std::string function;
+  bool sizes = false;
+};
+using Origins = std::vector<Origin>;
+// Makes functions of nodes that stand in a row and come from the same op.
+void outline_functions(ModelData& model, const Origins& origins, const StateDict& weights, int64_t opset);
+
 // The model under construction.
 class ModelWriter {
  public:
@@ -76,6 +86,8 @@ class ModelWriter {
   std::map<std::string, std::string> small_;               // constants, lists and expressions by their text
   std::deque<std::string> blobs_;                          // bytes that TensorData views
   std::vector<std::string> problems_;
+  Origins origins_;  // of the main graph's nodes
+  Origin origin_;    // of what is written now
 };
 
 class NodeWriter {

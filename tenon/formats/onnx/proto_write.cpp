@@ -110,7 +110,29 @@ void write(Writer& out, const GraphData& graph) {
   for (const ValueInfo& value : graph.outputs) message(out, 12, [&](Writer& inner) { write(inner, value); });
 }
 
+void write_opset(Writer& out, const std::string& domain, int64_t version) {
+  out.add_string(1, domain);
+  out.add_int64(2, version);
+}
+
+void write(Writer& out, const FunctionData& function) {
+  out.add_string(1, function.name);
+  for (const std::string& name : function.inputs) out.add_string(4, name);
+  for (const std::string& name : function.outputs) out.add_string(5, name);
+  for (const NodeData& node : function.nodes) message(out, 7, [&](Writer& inner) { write(inner, node); });
+  for (const auto& [domain, version] : function.opsets)
+    message(out, 9, [&](Writer& opset) { write_opset(opset, domain, version); });
+  out.add_string(10, function.domain);
+}
+
 }  // namespace
+
+std::string serialize(const FunctionData& function) {
+  std::string bytes;
+  Writer out(bytes);
+  write(out, function);
+  return bytes;
+}
 
 std::string serialize(const TensorData& tensor) {
   std::string bytes;
@@ -128,10 +150,7 @@ std::string serialize(const ModelData& model) {
   if (!model.doc.empty()) out.add_string(6, model.doc);
   message(out, 7, [&](Writer& graph) { write(graph, model.graph); });
   for (const auto& [domain, version] : model.opsets) {
-    message(out, 8, [&](Writer& opset) {
-      opset.add_string(1, domain);
-      opset.add_int64(2, version);
-    });
+    message(out, 8, [&](Writer& opset) { write_opset(opset, domain, version); });
   }
   for (const auto& [key, value] : model.metadata) {
     message(out, 14, [&](Writer& entry) {
@@ -139,6 +158,7 @@ std::string serialize(const ModelData& model) {
       entry.add_string(2, value);
     });
   }
+  for (const FunctionData& function : model.functions) message(out, 25, [&](Writer& inner) { write(inner, function); });
   return bytes;
 }
 
