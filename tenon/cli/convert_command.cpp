@@ -72,6 +72,12 @@ int convert_command(const Arguments& arguments, const Console& console) {
   const FileKind to = kind_of_name(out);
   if (arguments.was_given("opset") && to != FileKind::Onnx)
     throw UsageError({"tenon convert", "--opset is for ONNX models", "OUT.onnx", out.string(), {}});
+  if (to == FileKind::Gguf && !fs::is_directory(in) && formats::detect(MappedFile{fs::path(in)}.bytes()) == to) {
+    const formats::Gguf file = formats::load_gguf(in, {.keep_packed = true});  // quantised tensors stay as they are
+    formats::save_gguf(out, file);
+    console.out(fmt::format("{}: {} tensors\n", out.string(), file.tensors.size() + file.packed.size()));
+    return exit_done;
+  }
   if (!is_model(to)) {
     const StateDict weights = read_weights(in);
     write_weights(out, to, weights);

@@ -204,13 +204,15 @@ std::string weights_info(const StateDict& weights) {
 }
 
 std::string gguf_info(const std::string& path) {
-  const formats::Gguf file = formats::load_gguf(path);
+  const formats::Gguf file = formats::load_gguf(path, {.keep_packed = true});
   std::vector<Row> rows;
   Counter counter;
-  for (const auto& [name, tensor] : file.tensors) {
-    rows.push_back({name, fmt::format("{} as {}", to_string(tensor.shape()), file.types.at(name))});
-    counter.add(file.types.at(name), tensor.size());
-  }
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    rows.push_back({name, fmt::format("{} as {}", to_string(shape), file.types.at(name))});
+    counter.add(file.types.at(name), numel(shape));
+  };
+  for (const auto& [name, tensor] : file.tensors) add(name, tensor.shape());
+  for (const auto& [name, packed] : file.packed) add(name, packed.shape);
   const auto text = [](const formats::GgufValue& value) -> std::string {
     if (const auto* list = std::get_if<formats::GgufList>(&value.data)) return fmt::format("{} entries", list->size());
     if (const auto* flag = std::get_if<bool>(&value.data)) return *flag ? "true" : "false";

@@ -12,7 +12,7 @@
 
 namespace tenon::models {
 
-Conv1D::Conv1D(int64_t in, int64_t out) : weight(nn::init::normal({in, out}, 0, 0.02)), bias(zeros({out})) {}
+Conv1D::Conv1D(int64_t in, int64_t out) : weight(nn::init::normal({in, out}, 0, 0.02)), bias(nn::init::zeros({out})) {}
 
 Tensor Conv1D::operator()(const Tensor& x) const { return matmul(x, weight) + bias; }
 

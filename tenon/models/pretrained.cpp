@@ -8,6 +8,7 @@
 #include "tenon/base/file.h"
 #include "tenon/formats/checkpoint.h"
 #include "tenon/models/settings.h"
+#include "tenon/nn/init.h"
 #include "tenon/nn/module.h"
 #include "tenon/text/value.h"
 
@@ -166,6 +167,7 @@ std::string model_type(const std::filesystem::path& folder) {
 }
 
 Llama load_llama(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   Llama model(llama_config(read_settings(folder / "config.json")));
   StateDict weights = weights_of(folder, "", {".rotary_emb.inv_freq"});
   if (model.config.tie_word_embeddings) weights.erase("lm_head.weight");
@@ -174,6 +176,7 @@ Llama load_llama(const std::filesystem::path& folder) {
 }
 
 GPT2 load_gpt2(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   GPT2 model(gpt2_config(read_settings(folder / "config.json")));
   StateDict weights = weights_of(folder, "transformer.", {".attn.bias", ".attn.masked_bias"});
   weights.erase("lm_head.weight");
@@ -182,6 +185,7 @@ GPT2 load_gpt2(const std::filesystem::path& folder) {
 }
 
 Bert load_bert(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
   BertConfig config = bert_config(settings);
   const bool roberta = settings.string("model_type", "bert") == "roberta";

@@ -3,6 +3,7 @@
 #include "tenon/base/error.h"
 #include "tenon/formats/checkpoint.h"
 #include "tenon/models/settings.h"
+#include "tenon/nn/init.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
@@ -25,8 +26,9 @@ ResidualConfig read_config(const Settings& s) {
   c.downsample_in_bottleneck = s.flag("downsample_in_bottleneck", false);
   if (c.depths.size() != c.hidden_sizes.size())
     text::fail_field(s.where, "depths", "one for each of hidden_sizes", text::find_field(s.values, "depths"));
+  int64_t layers = 0;
   for (const int64_t depth : c.depths)
-    if (depth > Settings::kMostLayers)
+    if (depth > Settings::kMostLayers || (layers += depth) > Settings::kMostLayers)
       text::fail_field(s.where, "depths", "fewer layers", text::find_field(s.values, "depths"));
   return c;
 }
@@ -96,6 +98,7 @@ Tensor ResNetForImageClassification::operator()(const Tensor& images) const {
 }
 
 ResidualNetwork load_resnet(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   ResidualNetwork model(read_config(read_settings(folder / "config.json")));
   StateDict weights = weights_of(folder, "resnet.", {});
   weights.erase("classifier.1.weight");  // the head of another task
@@ -106,6 +109,7 @@ ResidualNetwork load_resnet(const std::filesystem::path& folder) {
 }
 
 ResNetForImageClassification load_resnet_for_image_classification(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
   const StateDict weights = weights_of(folder, "", {});
   const Tensor* head = weights.find("classifier.1.weight");

@@ -6,6 +6,7 @@
 #include "tenon/base/error.h"
 #include "tenon/formats/checkpoint.h"
 #include "tenon/models/settings.h"
+#include "tenon/nn/init.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/attention.h"
 #include "tenon/ops/creation.h"
@@ -243,6 +244,7 @@ Tensor T5::shifted(const Tensor& tokens) const {
 }
 
 T5 load_t5(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
   StateDict weights = t5_weights(folder);
   T5Config config = t5_config(settings);
@@ -275,6 +277,7 @@ Tensor T5ForTokenClassification::operator()(const Tensor& tokens, const Tensor& 
 }
 
 T5ForSequenceClassification load_t5_for_sequence_classification(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
   const StateDict weights = t5_weights(folder);
   const T5Config config = t5_config(settings);
@@ -287,6 +290,7 @@ T5ForSequenceClassification load_t5_for_sequence_classification(const std::files
 }
 
 T5ForTokenClassification load_t5_for_token_classification(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
   const StateDict weights = t5_weights(folder);
   const T5Config config = t5_config(settings);

@@ -5,6 +5,7 @@
 #include "tenon/base/error.h"
 #include "tenon/formats/checkpoint.h"
 #include "tenon/models/settings.h"
+#include "tenon/nn/init.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
@@ -75,11 +76,11 @@ BertTask::BertTask(const BertConfig& given, TextTask t, int64_t count) : task(t)
   if (task == TextTask::QuestionAnswering) {
     qa_outputs.emplace(width, 2);
   } else if (task == TextTask::MaskedLM && is_roberta) {
-    lm_head.emplace(
-        RobertaPredictionHead{Variable(zeros({config.vocab_size})), {width, width}, nn::LayerNorm(width, norm)});
+    lm_head.emplace(RobertaPredictionHead{
+        Variable(nn::init::zeros({config.vocab_size})), {width, width}, nn::LayerNorm(width, norm)});
   } else if (task == TextTask::MaskedLM) {
-    cls.emplace(
-        BertPredictionHead{{Variable(zeros({config.vocab_size})), {{width, width}, nn::LayerNorm(width, norm)}}});
+    cls.emplace(BertPredictionHead{
+        {Variable(nn::init::zeros({config.vocab_size})), {{width, width}, nn::LayerNorm(width, norm)}}});
   } else if (task == TextTask::SequenceClassification && is_roberta) {
     classifier.emplace(RobertaClassificationHead{{width, width}, {width, count}});
   } else {
@@ -149,6 +150,7 @@ template class CausalTask<GPT2Model, GPT2Config>;
 template class CausalTask<LlamaModel, LlamaConfig>;
 
 BertTask load_bert_task(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
   const TextTask task = task_of(settings);
   if (task == TextTask::MaskedLM && !settings.flag("tie_word_embeddings", true))
@@ -170,6 +172,7 @@ BertTask load_bert_task(const std::filesystem::path& folder) {
 }
 
 GPT2Task load_gpt2_task(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
   const StateDict weights = weights_of(folder, "", {".attn.bias", ".attn.masked_bias"});
   GPT2Task model(gpt2_config(settings), task_of(settings), count_labels(weights, {"score.weight", "classifier.weight"}),
@@ -181,6 +184,7 @@ GPT2Task load_gpt2_task(const std::filesystem::path& folder) {
 }
 
 LlamaTask load_llama_task(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
   const StateDict weights = weights_of(folder, "", {".rotary_emb.inv_freq"});
   LlamaTask model(llama_config(settings), task_of(settings), count_labels(weights, {"score.weight"}),

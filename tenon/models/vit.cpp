@@ -60,7 +60,7 @@ text::Object config_of(const ViTConfig& c, const char* architecture) {
 }  // namespace
 
 ViTEmbeddings::ViTEmbeddings(const ViTConfig& c)
-    : cls_token(zeros({1, 1, c.hidden_size})),
+    : cls_token(nn::init::zeros({1, 1, c.hidden_size})),
       position_embeddings(nn::init::normal(
           {1, (c.image_size / c.patch_size) * (c.image_size / c.patch_size) + 1, c.hidden_size}, 0, 0.02)),
       patch_embeddings{nn::Conv2d(c.num_channels, c.hidden_size, c.patch_size, {.stride = c.patch_size})} {}
@@ -109,6 +109,7 @@ ViTResult ViT::operator()(const Tensor& images) const {
 }
 
 ViT load_vit(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   ViTConfig config = read_config(read_settings(folder / "config.json"));
   // A classifier's file has the model under "vit." and its head beside it.
   constexpr std::string_view kPrefix = "vit.";
@@ -129,6 +130,7 @@ void save_pretrained(const ViT& model, const std::filesystem::path& folder) {
 }
 
 ViTForImageClassification load_vit_for_image_classification(const std::filesystem::path& folder) {
+  const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
   ViTConfig config = read_config(settings);
   const StateDict weights = weights_of(folder, "", {});

@@ -16,19 +16,30 @@
 
 namespace tenon::nn::init {
 
-Tensor constant(const Shape& shape, double value, DType dtype) { return full(shape, value, dtype); }
-Tensor zeros(const Shape& shape, DType dtype) { return tenon::zeros(shape, dtype); }
-Tensor ones(const Shape& shape, DType dtype) { return tenon::ones(shape, dtype); }
+namespace {
+thread_local int without_values = 0;  // the scopes in force
+
+Tensor one_zero_for_all(const Shape& shape, DType dtype) { return expand(tenon::zeros({}, dtype), shape); }
+}  // namespace
+
+WithoutValues::WithoutValues() { ++without_values; }
+WithoutValues::~WithoutValues() { --without_values; }
+
+Tensor constant(const Shape& shape, double value, DType dtype) {
+  return without_values > 0 ? one_zero_for_all(shape, dtype) : full(shape, value, dtype);
+}
+Tensor zeros(const Shape& shape, DType dtype) { return constant(shape, 0, dtype); }
+Tensor ones(const Shape& shape, DType dtype) { return constant(shape, 1, dtype); }
 Tensor eye(const Shape& shape, DType dtype) {
   if (shape.size() != 2)
     throw ShapeError({"init::eye", "only a matrix has a diagonal", "2 axes", to_string(shape), {}});
   return tenon::eye(shape[0], shape[1], dtype);
 }
 Tensor uniform(const Shape& shape, double low, double high, DType dtype) {
-  return tenon::uniform(shape, low, high, dtype);
+  return without_values > 0 ? one_zero_for_all(shape, dtype) : tenon::uniform(shape, low, high, dtype);
 }
 Tensor normal(const Shape& shape, double mean, double std, DType dtype) {
-  return tenon::normal(shape, mean, std, dtype);
+  return without_values > 0 ? one_zero_for_all(shape, dtype) : tenon::normal(shape, mean, std, dtype);
 }
 Tensor trunc_normal(const Shape& shape, double mean, double std, double low, double high, DType dtype) {
   if (!(std > 0 && low < high))
@@ -37,6 +48,7 @@ Tensor trunc_normal(const Shape& shape, double mean, double std, double low, dou
                       "std > 0 and low < high",
                       fmt::format("std {}, low {}, high {}", std, low, high),
                       {}});
+  if (without_values > 0) return one_zero_for_all(shape, dtype);
   return truncated_normal(shape, mean, std, (low - mean) / std, (high - mean) / std, dtype);
 }
 

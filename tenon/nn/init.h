@@ -13,6 +13,16 @@
 
 namespace tenon::nn::init {
 
+// While one is in force on this thread, the functions below give one zero for all elements, which takes no memory and
+// no time: for a model whose weights are loaded right after it is made.
+class WithoutValues {
+ public:
+  WithoutValues();
+  ~WithoutValues();
+  WithoutValues(const WithoutValues&) = delete;
+  WithoutValues& operator=(const WithoutValues&) = delete;
+};
+
 Tensor constant(const Shape& shape, double value, DType dtype = DType::F32);
 Tensor zeros(const Shape& shape, DType dtype = DType::F32);
 Tensor ones(const Shape& shape, DType dtype = DType::F32);

@@ -6,6 +6,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/nn/check.h"
+#include "tenon/nn/init.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
@@ -33,8 +34,8 @@ void track(Variable mean, Variable variance, Variable batches, const Tensor& new
 LayerNorm::LayerNorm(const Shape& normalized, NormOptions options) : shape(normalized), epsilon(options.epsilon) {
   for (const int64_t extent : shape) require_at_least("LayerNorm", "width", extent, 1);
   if (!options.affine) return;
-  weight = Variable(ones(shape, options.dtype));
-  if (options.bias) bias = Variable(zeros(shape, options.dtype));
+  weight = Variable(init::ones(shape, options.dtype));
+  if (options.bias) bias = Variable(init::zeros(shape, options.dtype));
 }
 
 Tensor LayerNorm::operator()(const Tensor& x) const {
@@ -49,7 +50,7 @@ Tensor LayerNorm::operator()(const Tensor& x) const {
 
 RMSNorm::RMSNorm(int64_t width, RMSNormOptions options) : epsilon(options.epsilon) {
   require_at_least("RMSNorm", "width", width, 1);
-  weight = Variable(ones({width}, options.dtype));
+  weight = Variable(init::ones({width}, options.dtype));
 }
 
 Tensor RMSNorm::operator()(const Tensor& x) const {
@@ -69,8 +70,8 @@ GroupNorm::GroupNorm(int64_t group_count, int64_t channels, NormOptions options)
                       std::to_string(groups),
                       {}});
   if (!options.affine) return;
-  weight = Variable(ones({channels}, options.dtype));
-  if (options.bias) bias = Variable(zeros({channels}, options.dtype));
+  weight = Variable(init::ones({channels}, options.dtype));
+  if (options.bias) bias = Variable(init::zeros({channels}, options.dtype));
 }
 
 Tensor GroupNorm::operator()(const Tensor& x) const {
@@ -84,11 +85,11 @@ BatchNorm::BatchNorm(int64_t channels, BatchNormOptions options)
   require_at_least("BatchNorm", "channels", channels, 1);
   require_probability("BatchNorm momentum", momentum);
   if (options.affine) {
-    weight = Variable(ones({channels}, options.dtype));
-    bias = Variable(zeros({channels}, options.dtype));
+    weight = Variable(init::ones({channels}, options.dtype));
+    bias = Variable(init::zeros({channels}, options.dtype));
   }
-  running_mean = Variable(zeros({channels}, options.dtype), false);
-  running_var = Variable(ones({channels}, options.dtype), false);
+  running_mean = Variable(init::zeros({channels}, options.dtype), false);
+  running_var = Variable(init::ones({channels}, options.dtype), false);
   num_batches_tracked = Variable(zeros({}, DType::I64), false);
 }
 
@@ -113,12 +114,12 @@ InstanceNorm::InstanceNorm(int64_t channel_count, InstanceNormOptions given) : c
   require_at_least("InstanceNorm", "channels", channels, 1);
   require_probability("InstanceNorm momentum", options.momentum);
   if (options.affine) {
-    weight = Variable(ones({channels}, options.dtype));
-    bias = Variable(zeros({channels}, options.dtype));
+    weight = Variable(init::ones({channels}, options.dtype));
+    bias = Variable(init::zeros({channels}, options.dtype));
   }
   if (!options.track_running_stats) return;
-  running_mean = Variable(zeros({channels}, options.dtype), false);
-  running_var = Variable(ones({channels}, options.dtype), false);
+  running_mean = Variable(init::zeros({channels}, options.dtype), false);
+  running_var = Variable(init::ones({channels}, options.dtype), false);
   num_batches_tracked = Variable(zeros({}, DType::I64), false);
 }
 

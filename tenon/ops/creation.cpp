@@ -118,8 +118,9 @@ Tensor linspace(double start, double stop, int64_t count, DType dtype) {
   // Whole steps from the nearer end, as PyTorch counts them: both ends are exact, and so is a zero between them.
   const double step = (stop - start) / static_cast<double>(count - 1);
   const Tensor i = iota({count}, 0, DType::F64);
+  const int64_t half = count / 2;
   return cast(
-      where(i < static_cast<double>(count / 2), start + step * i, stop - step * (static_cast<double>(count - 1) - i)),
+      where(i < static_cast<double>(half), start + step * i, stop - step * (static_cast<double>(count - 1) - i)),
       dtype);
 }
 Tensor eye(int64_t rows, int64_t columns, DType dtype) {

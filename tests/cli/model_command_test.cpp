@@ -136,9 +136,12 @@ TEST_F(ModelCommand, ModelsOfOtherSoftwareAreReadAsTheyAre) {
   expect({"info", h5}, 0, "numbers");
   const std::string image = tokens("image.npy", uniform({2, 8, 8, 2}, 0, 1, f32, random_key(3)));
   expect({"convert", keras, path("keras.onnx")}, 0, "1 inputs, 1 outputs");
-  expect({"diff", keras, path("keras.onnx")}, 0, "largest difference");
+  expect({"diff", keras, path("keras.onnx"), "--input", "input_layer=" + image}, 0, "largest difference");
   expect({"info", TENON_SOURCE_DIR "/tests/formats/goldens/plain.pt"}, 0, "PyTorch weights");
-  expect({"info", TENON_SOURCE_DIR "/tests/formats/goldens/types.gguf"}, 0, "a GGUF file");
+  const std::string quantised = TENON_SOURCE_DIR "/tests/formats/goldens/types.gguf";
+  expect({"convert", quantised, path("copy.gguf")}, 0, "tensors");
+  for (const std::string& file : {quantised, path("copy.gguf")})
+    for (const char* text : {"a GGUF file", "as Q4_K", "as F16", "größe"}) expect({"info", file}, 0, text);
   expect({"convert", TENON_SOURCE_DIR "/tests/formats/goldens/nested.pt", path("nested.npz")}, 0, "tensors");
   expect({"convert", path("model.tenon"), path("w.gguf")}, 0, "w.gguf: 1 tensors");
   expect({"convert", path("w.gguf"), path("w2.safetensors")}, 0, "1 tensors");

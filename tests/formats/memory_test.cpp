@@ -23,6 +23,8 @@
 #include "tenon/formats/safetensors.h"
 #include "tenon/formats/torch_file.h"
 #include "tenon/models/keras.h"
+#include "tenon/models/llama.h"
+#include "tenon/models/pretrained.h"
 #include "tenon/package.h"
 #include "tenon/tenon.h"
 #include "tests/support/temp_folder.h"
@@ -110,7 +112,7 @@ std::string stored_zip(const std::vector<std::pair<std::string, std::string>>& m
     put(central, 0, 6), put(central, 0, 4), put(central, out.size(), 4);
     central += name;
     put(out, 0x04034b50, 4);
-    out += common + name + content;
+    out.append(common).append(name).append(content);
   }
   std::string end;
   put(end, 0x06054b50, 4), put(end, 0, 4), put(end, members.size(), 2), put(end, members.size(), 2);
@@ -338,6 +340,28 @@ TEST_F(Memory, PyTorch) {
   const fs::path path = write("w.pt", stored_zip({{"w/data.pkl", pickle}, {"w/data/0", noise(kBytes)}}));
   ASSERT_EQ(read(path).at("w").size(), kSide * kSide);
   expect_little_memory(path, [&](const fs::path& p) { (void)read(p); });
+}
+
+// A published folder: the model is made without initial values, and its weights stay in the file.
+TEST_F(Memory, PublishedFolders) {
+  models::LlamaConfig config;
+  config.vocab_size = kSide * 2;
+  config.hidden_size = kSide;
+  config.intermediate_size = 64;
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = config.num_key_value_heads = 2;
+  config.head_dim = 4;
+  config.tie_word_embeddings = true;
+  // Saved by another process, so that nothing of the model is left in this one.
+  if (const pid_t child = fork(); child == 0) {
+    models::save_pretrained(models::Llama(config), folder_ / "llama", "llama");
+    std::_Exit(0);
+  } else {
+    waitpid(child, nullptr, 0);
+  }
+  expect_little_memory(folder_ / "llama/model.safetensors", [](const fs::path& p) {
+    ASSERT_EQ(models::load_llama(p.parent_path()).config.hidden_size, kSide);
+  });
 }
 
 TEST_F(Memory, Keras) {

@@ -12,9 +12,12 @@
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/formats/checkpoint.h"
+#include "tenon/models/residual_network.h"
+#include "tenon/models/t5.h"
 #include "tenon/models/vit.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/movement.h"
+#include "tenon/tensor/buffer.h"
 #include "tests/models/support.h"
 #include "tests/support/error_text.h"
 #include "tests/support/temp_folder.h"
@@ -125,6 +128,38 @@ TEST(Pretrained, ShardsAreOneModel) {
   formats::save_checkpoint(folder, weights);
   EXPECT_TRUE(std::filesystem::exists(folder / "model.safetensors"));
   EXPECT_FALSE(std::filesystem::exists(folder / "model.safetensors.index.json"));
+}
+
+// A few bytes of settings that ask for terabytes: the weights beside them are compared before anything is made.
+TEST(Pretrained, SizesThatTheWeightsHaveNotCostNothing) {
+  const std::filesystem::path folder = testing_support::temp_folder() + "/greedy";
+  std::filesystem::create_directories(folder);
+  formats::save_checkpoint(folder, StateDict{{"x", from_vector(std::vector<float>{1}, {1})}});
+  const auto expect_refused = [&](const std::string& config, const auto& load) {
+    write_file_atomic(folder / "config.json", config);
+    reset_peak_memory();
+    const std::int64_t before = memory_stats().current;
+    EXPECT_THAT(error_text<Error>([&] { (void)load(folder); }), HasSubstr("the weights do not fit the model"));
+    EXPECT_LT(memory_stats().peak - before, 1 << 20) << config;
+  };
+  expect_refused(
+      R"({"model_type": "llama", "vocab_size": 2147483648, "hidden_size": 1048576, "intermediate_size": 4194304,
+    "num_hidden_layers": 40, "num_attention_heads": 64})",
+      load_llama);
+  expect_refused(R"({"model_type": "gpt2", "vocab_size": 2147483648, "n_positions": 1048576, "n_embd": 1048576,
+    "n_layer": 40, "n_head": 64})",
+                 load_gpt2);
+  expect_refused(
+      R"({"model_type": "bert", "vocab_size": 2147483648, "hidden_size": 1048576, "intermediate_size": 4194304,
+    "num_hidden_layers": 40, "num_attention_heads": 64, "max_position_embeddings": 1048576})",
+      load_bert);
+  expect_refused(R"({"model_type": "t5", "vocab_size": 2147483648, "d_model": 1048576, "d_kv": 1024, "d_ff": 4194304,
+    "num_layers": 40, "num_heads": 64})",
+                 load_t5);
+  expect_refused(R"({"model_type": "vit", "hidden_size": 1048576, "num_attention_heads": 64, "image_size": 65536,
+    "patch_size": 2})",
+                 load_vit);
+  expect_refused(R"({"model_type": "resnet", "hidden_sizes": [1048576, 2097152], "depths": [3, 4]})", load_resnet);
 }
 
 TEST(Pretrained, BadFoldersAreTypedErrors) {

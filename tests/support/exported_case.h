@@ -25,8 +25,11 @@ inline void keep_exported(const std::string& name, const std::string& model, con
   if (std::ranges::any_of(in, nameless) || std::ranges::any_of(out, nameless))
     return write_file_atomic(folder + "/no_arrays", std::string_view());
   const auto put = [&](const std::string& what, const Tensors& xs) {
-    for (size_t i = 0; i < xs.size(); ++i)
-      data::write_npy(folder + "/" + what + "_" + std::to_string(i) + ".npy", data::to_host(exec::contiguous(xs[i])));
+    for (size_t i = 0; i < xs.size(); ++i) {
+      std::string file = folder + "/" + what;
+      file.append("_").append(std::to_string(i)).append(".npy");
+      data::write_npy(file, data::to_host(exec::contiguous(xs[i])));
+    }
   };
   put("input", in);
   put("output", out);
