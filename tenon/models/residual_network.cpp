@@ -12,7 +12,24 @@
 namespace tenon::models {
 namespace {
 
-ResidualConfig read_config(const Settings& s) {
+text::Object config_of(const ResidualConfig& c, const char* architecture) {
+  const auto list = [](const std::vector<int64_t>& values) { return text::List(values.begin(), values.end()); };
+  return {{"architectures", text::List{architecture}},
+          {"model_type", "resnet"},
+          {"num_channels", c.num_channels},
+          {"embedding_size", c.embedding_size},
+          {"hidden_sizes", list(c.hidden_sizes)},
+          {"depths", list(c.depths)},
+          {"layer_type", c.bottleneck ? "bottleneck" : "basic"},
+          {"hidden_act", "relu"},
+          {"downsample_in_first_stage", c.downsample_in_first_stage},
+          {"downsample_in_bottleneck", c.downsample_in_bottleneck},
+          {"torch_dtype", "float32"}};
+}
+
+}  // namespace
+
+ResidualConfig residual_config(const Settings& s) {
   s.require("model_type", {"resnet"});
   s.require("hidden_act", {"relu"});
   s.require("layer_type", {"bottleneck", "basic"});
@@ -32,23 +49,6 @@ ResidualConfig read_config(const Settings& s) {
       text::fail_field(s.where, "depths", "fewer layers", text::find_field(s.values, "depths"));
   return c;
 }
-
-text::Object config_of(const ResidualConfig& c, const char* architecture) {
-  const auto list = [](const std::vector<int64_t>& values) { return text::List(values.begin(), values.end()); };
-  return {{"architectures", text::List{architecture}},
-          {"model_type", "resnet"},
-          {"num_channels", c.num_channels},
-          {"embedding_size", c.embedding_size},
-          {"hidden_sizes", list(c.hidden_sizes)},
-          {"depths", list(c.depths)},
-          {"layer_type", c.bottleneck ? "bottleneck" : "basic"},
-          {"hidden_act", "relu"},
-          {"downsample_in_first_stage", c.downsample_in_first_stage},
-          {"downsample_in_bottleneck", c.downsample_in_bottleneck},
-          {"torch_dtype", "float32"}};
-}
-
-}  // namespace
 
 ResidualConvolution::ResidualConvolution(int64_t in, int64_t out, int64_t kernel, int64_t stride)
     : convolution(in, out, kernel, {.stride = stride, .padding = kernel / 2, .bias = false}), normalization(out) {}
@@ -99,7 +99,7 @@ Tensor ResNetForImageClassification::operator()(const Tensor& images) const {
 
 ResidualNetwork load_resnet(const std::filesystem::path& folder) {
   const nn::init::WithoutValues values_come_from_the_file;
-  ResidualNetwork model(read_config(read_settings(folder / "config.json")));
+  ResidualNetwork model(residual_config(read_settings(folder / "config.json")));
   StateDict weights = weights_of(folder, "resnet.", {});
   weights.erase("classifier.1.weight");  // the head of another task
   weights.erase("classifier.1.bias");
@@ -115,7 +115,7 @@ ResNetForImageClassification load_resnet_for_image_classification(const std::fil
   const Tensor* head = weights.find("classifier.1.weight");
   if (head == nullptr || head->ndim() != 2)
     throw ValueError({.where = folder.string(), .problem = "the weights lack 'classifier.1.weight'"});
-  const ResidualConfig config = read_config(settings);
+  const ResidualConfig config = residual_config(settings);
   ResNetForImageClassification model{ResidualNetwork(config),
                                      {nn::Flatten(), nn::Linear(config.hidden_sizes.back(), head->shape(0))},
                                      settings.labels()};

@@ -53,9 +53,15 @@ void add_labels(text::Object& config, std::vector<std::string> labels, int64_t c
 struct BertConfig;
 struct GPT2Config;
 struct LlamaConfig;
+struct T5Config;
+struct ViTConfig;
+struct ResidualConfig;
 [[nodiscard]] BertConfig bert_config(const Settings& s);
 [[nodiscard]] GPT2Config gpt2_config(const Settings& s);
 [[nodiscard]] LlamaConfig llama_config(const Settings& s);
+[[nodiscard]] T5Config t5_config(const Settings& s);
+[[nodiscard]] ViTConfig vit_config(const Settings& s);
+[[nodiscard]] ResidualConfig residual_config(const Settings& s);
 [[nodiscard]] text::Object config_of(const BertConfig& c);
 [[nodiscard]] text::Object config_of(const GPT2Config& c);
 [[nodiscard]] text::Object config_of(const LlamaConfig& c, const std::string& type);

@@ -35,34 +35,6 @@ Tensor mask_bias(const Tensor& mask) {
 }
 Tensor added(const Tensor& a, const Tensor& b) { return !b.defined() ? a : a + b; }
 
-T5Config t5_config(const Settings& s) {
-  s.require("model_type", {"t5"});
-  s.require("feed_forward_proj", {"relu", "gated-gelu", "gated-silu", "gelu_new", "silu"});
-  T5Config c;
-  c.vocab_size = s.size("vocab_size");
-  c.d_model = s.size("d_model");
-  c.d_kv = s.size("d_kv");
-  c.d_ff = s.size("d_ff");
-  c.num_layers = s.size("num_layers", Settings::kMostLayers);
-  c.num_decoder_layers = s.count("num_decoder_layers", c.num_layers, Settings::kMostLayers);
-  c.num_heads = s.size("num_heads");
-  c.relative_attention_num_buckets = s.count("relative_attention_num_buckets", 32, 1 << 20);
-  c.relative_attention_max_distance = s.count("relative_attention_max_distance", 128);
-  if (c.relative_attention_num_buckets < 4 || c.relative_attention_num_buckets % 2 != 0 ||
-      c.relative_attention_max_distance <= c.relative_attention_num_buckets / 2)
-    text::fail_field(s.where, "relative_attention_num_buckets",
-                     "an even number from 4, half of it below relative_attention_max_distance",
-                     text::find_field(s.values, "relative_attention_num_buckets"));
-  c.layer_norm_epsilon = s.real("layer_norm_epsilon", 1e-6);
-  c.feed_forward_proj = s.string("feed_forward_proj", "relu");
-  // Newer files say whether outputs are scaled; in older ones untied weights mean that they are not.
-  c.scale_decoder_outputs = s.flag("scale_decoder_outputs", s.flag("tie_word_embeddings", true));
-  c.pad_token_id = s.count("pad_token_id", 0);
-  c.eos_token_id = s.count("eos_token_id", 1);
-  c.decoder_start_token_id = s.count("decoder_start_token_id", c.pad_token_id);
-  return c;
-}
-
 text::Object config_of(const T5Config& c, const std::string& architecture) {
   return {{"architectures", text::List{architecture}},
           {"model_type", "t5"},
@@ -106,6 +78,34 @@ void save(const Model& model, const T5Config& config, const std::filesystem::pat
 }
 
 }  // namespace
+
+T5Config t5_config(const Settings& s) {
+  s.require("model_type", {"t5"});
+  s.require("feed_forward_proj", {"relu", "gated-gelu", "gated-silu", "gelu_new", "silu"});
+  T5Config c;
+  c.vocab_size = s.size("vocab_size");
+  c.d_model = s.size("d_model");
+  c.d_kv = s.size("d_kv");
+  c.d_ff = s.size("d_ff");
+  c.num_layers = s.size("num_layers", Settings::kMostLayers);
+  c.num_decoder_layers = s.count("num_decoder_layers", c.num_layers, Settings::kMostLayers);
+  c.num_heads = s.size("num_heads");
+  c.relative_attention_num_buckets = s.count("relative_attention_num_buckets", 32, 1 << 20);
+  c.relative_attention_max_distance = s.count("relative_attention_max_distance", 128);
+  if (c.relative_attention_num_buckets < 4 || c.relative_attention_num_buckets % 2 != 0 ||
+      c.relative_attention_max_distance <= c.relative_attention_num_buckets / 2)
+    text::fail_field(s.where, "relative_attention_num_buckets",
+                     "an even number from 4, half of it below relative_attention_max_distance",
+                     text::find_field(s.values, "relative_attention_num_buckets"));
+  c.layer_norm_epsilon = s.real("layer_norm_epsilon", 1e-6);
+  c.feed_forward_proj = s.string("feed_forward_proj", "relu");
+  // Newer files say whether outputs are scaled; in older ones untied weights mean that they are not.
+  c.scale_decoder_outputs = s.flag("scale_decoder_outputs", s.flag("tie_word_embeddings", true));
+  c.pad_token_id = s.count("pad_token_id", 0);
+  c.eos_token_id = s.count("eos_token_id", 1);
+  c.decoder_start_token_id = s.count("decoder_start_token_id", c.pad_token_id);
+  return c;
+}
 
 Tensor relative_position_buckets(const Tensor& distances, bool both_ways, int64_t buckets, int64_t most) {
   Tensor first = zeros_like(distances), far = maximum(-distances, 0);

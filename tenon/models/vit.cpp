@@ -17,7 +17,25 @@ namespace {
 
 nn::Linear linear(int64_t in, int64_t out, bool bias = true) { return {in, out, {.bias = bias}}; }
 
-ViTConfig read_config(const Settings& s) {
+text::Object config_of(const ViTConfig& c, const char* architecture) {
+  return {{"architectures", text::List{architecture}},
+          {"model_type", "vit"},
+          {"hidden_size", c.hidden_size},
+          {"num_hidden_layers", c.num_hidden_layers},
+          {"num_attention_heads", c.num_attention_heads},
+          {"intermediate_size", c.intermediate_size},
+          {"image_size", c.image_size},
+          {"patch_size", c.patch_size},
+          {"num_channels", c.num_channels},
+          {"hidden_act", "gelu"},
+          {"layer_norm_eps", c.layer_norm_eps},
+          {"qkv_bias", c.qkv_bias},
+          {"torch_dtype", "float32"}};
+}
+
+}  // namespace
+
+ViTConfig vit_config(const Settings& s) {
   s.require("model_type", {"vit"});
   s.require("hidden_act", {"gelu"});
   ViTConfig c;
@@ -40,24 +58,6 @@ ViTConfig read_config(const Settings& s) {
     text::fail_field(s.where, "patch_size", "at most image_size", text::find_field(s.values, "patch_size"));
   return c;
 }
-
-text::Object config_of(const ViTConfig& c, const char* architecture) {
-  return {{"architectures", text::List{architecture}},
-          {"model_type", "vit"},
-          {"hidden_size", c.hidden_size},
-          {"num_hidden_layers", c.num_hidden_layers},
-          {"num_attention_heads", c.num_attention_heads},
-          {"intermediate_size", c.intermediate_size},
-          {"image_size", c.image_size},
-          {"patch_size", c.patch_size},
-          {"num_channels", c.num_channels},
-          {"hidden_act", "gelu"},
-          {"layer_norm_eps", c.layer_norm_eps},
-          {"qkv_bias", c.qkv_bias},
-          {"torch_dtype", "float32"}};
-}
-
-}  // namespace
 
 ViTEmbeddings::ViTEmbeddings(const ViTConfig& c)
     : cls_token(nn::init::zeros({1, 1, c.hidden_size})),
@@ -110,7 +110,7 @@ ViTResult ViT::operator()(const Tensor& images) const {
 
 ViT load_vit(const std::filesystem::path& folder) {
   const nn::init::WithoutValues values_come_from_the_file;
-  ViTConfig config = read_config(read_settings(folder / "config.json"));
+  ViTConfig config = vit_config(read_settings(folder / "config.json"));
   // A classifier's file has the model under "vit." and its head beside it.
   constexpr std::string_view kPrefix = "vit.";
   StateDict weights;
@@ -132,7 +132,7 @@ void save_pretrained(const ViT& model, const std::filesystem::path& folder) {
 ViTForImageClassification load_vit_for_image_classification(const std::filesystem::path& folder) {
   const nn::init::WithoutValues values_come_from_the_file;
   const Settings settings = read_settings(folder / "config.json");
-  ViTConfig config = read_config(settings);
+  ViTConfig config = vit_config(settings);
   const StateDict weights = weights_of(folder, "", {});
   const Tensor* head = weights.find("classifier.weight");
   if (head == nullptr || head->ndim() != 2)

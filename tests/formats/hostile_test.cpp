@@ -246,6 +246,30 @@ TEST(HostileOnnx, FunctionsThatCallThemselvesEnd) {
               HasSubstr("self.onnx"));
 }
 
+TEST(HostileOnnx, FunctionsThatMultiplyAreRefusedBeforeAnythingRuns) {
+  onnx::ModelData data = model_of({node("F0", {"x"}, "y")});
+  data.graph.nodes[0].domain = "mine";
+  data.opsets["mine"] = 1;
+  for (int i = 0; i < 40; ++i) {
+    onnx::FunctionData f;
+    f.name = "F" + std::to_string(i);
+    f.domain = "mine";
+    f.inputs = {"a"};
+    f.outputs = {"c"};
+    f.nodes = {node(i == 39 ? "Exp" : "F" + std::to_string(i + 1), {"a"}, "b"),
+               node(i == 39 ? "Exp" : "F" + std::to_string(i + 1), {"b"}, "c")};
+    if (i < 39) f.nodes[0].domain = f.nodes[1].domain = "mine";
+    f.opsets = {{"", 17}, {"mine", 1}};
+    data.functions.push_back(f);
+  }
+  EXPECT_THAT(error_text([&] { (void)onnx::Model::parse(serialize(data), nullptr, "laughs.onnx"); }),
+              testing::AllOf(HasSubstr("laughs.onnx: the functions call each other too often"),
+                             HasSubstr("at most 10000000 nodes")));
+  data.functions.resize(10);  // a thousand calls are fine, but now F10 is missing
+  EXPECT_THAT(error_text([&] { (void)onnx::Model::parse(serialize(data), nullptr, "cut.onnx"); }),
+              HasSubstr("node mine.F10: the operator is not known"));
+}
+
 TEST(HostileOnnx, ShapesThatDoNotFitNameTheNode) {
   onnx::ModelData data = model_of({node("MatMul", {"x", "w"}, "y")});
   onnx::TensorData w;

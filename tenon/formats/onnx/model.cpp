@@ -207,19 +207,83 @@ std::string nearest_form(const NodeData& node) {
   return {};
 }
 
-// Every node that cannot run, in sub-graphs and functions too.
-void collect_unsupported(const ModelData& model, const std::vector<NodeData>& nodes,
-                         std::vector<UnsupportedNode>& list) {
-  for (const NodeData& node : nodes) {
-    bool known = find_rule(node.domain, node.op_type) != nullptr;
-    for (const auto& f : model.functions)
-      known = known || (f.name == node.op_type && (f.domain == node.domain || node.domain.empty()));
-    if (!known) list.push_back({describe(node), "the operator is not known" + nearest_form(node)});
-    for (const auto& a : node.attributes) {
-      if (a.graph) collect_unsupported(model, a.graph->nodes, list);
+// What can be said of the nodes before anything runs.
+class Inspection {
+ public:
+  Inspection(const ModelData& model, const std::string& where) : where_(where) {
+    for (const FunctionData& f : model.functions)
+      functions_.try_emplace(key(f.domain == "ai.onnx" ? "" : f.domain, f.name, f.overload), Entry{&f});
+    collect_unsupported(model.graph.nodes);
+    for (const FunctionData& f : model.functions) collect_unsupported(f.nodes);
+    if (unsupported_.empty() && count(model.graph.nodes) > kMostNodes)
+      throw FormatError({where,
+                         "the functions call each other too often",
+                         fmt::format("at most {} nodes", kMostNodes),
+                         "more, all calls counted",
+                         {}});
+  }
+  // Every node that cannot run, in sub-graphs and functions too.
+  [[nodiscard]] const std::vector<UnsupportedNode>& unsupported() const { return unsupported_; }
+
+ private:
+  static constexpr int64_t kMostNodes = 10'000'000;
+  struct Entry {
+    const FunctionData* function;
+    int64_t nodes = -1;  // when all its calls are counted; -1: not yet
+    bool open = false;
+  };
+  static std::string key(std::string_view domain, std::string_view name, std::string_view overload) {
+    return fmt::format("{}\n{}\n{}", domain, name, overload);
+  }
+  Entry* function_of(const NodeData& node) {
+    const auto found = functions_.find(key(node.domain, node.op_type, node.overload));
+    return found == functions_.end() ? nullptr : &found->second;
+  }
+
+  void collect_unsupported(const std::vector<NodeData>& nodes) {
+    for (const NodeData& node : nodes) {
+      if (!find_rule(node.domain, node.op_type) && !function_of(node))
+        unsupported_.push_back({describe(node), "the operator is not known" + nearest_form(node)});
+      for (const auto& a : node.attributes) {
+        if (a.graph) collect_unsupported(a.graph->nodes);
+      }
     }
   }
-}
+
+  // Thirty functions that each call the next one twice are a billion nodes in a few bytes.
+  int64_t count(const std::vector<NodeData>& nodes) {
+    int64_t sum = 0;
+    for (const NodeData& node : nodes) {
+      Entry* entry = function_of(node);
+      sum += entry ? count(*entry) : 1;
+      for (const auto& a : node.attributes) {
+        if (a.graph) sum += count(a.graph->nodes);
+      }
+      sum = std::min(sum, kMostNodes + 1);
+    }
+    return sum;
+  }
+  int64_t count(Entry& entry) {
+    constexpr int kDeepest = 200;
+    if (entry.nodes >= 0) return entry.nodes;
+    if (entry.open || depth_ >= kDeepest)
+      throw FormatError({where_,
+                         fmt::format("function '{}': functions call each other without end", entry.function->name),
+                         {},
+                         {},
+                         {}});
+    entry.open = true;
+    ++depth_;
+    entry.nodes = count(entry.function->nodes);
+    --depth_;
+    return entry.nodes;
+  }
+
+  const std::string& where_;
+  std::unordered_map<std::string, Entry> functions_;
+  std::vector<UnsupportedNode> unsupported_;
+  int depth_ = 0;
+};
 
 void check_input(const ValueInfo& info, const Value& value, const std::string& where) {
   const TypeData& type = info.type;
@@ -260,9 +324,8 @@ Model Model::parse(std::string_view bytes, const std::shared_ptr<const void>& ow
   model.data_ = std::make_shared<const ModelData>(parse_model(bytes, where));
   model.where_ = where;
   model.owner_ = owner;
-  std::vector<UnsupportedNode> unsupported;
-  collect_unsupported(*model.data_, model.data_->graph.nodes, unsupported);
-  for (const auto& f : model.data_->functions) collect_unsupported(*model.data_, f.nodes, unsupported);
+  const Inspection inspection(*model.data_, where);
+  const auto& unsupported = inspection.unsupported();
   if (!unsupported.empty()) {
     std::string list;
     for (const auto& node : unsupported) list += fmt::format("\n  {}: {}", node.node, node.reason);
