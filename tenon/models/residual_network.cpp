@@ -1,5 +1,7 @@
 #include "tenon/models/residual_network.h"
 
+#include <algorithm>
+
 #include "tenon/base/error.h"
 #include "tenon/formats/checkpoint.h"
 #include "tenon/models/settings.h"
@@ -44,9 +46,11 @@ ResidualConfig residual_config(const Settings& s) {
   if (c.depths.size() != c.hidden_sizes.size())
     text::fail_field(s.where, "depths", "one for each of hidden_sizes", text::find_field(s.values, "depths"));
   int64_t layers = 0;
-  for (const int64_t depth : c.depths)
-    if (depth > Settings::kMostLayers || (layers += depth) > Settings::kMostLayers)
+  for (const int64_t depth : c.depths) {
+    layers += std::min(depth, Settings::kMostLayers + 1);
+    if (layers > Settings::kMostLayers)
       text::fail_field(s.where, "depths", "fewer layers", text::find_field(s.values, "depths"));
+  }
   return c;
 }
 

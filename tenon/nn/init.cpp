@@ -17,16 +17,19 @@
 namespace tenon::nn::init {
 
 namespace {
-thread_local int without_values = 0;  // the scopes in force
+int& without_values() {
+  thread_local int scopes = 0;  // in force
+  return scopes;
+}
 
 Tensor one_zero_for_all(const Shape& shape, DType dtype) { return expand(tenon::zeros({}, dtype), shape); }
 }  // namespace
 
-WithoutValues::WithoutValues() { ++without_values; }
-WithoutValues::~WithoutValues() { --without_values; }
+WithoutValues::WithoutValues() { ++without_values(); }
+WithoutValues::~WithoutValues() { --without_values(); }
 
 Tensor constant(const Shape& shape, double value, DType dtype) {
-  return without_values > 0 ? one_zero_for_all(shape, dtype) : full(shape, value, dtype);
+  return without_values() > 0 ? one_zero_for_all(shape, dtype) : full(shape, value, dtype);
 }
 Tensor zeros(const Shape& shape, DType dtype) { return constant(shape, 0, dtype); }
 Tensor ones(const Shape& shape, DType dtype) { return constant(shape, 1, dtype); }
@@ -36,10 +39,10 @@ Tensor eye(const Shape& shape, DType dtype) {
   return tenon::eye(shape[0], shape[1], dtype);
 }
 Tensor uniform(const Shape& shape, double low, double high, DType dtype) {
-  return without_values > 0 ? one_zero_for_all(shape, dtype) : tenon::uniform(shape, low, high, dtype);
+  return without_values() > 0 ? one_zero_for_all(shape, dtype) : tenon::uniform(shape, low, high, dtype);
 }
 Tensor normal(const Shape& shape, double mean, double std, DType dtype) {
-  return without_values > 0 ? one_zero_for_all(shape, dtype) : tenon::normal(shape, mean, std, dtype);
+  return without_values() > 0 ? one_zero_for_all(shape, dtype) : tenon::normal(shape, mean, std, dtype);
 }
 Tensor trunc_normal(const Shape& shape, double mean, double std, double low, double high, DType dtype) {
   if (!(std > 0 && low < high))
@@ -48,7 +51,7 @@ Tensor trunc_normal(const Shape& shape, double mean, double std, double low, dou
                       "std > 0 and low < high",
                       fmt::format("std {}, low {}, high {}", std, low, high),
                       {}});
-  if (without_values > 0) return one_zero_for_all(shape, dtype);
+  if (without_values() > 0) return one_zero_for_all(shape, dtype);
   return truncated_normal(shape, mean, std, (low - mean) / std, (high - mean) / std, dtype);
 }
 

@@ -161,7 +161,7 @@ std::string bomb(const std::string& member, std::uint32_t size, std::uint32_t pa
 }
 
 TEST(HostileArchives, AClaimBeyondWhatDeflateCanHoldIsRefusedBeforeItIsUnpacked) {
-  const std::string folder = testing_support::temp_folder();
+  const std::string& folder = testing_support::temp_folder();
   const auto file = [&](const std::string& name, const std::string& member) {
     write_file_atomic(folder + "/" + name, bomb(member, 4'000'000'000U, 1000));
     return fs::path(folder + "/" + name);
