@@ -99,7 +99,7 @@ int convert_command(const Arguments& arguments, const Console& console) {
     options.opset = arguments.get<std::int64_t>("opset");
     options.weights = model.weights;
     options.doc = model.notes.doc;
-    options.metadata = model.notes.metadata;
+    options.metadata = onnx_metadata(model.notes);
     formats::onnx::export_model(out, model.graph, options);
   } else {
     model.notes.weights = model.weights;

@@ -166,7 +166,9 @@ std::string onnx_info(std::span<const std::byte> bytes, const std::string& path)
   std::map<std::string, bool> parameters;
   for (const auto& data : model.graph.initializers) {
     std::int64_t elements = 1;
-    for (const std::int64_t extent : data.dims) elements *= std::max<std::int64_t>(extent, 0);
+    for (const std::int64_t extent : data.dims)
+      if (__builtin_mul_overflow(elements, std::max<std::int64_t>(extent, 0), &elements))
+        elements = 0;  // a false claim
     counter.add(onnx::name_of(data.type), elements);
     parameters[data.name] = true;
   }

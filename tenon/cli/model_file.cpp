@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "tenon/base/file.h"
 #include "tenon/base/nearest.h"
@@ -68,7 +69,42 @@ ModelFile captured(models::PretrainedFunction function, const std::map<std::stri
   return result;
 }
 
+constexpr const char* kLicence = "model_license";  // ONNX's own name for it
+constexpr const char* kLabels = "tenon.labels";
+constexpr const char* kPreprocessing = "tenon.preprocessing";
+
+// What an ONNX model says of itself.
+SaveOptions notes_of(const formats::onnx::ModelData& model, const std::string& path) {
+  SaveOptions notes;
+  notes.doc = model.doc;
+  for (const auto& [key, text] : model.metadata) {
+    if (key == kLicence) {
+      notes.licence = text;
+    } else if (key == kPreprocessing) {
+      notes.preprocessing = text;
+    } else if (key == kLabels) {
+      const auto labels = nlohmann::json::parse(text, nullptr, false);
+      const auto is_text = [](const nlohmann::json& label) { return label.is_string(); };
+      if (!labels.is_array() || !std::ranges::all_of(labels, is_text))
+        throw FormatError({path, fmt::format("{} is not a list of texts", kLabels), {}, text.substr(0, 80), {}});
+      notes.labels = labels.get<std::vector<std::string>>();
+    } else if (!key.starts_with("tenon.")) {  // those are the package's own
+      notes.metadata[key] = text;
+    }
+  }
+  return notes;
+}
+
 }  // namespace
+
+std::map<std::string, std::string> onnx_metadata(const SaveOptions& notes) {
+  std::map<std::string, std::string> metadata = notes.metadata;
+  if (!notes.licence.empty()) metadata[kLicence] = notes.licence;
+  if (!notes.labels.empty())
+    metadata[kLabels] = nlohmann::json(notes.labels).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (!notes.preprocessing.empty()) metadata[kPreprocessing] = notes.preprocessing;
+  return metadata;
+}
 
 bool holds_model(const std::string& path) {
   if (fs::is_directory(path)) return models::is_pretrained_folder(path);
@@ -132,8 +168,7 @@ ModelFile read_model(const std::string& path, const std::map<std::string, Dim>& 
     const auto model = formats::onnx::Model::load(path);
     result.graph = formats::onnx::capture_model(model, {.sizes = sizes});
     result.weights = formats::onnx::parameters_of(model);
-    result.notes.doc = model.data().doc;
-    result.notes.metadata = model.data().metadata;
+    result.notes = notes_of(model.data(), path);
   } else if (kind == FileKind::Keras || (kind == FileKind::Hdf5 && is_whole_keras_model(path))) {
     return captured(models::load_keras_function(path), sizes);
   } else {

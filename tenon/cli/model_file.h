@@ -24,6 +24,10 @@ std::map<std::string, Dim> parse_sizes(const std::string& text, std::string_view
 // Errors: UnsupportedError for files of other kinds, those of the formats.
 ModelFile read_model(const std::string& path, const std::map<std::string, Dim>& sizes = {});
 
+// What an ONNX model's metadata says of these: the licence under ONNX's own key, labels and preprocessing under those
+// of packages. Reading a model takes them back.
+[[nodiscard]] std::map<std::string, std::string> onnx_metadata(const SaveOptions& notes);
+
 // All tensors of a file or of a published model's folder, under their names.
 // Errors: UnsupportedError for a file of no known format, those of the formats.
 [[nodiscard]] StateDict read_weights(const std::string& path);

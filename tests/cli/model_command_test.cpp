@@ -32,6 +32,7 @@ class ModelCommand : public testing::Test {
     save(path("model.tenon"), function(1), {{"x", f32, {"batch", 4}}},
          {.weights = {{"fc.weight", weight_}},
           .labels = {"a", "b", "c"},
+          .preprocessing = R"({"scale": 2})",
           .doc = "a test",
           .licence = "MIT",
           .metadata = {{"note", "kept"}},
@@ -74,7 +75,13 @@ TEST_F(ModelCommand, ConvertThereAndBackGivesTheSameResults) {
     for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-6);
     EXPECT_TRUE(fs::exists(out + "/best.npy"));
   }
-  EXPECT_EQ(load(path("again.tenon")).metadata().at("note"), "kept");
+  const Package again = load(path("again.tenon"));
+  EXPECT_EQ(again.metadata().at("note"), "kept");
+  EXPECT_EQ(again.metadata().at("tenon.licence"), "MIT");
+  EXPECT_EQ(again.metadata().at("tenon.doc"), "a test");
+  EXPECT_EQ(again.labels(), (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(nlohmann::json::parse(again.preprocessing()), nlohmann::json::parse(R"({"scale": 2})"));
+  expect({"info", path("model.onnx")}, 0, "model_license");
 }
 
 TEST_F(ModelCommand, ConvertTakesWeightsOut) {
