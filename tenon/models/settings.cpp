@@ -2,9 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tenon/base/mapped_pages.h"
 #include "tenon/formats/checkpoint.h"
+#include "tenon/ops/elementwise.h"
+#include "tenon/ops/movement.h"
+#include "tenon/trace/state.h"
 
 namespace tenon::models {
 
@@ -99,6 +106,27 @@ void add_labels(Object& config, std::vector<std::string> labels, int64_t count) 
   config.emplace_back("label2id", std::move(numbers));
 }
 
+namespace {
+// Half precision as f32, which the models compute in. Weights that lie in the mapped file are the only ones whose
+// memory is not writable: they are read in pieces, whose pages are given back, so that only the numbers stay.
+Tensor widened(const Tensor& x) {
+  if (x.dtype() != DType::F16 && x.dtype() != DType::BF16) return x;
+  const NoGrad no_grad;
+  if (x.impl()->buffer->writable()) return cast(x, DType::F32);
+  constexpr int64_t kPiece = 1 << 20;  // elements
+  const Tensor flat = reshape(x, {x.size()});
+  const auto bytes = flat.data<std::byte>();
+  Tensor wide = empty(x.shape(), DType::F32);
+  for (int64_t at = 0; at < x.size(); at += kPiece) {
+    const int64_t count = std::min(kPiece, x.size() - at);
+    const Tensor piece = cast(narrow(flat, 0, at, count), DType::F32);
+    std::memcpy(mutable_data(wide) + 4 * at, piece.data<std::byte>().data(), static_cast<size_t>(4 * count));
+    release_mapped_pages(bytes.subspan(static_cast<size_t>(2 * at), static_cast<size_t>(2 * count)), bytes);
+  }
+  return wide;
+}
+}  // namespace
+
 StateDict weights_of(const std::filesystem::path& folder, std::string_view prefix,
                      std::initializer_list<std::string_view> ignored_endings) {
   const StateDict all = formats::load_checkpoint(folder);
@@ -107,7 +135,7 @@ StateDict weights_of(const std::filesystem::path& folder, std::string_view prefi
     bool ignored = false;
     for (const auto& ending : ignored_endings) ignored |= name.ends_with(ending);
     if (ignored) continue;
-    kept.set(!prefix.empty() && name.starts_with(prefix) ? name.substr(prefix.size()) : name, tensor);
+    kept.set(!prefix.empty() && name.starts_with(prefix) ? name.substr(prefix.size()) : name, widened(tensor));
   }
   return kept;
 }

@@ -362,6 +362,23 @@ TEST_F(Memory, PublishedFolders) {
   expect_little_memory(folder_ / "llama/model.safetensors", [](const fs::path& p) {
     ASSERT_EQ(models::load_llama(p.parent_path()).config.hidden_size, kSide);
   });
+  // In half precision: the model computes in f32, twice the file, and nothing of the file stays beside it.
+  fs::copy(folder_ / "llama", folder_ / "half", fs::copy_options::recursive);
+  const fs::path half = folder_ / "half/model.safetensors";
+  if (const pid_t child = fork(); child == 0) {
+    StateDict narrow;
+    for (const auto& [name, tensor] : load_safetensors(half).tensors) narrow.set(name, contiguous(cast(tensor, bf16)));
+    save_safetensors(half, narrow);
+    std::_Exit(0);
+  } else {
+    waitpid(child, nullptr, 0);
+  }
+  expect_little_memory(
+      half, [](const fs::path& p) { ASSERT_EQ(models::load_llama(p.parent_path()).config.hidden_size, kSide); },
+      2 * fs::file_size(half));
+  const StateDict numbers = nn::state_dict(models::load_llama(folder_ / "half"));
+  for (const auto& [name, tensor] : load_safetensors(half).tensors)
+    EXPECT_TRUE(std::ranges::equal(cast(tensor, f32).data<float>(), numbers.at(name).data<float>())) << name;
 }
 
 TEST_F(Memory, Keras) {
