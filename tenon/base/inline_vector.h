@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <initializer_list>
 #include <span>
 #include <type_traits>
@@ -30,10 +31,10 @@ class InlineVector {
   InlineVector(It first, It last) {
     for (; first != last; ++first) push_back(static_cast<T>(*first));
   }
-  InlineVector(const InlineVector& o) { assign(o.begin(), o.end()); }
+  InlineVector(const InlineVector& o) { copy(o); }
   InlineVector(InlineVector&& o) noexcept { steal(o); }
   InlineVector& operator=(const InlineVector& o) {
-    if (this != &o) assign(o.begin(), o.end());
+    if (this != &o) copy(o);
     return *this;
   }
   InlineVector& operator=(InlineVector&& o) noexcept {
@@ -97,7 +98,11 @@ class InlineVector {
   operator std::span<const T>() const { return {data_, size_}; }  // NOLINT(google-explicit-constructor)
 
   friend bool operator==(const InlineVector& a, const InlineVector& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end());
+    if (a.size_ != b.size_) return false;
+    for (size_t i = 0; i < a.size_; ++i) {  // a call of memcmp costs more than the few elements
+      if (!(a.data_[i] == b.data_[i])) return false;
+    }
+    return true;
   }
 
  private:
@@ -107,6 +112,15 @@ class InlineVector {
     std::copy(first, last, data_);
     size_ = static_cast<size_t>(last - first);
   }
+  // All of the elements' room at once: a size that the compiler knows.
+  void copy(const InlineVector& o) {
+    if (capacity_ == N && o.capacity_ == N) {
+      std::memcpy(static_cast<void*>(own_), static_cast<const void*>(o.own_), sizeof(own_));
+      size_ = o.size_;
+    } else {
+      assign(o.begin(), o.end());
+    }
+  }
   void steal(InlineVector& o) noexcept {
     if (o.capacity_ > N) {
       data_ = o.data_;
@@ -114,7 +128,7 @@ class InlineVector {
     } else {
       data_ = own_;
       capacity_ = N;
-      std::copy(o.begin(), o.end(), own_);
+      std::memcpy(static_cast<void*>(own_), static_cast<const void*>(o.own_), sizeof(own_));
     }
     size_ = o.size_;
     o.data_ = o.own_;
@@ -125,7 +139,7 @@ class InlineVector {
   T* data_ = own_;
   size_t size_ = 0;
   size_t capacity_ = N;
-  T own_[N];
+  T own_[N]{};
 };
 
 }  // namespace tenon

@@ -58,17 +58,14 @@ std::unique_ptr<Session>& default_session() {
   return session;
 }
 // The session that a SessionScope put in force on this thread.
-Session*& current() {
-  thread_local Session* session = nullptr;
-  return session;
-}
+thread_local constinit Session* current = nullptr;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 }  // namespace
 
-Session& session() { return current() ? *current() : *default_session(); }
+Session& session() { return current != nullptr ? *current : *default_session(); }
 
-SessionScope::SessionScope(Session& session) : previous_(std::exchange(current(), &session)) {}
-SessionScope::~SessionScope() { current() = previous_; }
+SessionScope::SessionScope(Session& session) : previous_(std::exchange(current, &session)) {}
+SessionScope::~SessionScope() { current = previous_; }
 
 }  // namespace tenon::exec
 

@@ -1,6 +1,6 @@
 // Where the memory of tensors comes from.
 //
-//  - Up to 64 KiB: classes of powers of two, each thread keeps a few freed blocks of each class.
+//  - Up to 64 KiB: base/small_blocks.h.
 //  - Above: classes of an eighth of a power of two, one list for the process, because a training step frees
 //    and takes the same large blocks again, and asking the system for pages each time costs more than many
 //    kernels. The list never lifts what the process holds above the most that was in use at one time.
@@ -18,29 +18,13 @@
 #include <vector>
 
 #include "tenon/base/error.h"
+#include "tenon/base/small_blocks.h"
 
 namespace tenon {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kCaching = false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-constexpr bool kCaching = false;
-#else
-constexpr bool kCaching = true;
-#endif
-#else
-constexpr bool kCaching = true;
-#endif
-
-constexpr size_t kAlignment = 64;
-constexpr size_t kSmallest = 64;
-constexpr size_t kLargestCached = size_t{64} << 10;  // per thread
-constexpr size_t kKeptPerClass = size_t{128} << 10;  // bytes, per thread and class
-constexpr size_t kKeptLarge = size_t{1} << 30;       // bytes, for the process
-constexpr int kClasses = std::countr_zero(kLargestCached) - std::countr_zero(kSmallest) + 1;
-constexpr size_t kMaximum = size_t{1} << 46;  // no address space holds more
+constexpr size_t kKeptLarge = size_t{1} << 30;  // bytes, for the process
+constexpr size_t kMaximum = size_t{1} << 46;    // no address space holds more
 
 // What follows is an allocator's state, the one place where it belongs to the process and to its threads.
 // NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
@@ -55,83 +39,6 @@ void count(int64_t change) {
   int64_t peak = peak_bytes.load(std::memory_order_relaxed);
   while (now > peak && !peak_bytes.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
   }
-}
-
-// ---- the system ----
-std::byte* take_from_system(size_t bytes) {
-  return static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment}, std::nothrow));
-}
-void give_to_system(std::byte* block) { ::operator delete(block, std::align_val_t{kAlignment}); }
-
-// ---- small blocks ----
-// A freed block holds the pointer to the next one. Trivially destructible, so that a tensor which is destroyed
-// late in the life of its thread still finds it; Closer empties it and closes it.
-struct SmallCache {
-  struct Class {
-    std::byte* first;
-    uint32_t count;
-  };
-  std::array<Class, kClasses> classes;
-  bool open;
-  bool closed;
-};
-thread_local constinit SmallCache small_cache{};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
-
-struct Closer {
-  ~Closer() {
-    small_cache.closed = true;
-    small_cache.open = false;
-    for (auto& entry : small_cache.classes) {
-      while (entry.first) {
-        std::byte* next = *reinterpret_cast<std::byte**>(entry.first);
-        give_to_system(entry.first);
-        entry.first = next;
-      }
-      entry.count = 0;
-    }
-  }
-  void touch() {}
-};
-thread_local Closer closer;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
-
-bool open_small_cache() {
-  if (small_cache.open) return true;
-  if (small_cache.closed) return false;
-  closer.touch();  // constructs it, so that its destructor will run
-  small_cache.open = true;
-  return true;
-}
-
-int class_of(size_t bytes) {
-  return std::countr_zero(std::bit_ceil(std::max(bytes, kSmallest))) - std::countr_zero(kSmallest);
-}
-
-std::byte* take_small(size_t bytes) {
-  const int index = class_of(bytes);
-  if (open_small_cache()) {
-    auto& entry = small_cache.classes[static_cast<size_t>(index)];
-    if (entry.first) {
-      std::byte* block = entry.first;
-      entry.first = *reinterpret_cast<std::byte**>(block);
-      --entry.count;
-      return block;
-    }
-  }
-  return take_from_system(kSmallest << index);
-}
-
-[[maybe_unused]] void give_small(std::byte* block, size_t bytes) {
-  const int index = class_of(bytes);
-  if (open_small_cache()) {
-    auto& entry = small_cache.classes[static_cast<size_t>(index)];
-    if (entry.count < kKeptPerClass >> (index + std::countr_zero(kSmallest))) {
-      *reinterpret_cast<std::byte**>(block) = entry.first;
-      entry.first = block;
-      ++entry.count;
-      return;
-    }
-  }
-  give_to_system(block);
 }
 
 // ---- large blocks ----
@@ -223,17 +130,17 @@ LargeCache& large_cache() {
 
 std::byte* take(size_t bytes) {
   if (bytes > kMaximum) return nullptr;
-  if constexpr (!kCaching) return take_from_system(std::max<size_t>(bytes, 1));
-  return bytes <= kLargestCached ? take_small(bytes) : large_cache().take(bytes);
+  if (bytes <= kLargestSmallBlock) return take_small_block(bytes);
+  return kKeepsBlocks ? large_cache().take(bytes) : take_from_system(bytes);
 }
 
 void give(std::byte* block, size_t bytes) {
-  if constexpr (!kCaching) {
-    give_to_system(block);
-  } else if (bytes <= kLargestCached) {
-    give_small(block, bytes);
-  } else {
+  if (bytes <= kLargestSmallBlock) {
+    give_small_block(block, bytes);
+  } else if (kKeepsBlocks) {
     large_cache().give(block, bytes);
+  } else {
+    give_to_system(block);
   }
 }
 
@@ -271,7 +178,7 @@ MemoryStats memory_stats() {
 void reset_peak_memory() { peak_bytes.store(current_bytes.load(std::memory_order_relaxed), std::memory_order_relaxed); }
 
 void release_cached_memory() {
-  if constexpr (kCaching) large_cache().release();
+  if constexpr (kKeepsBlocks) large_cache().release();
 }
 
 }  // namespace tenon

@@ -10,10 +10,11 @@
 #include <memory>
 
 #include "tenon/base/ref.h"
+#include "tenon/base/small_blocks.h"
 
 namespace tenon {
 
-class Buffer final : public RefCounted {
+class Buffer final : public RefCounted, public SmallBlock {
  public:
   // Fresh memory, aligned to 64 bytes, contents undefined. Small blocks come from a per-thread cache.
   // MemoryError if the system has none.

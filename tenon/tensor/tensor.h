@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "tenon/base/ref.h"
+#include "tenon/base/small_blocks.h"
 #include "tenon/tensor/buffer.h"
 #include "tenon/tensor/type.h"
 
@@ -39,7 +40,7 @@ class Placeholder : public RefCounted {
 };
 
 // The shared body of Tensor handles. Users never see it; kernels and transformations do.
-struct TensorImpl final : RefCounted {
+struct TensorImpl final : RefCounted, SmallBlock {
   TensorType type;
   bool weak = false;             // came from a C++ number: takes the dtype of what it meets (strengthen)
   double number = 0;             // a weak f32's number as it was written: 0.1 beside an f64 is 0.1, not 0.1f

@@ -190,7 +190,7 @@ Tensors call_in_autocast(const OpDef& op, Tensors in, const ir::Attrs& attrs, DT
 // Most eager calls of small models: an elementwise op on concrete tensors of one type and numbers, of which no gradient
 // is wanted and which nobody records. They take the steps of call() that do something; what they compute is the same.
 // The input that gives the type of the others; null: the call is not so simple.
-const TensorImpl* plain_call(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
+const TensorImpl* plain_call(const OpDef& op, std::span<const Tensor> in, const ir::Attrs& attrs) {
   if (!std::holds_alternative<Elementwise>(op.meaning) || in.size() != op.inputs.size() ||
       attrs.size() != op.attrs.size() || exec::observer() != nullptr || trace::state().lazy != nullptr)
     return nullptr;
@@ -234,10 +234,12 @@ Tensor call_plain(const OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs,
 
 }  // namespace
 
-Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
+Tensors call(const OpDef& op, Inputs inputs, const ir::Attrs& attrs) {
   if (const DType scope = trace::detail::autocast; scope != DType::F32) [[unlikely]]
-    return call_in_autocast(op, std::move(in), attrs, scope);
-  if (const TensorImpl* lead = plain_call(op, in, attrs)) return {call_plain(op, in, attrs, lead->type)};
+    return call_in_autocast(op, std::move(inputs).list(), attrs, scope);
+  if (const TensorImpl* lead = plain_call(op, inputs.tensors(), attrs))
+    return {call_plain(op, inputs.tensors(), attrs, lead->type)};
+  Tensors in = std::move(inputs).list();
   // Optional inputs at the end may be left out.
   while (in.size() < op.inputs.size() && op.inputs[in.size()].kind == ArgKind::Optional) in.emplace_back();
   check_inputs(op, in, attrs);
@@ -265,9 +267,10 @@ Tensors call(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   return out;
 }
 
-Tensor call1(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
+Tensor call1(const OpDef& op, Inputs in, const ir::Attrs& attrs) {
   if (trace::detail::autocast == DType::F32) {
-    if (const TensorImpl* lead = plain_call(op, in, attrs)) return call_plain(op, in, attrs, lead->type);
+    if (const TensorImpl* lead = plain_call(op, in.tensors(), attrs))
+      return call_plain(op, in.tensors(), attrs, lead->type);
   }
   Tensors out = call(op, std::move(in), attrs);
   return std::move(out[0]);

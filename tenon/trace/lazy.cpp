@@ -17,7 +17,7 @@ constexpr size_t kLongest = 20000;
 
 }  // namespace
 
-struct LazyRecorder::LazyValue final : Placeholder {
+struct LazyRecorder::LazyValue final : Placeholder, SmallBlock {
   LazyRecorder* recorder = nullptr;  // null once it has run, or failed
   ir::ValueId id = 0;
   InlineVector<TensorImpl*, 2> tensors;  // that stand for it

@@ -25,7 +25,7 @@ struct TapeEdge {
 // that the node keeps, with their history, so that the rule itself can be differentiated.
 using TapeFunction = std::function<Tensors(const Tensors& ct, const Tensors& out)>;
 
-class TapeNode final : public TapeLink {
+class TapeNode final : public TapeLink, public SmallBlock {
  public:
   TapeNode();
   ~TapeNode() override;
