@@ -29,8 +29,6 @@ class Random {
   // [0, 1), a multiple of 2^-53.
   double uniform();
   double uniform(double low, double high) { return low + (high - low) * uniform(); }
-  // True with this probability.
-  bool chance(double probability) { return uniform() < probability; }
 
  private:
   std::uint64_t key_;

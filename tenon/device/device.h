@@ -58,8 +58,11 @@ class Device {
 
   // out[i] = program(in0[i], in1[i], …); inputs are already broadcast to out's shape (zero strides).
   // `out` may be the very same memory as an input of the same layout.
-  virtual void elementwise(const ir::ScalarProgram& program, std::span<const ConstView> in, const View& out,
-                           ThreadPool& pool) = 0;
+  // Who runs a program again keeps what prepare() gives.
+  void elementwise(const ir::ScalarProgram& program, std::span<const ConstView> in, const View& out,
+                   ThreadPool& pool) const {
+    prepare(program)->run(in, out, pool);
+  }
   // Combines over `axes` (sorted, not empty) of `in`; `out` has the remaining axes. For arg-reductions
   // `out` is i64. The order of combination is fixed by the shape alone: same bits for any number of threads.
   virtual void reduce(ops::ReduceKind kind, const ConstView& in, const Ints& axes, const View& out,

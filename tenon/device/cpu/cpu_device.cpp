@@ -40,10 +40,6 @@ class CpuDevice final : public Device {
   }
 
   [[nodiscard]] std::string_view name() const override { return "cpu"; }
-  void elementwise(const ir::ScalarProgram& program, std::span<const ConstView> in, const View& out,
-                   ThreadPool& pool) override {
-    prepare(program)->run(in, out, pool);
-  }
   void reduce(ops::ReduceKind kind, const ConstView& in, const Ints& axes, const View& out, ThreadPool& pool) override {
     cpu::reduce(level_, kind, in, axes, out, pool);
   }

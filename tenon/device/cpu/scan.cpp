@@ -1,6 +1,6 @@
 // Scans along an axis. Neighbouring lines go side by side in tiles, so that the innermost loop is over contiguous
-// memory whatever the axis; every line is one thread's, from its beginning, so bits do not depend on the number of
-// threads.
+// memory whatever the axis; along the last axis some rows go side by side, whose sums do not wait for each other. Every
+// line is one thread's, from its beginning, so bits do not depend on the number of threads.
 #include <array>
 #include <cmath>
 #include <type_traits>
@@ -13,6 +13,7 @@ namespace tenon::cpu {
 namespace {
 
 constexpr int64_t kTile = 64;
+constexpr int64_t kRows = 8;  // as many states as fit in registers
 
 struct Lines : Around {
   Lines(const Shape& shape, int64_t axis, bool reversed) : Around(shape, axis), reverse(reversed) {}
@@ -32,9 +33,37 @@ void for_tiles(const Lines& lines, ThreadPool& pool, const F& body) {
   });
 }
 
+// `rows` rows side by side from element `first` on.
+template <int64_t rows, class A, class T, class Step>
+void scan_rows(const Lines& lines, int64_t first, A start, T* out, bool exclusive, const Step& next) {
+  std::array<A, rows> state{};
+  state.fill(start);
+  const int64_t begin = lines.reverse ? lines.extent - 1 : 0, step = lines.reverse ? -1 : 1;
+  for (int64_t k = 0, at = first + begin; k < lines.extent; ++k, at += step) {
+    for (int64_t j = 0; j < rows; ++j) {
+      A& total = state[static_cast<size_t>(j)];
+      const A before = total;
+      total = next(before, at + j * lines.extent);
+      out[at + j * lines.extent] = static_cast<T>(exclusive ? before : total);
+    }
+  }
+}
+
 // State of type A of each line, replaced by step(state, element number), and what to write after (or before) it.
 template <class A, class T, class Step>
 void scan(const Lines& lines, ThreadPool& pool, A start, T* out, bool exclusive, const Step& next) {
+  if (lines.inner == 1 && lines.extent > 0) {
+    const int64_t groups = (lines.outer + kRows - 1) / kRows;
+    for_units(pool, groups, lines.extent * std::min(lines.outer, kRows), [&](int64_t u) {
+      int64_t row = u * kRows;
+      if (row + kRows <= lines.outer) {
+        scan_rows<kRows>(lines, row * lines.extent, start, out, exclusive, next);
+      } else {
+        for (; row < lines.outer; ++row) scan_rows<1>(lines, row * lines.extent, start, out, exclusive, next);
+      }
+    });
+    return;
+  }
   for_tiles(lines, pool, [&](int64_t first, int64_t width, int64_t step) {
     std::array<A, kTile> state{};
     state.fill(start);
