@@ -9,8 +9,8 @@
 # libtenon: who does not ask for it does not carry what it links. A program that depends on it links it. Rooms in
 # TENON_ABSENT_ROOMS cannot be built here; who depends on one does without.
 
-# What nearly every source of a room reads, parsed once: a third off the time of such a source. Only with g++; the builds
-# with clang go without, so that a source that forgets an include is found there.
+# What nearly every source of a room reads, parsed once. Only with g++; the builds with clang go without, so that a source
+# that forgets an include is found there.
 option(TENON_PRECOMPILED_HEADERS "Parse the common headers of a room once (g++ only)" ON)
 set(standard_headers <algorithm> <cmath> <functional> <map> <memory> <optional> <span> <string> <string_view> <variant>
   <vector>)
