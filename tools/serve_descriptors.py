@@ -31,10 +31,15 @@ def main():
         print("skipped: protoc is not there (Debian: apt-get install protobuf-compiler)")
         sys.exit(77)
     folder = ROOT / "tenon/serve/proto"
-    with tempfile.NamedTemporaryFile() as file:
-        subprocess.run([protoc, f"--proto_path={folder}", "--include_imports", f"--descriptor_set_out={file.name}",
-                        *sorted(p.name for p in folder.glob("*.proto"))], check=True)
-        text = base64.b64encode(Path(file.name).read_bytes()).decode()
+    with tempfile.TemporaryDirectory() as scratch:
+        # Older clients ask for the same service under another package.
+        older = (folder / "reflection.proto").read_text().replace("grpc.reflection.v1", "grpc.reflection.v1alpha")
+        (Path(scratch) / "reflection_v1alpha.proto").write_text(older)
+        out = Path(scratch) / "set"
+        files = sorted(p.name for p in [*folder.glob("*.proto"), *Path(scratch).glob("*.proto")])
+        subprocess.run([protoc, f"--proto_path={folder}", f"--proto_path={scratch}", "--include_imports",
+                        f"--descriptor_set_out={out}", *files], check=True)
+        text = base64.b64encode(out.read_bytes()).decode()
     lines = [text[i:i + 111] for i in range(0, len(text), 111)]
     body = "\n".join(f'      "{line}"' for line in lines)
     content = f"{HEAD}{body};\n  return kText;\n}}\n\n}}  // namespace tenon::serve\n"

@@ -11,8 +11,6 @@
 namespace tenon::serve {
 namespace {
 
-[[noreturn]] void refuse(std::string text) { throw RequestError(Code::InvalidArgument, std::move(text)); }
-
 int64_t length_of(const Feature& feature) {
   return std::visit([](const auto& list) { return static_cast<int64_t>(list.size()); }, feature);
 }

@@ -150,7 +150,7 @@ const Kind* kind_of(const fs::path& path) {
   return nullptr;
 }
 
-std::string text_of(const TensorSpec& spec) {
+std::string shape_text(const TensorSpec& spec) {
   if (!spec.has_rank) return "any shape";
   return fmt::format("[{}]", fmt::join(spec.dims, ","));
 }
@@ -162,7 +162,7 @@ std::string Model::why_not_batchable() const {
     for (const auto& spec : *list) {
       if (!spec.has_rank || spec.dims.empty() || spec.dims[0] >= 0)
         return fmt::format("'{}' has the shape {}, whose first axis is not a batch of any size", spec.name,
-                           text_of(spec));
+                           shape_text(spec));
     }
   }
   return inputs_.empty() ? "the model has no input" : "";
@@ -215,7 +215,7 @@ std::vector<Value> ordered_inputs(const Model& model, std::vector<NamedValue> gi
     if (!fits)
       throw RequestError(Code::InvalidArgument,
                          fmt::format("input '{}' has the shape [{}], expected {} (-1 is any extent)", spec.name,
-                                     fmt::join(shape.begin(), shape.end(), ","), text_of(spec)));
+                                     fmt::join(shape.begin(), shape.end(), ","), shape_text(spec)));
     out.push_back(std::move(found->value));
   }
   if (given.size() > out.size()) throw RequestError(Code::InvalidArgument, "an input is given twice");

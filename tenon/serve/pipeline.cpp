@@ -57,7 +57,7 @@ std::string names_of(const std::vector<TensorSpec>& specs) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-std::string text_of(const TensorSpec& s) {
+std::string type_text(const TensorSpec& s) {
   return fmt::format("{}{}", v2_name(s.type), s.has_rank ? fmt::format("[{}]", fmt::join(s.dims, ",")) : "");
 }
 
@@ -132,8 +132,8 @@ class Specs {
     if (both)
       at->second.spec = *both;
     else
-      wrong.push_back(fmt::format("tensor '{}' is {} for {}, but {} for {}", tensor, text_of(at->second.spec),
-                                  at->second.by, text_of(spec), by));
+      wrong.push_back(fmt::format("tensor '{}' is {} for {}, but {} for {}", tensor, type_text(at->second.spec),
+                                  at->second.by, type_text(spec), by));
   }
 
   const PipelineOptions& options_;

@@ -1,6 +1,7 @@
 #include "tenon/serve/status.h"
 
 #include <new>
+#include <utility>
 
 namespace tenon::serve {
 namespace {
@@ -36,6 +37,8 @@ const Row& row(Code code) { return kRows[static_cast<size_t>(code)]; }
 std::string_view name(Code code) { return row(code).name; }
 int http_status(Code code) { return row(code).http; }
 int v2_http_status(Code code) { return row(code).v2; }
+
+void refuse(std::string problem) { throw RequestError(Code::InvalidArgument, std::move(problem)); }
 
 Status status_of(const std::exception& error) {
   if (const auto* request = dynamic_cast<const RequestError*>(&error))

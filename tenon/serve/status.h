@@ -55,6 +55,9 @@ struct RequestError final : Error {
   int retry_after;
 };
 
+// RequestError with Code::InvalidArgument: the request is not right.
+[[noreturn]] void refuse(std::string problem);
+
 // The status that an exception means: errors about shapes, types and values are the client's.
 Status status_of(const std::exception& error);
 // The same for the exception that is being handled.

@@ -14,8 +14,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-[[noreturn]] void refuse(std::string text) { throw RequestError(Code::InvalidArgument, std::move(text)); }
-
 // The input that stands alone, for values without a name.
 const TensorSpec& only_input(const Model& model, std::string_view key) {
   if (model.inputs().size() != 1)

@@ -11,8 +11,6 @@
 namespace tenon::serve {
 namespace {
 
-[[noreturn]] void refuse(std::string text) { throw RequestError(Code::InvalidArgument, std::move(text)); }
-
 // Calls fn(key, value) for one entry of a map.
 template <class Fn>
 void map_entry(WireReader in, Fn&& fn) {

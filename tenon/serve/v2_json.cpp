@@ -7,14 +7,13 @@
 
 #include "tenon/serve/json_reader.h"
 #include "tenon/serve/pipeline.h"
+#include "tenon/serve/status.h"
 #include "tenon/serve/tensor_json.h"
 
 namespace tenon::serve {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-[[noreturn]] void refuse(std::string text) { throw RequestError(Code::InvalidArgument, std::move(text)); }
 
 std::string dumped(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 

@@ -14,8 +14,6 @@
 namespace tenon::serve {
 namespace {
 
-[[noreturn]] void refuse(std::string text) { throw RequestError(Code::InvalidArgument, std::move(text)); }
-
 // A tensor's description: InferInputTensor, and InferOutputTensor in a client.
 struct Described {
   std::string name, datatype;

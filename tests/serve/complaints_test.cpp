@@ -246,16 +246,6 @@ TEST(Complaint08, EveryBatchSaysWhyItWasClosed) {
                 HasSubstr(std::string("tenon_batches_total{model=\"m\",version=\"1\",reason=\"") + reason + "\"} 1\n"));
 }
 
-std::string output_of(const std::string& command) {
-  std::string out;
-  FILE* pipe = ::popen((command + " 2>/dev/null").c_str(), "r");
-  if (!pipe) return out;
-  char buffer[4096];
-  for (size_t n = 0; (n = ::fread(buffer, 1, sizeof(buffer), pipe)) > 0;) out.append(buffer, n);
-  ::pclose(pipe);
-  return out;
-}
-
 TEST(Complaint11, TlsOnRestAndMetricsAndCertificatesChangeWithoutARestart) {
   if (output_of("command -v openssl").empty() || output_of("command -v curl").empty())
     GTEST_SKIP() << "openssl and curl are needed to make a certificate and to speak TLS";

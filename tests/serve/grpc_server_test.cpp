@@ -332,14 +332,6 @@ TEST_F(GrpcServerTest, PeersThatMisbehaveAreCutOff) {
   EXPECT_TRUE(eventually([&] { return metrics_.text().find("\ntenon_grpc_connections 1\n") != std::string::npos; }));
 }
 
-std::string output_of(const std::string& command) {
-  FILE* pipe = ::popen((command + " 2>/dev/null").c_str(), "r");
-  std::string out;
-  for (char buffer[256]; fgets(buffer, sizeof(buffer), pipe);) out += buffer;
-  ::pclose(pipe);
-  return out;
-}
-
 // TensorFlow Serving's ssl_config_file: PEM text in the file, and clients that must show who they are.
 TEST_F(GrpcServerTest, TlsAsTensorFlowServingConfiguresIt) {
   if (output_of("command -v openssl").empty()) GTEST_SKIP() << "openssl is needed to make a certificate";

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -67,6 +68,16 @@ inline fs::path fresh_folder(const std::string& name) {
   fs::path path = fs::path(tenon::testing_support::temp_folder()) / (name + std::to_string(++count));
   fs::create_directories(path);
   return path;
+}
+// What a shell command prints.
+inline std::string output_of(const std::string& command) {
+  std::string out;
+  FILE* pipe = ::popen((command + " 2>/dev/null").c_str(), "r");
+  if (!pipe) return out;
+  char buffer[4096];
+  for (size_t n = 0; (n = ::fread(buffer, 1, sizeof(buffer), pipe)) > 0;) out.append(buffer, n);
+  ::pclose(pipe);
+  return out;
 }
 
 // ---- models in C++ ----
