@@ -154,7 +154,8 @@ void apply(const TemplateProcessor& step, std::vector<Encoding>& sequences, bool
     }
     first = false;
   }
-  sequences.assign(1, std::move(result));
+  sequences.clear();
+  sequences.push_back(std::move(result));
 }
 
 }  // namespace
