@@ -7,6 +7,8 @@
 //  - Under a sanitizer nothing is kept and sizes are exact, so that every stray access is seen.
 #include "tenon/tensor/buffer.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -42,6 +44,23 @@ void count(int64_t change) {
 }
 
 // ---- large blocks ----
+// From 1 MiB on they are mappings of their own: the C library keeps what threads free in their heaps, and a model that
+// was unloaded would not be given back.
+constexpr size_t kOwnMapping = size_t{1} << 20;
+
+std::byte* take_large_from_system(size_t bytes) {
+  if (!kKeepsBlocks || bytes < kOwnMapping) return take_from_system(bytes);
+  void* block = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return block == MAP_FAILED ? nullptr : static_cast<std::byte*>(block);
+}
+void give_large_to_system(std::byte* block, size_t bytes) {
+  if (!kKeepsBlocks || bytes < kOwnMapping) {
+    give_to_system(block);
+  } else {
+    ::munmap(block, bytes);
+  }
+}
+
 size_t large_class(size_t bytes) {
   const size_t step = std::max(std::bit_floor(bytes) / 8, size_t{4096});
   return (bytes + step - 1) / step * step;
@@ -51,7 +70,7 @@ class LargeCache {
  public:
   std::byte* take(size_t bytes) {
     const size_t size = large_class(bytes);
-    std::vector<std::byte*> excess;
+    std::vector<Block> excess;
     std::byte* block = nullptr;
     {
       const std::lock_guard lock(mutex_);
@@ -66,11 +85,11 @@ class LargeCache {
       }
       highest_ = std::max(highest_, in_use_);
     }
-    for (std::byte* old : excess) give_to_system(old);
-    if (!block) block = take_from_system(size);
+    for (const Block& old : excess) give_large_to_system(old.data, old.size);
+    if (!block) block = take_large_from_system(size);
     if (!block) {
       release();
-      block = take_from_system(size);
+      block = take_large_from_system(size);
     }
     if (!block) {
       const std::lock_guard lock(mutex_);
@@ -90,25 +109,29 @@ class LargeCache {
         return;
       }
     }
-    give_to_system(block);
+    give_large_to_system(block, size);
   }
 
   void release() {
-    std::vector<std::byte*> excess;
+    std::vector<Block> excess;
     {
       const std::lock_guard lock(mutex_);
       shrink(0, excess);
       highest_ = in_use_;
     }
-    for (std::byte* old : excess) give_to_system(old);
+    for (const Block& old : excess) give_large_to_system(old.data, old.size);
   }
 
  private:
+  struct Block {
+    std::byte* data;
+    size_t size;
+  };
   // Drops blocks, the largest first, until at most `limit` bytes are kept.
-  void shrink(size_t limit, std::vector<std::byte*>& excess) {
+  void shrink(size_t limit, std::vector<Block>& excess) {
     while (kept_ > limit) {
       auto last = std::prev(free_.end());
-      excess.push_back(last->second.back());
+      excess.push_back({last->second.back(), last->first});
       last->second.pop_back();
       kept_ -= last->first;
       if (last->second.empty()) free_.erase(last);
