@@ -328,7 +328,7 @@ void Repository::reconcile(Entry& entry, Clock::time_point now) {
 
 void Repository::retire(const Entry& entry, Version& version) const {
   version.state = VersionState::Unloading;
-  version.retired = version.lane;
+  version.retired = version.lane->alive();
   version.lane.reset();
   log("info", "version_unloading", {{"model", entry.config.name}, {"version", std::to_string(version.number)}});
 }

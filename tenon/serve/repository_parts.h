@@ -17,8 +17,8 @@ struct Repository::Version {
   std::filesystem::path path;
   VersionState state = VersionState::Unknown;
   Status status;
-  LanePtr lane;                 // while it is available
-  std::weak_ptr<Lane> retired;  // while requests still hold it
+  LanePtr lane;                       // while it is available
+  std::weak_ptr<const void> retired;  // its lane's alive(), while requests still hold it
   bool on_disk = false;
   bool whole = false;
   Fingerprint seen;

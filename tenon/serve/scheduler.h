@@ -99,6 +99,8 @@ class Lane {
   void count_run(Code code, Clock::duration took);
   [[nodiscard]] LaneTotals totals() const;
   [[nodiscard]] int64_t pending() const { return pending_.load(std::memory_order_relaxed); }
+  // Expires when nothing of it is left: a weak pointer to the lane itself does before the model's memory is given back.
+  [[nodiscard]] std::weak_ptr<const void> alive() const { return alive_; }
 
  private:
   friend class Scheduler;
@@ -108,6 +110,7 @@ class Lane {
   // Counts a batch that ran: when it started, was ready to compute, had computed and ended, and when its requests came.
   void note_batch(bool ok, int64_t rows, const Timings& when, std::span<const Clock::time_point> arrived);
 
+  std::shared_ptr<const void> alive_ = std::make_shared<char>();  // the first member, and so the last to go
   std::string model_name_;
   int64_t version_;
   ModelPtr model_;
