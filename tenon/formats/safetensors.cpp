@@ -167,12 +167,29 @@ SafeTensorsEntry parse_entry(const std::string& name, const Json& value, std::si
           .size = static_cast<std::size_t>(end - begin)};
 }
 
+// Where the header has the entry of this name: a key before an object, or before something else if there is no such
+// key. Nothing if it is written with escapes.
+std::optional<std::size_t> place_of(std::string_view name, std::string_view header) {
+  const std::string quoted = Json(name).dump();
+  std::optional<std::size_t> key;
+  for (std::size_t at = header.find(quoted); at != std::string_view::npos; at = header.find(quoted, at + 1)) {
+    std::size_t next = at + quoted.size();
+    const auto skip = [&] { next = std::min(header.find_first_not_of(" \t\r\n", next), header.size()); };
+    skip();
+    if (next == header.size() || header[next] != ':') continue;
+    ++next;
+    skip();
+    if (next < header.size() && header[next] == '{') return 8 + at;
+    if (!key) key = 8 + at;
+  }
+  return key;
+}
+
 // The same; an error says where the header has the name.
 SafeTensorsEntry parse_entry(const std::string& name, const Json& value, std::string_view header, std::size_t file_size,
                              const std::string& where) {
   const auto with_place = [&](ErrorParts parts) {
-    const std::size_t at = header.find(Json(name).dump());
-    parts.problem += fmt::format(" (its entry is at byte {})", at == std::string_view::npos ? 8 : 8 + at);
+    if (const auto at = place_of(name, header)) parts.problem += fmt::format(" (its entry is at byte {})", *at);
     return parts;
   };
   try {

@@ -416,14 +416,16 @@ Tensor Reader::rebuild(const Values& arguments, const data::ByteReader& in) {
   std::int64_t last = offset, count = 1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     // Sizes of an empty tensor reach nowhere; they must only be sizes.
-    const std::int64_t most = is_empty ? std::int64_t{1} << 40 : ref.count + 1;
+    const std::int64_t most = is_empty ? std::int64_t{1} << 40 : std::min(ref.count, INT64_MAX - 1) + 1;
     if (shape[i] < 0 || strides[i] < 0 || shape[i] > most || strides[i] > most)
       in.fail("a tensor reaches beyond its storage");
     if (__builtin_mul_overflow(count, std::max<std::int64_t>(shape[i], 1), &count))
       in.fail("a tensor reaches beyond its storage");
     if (is_empty) continue;
-    last += (shape[i] - 1) * strides[i];
-    if (count > ref.count || last > (std::int64_t{1} << 60)) in.fail("a tensor reaches beyond its storage");
+    std::int64_t reach = 0;
+    if (count > ref.count || __builtin_mul_overflow(shape[i] - 1, strides[i], &reach) ||
+        __builtin_add_overflow(last, reach, &last))
+      in.fail("a tensor reaches beyond its storage");
   }
   if (!is_empty && last >= ref.count)
     in.fail("a tensor reaches beyond its storage", fmt::format("an element below {}", ref.count), std::to_string(last));

@@ -37,6 +37,13 @@ namespace fs = std::filesystem;
 constexpr int64_t kSide = 3000;  // matrices of 36 MB
 constexpr size_t kBytes = kSide * kSide * 4;
 
+// Waits for a process of the test, in which everything must have held.
+void expect_success(pid_t child) {
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
 double megabytes_grown(const std::function<void()>& work) {
   release_cached_memory();
   malloc_trim(0);
@@ -54,13 +61,13 @@ double megabytes_grown(const std::function<void()>& work) {
     work();
     const double grown = largest() - start;
     (void)!write(channel[1], &grown, sizeof grown);
-    std::_Exit(0);
+    std::_Exit(testing::Test::HasFailure() ? 1 : 0);
   }
+  close(channel[1]);  // so that a child that dies ends the reading
   double grown = -1;
   (void)!read(channel[0], &grown, sizeof grown);
-  close(channel[0]), close(channel[1]);
-  int status = 0;
-  waitpid(child, &status, 0);
+  close(channel[0]);
+  expect_success(child);
   return grown;
 }
 
@@ -357,7 +364,7 @@ TEST_F(Memory, PublishedFolders) {
     models::save_pretrained(models::Llama(config), folder_ / "llama", "llama");
     std::_Exit(0);
   } else {
-    waitpid(child, nullptr, 0);
+    expect_success(child);
   }
   expect_little_memory(folder_ / "llama/model.safetensors", [](const fs::path& p) {
     ASSERT_EQ(models::load_llama(p.parent_path()).config.hidden_size, kSide);
@@ -371,14 +378,16 @@ TEST_F(Memory, PublishedFolders) {
     save_safetensors(half, narrow);
     std::_Exit(0);
   } else {
-    waitpid(child, nullptr, 0);
+    expect_success(child);
   }
   expect_little_memory(
       half, [](const fs::path& p) { ASSERT_EQ(models::load_llama(p.parent_path()).config.hidden_size, kSide); },
       2 * fs::file_size(half));
   const StateDict numbers = nn::state_dict(models::load_llama(folder_ / "half"));
-  for (const auto& [name, tensor] : load_safetensors(half).tensors)
+  for (const auto& [name, tensor] : load_safetensors(half).tensors) {
+    ASSERT_EQ(tensor.dtype(), bf16) << name;
     EXPECT_TRUE(std::ranges::equal(cast(tensor, f32).data<float>(), numbers.at(name).data<float>())) << name;
+  }
 }
 
 TEST_F(Memory, Keras) {

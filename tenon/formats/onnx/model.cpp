@@ -240,10 +240,20 @@ class Inspection {
     return found == functions_.end() ? nullptr : &found->second;
   }
 
+  // Once for each operator, and not for many or for long names: a file has room for millions of them.
+  const std::string& hint(const NodeData& node) {
+    static constexpr size_t kMostHints = 100, kLongestName = 64;
+    static const std::string none;
+    const auto found = hints_.find(node.op_type);
+    if (found != hints_.end()) return found->second;
+    if (hints_.size() >= kMostHints || node.op_type.size() > kLongestName) return none;
+    return hints_.emplace(node.op_type, nearest_form(node)).first->second;
+  }
+
   void collect_unsupported(const std::vector<NodeData>& nodes) {
     for (const NodeData& node : nodes) {
       if (!find_rule(node.domain, node.op_type) && !function_of(node))
-        unsupported_.push_back({describe(node), "the operator is not known" + nearest_form(node)});
+        unsupported_.push_back({describe(node), "the operator is not known" + hint(node)});
       for (const auto& a : node.attributes) {
         if (a.graph) collect_unsupported(a.graph->nodes);
       }
@@ -281,6 +291,7 @@ class Inspection {
 
   const std::string& where_;
   std::unordered_map<std::string, Entry> functions_;
+  std::unordered_map<std::string, std::string> hints_;  // by operator
   std::vector<UnsupportedNode> unsupported_;
   int depth_ = 0;
 };
@@ -327,8 +338,11 @@ Model Model::parse(std::string_view bytes, const std::shared_ptr<const void>& ow
   const Inspection inspection(*model.data_, where);
   const auto& unsupported = inspection.unsupported();
   if (!unsupported.empty()) {
+    constexpr size_t kMostLines = 1000;  // a damaged file may have millions of nodes
     std::string list;
-    for (const auto& node : unsupported) list += fmt::format("\n  {}: {}", node.node, node.reason);
+    for (size_t i = 0; i < std::min(unsupported.size(), kMostLines); ++i)
+      list += fmt::format("\n  {}: {}", unsupported[i].node, unsupported[i].reason);
+    if (unsupported.size() > kMostLines) list += fmt::format("\n  and {} more", unsupported.size() - kMostLines);
     throw UnsupportedError({where, fmt::format("{} nodes cannot run:{}", unsupported.size(), list), {}, {}, {}});
   }
   for (const auto& data : model.data_->graph.initializers)
