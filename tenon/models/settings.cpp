@@ -112,7 +112,7 @@ namespace {
 Tensor widened(const Tensor& x) {
   if (x.dtype() != DType::F16 && x.dtype() != DType::BF16) return x;
   const NoGrad no_grad;
-  if (x.impl()->buffer->writable()) return cast(x, DType::F32);
+  if (x.impl()->buffer->writable() || !x.is_contiguous()) return cast(x, DType::F32);
   constexpr int64_t kPiece = 1 << 20;  // elements
   const Tensor flat = reshape(x, {x.size()});
   const auto bytes = flat.data<std::byte>();

@@ -36,6 +36,7 @@ Tensor ones(const Shape& shape, DType dtype) { return constant(shape, 1, dtype);
 Tensor eye(const Shape& shape, DType dtype) {
   if (shape.size() != 2)
     throw ShapeError({"init::eye", "only a matrix has a diagonal", "2 axes", to_string(shape), {}});
+  if (without_values() > 0) return one_zero_for_all(shape, dtype);
   return tenon::eye(shape[0], shape[1], dtype);
 }
 Tensor uniform(const Shape& shape, double low, double high, DType dtype) {
@@ -118,6 +119,7 @@ Tensor kaiming_normal(const Shape& shape, const KaimingOptions& options) {
 Tensor orthogonal(const Shape& shape, double gain, DType dtype) {
   const Fans unused = fans(shape);  // checks the rank
   (void)unused;
+  if (without_values() > 0) return one_zero_for_all(shape, dtype);
   const int64_t rows = shape[0], columns = numel(shape) / std::max<int64_t>(rows, 1);
   const int64_t count = std::min(rows, columns), length = std::max(rows, columns);
   // Gram and Schmidt, twice for accuracy, on the longer side's vectors.

@@ -116,12 +116,11 @@ Tensor linspace(double start, double stop, int64_t count, DType dtype) {
   if (count < 1) return zeros({count < 0 ? -1 : 0}, dtype);
   if (count == 1) return full({1}, start, dtype);
   // Whole steps from the nearer end, as PyTorch counts them: both ends are exact, and so is a zero between them.
-  const double step = (stop - start) / static_cast<double>(count - 1);
+  const auto steps = static_cast<double>(count - 1);
+  const double step = std::isinf(stop - start) ? stop / steps - start / steps : (stop - start) / steps;
   const Tensor i = iota({count}, 0, DType::F64);
   const int64_t half = count / 2;
-  return cast(
-      where(i < static_cast<double>(half), start + step * i, stop - step * (static_cast<double>(count - 1) - i)),
-      dtype);
+  return cast(where(i < static_cast<double>(half), start + step * i, stop - step * (steps - i)), dtype);
 }
 Tensor eye(int64_t rows, int64_t columns, DType dtype) {
   const Shape shape{rows, columns < 0 ? rows : columns};

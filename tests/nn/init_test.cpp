@@ -75,4 +75,15 @@ TEST(Init, TruncatedNormalsKeepWithin) {
   EXPECT_GT(*most, 2.99);
 }
 
+TEST(Init, WithoutValuesNothingIsComputed) {
+  namespace init = nn::init;
+  const init::WithoutValues scope;
+  for (const Tensor& x : {init::normal({4, 4}), init::uniform({4, 4}), init::orthogonal({4, 4}), init::eye({4, 4}),
+                          init::kaiming_uniform({4, 4})}) {
+    EXPECT_EQ(x.shape(), (Shape{4, 4}));
+    EXPECT_EQ(x.impl()->buffer->size(), 4U) << "one zero for all elements";
+    EXPECT_EQ(x.to_vector(), std::vector<double>(16, 0));
+  }
+}
+
 }  // namespace
