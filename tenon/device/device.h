@@ -26,7 +26,7 @@ enum class ReduceKind : uint8_t;
 // What a claimed kernel is called with. An optional input that is absent has data == nullptr.
 struct KernelArgs {
   std::span<const ConstView> inputs;
-  std::span<const View> outputs;  // contiguous, disjoint from the inputs
+  std::span<const View> outputs;  // contiguous; apart from the inputs, or one of those that op->takes names
   const ir::Attrs& attrs;
   ThreadPool& pool;
 };
