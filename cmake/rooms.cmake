@@ -6,8 +6,8 @@
 # Sources are every .cpp directly in the folder and in its sub-folders. Every room is a part of libtenon, except one
 # with PROGRAM: that is an executable of that name, linked with libtenon and installed beside it. All of it but
 # main.cpp is the library tenon_NAME_parts, so that tests reach it. A SEPARATE room is the library tenon_NAME beside
-# libtenon: who does not ask for it does not carry what it links. A program that depends on it links it. Rooms in
-# TENON_ABSENT_ROOMS cannot be built here; who depends on one does without.
+# libtenon: who does not ask for it does not carry what it links. A program links such a room, and the parts of another
+# program, if it depends on it. Rooms in TENON_ABSENT_ROOMS cannot be built here; who depends on one does without.
 
 # What nearly every source of a room reads, parsed once. Only with g++; the builds with clang go without, so that a source
 # that forgets an include is found there.
@@ -58,6 +58,8 @@ function(tenon_room name)
     foreach(room IN LISTS ROOM_DEPENDS)
       if(room IN_LIST separate)
         target_link_libraries(tenon_${name}_parts PUBLIC tenon_${room})
+      elseif(TARGET tenon_${room}_parts)
+        target_link_libraries(tenon_${name}_parts PUBLIC tenon_${room}_parts)
       endif()
     endforeach()
   else()

@@ -196,6 +196,7 @@ Command serve_command() {
       "tenon serve --config models.config --enable_batching",
       "tenon serve --rest_api_port=8501 --model_name=half_plus_two --model_base_path=/models/half_plus_two",
   };
+  command.program = "tenon-server";
   return command;
 }
 
@@ -206,6 +207,7 @@ Command publish_command() {
                                   {.name = "BASE", .help = "the folder of version folders"}}};
   command.options = {integer("version", "its number; 0: one more than the newest there", {int64_t{0}}, 0, 9e15)};
   command.examples = {"tenon publish classifier.onnx /models/classifier"};
+  command.program = "tenon-server";
   return command;
 }
 
@@ -229,6 +231,7 @@ Command loadtest_command() {
       real("absolute-tolerance", "of floats that are compared", {1e-5}, 0, 1e9),
       seed()};
   command.examples = {"tenon loadtest http://localhost:8000/v2/models/half_plus_two --rate 500 --seconds 10"};
+  command.program = "tenon-server";
   return command;
 }
 

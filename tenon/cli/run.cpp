@@ -4,30 +4,17 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <filesystem>
 
 #include "tenon/cli/commands.h"
 #include "tenon/train/run_folder.h"
 
 namespace tenon::cli {
 namespace {
-
-struct Subcommand {
-  std::string_view name;
-  int (*body)(const Arguments&, const Console&);
-};
-constexpr Subcommand subcommands[] = {{"train", train_command},
-                                      {"eval", eval_command},
-                                      {"generate", generate_command},
-                                      {"info", info_command},
-                                      {"convert", convert_command},
-                                      {"run", run_command},
-                                      {"diff", diff_command},
-                                      {"serve", serve_command},
-                                      {"publish", publish_command},
-                                      {"loadtest", loadtest_command},
-                                      {"conformance", conformance_command}};
 
 // The settings of the run that --resume names, so that they stand in for the table's defaults.
 train::Config earlier_settings(const std::vector<std::string>& words) {
@@ -38,7 +25,27 @@ train::Config earlier_settings(const std::vector<std::string>& words) {
   return {};
 }
 
-int dispatch(const std::vector<std::string>& words, const Console& console) {
+// This process becomes the project's other program, which lies beside this one: same words, same process id, so that
+// signals and exit codes are those of the command.
+[[noreturn]] void become(const std::string& program, std::vector<std::string> words) {
+  std::error_code unknown;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", unknown);
+  const std::string path = unknown ? program : (self.parent_path() / program).string();
+  words.insert(words.begin(), path);
+  std::vector<char*> argv;
+  for (auto& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  ::execv(path.c_str(), argv.data());
+  const int reason = errno;
+  throw FileError({.where = "tenon " + words[1],
+                   .problem = fmt::format("cannot start {}: {}", path, std::strerror(reason)),
+                   .expected = fmt::format("the program {} beside this one", program),
+                   .got = {},
+                   .hint = "in a build folder: cmake --build build/release --target " +
+                           std::string(program == "tenon" ? "tenon_cli" : "tenon_server")});
+}
+
+int dispatch(const std::vector<std::string>& words, const Console& console, std::span<const Subcommand> bodies) {
   if (words.empty()) {
     console.err(help_for(commands()));
     return exit_usage;
@@ -61,9 +68,9 @@ int dispatch(const std::vector<std::string>& words, const Console& console) {
     console.out(help_for(command));
     return exit_done;
   }
-  for (const auto& subcommand : subcommands)
+  for (const auto& subcommand : bodies)
     if (subcommand.name == command.name) return subcommand.body(arguments, console);
-  throw InternalError("no body for the command " + command.name);
+  become(command.program, words);
 }
 
 void write_all(std::FILE* file, std::string_view text) {
@@ -73,9 +80,9 @@ void write_all(std::FILE* file, std::string_view text) {
 
 }  // namespace
 
-int run(const std::vector<std::string>& words, const Console& console) {
+int run(const std::vector<std::string>& words, const Console& console, std::span<const Subcommand> bodies) {
   try {
-    return dispatch(words, console);
+    return dispatch(words, console, bodies);
   } catch (const UsageError& error) {
     console.err(fmt::format("{}\n", error.what()));
     return exit_usage;

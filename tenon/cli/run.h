@@ -1,7 +1,12 @@
 // The whole command, without its main(): parses the words, does the work, prints, returns the exit code.
+//
+// There are two programs, `tenon` and `tenon-server`; both know the one table of commands, and each has the bodies of
+// its own. A command of the other one is started there: `tenon serve` becomes `tenon-server serve`.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tenon/cli/subcommands.h"
@@ -10,7 +15,17 @@ namespace tenon::cli {
 
 inline constexpr int exit_done = 0, exit_error = 1, exit_usage = 2, exit_interrupted = 130;
 
-int run(const std::vector<std::string>& words, const Console& console);
+struct Subcommand {
+  std::string_view name;
+  int (*body)(const Arguments&, const Console&);
+};
+
+// `bodies`: the commands that this program has itself.
+int run(const std::vector<std::string>& words, const Console& console, std::span<const Subcommand> bodies);
+
+// The words of `tenon serve` as the table has them: TensorFlow Serving's spellings (--rest_api_port, --enable_batching)
+// and several --model are accepted.
+[[nodiscard]] std::vector<std::string> serve_words(const std::vector<std::string>& words);
 
 // Standard output and standard error of this process.
 [[nodiscard]] Console standard_console();

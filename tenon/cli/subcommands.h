@@ -1,5 +1,6 @@
 // The commands' bodies: each takes its arguments and returns the exit code. Errors are thrown.
-// To add a command: a row in commands.cpp, a function here, a line in run.cpp.
+// To add a command: a row in commands.cpp, a function here, a line in main.cpp. Those that need the network are in
+// tenon/server.
 #pragma once
 
 #include <functional>
@@ -28,12 +29,5 @@ int model_folder_info(const std::string& path, const Console& console);  // and 
 int convert_command(const Arguments& arguments, const Console& console);
 int run_command(const Arguments& arguments, const Console& console);
 int diff_command(const Arguments& arguments, const Console& console);
-int serve_command(const Arguments& arguments, const Console& console);
-int publish_command(const Arguments& arguments, const Console& console);
-int loadtest_command(const Arguments& arguments, const Console& console);
-
-// The words of `tenon serve` as the table has them: TensorFlow Serving's spellings (--rest_api_port, --enable_batching)
-// and several --model are accepted.
-[[nodiscard]] std::vector<std::string> serve_words(const std::vector<std::string>& words);
 
 }  // namespace tenon::cli

@@ -27,8 +27,8 @@ struct Finished {
 
 // `poke` is called with the process's id every 10 ms until it returns true or the process ends.
 inline Finished run_process(const std::vector<std::string>& words, const std::string& scratch,
-                            const std::function<bool(pid_t)>& poke = {}) {
-  std::vector<std::string> all{TENON_COMMAND};
+                            const std::function<bool(pid_t)>& poke = {}, const std::string& program = TENON_COMMAND) {
+  std::vector<std::string> all{program};
   all.insert(all.end(), words.begin(), words.end());
   std::vector<char*> argv;
   for (auto& word : all) argv.push_back(word.data());
@@ -41,7 +41,7 @@ inline Finished run_process(const std::vector<std::string>& words, const std::st
   posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
   pid_t pid = 0;
   Finished finished;
-  if (posix_spawn(&pid, TENON_COMMAND, &actions, nullptr, argv.data(), environ) != 0) return finished;
+  if (posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), environ) != 0) return finished;
   posix_spawn_file_actions_destroy(&actions);
   int status = 0;
   bool poked = !poke;

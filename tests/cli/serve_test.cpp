@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tenon/cli/subcommands.h"
+#include "tenon/cli/run.h"
 #include "tests/cli/process.h"
 #include "tests/support/temp_folder.h"
 
@@ -92,6 +92,20 @@ TEST(PublishCommand, PutsTheNextVersionThereAllAtOnce) {
   EXPECT_THAT(left, testing::UnorderedElementsAre("1", "2", "7")) << "nothing half done stays";
   for (const auto* version : {"1", "2", "7"})
     EXPECT_TRUE(std::filesystem::exists(base + "/" + version + "/manifest.json")) << version;
+}
+
+// The server is a program of its own beside the command; where only the command was built, it says what is missing.
+TEST(ServeCommand, SaysThatTheServerIsNotThere) {
+  const std::string folder = scratch("alone");
+  std::filesystem::create_directories(folder);
+  std::filesystem::copy_file(TENON_COMMAND, folder + "/tenon");
+  const auto finished = run_process({"serve", "--model", "m=" + kModel}, folder, {}, folder + "/tenon");
+  EXPECT_EQ(finished.code, 1);
+  EXPECT_THAT(finished.err, HasSubstr("cannot start " + folder + "/tenon-server: No such file or directory"));
+  EXPECT_THAT(finished.err, HasSubstr("--target tenon_server"));
+  const auto help = run_process({"serve", "--help"}, folder, {}, folder + "/tenon");
+  EXPECT_EQ(help.code, 0);
+  EXPECT_THAT(help.out, HasSubstr("--rest-api-port"));
 }
 
 TEST(ServeCommand, SaysWhatIsWrong) {

@@ -1,4 +1,4 @@
-// tenon serve: the model server. tenon loadtest: requests at a steady rate, and how long they took.
+// tenon serve: the model server. tenon publish: a version into a served model's folder.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -12,16 +12,15 @@
 #include "tenon/cli/interrupt.h"
 #include "tenon/cli/model_file.h"
 #include "tenon/cli/run.h"
-#include "tenon/cli/subcommands.h"
-#include "tenon/serve/loadtest.h"
-#include "tenon/serve/replay.h"
 #include "tenon/serve/server.h"
 #include "tenon/serve/version_folder.h"
+#include "tenon/server/commands.h"
 
-namespace tenon::cli {
+namespace tenon::server {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace cli;
 using std::chrono::milliseconds;
 
 bool yes(const Arguments& a, std::string_view name) { return a.has(name) && a.get<std::string>(name) == "true"; }
@@ -257,50 +256,6 @@ std::string where_text(serve::Server& server, const std::string& host) {
 
 }  // namespace
 
-// TensorFlow Serving writes its flags --rest_api_port=8501 and --enable_batching; --model may come several times.
-std::vector<std::string> serve_words(const std::vector<std::string>& words) {
-  std::vector<std::string> out;
-  std::string models;
-  const auto is_switch = [](const std::string& name) {
-    for (std::string_view s : {"--enable-batching", "--enable-model-warmup", "--rest-api-enable-cors-support",
-                               "--enable-serialization-as-tensor-content", "--enable-grpc-healthcheck-service",
-                               "--enable-per-model-batching-parameters", "--allow-reload-config", "--free-ports",
-                               "--allow-version-labels-for-unavailable-models"}) {
-      if (name == s) return true;
-    }
-    return false;
-  };
-  for (size_t i = 0; i < words.size(); ++i) {
-    const std::string& word = words[i];
-    if (!word.starts_with("--")) {
-      out.push_back(word);
-      continue;
-    }
-    const size_t equals = word.find('=');
-    std::string name = word.substr(0, equals);
-    std::replace(name.begin(), name.end(), '_', '-');
-    if (name == "--config") name = "--model-config-file";
-    std::optional<std::string> value;
-    if (equals != std::string::npos) value = word.substr(equals + 1);
-    if (name == "--model") {
-      if (!value && i + 1 < words.size()) value = words[++i];
-      models += (models.empty() ? "" : "\n") + value.value_or("");
-      continue;
-    }
-    if (is_switch(name)) {
-      const bool follows = !value && i + 1 < words.size() && (words[i + 1] == "true" || words[i + 1] == "false");
-      if (follows) value = words[++i];
-      if (value == "1") value = "true";
-      if (value == "0") value = "false";
-      out.push_back(name + "=" + value.value_or("true"));
-      continue;
-    }
-    out.push_back(value ? name + "=" + *value : name);
-  }
-  if (!models.empty()) out.push_back("--model=" + models);
-  return out;
-}
-
 int serve_command(const Arguments& a, const Console& console) {
   Interrupt interrupt;  // before any thread
   serve::ServerOptions options = options_of(a, console);
@@ -342,40 +297,6 @@ int serve_command(const Arguments& a, const Console& console) {
   return clean ? exit_done : exit_error;
 }
 
-namespace {
-
-int replay(const Arguments& a, const Console& console) {
-  serve::ReplayOptions o;
-  o.url = a.positionals.at(0);
-  if (a.was_given("rate")) o.rate = a.get<double>("rate");
-  o.connections = a.was_given("connections") ? static_cast<int>(a.get<std::int64_t>("connections")) : 1;
-  o.tolerance = {a.get<double>("relative-tolerance"), a.get<double>("absolute-tolerance")};
-  const auto r = serve::run_replay(serve::read_request_log(a.get<std::string>("replay")), o);
-  const auto ms = [&](double q) { return static_cast<double>(r.latency.quantile(q).count()) / 1e6; };
-  std::string out = fmt::format(
-      "{} requests in {:.1f} s: {} same, {} different, {} without an answer in the log, {} of other models left out\n",
-      r.sent, r.seconds, r.same, r.different, r.uncompared, r.skipped);
-  out += fmt::format("latency ms:  p50 {:.2f}  p90 {:.2f}  p99 {:.2f}\n", ms(0.5), ms(0.9), ms(0.99));
-  for (const auto& text : r.differences) out += text + "\n";
-  for (const auto& [code, count] : r.errors) out += fmt::format("error {}: {}\n", code, count);
-  console.out(out);
-  if (a.has("json")) {
-    const nlohmann::ordered_json json{{"url", o.url},
-                                      {"sent", r.sent},
-                                      {"same", r.same},
-                                      {"different", r.different},
-                                      {"uncompared", r.uncompared},
-                                      {"skipped", r.skipped},
-                                      {"p50_ms", ms(0.5)},
-                                      {"p99_ms", ms(0.99)},
-                                      {"errors", r.errors}};
-    write_file_atomic(a.get<std::string>("json"), json.dump(1) + "\n");
-  }
-  return r.different == 0 && r.errors.empty() && r.sent > 0 ? exit_done : exit_error;
-}
-
-}  // namespace
-
 int publish_command(const Arguments& a, const Console& console) {
   const fs::path model = a.positionals.at(0), base = a.positionals.at(1);
   (void)load_any(model);  // what cannot be served is not published
@@ -392,36 +313,4 @@ int publish_command(const Arguments& a, const Console& console) {
   return exit_done;
 }
 
-int loadtest_command(const Arguments& a, const Console& console) {
-  if (a.has("replay")) return replay(a, console);
-  serve::LoadOptions o;
-  o.url = a.positionals.at(0);
-  o.rate = a.get<double>("rate");
-  o.duration = milliseconds(static_cast<std::int64_t>(a.get<double>("seconds") * 1e3));
-  o.warm_up = milliseconds(static_cast<std::int64_t>(a.get<double>("warm-up") * 1e3));
-  o.connections = static_cast<int>(a.get<std::int64_t>("connections"));
-  o.rows = a.get<std::int64_t>("rows");
-  o.extent = a.get<std::int64_t>("extent");
-  o.json = a.has("json-tensors") && a.get<bool>("json-tensors");
-  o.seed = static_cast<std::uint64_t>(a.get<std::int64_t>("seed"));
-  const serve::LoadResult r = serve::run_load(o);
-  const auto ms = [&](double q) { return static_cast<double>(r.latency.quantile(q).count()) / 1e6; };
-  std::string out = fmt::format("{} requests in {:.1f} s at {:.0f}/s intended: {} answered ({:.1f}/s, {:.1f} rows/s)\n",
-                                r.sent, r.seconds, o.rate, r.answered, static_cast<double>(r.answered) / r.seconds,
-                                static_cast<double>(r.rows) / r.seconds);
-  out += fmt::format(
-      "latency ms, from the intended time:  mean {:.2f}  p50 {:.2f}  p90 {:.2f}  p99 {:.2f}  p99.9 {:.2f}\n",
-      static_cast<double>(r.latency.mean().count()) / 1e6, ms(0.5), ms(0.9), ms(0.99), ms(0.999));
-  for (const auto& [code, count] : r.errors) out += fmt::format("error {}: {}\n", code, count);
-  console.out(out);
-  if (a.has("json")) {
-    const nlohmann::ordered_json json{{"url", o.url},          {"rate", o.rate},         {"seconds", r.seconds},
-                                      {"sent", r.sent},        {"answered", r.answered}, {"rows", r.rows},
-                                      {"p50_ms", ms(0.5)},     {"p90_ms", ms(0.9)},      {"p99_ms", ms(0.99)},
-                                      {"p99_9_ms", ms(0.999)}, {"errors", r.errors}};
-    write_file_atomic(a.get<std::string>("json"), json.dump(1) + "\n");
-  }
-  return r.answered > 0 ? exit_done : exit_error;
-}
-
-}  // namespace tenon::cli
+}  // namespace tenon::server
