@@ -4,8 +4,7 @@
     tools/tidy.py --build build/clang [--jobs N] [--fix] [FILE...]
 
 Most of clang-tidy's time goes into the standard library's headers, which every file includes: so files with the same flags
-are checked together, as one unit that includes up to TOGETHER of them (the 15 files of trace/: 26 CPU seconds, where one
-file alone takes 5 to 15). Files whose local names clash do not compile together; such a unit is halved until it does.
+are checked together, as one unit that includes up to TOGETHER of them. Files whose local names clash do not compile together; such a unit is halved until it does.
 
 A file is checked again only if its text, a project header that it includes (directly or not), its compile command,
 .clang-tidy or clang-tidy itself changed. Clean results are empty files in build/tidy-cache, named by that hash; findings

@@ -7,8 +7,8 @@
 namespace tenon {
 
 void ProtoReader::fail(std::string_view reason) const {
-  throw FormatError({.where = std::string(source_->where),
-                     .problem = fmt::format("not {} at byte {} (protobuf: {})", source_->what, offset(), reason)});
+  throw FormatError({.where = std::string(source_.where),
+                     .problem = fmt::format("not {} at byte {} (protobuf: {})", source_.what, offset(), reason)});
 }
 
 }  // namespace tenon

@@ -12,7 +12,7 @@
 
 namespace tenon {
 
-// What is being read: the file's bytes, its name, and what it should be ("an ONNX model").
+// What is being read: the file's bytes, its name, and what it should be ("an ONNX model"), all kept by others.
 struct ProtoSource {
   std::string_view bytes;
   std::string_view where;
@@ -34,7 +34,7 @@ class ProtoReader {
   [[nodiscard]] bool is(Wire type) const { return reader_.has_wire_type(type); }
   [[nodiscard]] bool is_packed() const { return is(Wire::length_delimited); }
   // Where the field begins in the file.
-  [[nodiscard]] size_t offset() const { return static_cast<size_t>(field_ - source_->bytes.data()); }
+  [[nodiscard]] size_t offset() const { return static_cast<size_t>(field_ - source_.bytes.data()); }
 
   void skip() {
     guarded([&] { reader_.skip(); });
@@ -46,7 +46,7 @@ class ProtoReader {
     });
   }
   std::string text() { return std::string(view()); }
-  ProtoReader message() { return ProtoReader(*source_, view()); }
+  ProtoReader message() { return ProtoReader(source_, view()); }
   int64_t integer() {
     return get(Wire::varint, [&] { return reader_.get_int64(); });
   }
@@ -86,7 +86,7 @@ class ProtoReader {
 
  private:
   ProtoReader(const ProtoSource& source, std::string_view message)
-      : source_(&source), reader_(message.data(), message.size()), field_(message.data()) {}
+      : source_(source), reader_(message.data(), message.size()), field_(message.data()) {}
 
   template <class F>
   auto guarded(const F& f) -> decltype(f()) {
@@ -102,7 +102,7 @@ class ProtoReader {
     return guarded(f);
   }
 
-  const ProtoSource* source_;
+  ProtoSource source_;
   protozero::pbf_reader reader_;
   const char* field_;
 };

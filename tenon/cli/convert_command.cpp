@@ -72,7 +72,7 @@ int convert_command(const Arguments& arguments, const Console& console) {
   const FileKind to = kind_of_name(out);
   if (arguments.was_given("opset") && to != FileKind::Onnx)
     throw UsageError({"tenon convert", "--opset is for ONNX models", "OUT.onnx", out.string(), {}});
-  if (to == FileKind::Gguf && !fs::is_directory(in) && formats::detect(MappedFile{fs::path(in)}.bytes()) == to) {
+  if (to == FileKind::Gguf && kind_of(in) == to) {
     const formats::Gguf file = formats::load_gguf(in, {.keep_packed = true});  // quantised tensors stay as they are
     formats::save_gguf(out, file);
     console.out(fmt::format("{}: {} tensors\n", out.string(), file.tensors.size() + file.packed.size()));
@@ -87,8 +87,7 @@ int convert_command(const Arguments& arguments, const Console& console) {
   if (!holds_model(in))
     throw UnsupportedError(
         {in,
-         fmt::format("{} holds weights and no model",
-                     fs::is_directory(in) ? "the folder" : name(formats::detect(MappedFile{fs::path(in)}.bytes()))),
+         fmt::format("{} holds weights and no model", fs::is_directory(in) ? "the folder" : name(kind_of(in))),
          "a package, an ONNX model, a Keras model or a published model's folder",
          {},
          "write .safetensors or .npz"});

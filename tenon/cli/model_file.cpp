@@ -46,8 +46,6 @@ namespace {
 namespace fs = std::filesystem;
 using formats::FileKind;
 
-FileKind kind_of(const std::string& path) { return formats::detect(MappedFile{fs::path(path)}.bytes()); }
-
 bool is_whole_keras_model(const std::string& path) {
   return formats::load_hdf5(fs::path(path)).attributes.contains("@model_config");
 }
@@ -104,6 +102,10 @@ std::map<std::string, std::string> onnx_metadata(const SaveOptions& notes) {
     metadata[kLabels] = nlohmann::json(notes.labels).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   if (!notes.preprocessing.empty()) metadata[kPreprocessing] = notes.preprocessing;
   return metadata;
+}
+
+FileKind kind_of(const std::string& path) {
+  return fs::is_directory(path) ? FileKind::Unknown : formats::detect(MappedFile{fs::path(path)}.bytes());
 }
 
 bool holds_model(const std::string& path) {

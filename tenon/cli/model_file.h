@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "tenon/formats/detect.h"
 #include "tenon/formats/package.h"
 
 namespace tenon::cli {
@@ -18,6 +19,8 @@ struct ModelFile {
 
 // "batch=1,total=past+seq" -> sizes. Errors: UsageError naming `option`.
 std::map<std::string, Dim> parse_sizes(const std::string& text, std::string_view command);
+// What the file holds, by its content; Unknown for a folder too.
+[[nodiscard]] formats::FileKind kind_of(const std::string& path);
 // True for a package, an ONNX model, a Keras file with its architecture, and the folder of a published model.
 [[nodiscard]] bool holds_model(const std::string& path);
 // Of such. `sizes`: what extents are that an ONNX model leaves open.

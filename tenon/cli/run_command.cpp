@@ -104,8 +104,7 @@ int run_command(const Arguments& arguments, const Console& console) {
   const std::string& path = arguments.positionals.at(0);
   set_num_threads(static_cast<int>(arguments.get<std::int64_t>("threads")));
   const auto inputs = read_inputs(arguments.all("input"), "tenon run");
-  const formats::FileKind kind =
-      fs::is_directory(path) ? formats::FileKind::Unknown : formats::detect(MappedFile{fs::path(path)}.bytes());
+  const formats::FileKind kind = kind_of(path);
   const std::string function = arguments.has("function") ? arguments.get<std::string>("function") : "";
   if (!function.empty() && kind != formats::FileKind::Package)
     throw UsageError({"tenon run", "--function is for packages: other models are one function", {}, {}, {}});

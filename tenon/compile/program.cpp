@@ -159,6 +159,7 @@ struct Program::State {
       std::vector<DType> dtypes;
       for (const auto& v : step.in) dtypes.push_back(v.dtype);
       exec::Session& session = exec::session();
+      // The program's own, not the session's: a session may end before the programs that were compiled in it.
       step.elementwise =
           session.device().prepare(session.program(*n.node->op, dtypes, n.node->attrs, step.out[0].dtype));
     } else if (n.call == CallKind::Reduce) {

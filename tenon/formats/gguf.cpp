@@ -101,6 +101,13 @@ const std::array<TypeInfo, 12> kTypes{{{0, "F32", 1, 4, DType::F32, nullptr},
                                        {28, "F64", 1, 8, DType::F64, nullptr},
                                        {30, "BF16", 1, 2, DType::BF16, nullptr}}};
 
+std::string names_of_quantised() {
+  std::vector<std::string_view> names;
+  for (const TypeInfo& type : kTypes)
+    if (type.unpack != nullptr) names.push_back(type.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 std::uint64_t u64(data::ByteReader& in, std::string_view what) {
   const std::uint64_t low = in.u32_little(what);
   return low | std::uint64_t{in.u32_little(what)} << 32;
@@ -191,7 +198,7 @@ Entry read_entry(data::ByteReader& in) {
     throw UnsupportedError(
         {.where = std::string(in.where()),
          .problem = fmt::format("the tensor '{}' is of type {} at byte {}", entry.name, type, in.offset() - 4),
-         .expected = "F32, F16, BF16, F64, whole numbers, Q4_0, Q8_0, Q4_K or Q6_K"});
+         .expected = "F32, F16, BF16, F64, whole numbers, " + names_of_quantised()});
   const std::int64_t row = entry.shape.empty() ? 1 : entry.shape.back();
   if (row % entry.type->elements != 0)
     in.fail(fmt::format("the rows of '{}' are no whole blocks", entry.name),
@@ -252,6 +259,9 @@ Tensor make_tensor(const Entry& entry, std::span<const std::byte> elements, cons
 }
 
 // Bytes in the order of the file.
+// How many bytes stand between `size` bytes and the next part.
+std::uint64_t padding(std::uint64_t size) { return (kDefaultAlignment - size % kDefaultAlignment) % kDefaultAlignment; }
+
 struct Writer {
   std::string out;
   template <class T>
@@ -264,7 +274,7 @@ struct Writer {
     number(std::uint64_t{value.size()});
     out += value;
   }
-  void pad(std::uint64_t alignment) { out.append((alignment - out.size() % alignment) % alignment, '\0'); }
+  void pad() { out.append(padding(out.size()), '\0'); }
 };
 
 std::uint32_t type_of(const GgufValue& value) {
@@ -309,11 +319,7 @@ const TypeInfo& checked_type(const GgufPacked& packed, const char* where) {
     return type;
   }
   throw ValueError(
-      {.where = where, .problem = "not a quantised type", .expected = "Q4_0, Q8_0, Q4_K or Q6_K", .got = packed.type});
-}
-
-std::uint64_t padded(std::uint64_t size) {
-  return (size + kDefaultAlignment - 1) / kDefaultAlignment * kDefaultAlignment;
+      {.where = where, .problem = "not a quantised type", .expected = names_of_quantised(), .got = packed.type});
 }
 
 std::string quantize_q8_0(std::span<const float> values) {
@@ -473,9 +479,9 @@ void save_gguf(const std::filesystem::path& path, const Gguf& file, const GgufSa
       head.number(static_cast<std::uint64_t>((*saved.shape)[axis]));
     head.number(saved.type->id);
     head.number(at);
-    at += padded(saved.size());
+    at += saved.size() + padding(saved.size());
   }
-  head.pad(kDefaultAlignment);
+  head.pad();
   AtomicFile out(path);
   out.write(head.out);
   for (const Saved& saved : list) {  // one after the other: only one tensor is quantised at a time
@@ -484,7 +490,7 @@ void save_gguf(const std::filesystem::path& path, const Gguf& file, const GgufSa
     } else {
       out.write(bytes_of(*saved.tensor));
     }
-    out.write(std::string(padded(saved.size()) - saved.size(), '\0'));
+    out.write(std::string(padding(saved.size()), '\0'));
   }
   out.commit();
 }

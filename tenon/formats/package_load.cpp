@@ -114,12 +114,12 @@ std::map<std::string, std::string> string_map(const Json& value, const std::stri
 
 // The checksums of all texts are right; gives those of the tensors.
 std::map<std::string, std::string> check_sums(const Texts& texts, const std::map<std::string, std::string>& metadata,
-                                              const StateDict& tensors, std::string_view file,
+                                              const StateDict& tensors, std::span<const std::byte> file,
                                               const std::string& where) {
   // Where the header has a text: found only when it is wanted.
   const auto place = [&](const std::string& key) {
-    const std::size_t at = file.find(fmt::format("\"{}\"", key));
-    return at == std::string_view::npos ? std::string() : fmt::format(" at byte {}", at);
+    const auto at = formats::place_in_header(file, key);
+    return at ? fmt::format(" at byte {}", *at) : std::string();
   };
   const Json sums = texts.json("tenon.sha256");
   if (!sums.is_object() || !sums.contains("texts") || !sums.contains("tensors"))
@@ -263,8 +263,7 @@ Package read_package(std::span<const std::byte> bytes, const std::shared_ptr<con
   const Texts texts(file.metadata, where);
   check_format(texts, where);
   auto state = std::make_shared<Package::State>();
-  state->checksums = check_sums(texts, file.metadata, file.tensors,
-                                {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, where);
+  state->checksums = check_sums(texts, file.metadata, file.tensors, bytes, where);
   state->ops = check_ops(texts, where);
   const Tensors table = constant_table(texts, file.tensors, where);
   state->names = texts.list("tenon.functions");

@@ -167,8 +167,8 @@ SafeTensorsEntry parse_entry(const std::string& name, const Json& value, std::si
           .size = static_cast<std::size_t>(end - begin)};
 }
 
-// Where the header has the entry of this name: a key before an object, or before something else if there is no such
-// key. Nothing if it is written with escapes.
+// Where the header has this key: one before an object, or before something else if there is no such key. Nothing if it
+// is written with escapes.
 std::optional<std::size_t> place_of(std::string_view name, std::string_view header) {
   const std::string quoted = Json(name).dump();
   std::optional<std::size_t> key;
@@ -303,6 +303,10 @@ std::string header_for(const std::vector<Saved>& order, const std::map<std::stri
 }
 
 }  // namespace
+
+std::optional<std::size_t> place_in_header(std::span<const std::byte> file, std::string_view key) {
+  return place_of(key, header_text(file, {}));
+}
 
 SafeTensorsHeader parse_safetensors_header(std::span<const std::byte> file, const std::string& where) {
   const std::string_view text = header_text(file, where);

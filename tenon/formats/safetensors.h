@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -53,5 +54,7 @@ struct SafeTensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 [[nodiscard]] SafeTensorsHeader parse_safetensors_header(std::span<const std::byte> file, const std::string& where);
+// The byte at which a checked header has the key of a tensor or of a text; nothing if it is written with escapes.
+[[nodiscard]] std::optional<std::size_t> place_in_header(std::span<const std::byte> file, std::string_view key);
 
 }  // namespace tenon::formats

@@ -237,7 +237,7 @@ struct OpDef {
   Infer infer = nullptr;  // null for Elementwise and Reduction: the family's rule;
                           // null for Composite: the types that the body gives
   Meaning meaning;
-  uint32_t takes = 0;  // inputs whose buffer a result of the same type may reuse
+  uint32_t takes = 0;  // inputs whose buffer a result with elements as wide may reuse
   Gradient gradient;
   Batching batching;
   // Samples for the conformance tests. An elementwise op or a reduction may leave `samples` null: the tests then make

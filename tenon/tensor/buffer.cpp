@@ -10,12 +10,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <bit>
 #include <map>
 #include <mutex>
-#include <new>
 #include <string>
 #include <vector>
 

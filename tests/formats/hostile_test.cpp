@@ -110,7 +110,6 @@ TEST_P(Hostile, CutAtEverySixteenth) {
 TEST_P(Hostile, FlippedBits) {
   std::mt19937 random(7);
   for (int i = 0; i < 300; ++i) {  // one that hangs is ended by ctest's time limit
-
     std::vector<std::byte> changed = bytes_;
     // Headers are where the harm is.
     const size_t range = i % 2 == 0 ? std::min<size_t>(changed.size(), 512) : changed.size();

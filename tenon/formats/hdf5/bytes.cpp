@@ -55,13 +55,12 @@ void File::expand(std::uint64_t bytes, std::uint64_t address, std::string_view w
   if (!budget_.expand(bytes)) fail(address, fmt::format("{} claims more elements than the file can hold", what));
 }
 
-bool File::defined(std::uint64_t address) const {
-  return address != (offset_size_ == 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * offset_size_)) - 1);
-}
-
-bool File::defined_length(std::uint64_t length) const {
-  return length != (length_size_ == 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * length_size_)) - 1);
-}
+namespace {
+// "Undefined" is all bits set, as many as the file's numbers have.
+bool all_ones(std::uint64_t number, unsigned bytes) { return number == ~std::uint64_t{0} >> (64 - 8 * bytes); }
+}  // namespace
+bool File::defined(std::uint64_t address) const { return !all_ones(address, offset_size_); }
+bool File::defined_length(std::uint64_t length) const { return !all_ones(length, length_size_); }
 
 std::span<const std::byte> File::range(std::uint64_t address, std::uint64_t size, std::string_view what) {
   if (address > bytes_.size() || size > bytes_.size() - address)

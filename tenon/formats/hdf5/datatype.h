@@ -21,8 +21,8 @@ struct Datatype {
 };
 Datatype read_datatype(Cursor body);
 
-// The extents; nothing for a null dataspace, which has no elements. A FormatError if they are more than 63 bits count.
 inline constexpr std::uint64_t kUnlimited = ~std::uint64_t{0};
+// The extents; nothing for a null dataspace, which has no elements. A FormatError if they are more than 63 bits count.
 struct Dataspace {
   bool null = false;
   std::vector<std::int64_t> extents;

@@ -19,6 +19,126 @@ std::string describe(const NodeData& node) {
   return node.name.empty() ? fmt::format("node {}", op) : fmt::format("node '{}' ({})", node.name, op);
 }
 
+// What is known instead: the same name in another domain, or a name like it.
+std::string nearest_form(const NodeData& node) {
+  const auto full = [](const Rule& rule) {
+    return fmt::format("{}.{}", rule.domain.empty() ? "ai.onnx" : rule.domain, rule.name);
+  };
+  std::vector<std::string_view> names;
+  for (const Rule* rule : all_rules()) {
+    if (rule->name == node.op_type) return "; the nearest is " + full(*rule);
+    names.push_back(rule->name);
+  }
+  const std::string_view nearest = nearest_name(node.op_type, names);
+  for (const Rule* rule : all_rules())
+    if (rule->name == nearest) return "; the nearest is " + full(*rule);
+  return {};
+}
+
+}  // namespace
+
+// What each node means, found once when the model is read: its rule, or the function that it calls.
+class Plan {
+ public:
+  struct Step {
+    const Rule* rule = nullptr;
+    const FunctionData* function = nullptr;
+    std::string where;  // the model and the node, as errors name them
+  };
+
+  Plan(const ModelData& model, const std::string& where) : where_(where) {
+    for (const FunctionData& f : model.functions)
+      functions_.try_emplace(key(f.domain == "ai.onnx" ? "" : f.domain, f.name, f.overload), Entry{&f});
+    resolve(model.graph.nodes);
+    for (const FunctionData& f : model.functions) resolve(f.nodes);
+    if (unsupported_.empty() && count(model.graph.nodes) > kMostNodes)
+      throw FormatError({where,
+                         "the functions call each other too often",
+                         fmt::format("at most {} nodes", kMostNodes),
+                         "more, all calls counted",
+                         {}});
+  }
+  // Every node that cannot run, in sub-graphs and functions too.
+  [[nodiscard]] const std::vector<UnsupportedNode>& unsupported() const { return unsupported_; }
+  [[nodiscard]] const Step& of(const NodeData& node) const { return steps_.find(&node)->second; }
+
+ private:
+  static constexpr int64_t kMostNodes = 10'000'000;
+  struct Entry {
+    const FunctionData* function;
+    int64_t nodes = -1;  // when all its calls are counted; -1: not yet
+    bool open = false;
+  };
+  static std::string key(std::string_view domain, std::string_view name, std::string_view overload) {
+    return fmt::format("{}\n{}\n{}", domain, name, overload);
+  }
+  Entry* function_of(const NodeData& node) {
+    const auto found = functions_.find(key(node.domain, node.op_type, node.overload));
+    return found == functions_.end() ? nullptr : &found->second;
+  }
+
+  // Once for each operator, and not for many or for long names: a file has room for millions of them.
+  const std::string& hint(const NodeData& node) {
+    static constexpr size_t kMostHints = 100, kLongestName = 64;
+    static const std::string none;
+    const auto found = hints_.find(node.op_type);
+    if (found != hints_.end()) return found->second;
+    if (hints_.size() >= kMostHints || node.op_type.size() > kLongestName) return none;
+    return hints_.emplace(node.op_type, nearest_form(node)).first->second;
+  }
+
+  void resolve(const std::vector<NodeData>& nodes) {
+    for (const NodeData& node : nodes) {
+      const Entry* entry = function_of(node);  // a function of the model goes before an operator of that name
+      Step step{.function = entry ? entry->function : nullptr, .where = fmt::format("{}: {}", where_, describe(node))};
+      if (!entry) step.rule = find_rule(node.domain, node.op_type);
+      if (!entry && !step.rule) unsupported_.push_back({describe(node), "the operator is not known" + hint(node)});
+      steps_.emplace(&node, std::move(step));
+      for (const auto& a : node.attributes) {
+        if (a.graph) resolve(a.graph->nodes);
+      }
+    }
+  }
+
+  // Thirty functions that each call the next one twice are a billion nodes in a few bytes.
+  int64_t count(const std::vector<NodeData>& nodes) {
+    int64_t sum = 0;
+    for (const NodeData& node : nodes) {
+      Entry* entry = function_of(node);
+      sum += entry ? count(*entry) : 1;
+      for (const auto& a : node.attributes) {
+        if (a.graph) sum += count(a.graph->nodes);
+      }
+      sum = std::min(sum, kMostNodes + 1);
+    }
+    return sum;
+  }
+  int64_t count(Entry& entry) {
+    constexpr int kDeepest = 200;
+    if (entry.nodes >= 0) return entry.nodes;
+    if (entry.open || depth_ >= kDeepest)
+      throw FormatError({where_,
+                         fmt::format("function '{}': functions call each other without end", entry.function->name),
+                         {},
+                         {},
+                         {}});
+    entry.open = true;
+    ++depth_;
+    entry.nodes = count(entry.function->nodes);
+    --depth_;
+    return entry.nodes;
+  }
+
+  std::string where_;
+  std::unordered_map<const NodeData*, Step> steps_;
+  std::unordered_map<std::string, Entry> functions_;
+  std::unordered_map<std::string, std::string> hints_;  // by operator
+  std::vector<UnsupportedNode> unsupported_;
+  int depth_ = 0;
+};
+
+namespace {
+
 // Names and their values, with those of the graph around behind them.
 struct Scope {
   const Scope* outer = nullptr;
@@ -42,7 +162,7 @@ Value kept(Value value) {
 
 class Runner {
  public:
-  Runner(const ModelData& model, const std::string& where) : model_(model), where_(where) {}
+  Runner(const Plan& plan, const std::string& where) : plan_(plan), where_(where) {}
 
   // The attributes of the function call around, if any.
   using FunctionAttributes = std::map<std::string, const Attribute*>;
@@ -109,11 +229,9 @@ class Runner {
       renamed.back().name = a.name;
       attributes.push_back(&renamed.back());
     }
-    const std::string where = fmt::format("{}: {}", where_, describe(node));
-    if (const FunctionData* function = find_function(node))
-      return call_function(*function, std::move(in), attributes, where);
-    const Rule* rule = find_rule(node.domain, node.op_type);
-    if (!rule) throw UnsupportedError({where, "the operator is not known", {}, {}, {}});
+    const Plan::Step& step = plan_.of(node);
+    if (step.function) return call_function(*step.function, std::move(in), attributes);
+    const std::string& where = step.where;
     const auto opset = opsets.find(node.domain);
     Call c{node,
            std::move(in),
@@ -132,7 +250,7 @@ class Runner {
              return run(graph, inner, opsets, around);
            }};
     try {
-      return rule->compute(c);
+      return step.rule->compute(c);
     } catch (const ShapeError& error) {
       throw ShapeError(named(error, where));
     } catch (const DTypeError& error) {
@@ -153,24 +271,7 @@ class Runner {
     return parts;
   }
 
-  const FunctionData* find_function(const NodeData& node) const {
-    for (const auto& f : model_.functions) {
-      if (f.name == node.op_type && (f.domain == node.domain || (f.domain == "ai.onnx" && node.domain.empty())) &&
-          f.overload == node.overload)
-        return &f;
-    }
-    return nullptr;
-  }
-
-  Values call_function(const FunctionData& function, Values in, const std::vector<const Attribute*>& attributes,
-                       const std::string& where) {
-    constexpr int kDeepest = 200;
-    if (depth_ >= kDeepest) throw FormatError({where, "functions call each other without end", {}, {}, {}});
-    ++depth_;
-    struct Leave {
-      int& depth;
-      ~Leave() { --depth; }
-    } const leave{depth_};
+  Values call_function(const FunctionData& function, Values in, const std::vector<const Attribute*>& attributes) {
     FunctionAttributes given;
     for (const auto& a : function.defaults) given[a.name] = &a;
     for (const Attribute* a : attributes) given[a->name] = a;
@@ -186,114 +287,8 @@ class Runner {
     return out;
   }
 
-  const ModelData& model_;
+  const Plan& plan_;
   const std::string& where_;
-  int depth_ = 0;
-};
-
-// What is known instead: the same name in another domain, or a name like it.
-std::string nearest_form(const NodeData& node) {
-  const auto full = [](const Rule& rule) {
-    return fmt::format("{}.{}", rule.domain.empty() ? "ai.onnx" : rule.domain, rule.name);
-  };
-  std::vector<std::string_view> names;
-  for (const Rule* rule : all_rules()) {
-    if (rule->name == node.op_type) return "; the nearest is " + full(*rule);
-    names.push_back(rule->name);
-  }
-  const std::string_view nearest = nearest_name(node.op_type, names);
-  for (const Rule* rule : all_rules())
-    if (rule->name == nearest) return "; the nearest is " + full(*rule);
-  return {};
-}
-
-// What can be said of the nodes before anything runs.
-class Inspection {
- public:
-  Inspection(const ModelData& model, const std::string& where) : where_(where) {
-    for (const FunctionData& f : model.functions)
-      functions_.try_emplace(key(f.domain == "ai.onnx" ? "" : f.domain, f.name, f.overload), Entry{&f});
-    collect_unsupported(model.graph.nodes);
-    for (const FunctionData& f : model.functions) collect_unsupported(f.nodes);
-    if (unsupported_.empty() && count(model.graph.nodes) > kMostNodes)
-      throw FormatError({where,
-                         "the functions call each other too often",
-                         fmt::format("at most {} nodes", kMostNodes),
-                         "more, all calls counted",
-                         {}});
-  }
-  // Every node that cannot run, in sub-graphs and functions too.
-  [[nodiscard]] const std::vector<UnsupportedNode>& unsupported() const { return unsupported_; }
-
- private:
-  static constexpr int64_t kMostNodes = 10'000'000;
-  struct Entry {
-    const FunctionData* function;
-    int64_t nodes = -1;  // when all its calls are counted; -1: not yet
-    bool open = false;
-  };
-  static std::string key(std::string_view domain, std::string_view name, std::string_view overload) {
-    return fmt::format("{}\n{}\n{}", domain, name, overload);
-  }
-  Entry* function_of(const NodeData& node) {
-    const auto found = functions_.find(key(node.domain, node.op_type, node.overload));
-    return found == functions_.end() ? nullptr : &found->second;
-  }
-
-  // Once for each operator, and not for many or for long names: a file has room for millions of them.
-  const std::string& hint(const NodeData& node) {
-    static constexpr size_t kMostHints = 100, kLongestName = 64;
-    static const std::string none;
-    const auto found = hints_.find(node.op_type);
-    if (found != hints_.end()) return found->second;
-    if (hints_.size() >= kMostHints || node.op_type.size() > kLongestName) return none;
-    return hints_.emplace(node.op_type, nearest_form(node)).first->second;
-  }
-
-  void collect_unsupported(const std::vector<NodeData>& nodes) {
-    for (const NodeData& node : nodes) {
-      if (!find_rule(node.domain, node.op_type) && !function_of(node))
-        unsupported_.push_back({describe(node), "the operator is not known" + hint(node)});
-      for (const auto& a : node.attributes) {
-        if (a.graph) collect_unsupported(a.graph->nodes);
-      }
-    }
-  }
-
-  // Thirty functions that each call the next one twice are a billion nodes in a few bytes.
-  int64_t count(const std::vector<NodeData>& nodes) {
-    int64_t sum = 0;
-    for (const NodeData& node : nodes) {
-      Entry* entry = function_of(node);
-      sum += entry ? count(*entry) : 1;
-      for (const auto& a : node.attributes) {
-        if (a.graph) sum += count(a.graph->nodes);
-      }
-      sum = std::min(sum, kMostNodes + 1);
-    }
-    return sum;
-  }
-  int64_t count(Entry& entry) {
-    constexpr int kDeepest = 200;
-    if (entry.nodes >= 0) return entry.nodes;
-    if (entry.open || depth_ >= kDeepest)
-      throw FormatError({where_,
-                         fmt::format("function '{}': functions call each other without end", entry.function->name),
-                         {},
-                         {},
-                         {}});
-    entry.open = true;
-    ++depth_;
-    entry.nodes = count(entry.function->nodes);
-    --depth_;
-    return entry.nodes;
-  }
-
-  const std::string& where_;
-  std::unordered_map<std::string, Entry> functions_;
-  std::unordered_map<std::string, std::string> hints_;  // by operator
-  std::vector<UnsupportedNode> unsupported_;
-  int depth_ = 0;
 };
 
 void check_input(const ValueInfo& info, const Value& value, const std::string& where) {
@@ -335,8 +330,8 @@ Model Model::parse(std::string_view bytes, const std::shared_ptr<const void>& ow
   model.data_ = std::make_shared<const ModelData>(parse_model(bytes, where));
   model.where_ = where;
   model.owner_ = owner;
-  const Inspection inspection(*model.data_, where);
-  const auto& unsupported = inspection.unsupported();
+  model.plan_ = std::make_shared<const Plan>(*model.data_, where);
+  const auto& unsupported = model.plan_->unsupported();
   if (!unsupported.empty()) {
     constexpr size_t kMostLines = 1000;  // a damaged file may have millions of nodes
     std::string list;
@@ -392,7 +387,7 @@ Values Model::run(const std::map<std::string, Value>& inputs) const {
     throw ValueError(
         {where_, fmt::format("there is no input '{}'", name), fmt::format("{}", fmt::join(names, ", ")), name, {}});
   }
-  return Runner(*data_, where_).run(data_->graph, scope, data_->opsets, nullptr);
+  return Runner(*plan_, where_).run(data_->graph, scope, data_->opsets, nullptr);
 }
 
 Tensors Model::operator()(const Tensors& given) const {

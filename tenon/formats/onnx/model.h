@@ -24,6 +24,8 @@ struct UnsupportedNode {
   std::string reason;
 };
 
+class Plan;
+
 class Model {
  public:
   // Errors: FileError, FormatError for bytes that are no model; UnsupportedError naming every node whose operator is
@@ -50,6 +52,7 @@ class Model {
  private:
   std::shared_ptr<const void> owner_;  // the bytes that data_ has views of
   std::shared_ptr<const ModelData> data_;
+  std::shared_ptr<const Plan> plan_;  // of data_'s nodes
   std::string where_;
   std::map<std::string, Value> parameters_;
 };
