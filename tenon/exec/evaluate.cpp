@@ -197,7 +197,19 @@ Tensor evaluate_elementwise(const OpDef& op, std::span<Tensor> in, const ir::Att
   return run_elementwise(op, in, attrs, result);
 }
 
+namespace {
+
+// Inside compile(fn), inputs and what the bodies of composites give are lazy: here they get their elements. Errors: of
+// a traced tensor, which never has any.
+void with_elements(const Tensors& list) {
+  for (const Tensor& x : list)
+    if (x.defined() && !x.is_concrete()) static_cast<void>(view(x));
+}
+
+}  // namespace
+
 Tensors run(const ir::Graph& graph, Tensors inputs) {
+  with_elements(inputs);
   if (!graph.sizes.empty()) {
     std::vector<TensorType> types;
     for (const Tensor& x : inputs) types.push_back(x.type());
@@ -252,6 +264,7 @@ Tensors run(const ir::Graph& graph, Tensors inputs) {
     std::vector<TensorType> types;
     for (ir::ValueId id : node.outputs) types.push_back(graph.type(id));
     Tensors out = evaluate(*node.op, std::move(in), node.attrs, types);
+    with_elements(out);
     for (size_t i = 0; i < out.size(); ++i) values[static_cast<size_t>(node.outputs[i])] = std::move(out[i]);
   }
   Tensors results;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "tenon/base/error.h"
+#include "tenon/exec/evaluate.h"
 #include "tenon/tenon.h"
 
 namespace tenon {
@@ -203,6 +204,21 @@ TEST(Compile, ThreadsAndLevelsDoNotChangeBits) {
       expect_same_bits(fast(), want);
     }
   }
+}
+
+// A graph (what a package holds) run inside: its inputs and what its composites' bodies give are lazy there.
+TEST(Compile, GraphsCanBeRunInside) {
+  const Tensor x = uniform({5, 3}, -1, 1);
+  const ir::Graph graph = capture([](const Tensors& in) { return Tensors{transpose(softmax(in[0] * 2), 0, 1), in[0]}; },
+                                  {{"x", f32, {5, 3}}});
+  const auto f = [&] {
+    Tensors out = exec::run(graph, {exp(x)});
+    return Tensors{out[0] + 1, out[1]};
+  };
+  const Tensors want = f();
+  auto fast = compile(f, kChecked);
+  expect_same_bits(fast(), want);
+  EXPECT_THROW((void)capture([&](const Tensors& in) { return exec::run(graph, in); }, {{"x", f32, {5, 3}}}), Error);
 }
 
 TEST(Compile, GradAndVmapInside) {

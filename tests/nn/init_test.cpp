@@ -81,6 +81,7 @@ TEST(Init, WithoutValuesNothingIsComputed) {
   for (const Tensor& x : {init::normal({4, 4}), init::uniform({4, 4}), init::orthogonal({4, 4}), init::eye({4, 4}),
                           init::kaiming_uniform({4, 4})}) {
     EXPECT_EQ(x.shape(), (Shape{4, 4}));
+    ASSERT_TRUE(x.is_concrete());
     EXPECT_EQ(x.impl()->buffer->size(), 4U) << "one zero for all elements";
     EXPECT_EQ(x.to_vector(), std::vector<double>(16, 0));
   }
