@@ -23,6 +23,7 @@ class Writer {
   int32_t add(int32_t a, int32_t b) { return op(ScalarOp::Add, {a, b}); }
   int32_t sub(int32_t a, int32_t b) { return op(ScalarOp::Sub, {a, b}); }
   int32_t mul(int32_t a, int32_t b) { return op(ScalarOp::Mul, {a, b}); }
+  int32_t fma(int32_t a, int32_t b, int32_t c) { return op(ScalarOp::Fma, {a, b, c}); }
   int32_t abs(int32_t a) { return op(ScalarOp::Abs, {a}); }
   int32_t select(int32_t c, int32_t a, int32_t b) { return op(ScalarOp::Select, {c, a, b}); }
   int32_t less(int32_t a, int32_t b) { return op(ScalarOp::Lt, {a, b}, DType::Bool); }
@@ -34,10 +35,10 @@ class Writer {
   int32_t iadd(int32_t a, int32_t b) { return op(ScalarOp::Add, {a, b}, DType::I32); }
   int32_t isub(int32_t a, int32_t b) { return op(ScalarOp::Sub, {a, b}, DType::I32); }
   int32_t shift(ScalarOp how, int32_t a, int64_t by) { return op(how, {a, integer(by)}, DType::I32); }
-  // p = p * x + c for each further coefficient.
+  // p = fma(p, x, c) for each further coefficient.
   int32_t polynomial(int32_t x, std::initializer_list<float> coefficients) {
     int32_t p = -1;
-    for (float c : coefficients) p = p < 0 ? constant(c) : add(mul(p, x), constant(c));
+    for (float c : coefficients) p = p < 0 ? constant(c) : fma(p, x, constant(c));
     return p;
   }
 
@@ -64,12 +65,12 @@ struct ExpParts {
 };
 ExpParts exp_parts(Writer& w, int32_t c) {
   const int32_t magic = w.constant(12582912.0F);
-  const int32_t shifted = w.add(w.mul(c, w.constant(1.44269504088896341F)), magic);
+  const int32_t shifted = w.fma(c, w.constant(1.44269504088896341F), magic);
   const int32_t n = w.sub(shifted, magic);
-  const int32_t r = w.sub(w.sub(c, w.mul(n, w.constant(0.693359375F))), w.mul(n, w.constant(-2.12194440e-4F)));
+  const int32_t r = w.fma(n, w.constant(2.12194440e-4F), w.fma(n, w.constant(-0.693359375F), c));
   const int32_t p = w.polynomial(
       r, {1.9875691500e-4F, 1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F, 5.0000001201e-1F});
-  return {shifted, w.add(w.add(w.mul(p, w.mul(r, r)), r), w.constant(1.0F))};
+  return {shifted, w.add(w.fma(p, w.mul(r, r), r), w.constant(1.0F))};
 }
 int32_t expand_exp(Writer& w, int32_t x) {
   const int32_t high = w.constant(89.0F), low = w.constant(-104.0F);
@@ -103,11 +104,9 @@ int32_t expand_log(Writer& w, int32_t x) {
   const int32_t p =
       w.polynomial(f, {7.0376836292e-2F, -1.1514610310e-1F, 1.1676998740e-1F, -1.2420140846e-1F, 1.4249322787e-1F,
                        -1.6668057665e-1F, 2.0000714765e-1F, -2.4999993993e-1F, 3.3333331174e-1F});
-  int32_t y = w.mul(w.mul(f, z), p);
-  y = w.add(y, w.mul(e, w.constant(-2.12194440e-4F)));
-  y = w.sub(y, w.mul(w.constant(0.5F), z));
-  int32_t r = w.add(f, y);
-  r = w.add(r, w.mul(e, w.constant(0.693359375F)));
+  int32_t y = w.fma(e, w.constant(-2.12194440e-4F), w.mul(w.mul(f, z), p));
+  y = w.fma(z, w.constant(-0.5F), y);
+  int32_t r = w.fma(e, w.constant(0.693359375F), w.add(f, y));
   const int32_t zero = w.constant(0.0F), infinity = w.constant(std::numeric_limits<float>::infinity());
   r = w.select(w.equal(x, zero), w.op(ScalarOp::Neg, {infinity}), r);
   r = w.select(w.less(x, zero), w.constant(std::numeric_limits<float>::quiet_NaN()), r);
@@ -119,7 +118,7 @@ int32_t expand_tanh(Writer& w, int32_t x) {
   const int32_t a = w.abs(x), z = w.mul(x, x);
   const int32_t p = w.polynomial(
       z, {-5.70498872745e-3F, 2.06390887954e-2F, -5.37397155531e-2F, 1.33314422036e-1F, -3.33332819422e-1F});
-  const int32_t small = w.add(w.mul(p, w.mul(z, x)), x);
+  const int32_t small = w.fma(p, w.mul(z, x), x);
   const int32_t ten = w.constant(10.0F), one = w.constant(1.0F);
   const int32_t c = w.select(w.greater(a, ten), ten, a);
   const int32_t e = expand_exp_near(w, w.add(c, c));  // of a NaN something; it is replaced below
@@ -132,15 +131,14 @@ int32_t expand_erf(Writer& w, int32_t x) {
   const int32_t a = w.abs(x), four = w.constant(4.0F);
   const int32_t t = w.select(w.greater(a, four), four, a);
   const int32_t s = w.mul(t, t);
-  int32_t r = w.add(w.mul(w.constant(-1.72853470e-5F), t), w.constant(3.83197126e-4F));
-  const int32_t u = w.add(w.mul(w.constant(-3.88396438e-3F), t), w.constant(2.42546219e-2F));
-  r = w.add(w.mul(r, s), u);
-  for (float c : {1.06777877e-1F, 6.34846687e-1F, 1.28717512e-1F}) r = w.sub(w.mul(r, t), w.constant(c));
-  r = w.sub(w.mul(r, t), t);
+  const int32_t u = w.fma(t, w.constant(-3.88396438e-3F), w.constant(2.42546219e-2F));
+  int32_t r = w.fma(w.fma(t, w.constant(-1.72853470e-5F), w.constant(3.83197126e-4F)), s, u);
+  for (float c : {-1.06777877e-1F, -6.34846687e-1F, -1.28717512e-1F}) r = w.fma(r, t, w.constant(c));
+  r = w.fma(r, t, w.op(ScalarOp::Neg, {t}));
   const int32_t outer = w.op(ScalarOp::CopySign, {w.sub(w.constant(1.0F), expand_exp_near(w, r)), x});
   const int32_t q = w.polynomial(
       s, {-5.96761703e-4F, 4.99119423e-3F, -2.67681349e-2F, 1.12819925e-1F, -3.76125336e-1F, 1.28379166e-1F});
-  const int32_t inner = w.add(w.mul(q, x), x);
+  const int32_t inner = w.fma(q, x, x);
   return w.select(w.greater(a, w.constant(0.927734375F)), outer, inner);
 }
 

@@ -332,6 +332,11 @@ Cell evaluate(const ir::ScalarProgram& program, const ScalarInstr& instr, const 
       return is_float(instr.dtype) ? Cell{round_to(instr.dtype, instr.real), 0} : Cell{0, instr.integer};
     case ScalarOp::Select:
       return arg(0).integer ? arg(1) : arg(2);
+    case ScalarOp::Fma:
+      if (arg_type(0) == DType::F64) return {std::fma(arg(0).real, arg(1).real, arg(2).real), 0};
+      return {
+          std::fma(static_cast<float>(arg(0).real), static_cast<float>(arg(1).real), static_cast<float>(arg(2).real)),
+          0};
     case ScalarOp::Cast:
       return convert(arg(0), arg_type(0), instr.dtype);
     case ScalarOp::Bitcast:

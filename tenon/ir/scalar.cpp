@@ -81,6 +81,7 @@ constexpr ScalarOpInfo kTable[] = {
     {Eq, "eq", 2, false, true, kAllKinds},
     {Ne, "ne", 2, false, true, kAllKinds},
     {Select, "select", 3, false, false, kAllKinds},
+    {Fma, "fma", 3, true, false, kFloatKind},
     {Cast, "cast", 1, false, false, kAllKinds},
     {Bitcast, "bitcast", 1, false, false, kAllKinds},
 };

@@ -105,6 +105,8 @@ enum class ScalarOp : uint8_t {
   Ne,
   // (bool, a, b)
   Select,
+  // (a, b, c) of one type: a * b + c, rounded once
+  Fma,
   // one operand, result of the instruction's own type
   Cast,
   Bitcast

@@ -111,6 +111,9 @@ Tensor replay(const ir::ScalarProgram& program, std::span<const Tensor> in) {
       case ScalarOp::Select:
         values.push_back(where(arg(0), arg(1), arg(2)));
         break;
+      case ScalarOp::Fma:
+        values.push_back(arg(0) * arg(1) + arg(2));
+        break;
       default: {
         const Row& row = row_of(instr.op);
         values.push_back(row.unary ? row.unary(arg(0)) : row.binary(arg(0), arg(1)));

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <random>
 #include <sstream>
 
@@ -15,6 +16,7 @@
 #include "tenon/compile/interpret.h"
 #include "tenon/compile/llvm/jit.h"
 #include "tenon/compile/loop_ir.h"
+#include "tenon/compile/prefetch.h"
 #include "tenon/device/cpu/level.h"
 
 namespace tenon::compiler {
@@ -276,7 +278,8 @@ class RandomKernel {
         if (s.args[0] < 0 || s.args[2] < 0) continue;
       } else {
         s.args[0] = a;
-        if (op.arity == 2 && (s.args[1] = pick(t)) < 0) continue;
+        if (op.arity >= 2 && (s.args[1] = pick(t)) < 0) continue;
+        if (op.arity == 3 && (s.args[2] = pick(t)) < 0) continue;
       }
       s.result = fresh(s.dtype);
       body.push_back(s);
@@ -375,6 +378,41 @@ TEST(Targets, Aarch64RunsUnderQemuWithTheSameBits) {
     out.read(reinterpret_cast<char*>(got.buffers[i].data()), static_cast<std::streamsize>(got.buffers[i].size()));
   ASSERT_TRUE(out.good());
   expect_same(k, want, got, "aarch64");
+}
+
+// A row kernel: what the first loop reads is fetched a row ahead, what the last writes in this row, and what the long
+// loop reads by itself some way further on; scratch never.
+TEST(Prefetch, OfRowsGoesIntoTheLoopWithTheLongBody) {
+  std::string steps;
+  for (int i = 3; i < 30; ++i)
+    steps += "      %" + std::to_string(i) + ": f32 = mul %2, %" + std::to_string(i - 1) + "\n";
+  const Kernel k = parse_kernel(
+      "kernel \"k\" (b0: f32[800], b1: f32[100], out b2: f32[800]) scratch (s0: f32[128]) {\n"
+      "  for i0 in 8 parallel {\n"
+      "    for i1 in 100 vec {\n"
+      "      %0: f32 = load b0[100*i0 + i1]\n"
+      "      store s0[i1], %0\n"
+      "    }\n"
+      "    for i2 in 100 vec {\n"
+      "      %1: f32 = load b1[i2]\n"
+      "      %2: f32 = load s0[i2]\n" +
+      steps +
+      "      store s0[i2], %29\n"
+      "    }\n"
+      "    for i3 in 100 vec {\n"
+      "      %30: f32 = load s0[i3]\n"
+      "      store b2[100*i0 + i3], %30\n"
+      "    }\n"
+      "  }\n"
+      "}\n");
+  ASSERT_EQ(verify(k), "");
+  const PrefetchPlan plan = plan_prefetch(k);
+  ASSERT_EQ(plan.loop, &k.root.body[1]);
+  std::map<int32_t, Prefetch::Where> where;
+  for (const Prefetch& p : plan.what) where[p.access->buffer] = p.where;
+  EXPECT_EQ(where, (std::map<int32_t, Prefetch::Where>{
+                       {0, Prefetch::Where::NextRow}, {1, Prefetch::Where::Further}, {2, Prefetch::Where::ThisRow}}));
+  EXPECT_EQ(plan.what[0].row, k.root.loop);
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 
 #include "tenon/base/error.h"
+#include "tenon/data/random.h"
 #include "tenon/tensor/low_precision.h"
 #include "tests/device/support.h"
 
@@ -277,14 +279,64 @@ TEST(Elementwise, EveryCpuLevelGivesTheSameBits) {
     for (int i = 0; i < ir::kScalarOpCount; ++i) {
       const auto op = static_cast<ir::ScalarOp>(i);
       const ir::ScalarOpInfo& row = info(op);
-      if (row.arity < 1 || row.arity > 2 || op == Cast || op == Bitcast || (row.kinds & ir::kFloatKind) == 0) continue;
-      const auto program =
-          program_of({type, type}, [&](Scalars x) { return row.arity == 1 ? call(op, x[0]) : call(op, x[0], x[1]); });
+      if (row.arity < 1 || op == Select || op == Cast || op == Bitcast || (row.kinds & ir::kFloatKind) == 0) continue;
+      const auto program = program_of({type, type}, [&](Scalars x) {
+        return row.arity == 1   ? call(op, x[0])
+               : row.arity == 2 ? call(op, x[0], x[1])
+                                : apply_op(op, std::array{x[0], x[1], x[0]});
+      });
       const Array base = run(program, {a.in(), b.in()}, {n}, 1, 2);
       for (int level : {3, 4}) {
         const Array other = run(program, {a.in(), b.in()}, {n}, 2, level);
         ASSERT_EQ(std::memcmp(base.memory.data(), other.memory.data(), base.memory.size() - 8), 0)
             << row.name << " of " << name(type) << " at level " << level;
+      }
+    }
+  }
+}
+
+// Against the C library, where a second rounding would go wrong: sums that cancel, results between two numbers,
+// denormal results, infinities. Level 2 has no instruction for it.
+TEST(Elementwise, MultiplyAddRoundsOnce) {
+  const float kTiny = std::ldexp(1.0F, -140), kHuge = std::numeric_limits<float>::max();
+  const float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> a{1 + 0x1p-12F, 1 + 0x1p-12F, 0x1p-75F, 0x1.8p-75F, kHuge,    kHuge,     -kHuge, kInfinity, 0,
+                       kNan,         kTiny,        1,        -1,         0x1p-70F, -0x1p-70F, 1,      1};
+  std::vector<float> b{
+      1 + 0x1p-12F, 1 - 0x1p-12F, 0x1p-75F, 0x1p-74F,       2,     kHuge,   kHuge, 0, kInfinity, 1, kTiny,
+      0x1p-60F,     0x1p-60F,     0x1p-70F, 0x1.000002p-9F, -0.0F, 0x1p-24F};
+  std::vector<float> c{0x1p-24F, 0x1p-24F, kTiny, -kTiny, -kHuge, -kInfinity, kInfinity, 1, 1,
+                       1,        1,        1,     1,      kTiny,  1,          0,         1};
+  ASSERT_TRUE(a.size() == b.size() && b.size() == c.size());
+  // Halfway between two floats but for a last bit far below: the case that rounding twice gets wrong.
+  data::Random random(3);
+  for (int i = 0; i < 200000; ++i) {
+    const auto real = [&](int low, int high) {
+      const auto mantissa = static_cast<double>(random.below(1 << 24)) + (1 << 24);
+      const int exponent = low + static_cast<int>(random.below(static_cast<uint64_t>(high - low)));
+      return static_cast<float>(std::ldexp(random.below(2) == 0 ? mantissa : -mantissa, exponent - 24));
+    };
+    a.push_back(real(-40, 40));
+    b.push_back(real(-40, 40));
+    const float near = -a.back() * b.back();
+    c.push_back(i % 4 == 0   ? near
+                : i % 4 == 1 ? std::ldexp(near, 24)
+                : i % 4 == 2 ? std::ldexp(near, -25)
+                             : real(-90, 90));
+  }
+  const auto n = static_cast<int64_t>(a.size());
+  const Array x = Array::of(a, {n}), y = Array::of(b, {n}), z = Array::of(c, {n});
+  const auto program = program_of({DType::F32, DType::F32, DType::F32},
+                                  [](Scalars s) { return apply_op(Fma, std::array{s[0], s[1], s[2]}); });
+  for (int level : {2, 3, 4}) {
+    const Array got = run(program, {x.in(), y.in(), z.in()}, {n}, 1, level);
+    for (size_t i = 0; i < a.size(); ++i) {
+      const float want = std::fma(a[i], b[i], c[i]), have = got.data<float>()[i];
+      if (std::isnan(want)) {
+        ASSERT_TRUE(std::isnan(have)) << i;
+      } else {
+        ASSERT_EQ(std::bit_cast<uint32_t>(want), std::bit_cast<uint32_t>(have))
+            << i << ": " << a[i] << " * " << b[i] << " + " << c[i] << " at level " << level;
       }
     }
   }

@@ -5,10 +5,12 @@
 #include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/IntrinsicsX86.h>
 
+#include <algorithm>
 #include <limits>
 #include <unordered_map>
 
 #include "tenon/base/error.h"
+#include "tenon/compile/prefetch.h"
 
 namespace tenon::compiler {
 
@@ -28,7 +30,7 @@ bool is_narrow(DType t) { return is_float(t) && t != DType::F32 && t != DType::F
 class Emitter {
  public:
   Emitter(llvm::Module& module, const Kernel& k, const EmitOptions& options)
-      : m_(module), c_(module.getContext()), b_(c_), k_(k), options_(options) {
+      : m_(module), c_(module.getContext()), b_(c_), k_(k), options_(options), prefetch_(plan_prefetch(k)) {
     for (const int64_t* n : number_places(k)) slots_of_.emplace(n, static_cast<int>(slots_of_.size()));
     numbers_.resize(slots_of_.size());
   }
@@ -155,7 +157,6 @@ class Emitter {
   // body (a polynomial is one chain, of which each instruction waits for the one before) several vectors go side by
   // side, so that the machine has something to do; the few that are left are always under the mask.
   void open_loop(const Stmt& s, Value* begin, Value* end) {
-    constexpr size_t kLongBody = 24;
     const int lanes = s.vec ? options_.lanes : 1;
     if (lanes == 1) {
       loop(begin, end, 1, false, [&](Value* i) { iteration(s, i, 1); });
@@ -165,7 +166,12 @@ class Emitter {
     Value* at = begin;
     if (s.body.size() > kLongBody) {
       const int many = lanes * options_.together;
-      if (options_.together > 1) at = loop(begin, end, many, false, [&](Value* i) { iteration(s, i, many); });
+      if (options_.together > 1) {
+        at = loop(begin, end, many, false, [&](Value* i) {
+          if (&s == prefetch_.loop) prefetch(i, many);
+          iteration(s, i, many);
+        });
+      }
       if (masked) {
         loop(at, end, lanes, true, [&](Value* i) { masked_iteration(s, i, end); });
         return;
@@ -190,6 +196,37 @@ class Emitter {
     int64_t done = 0;
     for (; width > 0; width = width > 4 && s.body.size() <= 200 ? width / 2 : width > 1 ? 1 : 0) {
       for (; done + width <= s.extent; done += width) iteration(s, number(done), static_cast<int>(width));
+    }
+  }
+
+  // ---- prefetching -------------------------------------------------------------------------
+  // The lines of `width` elements from i on, of all that the plan names.
+  void prefetch(Value* i, int width) {
+    constexpr int kLine = 64;
+    const std::vector<Value*> now = loops_;
+    for (const Prefetch& p : prefetch_.what) {
+      const Stmt& s = *p.access;
+      Value* rows = nullptr;
+      for (const auto& term : s.index.terms) {
+        // Loops that this one is not in stand at their beginning, but for the one that goes over the elements.
+        const bool around = std::ranges::find(prefetch_.around, term.loop) != prefetch_.around.end();
+        if (!around) loops_[static_cast<size_t>(term.loop)] = number(0);
+        if (term.loop == p.row) rows = argument(term.factor) ? argument(term.factor) : number(term.factor);
+      }
+      loops_[static_cast<size_t>(p.along)] = i;
+      Value* at = place(s);
+      if (p.where == Prefetch::Where::NextRow) at = b_.CreateGEP(memory_type(s.dtype), at, rows);
+      const int bytes = width * std::max(info(s.dtype).bits, 8) / 8;
+      const int ahead = p.where == Prefetch::Where::Further ? kPrefetchBytes : 0;
+      for (int line = 0; line < bytes; line += kLine) {
+        Value* address = b_.CreateConstGEP1_64(b_.getInt8Ty(), at, static_cast<uint64_t>(line + ahead));
+        const bool write = s.kind == StmtKind::Store;
+        // The next row does not push this one out of the first cache.
+        const uint32_t nearness = p.where == Prefetch::Where::NextRow ? 2 : 3;
+        b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {at->getType()},
+                           {address, b_.getInt32(write ? 1 : 0), b_.getInt32(nearness), b_.getInt32(1)});
+      }
+      loops_ = now;
     }
   }
 
@@ -314,10 +351,11 @@ class Emitter {
     }
     if (Value* scaled = options_.scale_by_power && width_ > 1 ? scaled_by_power(s) : nullptr) return scaled;
     const DType operand = types_[static_cast<size_t>(s.args[s.op == ScalarOp::Select ? 1 : 0])];
-    Value* v = s.op == ScalarOp::Cast ? cast(args[0], operand, s.dtype)
-               : arity == 1           ? unary(s, args[0], operand)
-               : arity == 2           ? binary(s, args[0], args[1], operand)
-                                      : b_.CreateSelect(args[0], args[1], args[2]);
+    Value* v = s.op == ScalarOp::Cast  ? cast(args[0], operand, s.dtype)
+               : arity == 1            ? unary(s, args[0], operand)
+               : arity == 2            ? binary(s, args[0], args[1], operand)
+               : s.op == ScalarOp::Fma ? fused(args[0], args[1], args[2], operand)
+                                       : b_.CreateSelect(args[0], args[1], args[2]);
     return v ? v : call(s, args, operand);
   }
   // The instruction that made a register, if it is this one; null otherwise.
@@ -542,6 +580,26 @@ class Emitter {
     }
   }
 
+  // a * b + c, rounded once; without an instruction for it by the formula of device/cpu/level_math.h.
+  Value* fused(Value* a, Value* b, Value* c, DType t) {
+    if (options_.fma && !is_narrow(t)) return b_.CreateIntrinsic(llvm::Intrinsic::fma, {a->getType()}, {a, b, c});
+    if (t != DType::F32) return nullptr;
+    llvm::Type* wide = with_shape(b_.getDoubleTy(), a);
+    const auto widen = [&](Value* x) { return b_.CreateFPExt(x, wide); };
+    Value* addend = widen(c);
+    Value* product = b_.CreateFMul(widen(a), widen(b));
+    Value* sum = b_.CreateFAdd(product, addend);
+    Value* part = b_.CreateFSub(sum, product);
+    Value* error = b_.CreateFAdd(b_.CreateFSub(product, b_.CreateFSub(sum, part)), b_.CreateFSub(addend, part));
+    Value* bits = b_.CreateBitCast(sum, with_shape(b_.getInt64Ty(), a));
+    Value* away = b_.CreateICmpEQ(b_.CreateFCmpOGT(error, zero(error)), b_.CreateFCmpOGT(sum, zero(sum)));
+    Value* step = b_.CreateSelect(away, whole(bits, 1), whole(bits, -1));
+    Value* even = b_.CreateICmpEQ(b_.CreateAnd(bits, whole(bits, 1)), zero(bits));
+    Value* to_odd = b_.CreateAnd(b_.CreateFCmpONE(error, zero(error)), even);
+    Value* odd = b_.CreateBitCast(b_.CreateAdd(bits, b_.CreateSelect(to_odd, step, zero(bits))), wide);
+    return b_.CreateFPTrunc(odd, a->getType());
+  }
+
   // f16 and bf16 as bits, by the formulas of device/cpu/level_elementwise.h: not every target has instructions for
   // them.
   Value* widened(Value* h, DType from) {
@@ -653,6 +711,7 @@ class Emitter {
   llvm::IRBuilder<> b_;
   const Kernel& k_;
   const EmitOptions& options_;
+  const PrefetchPlan prefetch_;
   std::unordered_map<const int64_t*, int> slots_of_;  // of the numbers that are arguments
   std::vector<Value*> numbers_;                       // by slot, once they are loaded
   llvm::Function* f_ = nullptr;

@@ -39,14 +39,14 @@ TargetRow row_of(ObjectTarget target) {
     case ObjectTarget::X86_64_V2:
       return {kLinux, "x86-64-v2", "", {.lanes = 4, .together = 4}};
     case ObjectTarget::X86_64_V3:
-      return {kLinux, "x86-64-v3", "", {.lanes = 8, .masked_bits = 32, .together = 4}};
+      return {kLinux, "x86-64-v3", "+prfchw", {.lanes = 8, .masked_bits = 32, .together = 4, .fma = true}};
     case ObjectTarget::X86_64_V4:
       return {kLinux,
               "x86-64-v4",
-              "",
-              {.lanes = 16, .wide = true, .masked_bits = 8, .together = 4, .scale_by_power = true}};
+              "+prfchw",
+              {.lanes = 16, .wide = true, .masked_bits = 8, .together = 4, .scale_by_power = true, .fma = true}};
     case ObjectTarget::Aarch64Linux:
-      return {"aarch64-unknown-linux-gnu", "generic", "", {.lanes = 4}};
+      return {"aarch64-unknown-linux-gnu", "generic", "", {.lanes = 4, .fma = true}};
     case ObjectTarget::Wasm32:
       return {"wasm32-unknown-unknown", "generic", "+simd128", {.lanes = 4}};
   }

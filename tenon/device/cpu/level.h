@@ -3,7 +3,8 @@
 // level_v2.cpp, level_v3.cpp and level_v4.cpp compile level_*.h for x86-64-v2, -v3 (AVX2) and -v4 (AVX-512);
 // other processors have the first only. Everything instantiated there lives in a namespace named after its level and
 // uses no templates of the standard library, so that the linker can never pick code for a newer CPU into common
-// code (tests/device/level_symbols checks it with nm). All levels give the same bits: no fused multiply-add.
+// code (tests/device/level_symbols checks it with nm). All levels give the same bits: a multiply-add is fused where the
+// source says fma, and nowhere else.
 // To add a loop: a member here, its row in level_table.h.
 #pragma once
 

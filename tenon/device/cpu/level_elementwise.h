@@ -79,6 +79,14 @@ void loop_select(void* out, const void* a, const void* b, const void* c, int64_t
   for (int64_t i = 0; i < n; ++i) r[i] = condition[i] != 0 ? x[i] : y[i];
 }
 
+template <class T, T (*F)(T, T, T)>
+void loop_fma(void* out, const void* a, const void* b, const void* c, int64_t n) {
+  T* r = static_cast<T*>(out);
+  const T *x = static_cast<const T*>(a), *y = static_cast<const T*>(b), *z = static_cast<const T*>(c);
+  TENON_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) r[i] = F(x[i], y[i], z[i]);
+}
+
 // sin and cos: the few arguments beyond the limit go to the C library, one by one.
 template <float (*Fast)(float), float (*Library)(float)>
 void loop_trig(void* out, const void* a, const void* /*b*/, const void* /*c*/, int64_t n) {

@@ -1,7 +1,8 @@
 // Elementary functions for the loops: branch-free in f32 so that the compiler vectorises them, the C library in f64.
 //
-// Accuracy is tested against NumPy's published vectors (at most 2 ulp in f32). No fused multiply-add anywhere: every
-// CPU level gives the same bits. Included by level_*.cpp only, inside the level's namespace.
+// Accuracy is tested against NumPy's published vectors (at most 2 ulp in f32). Multiply-adds are fused where it is
+// written, exactly on every CPU level, so that all give the same bits. Included by level_*.cpp only, inside the level's
+// namespace.
 #pragma once
 
 #include <math.h>    // NOLINT(modernize-deprecated-headers): the C functions, no templates
@@ -14,22 +15,40 @@ inline float float_of(uint32_t x) { return __builtin_bit_cast(float, x); }
 inline uint64_t bits_of(double x) { return __builtin_bit_cast(uint64_t, x); }
 inline double double_of(uint64_t x) { return __builtin_bit_cast(double, x); }
 
+// a * b + c, rounded once.
+inline float fma_f32(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  // In f64 the product is exact. The sum is rounded to odd, so that the second rounding cannot go wrong (S. Boldo and
+  // G. Melquiond, Emulation of a FMA and Correctly Rounded Sums, 2008).
+  const double product = static_cast<double>(a) * b, sum = product + c;
+  const double part = sum - product;
+  const double error = (product - (sum - part)) + (c - part);
+  const uint64_t bits = bits_of(sum), up = (error > 0) == (sum > 0) ? 1 : ~uint64_t{0};
+  const bool inexact = error > 0 || error < 0;  // an infinite sum has a NaN for an error
+  return static_cast<float>(double_of(bits + (inexact && (bits & 1) == 0 ? up : 0)));
+#endif
+}
+
+inline double fma_f64(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
 // exp for f32: x = n ln 2 + r; a polynomial in r (Cephes expf), times 2^n.
 struct ExpParts {
   float shifted;  // n + 1.5 * 2^23
   float y;        // exp(r)
 };
 inline ExpParts exp_parts(float c) {
-  const float shifted = c * 1.44269504088896341F + 12582912.0F;  // rounds; n is in the low bits
+  const float shifted = fma_f32(c, 1.44269504088896341F, 12582912.0F);  // rounds; n is in the low bits
   const float n = shifted - 12582912.0F;
-  const float r = (c - n * 0.693359375F) - n * -2.12194440e-4F;
+  const float r = fma_f32(n, 2.12194440e-4F, fma_f32(n, -0.693359375F, c));
   float p = 1.9875691500e-4F;
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  return {shifted, (p * (r * r) + r) + 1.0F};
+  p = fma_f32(p, r, 1.3981999507e-3F);
+  p = fma_f32(p, r, 8.3334519073e-3F);
+  p = fma_f32(p, r, 4.1665795894e-2F);
+  p = fma_f32(p, r, 1.6666665459e-1F);
+  p = fma_f32(p, r, 5.0000001201e-1F);
+  return {shifted, fma_f32(p, r * r, r) + 1.0F};
 }
 inline float exp_f32(float x) {
   float c = x > 89.0F ? 89.0F : x;
@@ -57,19 +76,17 @@ inline float log_f32(float x) {
   const float f = float_of((static_cast<uint32_t>(ix) & 0x7fffffU) + 0x3f3504f3U) - 1.0F;
   const float z = f * f;
   float p = 7.0376836292e-2F;
-  p = p * f - 1.1514610310e-1F;
-  p = p * f + 1.1676998740e-1F;
-  p = p * f - 1.2420140846e-1F;
-  p = p * f + 1.4249322787e-1F;
-  p = p * f - 1.6668057665e-1F;
-  p = p * f + 2.0000714765e-1F;
-  p = p * f - 2.4999993993e-1F;
-  p = p * f + 3.3333331174e-1F;
-  float y = f * z * p;
-  y = y + e * -2.12194440e-4F;
-  y = y - 0.5F * z;
-  float r = f + y;
-  r = r + e * 0.693359375F;
+  p = fma_f32(p, f, -1.1514610310e-1F);
+  p = fma_f32(p, f, 1.1676998740e-1F);
+  p = fma_f32(p, f, -1.2420140846e-1F);
+  p = fma_f32(p, f, 1.4249322787e-1F);
+  p = fma_f32(p, f, -1.6668057665e-1F);
+  p = fma_f32(p, f, 2.0000714765e-1F);
+  p = fma_f32(p, f, -2.4999993993e-1F);
+  p = fma_f32(p, f, 3.3333331174e-1F);
+  float y = fma_f32(e, -2.12194440e-4F, f * z * p);
+  y = fma_f32(z, -0.5F, y);
+  float r = fma_f32(e, 0.693359375F, f + y);
   r = x == 0.0F ? -__builtin_inff() : r;
   r = x < 0.0F ? __builtin_nanf("") : r;
   return (x == __builtin_inff() || x != x) ? x : r;
@@ -79,11 +96,11 @@ inline float tanh_f32(float x) {
   const float a = __builtin_fabsf(x);
   const float z = x * x;
   float p = -5.70498872745e-3F;
-  p = p * z + 2.06390887954e-2F;
-  p = p * z - 5.37397155531e-2F;
-  p = p * z + 1.33314422036e-1F;
-  p = p * z - 3.33332819422e-1F;
-  const float small = p * (z * x) + x;
+  p = fma_f32(p, z, 2.06390887954e-2F);
+  p = fma_f32(p, z, -5.37397155531e-2F);
+  p = fma_f32(p, z, 1.33314422036e-1F);
+  p = fma_f32(p, z, -3.33332819422e-1F);
+  const float small = fma_f32(p, z * x, x);
   const float c = a > 10.0F ? 10.0F : a;
   const float large = 1.0F - 2.0F / (exp_near_f32(c + c) + 1.0F);
   const float signed_large = __builtin_copysignf(large, x);
@@ -95,21 +112,21 @@ inline float erf_f32(float x) {
   const float a = __builtin_fabsf(x);
   const float t = a > 4.0F ? 4.0F : a;
   const float s = t * t;
-  float r = -1.72853470e-5F * t + 3.83197126e-4F;
-  const float u = -3.88396438e-3F * t + 2.42546219e-2F;
-  r = r * s + u;
-  r = r * t - 1.06777877e-1F;
-  r = r * t - 6.34846687e-1F;
-  r = r * t - 1.28717512e-1F;
-  r = r * t - t;
+  float r = fma_f32(t, -1.72853470e-5F, 3.83197126e-4F);
+  const float u = fma_f32(t, -3.88396438e-3F, 2.42546219e-2F);
+  r = fma_f32(r, s, u);
+  r = fma_f32(r, t, -1.06777877e-1F);
+  r = fma_f32(r, t, -6.34846687e-1F);
+  r = fma_f32(r, t, -1.28717512e-1F);
+  r = fma_f32(r, t, -t);
   const float outer = __builtin_copysignf(1.0F - exp_near_f32(r), x);
   float q = -5.96761703e-4F;
-  q = q * s + 4.99119423e-3F;
-  q = q * s - 2.67681349e-2F;
-  q = q * s + 1.12819925e-1F;
-  q = q * s - 3.76125336e-1F;
-  q = q * s + 1.28379166e-1F;
-  const float inner = q * x + x;
+  q = fma_f32(q, s, 4.99119423e-3F);
+  q = fma_f32(q, s, -2.67681349e-2F);
+  q = fma_f32(q, s, 1.12819925e-1F);
+  q = fma_f32(q, s, -3.76125336e-1F);
+  q = fma_f32(q, s, 1.28379166e-1F);
+  const float inner = fma_f32(q, x, x);
   return a > 0.927734375F ? outer : inner;  // a NaN takes `inner`, which is NaN
 }
 

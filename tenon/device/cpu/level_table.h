@@ -189,6 +189,8 @@ constexpr void put_math(LevelTable& t) {
   put_float2<Atan2Op>(t, Atan2);
   put_float2<NextAfterOp>(t, NextAfter);
   put_float2<CopySignOp>(t, CopySign);
+  t.loop[at(Fma)][at(DType::F32)] = loop_fma<float, fma_f32>;
+  t.loop[at(Fma)][at(DType::F64)] = loop_fma<double, fma_f64>;
 }
 
 template <DType From, DType To>
