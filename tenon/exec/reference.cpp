@@ -22,6 +22,7 @@ struct Cell {
 };
 
 double digamma(double x) {
+  if (x == 0) return std::copysign(std::numeric_limits<double>::infinity(), -x);
   if (x <= 0 && std::floor(x) == x) return std::numeric_limits<double>::quiet_NaN();
   if (x < 0) return digamma(1 - x) - std::numbers::pi / std::tan(std::numbers::pi * x);
   double shift = 0;
