@@ -139,14 +139,17 @@ class Plan {
 
 namespace {
 
-// Names and their values, with those of the graph around behind them.
+// Names and their values, with those of the graph around behind them; behind the outermost the model's weights.
 struct Scope {
   const Scope* outer = nullptr;
-  std::unordered_map<std::string, Value> values;
+  const std::map<std::string, Value>* weights = nullptr;
+  std::unordered_map<std::string, Value> values{};
 
   [[nodiscard]] const Value* find(const std::string& name) const {
     for (const Scope* s = this; s; s = s->outer) {
       if (const auto found = s->values.find(name); found != s->values.end()) return &found->second;
+      if (!s->weights) continue;
+      if (const auto found = s->weights->find(name); found != s->weights->end()) return &found->second;
     }
     return nullptr;
   }
@@ -170,6 +173,7 @@ class Runner {
   Values run(const GraphData& graph, Scope& scope, const std::map<std::string, int64_t>& opsets,
              const FunctionAttributes* around) {
     for (const auto& data : graph.initializers) {
+      if (scope.weights) break;  // they are there
       if (scope.values.contains(data.name)) continue;
       scope.values[data.name] = kept(read_tensor(data, nullptr, {}, where_));
     }
@@ -239,7 +243,7 @@ class Runner {
            where,
            attributes,
            [&](const GraphData& graph, Values inputs) {
-             Scope inner{&scope, {}};
+             Scope inner{.outer = &scope};
              if (inputs.size() != graph.inputs.size())
                throw FormatError({where,
                                   fmt::format("graph '{}' has another number of inputs", graph.name),
@@ -367,38 +371,50 @@ void Model::set_parameter(const std::string& name, Tensor value) {
 }
 
 Values Model::run(const std::map<std::string, Value>& inputs) const {
-  Scope scope;
-  for (const auto& [name, value] : parameters_) scope.values[name] = value;
-  std::set<std::string> known;
+  Scope scope{.weights = &parameters_};
+  size_t taken = 0;
   for (const auto& info : data_->graph.inputs) {
-    known.insert(info.name);
     const auto given = inputs.find(info.name);
     if (given == inputs.end()) {
-      if (!scope.values.contains(info.name))
+      if (!parameters_.contains(info.name))
         throw ValueError({where_, fmt::format("input '{}' is not given", info.name), {}, {}, {}});
       continue;
     }
     check_input(info, given->second, where_);
     scope.values[info.name] = given->second;
+    ++taken;
   }
-  for (const auto& [name, value] : inputs) {
-    if (known.contains(name)) continue;
-    const std::vector<std::string> names(known.begin(), known.end());
-    throw ValueError(
-        {where_, fmt::format("there is no input '{}'", name), fmt::format("{}", fmt::join(names, ", ")), name, {}});
+  if (taken < inputs.size()) {
+    std::set<std::string> known;
+    for (const auto& info : data_->graph.inputs) known.insert(info.name);
+    for (const auto& [name, value] : inputs) {
+      if (!known.contains(name))
+        throw ValueError(
+            {where_, fmt::format("there is no input '{}'", name), fmt::format("{}", fmt::join(known, ", ")), name, {}});
+    }
   }
   return Runner(*plan_, where_).run(data_->graph, scope, data_->opsets, nullptr);
 }
 
+Values Model::run_in_order(Values given) const {
+  Scope scope{.weights = &parameters_};
+  size_t next = 0;
+  for (const auto& info : data_->graph.inputs) {
+    if (parameters_.contains(info.name)) continue;
+    if (next < given.size()) {
+      check_input(info, given[next], where_);
+      scope.values[info.name] = std::move(given[next]);
+    }
+    ++next;
+  }
+  if (next != given.size())
+    throw ValueError({where_, "another number of inputs", std::to_string(next), std::to_string(given.size()), {}});
+  return Runner(*plan_, where_).run(data_->graph, scope, data_->opsets, nullptr);
+}
+
 Tensors Model::operator()(const Tensors& given) const {
-  const auto infos = inputs();
-  if (given.size() != infos.size())
-    throw ValueError(
-        {where_, "another number of inputs", std::to_string(infos.size()), std::to_string(given.size()), {}});
-  std::map<std::string, Value> named;
-  for (size_t i = 0; i < given.size(); ++i) named.emplace(infos[i].name, given[i]);
   Tensors out;
-  for (const Value& value : run(named)) {
+  for (const Value& value : run_in_order(Values(given.begin(), given.end()))) {
     if (!value.tensor())
       throw UnsupportedError({where_, "an output is no tensor", {}, value.describe(), "run({{name, value}, …})"});
     out.push_back(*value.tensor());

@@ -46,7 +46,8 @@ class Model {
   // Errors: ValueError for a missing or unknown input, ShapeError or DTypeError for one that does not fit its
   // declaration; an error inside a node names the node.
   [[nodiscard]] Values run(const std::map<std::string, Value>& inputs) const;
-  // The same by position.
+  // The same by position, as inputs() has them.
+  [[nodiscard]] Values run_in_order(Values inputs) const;
   [[nodiscard]] Tensors operator()(const Tensors& inputs) const;
 
  private:
