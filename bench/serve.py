@@ -11,19 +11,22 @@ over, and the old one is freed) against the steady one, in turns.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTOCOLS = (("v2 REST, binary", "Open Inference (v2), REST", "{}/v2/models/m", []),
-             ("v2 REST, JSON", "Open Inference (v2), REST", "{}/v2/models/m", ["--json-tensors"]),
-             ("TensorFlow Serving REST", "TensorFlow Serving, REST", "{}/v1/models/m", []),
-             ("v2 gRPC", "Open Inference (v2), gRPC", "grpc://{}/m", []),
-             ("TensorFlow Serving gRPC", "TensorFlow Serving, gRPC", "grpc://{}/tensorflow/m", []))
+sys.path.insert(0, str(ROOT / "tools"))
+from serve_process import ServeProcess, loadtest  # noqa: E402
+
+PROTOCOLS = (("v2 REST, binary", "v2_rest", "http://{}/v2/models/m", []),
+             ("v2 REST, JSON", "v2_rest", "http://{}/v2/models/m", ["--json-tensors"]),
+             ("TensorFlow Serving REST", "tfs_rest", "http://{}/v1/models/m", []),
+             ("v2 gRPC", "v2_grpc", "grpc://{}/m", []),
+             ("TensorFlow Serving gRPC", "tfs_grpc", "grpc://{}/tensorflow/m", []))
 
 
 def cpu_seconds(pid):
@@ -37,24 +40,8 @@ def cpu_seconds(pid):
     return total * 1e-9
 
 
-def start(options, *flags):
-    server = subprocess.Popen([options.tenon, "serve", "--free-ports", "--address", "127.0.0.1", *flags],
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    where = {}
-    for line in server.stdout:
-        if line.startswith("ready"):
-            break
-        if line.startswith("  "):
-            name, address = line.strip().rsplit("  ", 1)
-            where[name.strip()] = address.strip()
-    return server, where
-
-
 def load(options, url, *extra):
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        subprocess.run([options.tenon, "loadtest", url, "--rate", str(options.rate), "--seconds", str(options.seconds), "--warm-up", "0",
-                        "--connections", str(options.connections), "--json", file.name, *extra], check=True, stdout=subprocess.DEVNULL)
-        return json.loads(Path(file.name).read_text())
+    return loadtest(options.tenon, url, "--rate", options.rate, "--seconds", options.seconds, "--connections", options.connections, *extra)
 
 
 def swap(options):
@@ -72,8 +59,8 @@ def swap(options):
         base.mkdir()
         ahead, there = hidden()
         ahead.rename(there)
-        server, where = start(options, "--model", f"m={base}")
-        url = f"grpc://{where['Open Inference (v2), gRPC']}/m"
+        server = ServeProcess(options.tenon, "--model", f"m={base}")
+        url = f"grpc://{server.address('v2_grpc')}/m"
         stop = threading.Event()
 
         def change(versions):
@@ -102,8 +89,7 @@ def swap(options):
                 print(f"{round_ + 1:5} {steady['p99_ms']:14.2f} {moving['p99_ms']:16.2f} {swaps:6} {ratios[-1]:6.2f}", flush=True)
             print(f"median ratio {statistics.median(ratios):.2f} (goal 1.2)")
         finally:
-            server.terminate()
-            server.wait(timeout=60)
+            server.stop()
 
 
 def main():
@@ -118,18 +104,14 @@ def main():
     options = parser.parse_args()
     if options.swap:
         return swap(options)
-    server, where = start(options, "--model", f"m={options.model}")
     print(f"{'protocol':26} {'answered/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs/request':>15}")
-    try:
+    with ServeProcess(options.tenon, "--model", f"m={options.model}") as server:
         for name, listener, url, extra in PROTOCOLS:
             before = cpu_seconds(server.pid)
-            result = load(options, url.format(where[listener]), *extra)
+            result = load(options, url.format(server.address(listener)), *extra)
             used = cpu_seconds(server.pid) - before
             print(f"{name:26} {result['answered'] / result['seconds']:10.0f} {result['p50_ms']:8.2f} {result['p99_ms']:8.2f} "
                   f"{1e6 * used / max(1, result['answered']):15.1f}", flush=True)
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
 
 
 if __name__ == "__main__":

@@ -10,24 +10,31 @@ no error: rates rise by steps of 1.6, 1.25 and 1.1 until one fails three times. 
 """
 
 import argparse
-import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from serve_process import ServeProcess, loadtest  # noqa: E402
 
 
-class Server:
-    def __init__(self, command):
+class Tenon(ServeProcess):
+    def __init__(self, *command):
+        super().__init__(*command)
+        self.rest, self.grpc = self.ports["v2_rest"], self.ports["v2_grpc"]
+
+
+class Peer:
+    """peers/onnxruntime_server.py, which prints "grpc PORT" and "rest PORT"."""
+
+    def __init__(self, *command):
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.rest = self.grpc = None
         for line in self.process.stdout:
-            if "Open Inference (v2), REST" in line or line.startswith("rest "):
-                self.rest = int(line.replace(":", " ").split()[-1])
-            if "Open Inference (v2), gRPC" in line or line.startswith("grpc "):
-                self.grpc = int(line.replace(":", " ").split()[-1])
-            if line.startswith(("ready", "rest ")):
+            name, _, port = line.partition(" ")
+            setattr(self, name, int(port))
+            if name == "rest":
                 break
 
     def stop(self):
@@ -36,10 +43,8 @@ class Server:
 
 
 def measure(o, url, rate, seconds):
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        subprocess.run([o.tenon, "loadtest", url, "--rate", f"{rate:.3f}", "--seconds", str(seconds), "--warm-up", "1", "--connections",
-                        "64" if url.startswith("http") else "8", "--extent", "224", "--json", file.name], stdout=subprocess.DEVNULL)
-        return json.loads(Path(file.name).read_text())
+    return loadtest(o.tenon, url, "--rate", f"{rate:.3f}", "--seconds", seconds, "--connections",
+                    64 if url.startswith("http") else 8, "--extent", 224, warm_up=1)
 
 
 def highest_rate(o, url, bound, start):
@@ -84,12 +89,13 @@ def main():
         print(f"{'model':9} {'server':24} {'protocol':8} " + " ".join(f"{'req/s, p99<=' + b + ' ms':>20}" for b in o.bounds.split(",")))
         for model in o.models.split(","):
             path = f"{folder}/{model}.onnx"
-            tenon = [o.tenon, "serve", "--model", f"m={path}", "--free-ports", "--address", "127.0.0.1"]
-            for name, command in (("tenon", tenon), ("tenon, batches of 16", [*tenon, "--max-batch-size", "16", "--batch-timeout-micros", "0"]),
-                                  ("ONNX Runtime in Python", [o.python, str(ROOT / "bench/peers/onnxruntime_server.py"), "--model", f"m={path}"])):
+            tenon = [Tenon, o.tenon, "--model", f"m={path}"]
+            for name, (kind, *command) in (
+                    ("tenon", tenon), ("tenon, batches of 16", [*tenon, "--max-batch-size", "16", "--batch-timeout-micros", "0"]),
+                    ("ONNX Runtime in Python", [Peer, o.python, str(ROOT / "bench/peers/onnxruntime_server.py"), "--model", f"m={path}"])):
                 if name not in o.servers.split(";"):
                     continue
-                server = Server(command)
+                server = kind(*command)
                 try:
                     for protocol, url in (("gRPC", f"grpc://127.0.0.1:{server.grpc}/m"), ("REST", f"http://127.0.0.1:{server.rest}/v2/models/m")):
                         if protocol not in o.protocols.split(","):

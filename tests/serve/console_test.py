@@ -21,6 +21,9 @@ import urllib.request
 import zlib
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+from serve_process import ServeProcess  # noqa: E402
+
 TENON, MODELS, SCREENSHOT = "", "", ""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -116,13 +119,8 @@ class Console(unittest.TestCase):
            traffic {{ split {{ label: "stable" weight: 95 }} split {{ version: 124 weight: 5 }} }} }}
   config {{ name: "picture" base_path: "{MODELS}/picture" }}
 }}""")
-        cls.server = subprocess.Popen([TENON, "serve", "--config", str(config), "--free-ports", "--address", "127.0.0.1"],
-                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for line in cls.server.stdout:
-            if "(v2), REST" in line:
-                cls.url = line.split()[-1]
-            if line.startswith("ready"):
-                break
+        cls.server = ServeProcess(TENON, "--config", config)
+        cls.url = f"http://{cls.server.address('v2_rest')}"
         cls.browser = Browser(cls.folder.name + "/profile")
         cls.browser.call("Page.navigate", url=cls.url + "/")
         cls.browser.until("typeof state === 'object' && state && document.querySelectorAll('.model').length === 2")
@@ -130,8 +128,7 @@ class Console(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.browser.close()
-        cls.server.terminate()
-        cls.server.communicate()
+        cls.server.stop()
         cls.folder.cleanup()
 
     def choose(self, model):

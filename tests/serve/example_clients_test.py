@@ -8,43 +8,38 @@ import sys
 import unittest
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from serve_process import ServeProcess  # noqa: E402
+
 TENON, MODELS, CPP = sys.argv[1:4]
-FOLDER = Path(__file__).resolve().parent.parent.parent / "examples/clients"
+FOLDER = ROOT / "examples/clients"
 
 
 class ExampleClients(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = subprocess.Popen([TENON, "serve", "--model", f"half_plus_two={MODELS}/half_plus_two", "--free-ports", "--address",
-                                       "127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        cls.ports = {}
-        for line in cls.server.stdout:
-            if line.startswith("ready"):
-                break
-            if line.startswith("  "):
-                name, _, address = line.strip().rpartition(" ")
-                cls.ports[name.strip()] = address.rpartition(":")[2]
+        cls.server = ServeProcess(TENON, "--model", f"half_plus_two={MODELS}/half_plus_two")
 
     @classmethod
     def tearDownClass(cls):
-        cls.server.terminate()
-        cls.server.communicate()
+        cls.server.stop()
 
     def run_client(self, command, listener, model="half_plus_two"):
-        return subprocess.run([*command, "127.0.0.1", self.ports[listener], model, "x", "1", "2", "5"], capture_output=True, text=True)
+        return subprocess.run([*command, "127.0.0.1", str(self.server.ports[listener]), model, "x", "1", "2", "5"], capture_output=True, text=True)
 
     def test_cpp_and_python(self):
         for command in ([CPP], [sys.executable, str(FOLDER / "infer.py")]):
-            answer = self.run_client(command, "Open Inference (v2), REST")
+            answer = self.run_client(command, "v2_rest")
             self.assertEqual(answer.stdout, "3.5\n4\n5.5\n", answer.stderr)
-            wrong = self.run_client(command, "Open Inference (v2), REST", "other")
+            wrong = self.run_client(command, "v2_rest", "other")
             self.assertNotEqual(wrong.returncode, 0)
             self.assertIn("other", wrong.stderr)
 
     def test_curl(self):
         if not shutil.which("curl"):
             self.skipTest("there is no curl")
-        answer = self.run_client([str(FOLDER / "infer.sh")], "TensorFlow Serving, REST")
+        answer = self.run_client([str(FOLDER / "infer.sh")], "tfs_rest")
         self.assertEqual(json.loads(answer.stdout), {"outputs": [3.5, 4.0, 5.5]}, answer.stderr)
 
 

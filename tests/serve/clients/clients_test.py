@@ -31,6 +31,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from ovmsclient import make_grpc_client, make_http_client
 from tritonclient.utils import InferenceServerException
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
+from serve_process import ServeProcess  # noqa: E402
+
 TRANSCRIPT = []
 
 
@@ -110,21 +113,9 @@ def encoded(data):
 
 
 def start_server(path, config, *flags):
-    """The process, its ports and what it printed until it was ready."""
     with open(path, "w") as file:
         file.write(f"model_config_list {{ {config} }}")
-    process = subprocess.Popen([ARGUMENTS[0], "serve", "--model_config_file=" + path, "--free-ports", "--address",
-                                "127.0.0.1", *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    ports, printed = {}, ""
-    for line in process.stdout:
-        printed += line
-        for key, text in (("tfs_rest", "TensorFlow Serving, REST"), ("tfs_grpc", "TensorFlow Serving, gRPC"),
-                          ("v2_rest", "Open Inference (v2), REST"), ("v2_grpc", "Open Inference (v2), gRPC")):
-            if text in line:
-                ports[key] = int(line.rsplit(":", 1)[1])
-        if line.startswith("ready"):
-            break
-    return process, ports, printed
+    return ServeProcess(ARGUMENTS[0], "--model_config_file=" + path, *flags)
 
 
 class Pipelines(unittest.TestCase):
@@ -138,7 +129,8 @@ class Pipelines(unittest.TestCase):
                     input_map {{ key: "x" value: "raw" }} output_map {{ key: "y" value: "mid" }} }}
             step {{ model_name: "second" model_version: 124
                     input_map {{ key: "x" value: "mid" }} output_map {{ key: "y" value: "done" }} }} }} }}"""
-        process, ports, _ = start_server("/tmp/tenon-clients-%d.pipeline" % threading.get_native_id(), config)
+        server = start_server("/tmp/tenon-clients-%d.pipeline" % threading.get_native_id(), config)
+        ports = server.ports
         try:
             x = np.array([1, 2, 5], np.float32)
             for module, port in ((triton_http, ports["v2_rest"]), (triton_grpc, ports["v2_grpc"])):
@@ -157,9 +149,7 @@ class Pipelines(unittest.TestCase):
             self.assertEqual(dict(steps[1].output_map), {"y": "done"})
             client.close()
         finally:
-            process.terminate()
-            process.wait(timeout=20)
-            process.stdout.close()
+            server.stop()
 
 
 class Clients(unittest.TestCase):
@@ -170,17 +160,15 @@ class Clients(unittest.TestCase):
             f'config {{ name: "{name}" base_path: "{models}/{name}" model_version_policy {{ all {{}} }} {labels} }}'
             for name, labels in (("half_plus_two", 'version_labels { key: "stable" value: 123 }'), ("echo", "")))
         cls.config = "/tmp/tenon-clients-%d.config" % threading.get_native_id()
-        cls.process, ports, printed = start_server(cls.config, config)
-        cls.try_line = cls.process.stdout.readline().strip() if "try" in printed else ""
-        cls.ports = ports
+        cls.server = start_server(cls.config, config)
+        cls.try_line, cls.ports = cls.server.try_line, cls.server.ports
+        ports = cls.ports
         cls.tfs_tap, cls.v2_tap = HttpTap(ports["tfs_rest"], "tfs"), HttpTap(ports["v2_rest"], "v2")
         cls.grpc_tap, cls.grpc = GrpcTap.start(f"127.0.0.1:{ports['v2_grpc']}")
 
     @classmethod
     def tearDownClass(cls):
-        cls.process.terminate()
-        code = cls.process.wait(timeout=20)
-        cls.process.stdout.close()
+        code = cls.server.stop()
         assert code == 0, f"tenon serve ended with {code}"
 
     def test_triton_http(self):
@@ -330,16 +318,10 @@ class Clients(unittest.TestCase):
                 return Path(certificate).read_bytes()
 
             first = make()
-            process = subprocess.Popen([ARGUMENTS[0], "serve", "--model", f"m={ARGUMENTS[1]}/half_plus_two", "--free-ports",
-                                        "--address", "127.0.0.1", "--tls-certificate", certificate, "--tls-key", key],
-                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            server = ServeProcess(ARGUMENTS[0], "--model", f"m={ARGUMENTS[1]}/half_plus_two", "--tls-certificate", certificate,
+                                  "--tls-key", key)
+            address = server.address("v2_grpc")
             try:
-                for line in process.stdout:
-                    if "(v2), gRPC" in line:
-                        address = line.split()[-1]
-                    if line.startswith("ready"):
-                        break
-
                 def ready(channel):
                     return channel.unary_unary("/inference.GRPCInferenceService/ServerReady")(b"", timeout=10)
 
@@ -368,8 +350,7 @@ class Clients(unittest.TestCase):
                 self.assertEqual(set(states), {grpc.ChannelConnectivity.READY})
                 held.close()
             finally:
-                process.terminate()
-                process.communicate()
+                server.stop()
 
     def test_the_printed_curl_line(self):
         if not shutil.which("curl"):

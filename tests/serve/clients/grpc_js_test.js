@@ -41,6 +41,11 @@ async function main(address) {
   });
   assert.strictEqual(got.length, 5);
   assert.ok(got.every(a => a.infer_response.raw_output_contents[0].equals(y)));
+  const watched = await new Promise((done, fail) => {
+    const stream = new health.Health(address, grpc.credentials.createInsecure()).Watch({service: 'PredictionService'});
+    stream.on('data', a => { done(a.status); stream.cancel(); }).on('error', fail);
+  });
+  assert.ok(watched === 1 || watched === 'SERVING', watched);
   const metadata = await call(client, 'ModelMetadata', {name: 'm'});
   assert.deepStrictEqual(metadata.inputs.map(i => [i.name, i.datatype, i.shape]), [['x', 'FP32', [-1]]]);
   console.log('grpc-js: ok');

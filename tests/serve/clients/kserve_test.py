@@ -5,8 +5,8 @@ Skipped (exit code 77) where it is not installed; it needs an environment of its
 """
 
 import asyncio
-import subprocess
 import sys
+from pathlib import Path
 
 try:
     import numpy as np
@@ -15,6 +15,9 @@ try:
 except ImportError as error:
     print(f"skipped: {error}; pip install kserve==0.21.0 in an environment of its own")
     sys.exit(77)
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
+from serve_process import ServeProcess  # noqa: E402
 
 
 async def check(rest, grpc):
@@ -36,21 +39,9 @@ async def check(rest, grpc):
 
 
 def main():
-    server = subprocess.Popen([sys.argv[1], "serve", "--model", f"m={sys.argv[2]}/half_plus_two", "--free-ports", "--address",
-                               "127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        for line in server.stdout:
-            if "(v2), REST" in line:
-                rest = line.split()[-1]
-            if "(v2), gRPC" in line:
-                grpc = line.split()[-1]
-            if line.startswith("ready"):
-                break
-        asyncio.run(check(rest, grpc))
-        print("kserve: ok")
-    finally:
-        server.terminate()
-        server.communicate()
+    with ServeProcess(sys.argv[1], "--model", f"m={sys.argv[2]}/half_plus_two") as server:
+        asyncio.run(check(f"http://{server.address('v2_rest')}", server.address("v2_grpc")))
+    print("kserve: ok")
 
 
 main()

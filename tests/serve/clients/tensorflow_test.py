@@ -5,8 +5,8 @@ Skipped (exit code 77) where it is not installed; it needs an environment of its
 """
 
 import os
-import subprocess
 import sys
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 try:
@@ -18,6 +18,9 @@ try:
 except ImportError as error:
     print(f"skipped: {error}; pip install tensorflow==2.21.0 tensorflow-serving-api==2.21.0 in an environment of its own")
     sys.exit(77)
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
+from serve_process import ServeProcess  # noqa: E402
 
 
 def example(x):
@@ -71,20 +74,9 @@ def check(address):
 
 
 def main():
-    server = subprocess.Popen([sys.argv[1], "serve", "--model", f"m={sys.argv[2]}/half_plus_two", "--free-ports", "--address",
-                               "127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        address = None
-        for line in server.stdout:
-            if "TensorFlow Serving, gRPC" in line:
-                address = line.split()[-1]
-            if line.startswith("ready"):
-                break
-        check(address)
-        print("tensorflow-serving-api: ok")
-    finally:
-        server.terminate()
-        server.communicate()
+    with ServeProcess(sys.argv[1], "--model", f"m={sys.argv[2]}/half_plus_two") as server:
+        check(server.address("tfs_grpc"))
+    print("tensorflow-serving-api: ok")
 
 
 main()
