@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "tenon/base/error.h"
 #include "tenon/serve/status.h"
 #include "tenon/serve/text_proto.h"
@@ -157,10 +159,26 @@ PipelineOptions pipeline_of(const TextMessage& m, const std::string& where, cons
   return out;
 }
 
+PoolOptions pool_of(const TextMessage& m, const std::string& where, const std::string& model) {
+  m.only({"threads", "threads_per_run", "cpus"});
+  PoolOptions out{.threads = static_cast<int>(m.integer("threads", 0)),
+                  .threads_per_run = static_cast<int>(m.integer("threads_per_run", 0))};
+  for (const int64_t cpu : m.integers("cpus"))
+    out.cpus.push_back(static_cast<int>(std::clamp<int64_t>(cpu, -1, 1 << 20)));
+  const auto wrong = faults(out);
+  if (!wrong.empty())
+    throw FormatError({where,
+                       fmt::format("the pool of model '{}': {}", model, fmt::join(wrong, "; ")),
+                       {},
+                       {},
+                       "pool { threads: 2 cpus: 0 cpus: 1 }"});
+  return out;
+}
+
 ModelConfig model_of(const TextMessage& m, const std::string& where, const LaneOptions& defaults) {
   m.only({"name", "base_path", "model_type", "model_platform", "model_version_policy", "version_labels",
           "logging_config", "max_in_flight", "max_queued", "instances", "batching_parameters", "traffic",
-          "ensemble_scheduling", "input", "output"});
+          "ensemble_scheduling", "input", "output", "run_here_below_micros", "pool"});
   ModelConfig config;
   config.name = m.text("name");
   config.base_path = m.text("base_path");
@@ -186,6 +204,9 @@ ModelConfig model_of(const TextMessage& m, const std::string& where, const LaneO
   config.max_in_flight = m.integer("max_in_flight", 0);
   config.lane.max_queued = m.integer("max_queued", config.lane.max_queued);
   config.lane.instances = static_cast<int>(m.integer("instances", config.lane.instances));
+  if (const auto* pool = m.message("pool")) config.lane.pool = pool_of(*pool, where, config.name);
+  config.lane.run_here_below =
+      std::chrono::microseconds(m.integer("run_here_below_micros", config.lane.run_here_below.count()));
   return config;
 }
 

@@ -1,4 +1,6 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <cmath>
@@ -29,11 +31,35 @@ void check(const BatchingOptions& b, const std::string& where) {
 
 }  // namespace
 
+std::vector<std::string> faults(const PoolOptions& options) {
+  std::vector<std::string> out;
+  if (options.threads < 0 || options.threads > 1024) out.emplace_back("threads must be from 0 to 1024");
+  if (options.threads_per_run < 0 || options.threads_per_run > 1024)
+    out.emplace_back("threads_per_run must be from 0 to 1024");
+  if (options.threads == 0 && (options.threads_per_run != 0 || !options.cpus.empty()))
+    out.emplace_back("threads is missing: a pool needs at least one");
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  ::sched_getaffinity(0, sizeof(allowed), &allowed);
+  std::vector<int> there;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<size_t>(cpu), &allowed)) there.push_back(cpu);
+  }
+  for (const int cpu : options.cpus) {
+    if (std::find(there.begin(), there.end(), cpu) == there.end())
+      out.push_back(
+          fmt::format("CPU {} is not one of those that this process may use: {}", cpu, fmt::join(there, ", ")));
+  }
+  return out;
+}
+
 std::string_view name(CloseReason reason) { return kReasons[static_cast<size_t>(reason)]; }
 
 Lane::Lane(std::string model, int64_t version, ModelPtr loaded, LaneOptions options, Metrics& metrics)
     : model_name_(std::move(model)), version_(version), model_(std::move(loaded)), options_(std::move(options)) {
   check(options_.batching, model_name_);
+  if (const auto wrong = faults(options_.pool); !wrong.empty())
+    throw ValueError({model_name_ + ", pool", fmt::format("{}", fmt::join(wrong, "; ")), {}, {}, {}});
   if (options_.batching.enabled) {
     why_no_batching_ = model_->why_not_batchable();
     options_.batching.enabled = why_no_batching_.empty();

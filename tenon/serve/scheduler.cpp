@@ -1,6 +1,8 @@
 #include "tenon/serve/scheduler.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <utility>
@@ -52,6 +54,14 @@ struct Lane::Job {
 
 namespace {
 
+void pin(const std::vector<int>& cpus) {
+  if (cpus.empty()) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) CPU_SET(static_cast<size_t>(cpu), &set);
+  ::pthread_setaffinity_np(::pthread_self(), sizeof(set), &set);  // faults() has seen that it may
+}
+
 int64_t bytes_of_all(const std::vector<Value>& values) {
   int64_t bytes = 0;
   for (const auto& value : values) bytes += byte_size(value);
@@ -59,6 +69,33 @@ int64_t bytes_of_all(const std::vector<Value>& values) {
 }
 
 }  // namespace
+
+// The threads of one model. They end when their lane does, or the scheduler.
+struct Lane::Pool {
+  Pool(Lane* l, std::mutex& m) : lane(l), scheduler(m) {}
+  Lane* lane;                    // valid until `ending`
+  std::mutex& scheduler;         // which outlives the threads
+  std::condition_variable work;  // with the scheduler's mutex
+  bool ending = false;           // under it
+  std::mutex ends;
+  std::vector<std::unique_ptr<Scheduler::Worker>> workers;
+
+  void end() {
+    const std::lock_guard once(ends);
+    if (workers.empty()) return;
+    {
+      const std::lock_guard lock(scheduler);
+      ending = true;
+    }
+    work.notify_all();
+    for (auto& worker : workers) worker->thread.join();
+    workers.clear();
+  }
+};
+
+Lane::~Lane() {
+  if (pool_) pool_->end();
+}
 
 struct Scheduler::Batch {
   LanePtr lane;
@@ -75,7 +112,7 @@ Scheduler::Scheduler(SchedulerOptions options, Metrics& metrics) : options_(opti
     places_.push_back(std::make_unique<Place>());
     free_places_.push_back(places_.back().get());
   }
-  for (auto& worker : workers_) worker->thread = std::thread([this, w = worker.get()] { work(*w); });
+  for (auto& worker : workers_) worker->thread = std::thread([this, w = worker.get()] { work(*w, nullptr); });
   deadline_watch_ = std::thread([this] { watch_deadlines(); });
   metrics.gauge("tenon_longest_run_seconds", "How long the batch that runs longest has been running.", {}, [this] {
     int64_t since = 0;
@@ -85,6 +122,13 @@ Scheduler::Scheduler(SchedulerOptions options, Metrics& metrics) : options_(opti
     };
     for (const auto& worker : workers_) look(worker->busy_since);
     for (const auto& place : places_) look(place->busy_since);
+    std::vector<LanePtr> lanes;  // let go after the lock
+    const std::lock_guard lock(mutex_);
+    for (const auto& weak : with_pool_) {
+      lanes.push_back(weak.lock());
+      if (!lanes.back() || lanes.back()->pool_->ending) continue;
+      for (const auto& worker : lanes.back()->pool_->workers) look(worker->busy_since);
+    }
     return since == 0 ? 0.0 : static_cast<double>(nanoseconds(Clock::now()) - since) * 1e-9;
   });
 }
@@ -93,11 +137,17 @@ Scheduler::~Scheduler() { stop(); }
 
 void Scheduler::stop() {
   std::vector<JobPtr> waiting;
+  std::vector<LanePtr> pools, lanes;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
     stopping_ = true;
-    for (const auto& lane : active_) {
+    for (const auto& weak : with_pool_) {
+      if (auto lane = weak.lock()) pools.push_back(std::move(lane));
+    }
+    lanes = active_;
+    lanes.insert(lanes.end(), pools.begin(), pools.end());
+    for (const auto& lane : lanes) {
       for (auto& job : lane->queue_) {
         job->state = Job::State::Left;
         waiting.push_back(std::move(job));
@@ -110,6 +160,7 @@ void Scheduler::stop() {
   work_.notify_all();
   for (const auto& job : waiting) job->answer({Code::Unavailable, "the server is stopping", 1});
   for (auto& worker : workers_) worker->thread.join();
+  for (const auto& lane : pools) lane->pool_->end();
   {
     std::unique_lock lock(mutex_);
     place_freed_.wait(lock, [this] { return free_places_.size() == places_.size(); });
@@ -127,7 +178,8 @@ void Scheduler::submit(const LanePtr& lane, std::vector<Value> inputs, Clock::ti
   const BatchingOptions& batching = lane->options_.batching;
   const auto now = Clock::now();
   if (deadline <= now) throw RequestError(Code::DeadlineExceeded, "the deadline passed before the request was queued");
-  if (!batching.enabled && priority >= 0 && lane->options_.run_here_below.count() > 0 &&
+  const bool own_pool = lane->options_.pool.threads > 0;
+  if (!batching.enabled && !own_pool && priority >= 0 && lane->options_.run_here_below.count() > 0 &&
       !(cancel && cancel->requested())) {
     if (Place* place = take_place(*lane, bytes_of_all(inputs)))
       return run_here(*place, lane, std::move(inputs), now, done);
@@ -151,7 +203,9 @@ void Scheduler::submit(const LanePtr& lane, std::vector<Value> inputs, Clock::ti
       throw RequestError(Code::Unavailable,
                          fmt::format("the queue of '{}' is full: {} requests wait", lane->model_name_, lane->queued_),
                          1);
-    const int at_once = lane->options_.instances > 0 ? std::min(lane->options_.instances, threads()) : threads();
+    if (own_pool && !lane->pool_) start_pool(lane);
+    const int pool = own_pool ? lane->options_.pool.threads : threads();
+    const int at_once = lane->options_.instances > 0 ? std::min(lane->options_.instances, pool) : pool;
     const double wait = static_cast<double>(lane->queued_rows_) / lane->rows_per_run_ / at_once * lane->run_seconds_;
     if (deadline != kNever && wait > seconds(deadline - now))
       throw RequestError(
@@ -159,13 +213,13 @@ void Scheduler::submit(const LanePtr& lane, std::vector<Value> inputs, Clock::ti
           fmt::format("the deadline would pass in the queue: about {:.0f} ms of work are before it", wait * 1e3));
     auto at = lane->queue_.end();
     while (at != lane->queue_.begin() && (*std::prev(at))->priority < priority) --at;
-    if (lane->queue_.empty()) active_.push_back(lane);
+    if (lane->queue_.empty() && !own_pool) active_.push_back(lane);
     lane->queue_.insert(at, job);
     ++lane->queued_;
     lane->queued_rows_ += job->rows;
     lane->pending_.fetch_add(1, std::memory_order_relaxed);
   }
-  work_.notify_one();
+  (own_pool ? lane->pool_->work : work_).notify_one();
   if (deadline != kNever) watch_deadline(job);
   if (cancel) {
     cancel->on_request([this, weak = std::weak_ptr(job)] {
@@ -250,9 +304,16 @@ void Scheduler::watch_deadline(const JobPtr& job) {
 }
 
 void Scheduler::drain() {
+  std::vector<LanePtr> lanes;  // let go after the lock
   {
     const std::lock_guard lock(mutex_);
     draining_ = true;
+    for (const auto& weak : with_pool_) {
+      if (auto lane = weak.lock()) {
+        lane->pool_->work.notify_all();
+        lanes.push_back(std::move(lane));
+      }
+    }
   }
   work_.notify_all();
 }
@@ -378,17 +439,46 @@ std::unique_ptr<Scheduler::Batch> Scheduler::next_batch(Clock::time_point now, C
   return nullptr;
 }
 
-void Scheduler::work(Worker& self) {
-  exec::Session session({.threads = options_.threads_per_run});
+// Under the mutex.
+void Scheduler::start_pool(const LanePtr& lane) {
+  const PoolOptions& options = lane->options_.pool;
+  std::erase_if(with_pool_, [](const auto& weak) { return weak.expired(); });
+  with_pool_.push_back(lane);
+  lane->pool_ = std::make_shared<Lane::Pool>(lane.get(), mutex_);
+  for (int i = 0; i < options.threads; ++i) {
+    auto worker = std::make_unique<Worker>();
+    // The threads keep the pool; the lane ends it.
+    worker->thread = std::thread([this, pool = lane->pool_, w = worker.get()] { work(*w, pool.get()); });
+    lane->pool_->workers.push_back(std::move(worker));
+  }
+}
+
+void Scheduler::work(Worker& self, Lane::Pool* pool) {
+  int threads_per_run = options_.threads_per_run;
+  if (pool) {
+    std::unique_lock lock(mutex_);
+    if (pool->ending) return;
+    const PoolOptions options = pool->lane->options_.pool;
+    lock.unlock();
+    if (options.threads_per_run > 0) threads_per_run = options.threads_per_run;
+    pin(options.cpus);  // first: the threads of a run inherit it
+  }
+  exec::Session session({.threads = threads_per_run});
   const exec::SessionScope scope(session);
+  std::condition_variable& work = pool ? pool->work : work_;
   std::unique_lock lock(mutex_);
   while (true) {
     Clock::time_point wake = kNever;
     const auto now = Clock::now();
-    if (auto batch = next_batch(now, wake)) {
-      const bool more = !active_.empty();
+    std::unique_ptr<Batch> batch;
+    if (!pool)
+      batch = next_batch(now, wake);
+    else if (!pool->ending && !pool->lane->queue_.empty())
+      batch = batch_of(*pool->lane, now, wake);
+    if (batch) {
+      const bool more = pool ? !pool->lane->queue_.empty() : !active_.empty();
       lock.unlock();
-      if (more) work_.notify_one();
+      if (more) work.notify_one();
       self.busy_since.store(nanoseconds(now), std::memory_order_relaxed);
       execute(*batch);
       self.busy_since.store(0, std::memory_order_relaxed);
@@ -404,11 +494,11 @@ void Scheduler::work(Worker& self) {
       lock.lock();
       continue;
     }
-    if (stopping_) return;
+    if (pool ? pool->ending : stopping_) return;
     if (wake == kNever)
-      work_.wait(lock);
+      work.wait(lock);
     else
-      work_.wait_until(lock, wake);
+      work.wait_until(lock, wake);
   }
 }
 

@@ -40,6 +40,16 @@ struct BatchingOptions {
   bool split_large = true;               // a request with more rows runs in parts; else it is refused
 };
 
+// Threads of a model's own, which wait for its work alone and park when there is none. As many runs at the same time.
+struct PoolOptions {
+  int threads = 0;          // 0: none, the model shares the server's
+  int threads_per_run = 0;  // of each run; 0: as the server's
+  std::vector<int> cpus{};  // that they may run on; empty: all
+  bool operator==(const PoolOptions&) const = default;
+};
+// All that is wrong with them, in words; CPUs that this process may not use, too.
+std::vector<std::string> faults(const PoolOptions& options);
+
 struct LaneOptions {
   BatchingOptions batching{};
   int64_t max_queued = 1024;  // requests that wait; more are refused with UNAVAILABLE
@@ -47,6 +57,7 @@ struct LaneOptions {
   // Unbatched requests run on the thread that brings them, while their model is known to take less than this: the
   // hand-over to another thread costs more. 0: never.
   std::chrono::microseconds run_here_below{100};
+  PoolOptions pool{};
 };
 
 enum class CloseReason : uint8_t { Full, Timeout, Shape, Drain, Single, Split };
@@ -83,7 +94,11 @@ class Lane {
  public:
   // Errors: ValueError for options that contradict themselves. Batching is left out, with a reason that
   // why_no_batching() tells, for a model that has no batch axis.
+  // One with a pool of its own must not be let go by a thread of that pool (the repository's never are).
   Lane(std::string model, int64_t version, ModelPtr loaded, LaneOptions options, Metrics& metrics);
+  ~Lane();
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
 
   [[nodiscard]] const std::string& model_name() const { return model_name_; }
   [[nodiscard]] int64_t version() const { return version_; }
@@ -106,6 +121,7 @@ class Lane {
   friend class Scheduler;
   struct Job;
   using JobPtr = std::shared_ptr<Job>;
+  struct Pool;
 
   // Counts a batch that ran: when it started, was ready to compute, had computed and ended, and when its requests came.
   void note_batch(bool ok, int64_t rows, const Timings& when, std::span<const Clock::time_point> arrived);
@@ -123,7 +139,8 @@ class Lane {
   int running_ = 0;
   double run_seconds_ = 0;  // of one batch, a moving average
   double rows_per_run_ = 1;
-  int64_t quick_bytes_ = -1;  // of the inputs of the largest request that was quick
+  int64_t quick_bytes_ = -1;    // of the inputs of the largest request that was quick
+  std::shared_ptr<Pool> pool_;  // once there was work for it
 
   std::atomic<int64_t> pending_{0};
   mutable std::mutex statistics_mutex_;
@@ -150,6 +167,8 @@ struct SchedulerOptions {
 };
 
 class Scheduler {
+  friend class Lane;
+
  public:
   Scheduler(SchedulerOptions options, Metrics& metrics);
   ~Scheduler();  // stop()
@@ -189,7 +208,8 @@ class Scheduler {
     std::atomic<int64_t> busy_since{0};
   };
 
-  void work(Worker& self);
+  void work(Worker& self, Lane::Pool* pool);
+  void start_pool(const LanePtr& lane);
   void watch_deadlines();
   std::unique_ptr<Batch> next_batch(Clock::time_point now, Clock::time_point& wake);
   std::unique_ptr<Batch> batch_of(Lane& lane, Clock::time_point now, Clock::time_point& wake);
@@ -206,7 +226,8 @@ class Scheduler {
   SchedulerOptions options_;
   std::mutex mutex_;
   std::condition_variable work_;
-  std::vector<LanePtr> active_;  // those with a queue
+  std::vector<LanePtr> active_;  // those with a queue and no pool of their own
+  std::vector<std::weak_ptr<Lane>> with_pool_;
   size_t turn_ = 0;
   bool stopping_ = false, draining_ = false;
   std::vector<std::unique_ptr<Worker>> workers_;
