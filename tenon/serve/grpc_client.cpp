@@ -28,6 +28,8 @@ struct Call {
   GrpcClient::Done done;
 };
 
+}  // namespace
+
 std::string text_of(const grpc::ByteBuffer& buffer) {
   std::vector<grpc::Slice> slices;
   std::string out;
@@ -36,8 +38,6 @@ std::string text_of(const grpc::ByteBuffer& buffer) {
   }
   return out;
 }
-
-}  // namespace
 
 struct GrpcClient::State {
   std::vector<std::unique_ptr<grpc::GenericStub>> stubs;

@@ -8,7 +8,14 @@
 #include "tenon/serve/request.h"
 #include "tenon/serve/status.h"
 
+namespace grpc {
+class ByteBuffer;
+}
+
 namespace tenon::serve {
+
+// The bytes of one of gRPC's messages.
+std::string text_of(const grpc::ByteBuffer& buffer);
 
 class GrpcClient {
  public:

@@ -138,7 +138,7 @@ class StreamConnection final : public Connection {
       collect(output_);
       if (output_.empty()) break;
       buffers_.clear();
-      for (const auto piece : output_.pieces()) buffers_.emplace_back(piece.data(), piece.size());
+      output_.for_each([&](std::span<const std::byte> piece) { buffers_.emplace_back(piece.data(), piece.size()); });
       if constexpr (kPlain) {
         error_code error;
         size_t sent = stream_.write_some(buffers_, error);

@@ -74,15 +74,6 @@ void GrpcOutput::clear() {
   pieces_.clear();
   size_ = 0;
 }
-std::vector<std::span<const std::byte>> GrpcOutput::pieces() const {
-  std::vector<std::span<const std::byte>> out;
-  out.reserve(pieces_.size());
-  for (const auto& piece : pieces_)
-    out.push_back(!piece.elsewhere.empty() ? piece.elsewhere
-                                           : std::as_bytes(std::span(small_)).subspan(piece.begin, piece.size));
-  return out;
-}
-
 // ---- one call ----
 
 struct GrpcSession::Stream {
@@ -96,8 +87,8 @@ struct GrpcSession::Stream {
   int32_t id;
   // From the headers.
   const RpcMethod* method = nullptr;
-  std::string path{}, encoding{};
-  std::vector<std::pair<std::string, std::string>> metadata{};
+  std::string unknown_path{}, encoding{};
+  HeaderList metadata{};
   size_t header_bytes = 0;
   std::string header_problem{};
   bool post = false, grpc = false;
@@ -315,6 +306,9 @@ void GrpcSession::wind_down() {
   const Busy busy(*this);
   winding_down_ = Clock::now();
   if (!greeted_) return;
+  for (const auto& [id, stream] : streams_) {  // these would not end by themselves
+    if (stream->method && stream->method->repeats) finish(*stream, {Code::Unavailable, "the server is stopping", 0});
+  }
   nghttp2_submit_shutdown_notice(session_);
   nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
 }
@@ -344,7 +338,8 @@ void GrpcSession::header(Stream& s, std::string_view name, std::string_view valu
   s.header_bytes += name.size() + value.size() + 32;  // as HTTP/2 counts them
   if (s.header_bytes > service_.limits.header_bytes) return;
   if (name == ":path") {
-    s.path = value;
+    s.method = service_.find(value);
+    if (!s.method) s.unknown_path = value;
   } else if (name == ":method") {
     s.post = value == "POST";
   } else if (name == "content-type") {
@@ -396,8 +391,7 @@ void GrpcSession::begin_call(Stream& s) {
   if (s.header_bytes > service_.limits.header_bytes)
     return finish(s, {Code::ResourceExhausted, "the metadata is larger than the server takes", 0});
   if (!s.header_problem.empty()) return finish(s, {Code::InvalidArgument, s.header_problem, 0});
-  s.method = service_.find(s.path);
-  if (!s.method) return finish(s, {Code::Unimplemented, fmt::format("there is no method {}", s.path), 0});
+  if (!s.method) return finish(s, {Code::Unimplemented, fmt::format("there is no method {}", s.unknown_path), 0});
   if (!s.encoding.empty() && s.encoding != "gzip" && s.encoding != "deflate")
     return finish(s, {Code::Unimplemented, fmt::format("the compression {} is not supported", s.encoding), 0});
   s.read_by = heard_ + service_.limits.message_timeout;
@@ -437,7 +431,7 @@ void GrpcSession::on_prefix(Stream& s) {
   if (flag > 1) return finish(s, {Code::Internal, fmt::format("the compression flag is {}", flag), 0});
   if (flag == 1 && s.encoding.empty())
     return finish(s, {Code::Internal, "the message is compressed, but the call names no grpc-encoding", 0});
-  if (!s.method->stream && s.begun > 0)
+  if ((!s.method->stream || s.method->repeats) && s.begun > 0)
     return finish(s, {Code::InvalidArgument, "the call has more than one message", 0});
   if (s.body_size > static_cast<size_t>(service_.limits.message))
     return finish(
@@ -545,6 +539,7 @@ void GrpcSession::answered(int32_t id, size_t number, Status status, std::vector
   if (!s || s->finished || number < s->first_answer || number - s->first_answer >= s->answers.size()) return;
   auto& slot = s->answers[number - s->first_answer];
   if (slot.there) return;
+  if (s->method->repeats) return status.ok() ? send(*s, std::move(message)) : finish(*s, std::move(status));
   slot.there = true;
   slot.status = std::move(status);
   slot.message = std::move(message);

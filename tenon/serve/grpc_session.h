@@ -61,8 +61,13 @@ class GrpcOutput {
   void clear();
   [[nodiscard]] bool empty() const { return size_ == 0; }
   [[nodiscard]] size_t size() const { return size_; }
-  // Valid until the next change.
-  [[nodiscard]] std::vector<std::span<const std::byte>> pieces() const;
+  // Calls fn(bytes) for each piece, in order; valid until the next change.
+  template <class Fn>
+  void for_each(const Fn& fn) const {
+    for (const auto& piece : pieces_)
+      fn(!piece.elsewhere.empty() ? piece.elsewhere
+                                  : std::as_bytes(std::span(small_)).subspan(piece.begin, piece.size));
+  }
 
  private:
   struct Piece {

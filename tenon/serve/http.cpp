@@ -21,9 +21,18 @@ bool same_ignoring_case(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
-std::string_view HttpRequest::header(std::string_view name) const {
-  for (const auto& [key, value] : headers) {
-    if (same_ignoring_case(key, name)) return value;
+void HeaderList::emplace_back(std::string_view name, std::string_view value) {
+  if (entries_.empty()) {
+    entries_.reserve(16);
+    text_.reserve(512);
+  }
+  entries_.push_back({text_.size(), name.size(), value.size()});
+  text_.append(name).append(value);
+}
+std::string_view HeaderList::find(std::string_view name) const {
+  for (const Entry& e : entries_) {
+    if (e.name == name.size() && same_ignoring_case({text_.data() + e.at, e.name}, name))
+      return {text_.data() + e.at + e.name, e.value};
   }
   return {};
 }
@@ -93,6 +102,7 @@ std::string_view reason_phrase(int status) {
 }
 
 std::string url_decoded(std::string_view text) {
+  if (text.find('%') == std::string_view::npos) return std::string(text);
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {

@@ -15,10 +15,25 @@
 
 namespace tenon::serve {
 
+// Names and values in the order in which they came, in one piece of memory.
+class HeaderList {
+ public:
+  void emplace_back(std::string_view name, std::string_view value);
+  // The first value of the name, whatever its case; "" if absent.
+  [[nodiscard]] std::string_view find(std::string_view name) const;
+
+ private:
+  struct Entry {
+    size_t at, name, value;  // where the name begins, and sizes
+  };
+  std::string text_;
+  std::vector<Entry> entries_;
+};
+
 struct HttpRequest {
   std::string method;
   std::string target;  // path and query, as sent
-  std::vector<std::pair<std::string, std::string>> headers;
+  HeaderList headers;
   std::string body;  // decompressed
   CancelPtr cancel = std::make_shared<Cancel>();
   Admission::Ticket ticket;  // given back when the request is gone
@@ -26,7 +41,7 @@ struct HttpRequest {
   AnsweredBy answered_by{};  // set by the front end once it knows
 
   // The header's value, whatever the case of its name; "" if absent.
-  [[nodiscard]] std::string_view header(std::string_view name) const;
+  [[nodiscard]] std::string_view header(std::string_view name) const { return headers.find(name); }
   // The target without the query.
   [[nodiscard]] std::string_view path() const;
 };
@@ -42,8 +57,8 @@ struct Chunk {
 
 struct HttpResponse {
   int status = 200;
-  std::string content_type = "application/json";
-  std::vector<std::pair<std::string, std::string>> headers{};
+  std::string_view content_type = "application/json";               // a constant
+  std::vector<std::pair<std::string_view, std::string>> headers{};  // names are constants
   std::vector<Chunk> body{};
   bool close = false;  // the connection, after this
 

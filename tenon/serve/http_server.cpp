@@ -113,6 +113,41 @@ void append_number(std::string& out, uint64_t v) {
   out.append(digits, std::to_chars(digits, digits + sizeof(digits), v).ptr);
 }
 
+// Beast's grammar, read straight into a request: its own containers take memory for every field.
+class RequestParser final : public http::basic_parser<true> {
+ public:
+  HttpRequestPtr request = std::make_shared<HttpRequest>();
+  http::verb method = http::verb::unknown;
+  unsigned version = 11;
+
+ private:
+  using Text = boost::beast::string_view;
+  static std::string_view view(Text t) { return {t.data(), t.size()}; }
+  void on_request_impl(http::verb verb, Text name, Text target, int v, error_code&) override {
+    method = verb;
+    version = static_cast<unsigned>(v);
+    request->method = view(name);
+    request->target = view(target);
+  }
+  void on_response_impl(int, Text, int, error_code&) override {}
+  void on_field_impl(http::field, Text name, Text value, error_code&) override {
+    request->headers.emplace_back(view(name), view(value));
+  }
+  void on_header_impl(error_code&) override {}
+  void on_body_init_impl(const boost::optional<std::uint64_t>& length, error_code&) override {
+    if (length) request->body.reserve(*length);  // which the limit has seen
+  }
+  std::size_t on_body_impl(Text body, error_code&) override {
+    request->body.append(body.data(), body.size());
+    return body.size();
+  }
+  void on_chunk_header_impl(std::uint64_t, Text, error_code&) override {}
+  std::size_t on_chunk_body_impl(std::uint64_t, Text body, error_code& error) override {
+    return on_body_impl(body, error);
+  }
+  void on_finish_impl(error_code&) override {}
+};
+
 // One connection. All methods run on its loop; only respond() may be called elsewhere.
 template <class Stream, class State>
 class Session final : public SessionBase {
@@ -181,7 +216,7 @@ class Session final : public SessionBase {
   void watch() {
     if (watching_) return;
     watching_ = true;
-    const size_t room = phase_ == Phase::Reading && body_ ? kReadAhead : 4096;
+    const size_t room = phase_ == Phase::Reading && header_done_ ? kReadAhead : 4096;
     stream_.async_read_some(buffer_.prepare(room), [self = self()](error_code error, size_t n) {
       self->watching_ = false;
       if (self->gone_) return;
@@ -200,27 +235,29 @@ class Session final : public SessionBase {
   void begin() {
     phase_ = Phase::Reading;
     wait(state_.options.header_timeout);
-    header_.emplace();
-    header_->header_limit(state_.options.header_bytes);
-    header_->body_limit(boost::none);
+    header_done_ = false;
+    parser_.emplace();
+    parser_->header_limit(state_.options.header_bytes);
+    parser_->body_limit(boost::none);  // admission says what is too large
     feed();
   }
 
   // Gives the parser what is there; waits for more, or goes on.
   void feed() {
     error_code error;
-    if (header_) {
-      buffer_.consume(header_->put(buffer_.data(), error));
+    if (!header_done_) {
+      buffer_.consume(parser_->put(buffer_.data(), error));
       if (error == http::error::need_more) return watch();
       if (error) return broken(error);
+      header_done_ = true;
       return on_header();
     }
-    while (!body_->is_done() && buffer_.size() > 0) {
-      buffer_.consume(body_->put(buffer_.data(), error));
+    while (!parser_->is_done() && buffer_.size() > 0) {
+      buffer_.consume(parser_->put(buffer_.data(), error));
       if (error == http::error::need_more) break;
       if (error) return broken(error);
     }
-    if (!body_->is_done()) return watch();
+    if (!parser_->is_done()) return watch();
     on_body();
   }
 
@@ -237,12 +274,11 @@ class Session final : public SessionBase {
   }
 
   void on_header() {
-    const auto& head = header_->get();
-    keep_alive_ = head.keep_alive();
-    version_ = head.version();
-    head_only_ = head.method() == http::verb::head;
-    const auto length = header_->content_length();
-    const bool has_body = head.method() == http::verb::post || header_->chunked() || (length && *length > 0);
+    keep_alive_ = parser_->keep_alive();
+    version_ = parser_->version;
+    head_only_ = parser_->method == http::verb::head;
+    const auto length = parser_->content_length();
+    const bool has_body = parser_->method == http::verb::post || parser_->chunked() || (length && *length > 0);
     try {
       if (has_body) {
         const int64_t known = length ? static_cast<int64_t>(std::min<uint64_t>(*length, INT64_MAX)) : 0;
@@ -257,13 +293,11 @@ class Session final : public SessionBase {
       if (status.code == Code::ResourceExhausted) r.status = 413;
       return write(std::move(r));
     }
-    body_.emplace(std::move(*header_));
-    header_.reset();
-    body_->body_limit(static_cast<uint64_t>(state_.admission.limits().body));
-    body_->eager(true);
+    if (parser_->chunked()) parser_->body_limit(static_cast<uint64_t>(state_.admission.limits().body));
+    parser_->eager(true);
     wait(allowance(state_.options.body_timeout, length ? *length : 0));
-    if (body_->is_done()) return on_body();
-    if (boost::beast::iequals(body_->get()[http::field::expect], "100-continue")) {
+    if (parser_->is_done()) return on_body();
+    if (same_ignoring_case(parser_->request->header("Expect"), "100-continue")) {
       static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
       net::async_write(stream_, net::buffer(kContinue), [self = self()](error_code error, size_t) {
         if (error) return self->abort();
@@ -275,14 +309,8 @@ class Session final : public SessionBase {
   }
   // ---- handling ----
   void on_body() {
-    auto message = body_->release();
-    body_.reset();
-    auto request = std::make_shared<HttpRequest>();
-    request->method = std::string(message.method_string());
-    request->target = std::string(message.target());
-    for (const auto& field : message)
-      request->headers.emplace_back(std::string(field.name_string()), std::string(field.value()));
-    request->body = std::move(message.body());
+    auto request = std::move(parser_->request);
+    parser_.reset();
     request->ticket = std::move(ticket_);
     request->trace = trace_ = state_.traces.begin(request->header("traceparent"));
     cancel_ = request->cancel;
@@ -390,8 +418,7 @@ class Session final : public SessionBase {
   State& state_;
   Loop& loop_;
   boost::beast::flat_buffer buffer_;
-  std::optional<http::request_parser<http::empty_body>> header_;
-  std::optional<http::request_parser<http::string_body>> body_;
+  std::optional<RequestParser> parser_;  // of the request that is coming
   Admission::Ticket ticket_;
   CancelPtr cancel_;
   Trace trace_;
@@ -401,7 +428,7 @@ class Session final : public SessionBase {
   uint64_t number_ = 0;
   unsigned version_ = 11;
   Phase phase_ = Phase::Idle;
-  bool keep_alive_ = true, head_only_ = false, watching_ = false, gone_ = false;
+  bool header_done_ = false, keep_alive_ = true, head_only_ = false, watching_ = false, gone_ = false;
 };
 
 // Whoever lets go last, perhaps a thread that has just computed an answer: the session ends on its loop.

@@ -61,9 +61,6 @@ void JsonReader::fail(std::string_view problem) const {
   throw RequestError(Code::InvalidArgument, fmt::format("JSON Parse error: {} at offset: {}", problem, offset()));
 }
 
-void JsonReader::space() {
-  while (at_ < end_ && (*at_ == ' ' || *at_ == '\n' || *at_ == '\r' || *at_ == '\t')) ++at_;
-}
 char JsonReader::take() {
   if (at_ >= end_) fail("the text ends too early");
   return *at_++;
@@ -131,10 +128,10 @@ bool JsonReader::next_item() {
   return true;
 }
 
-bool JsonReader::next_key(std::string& key) {
+bool JsonReader::next_key(std::string_view& key) {
   if (!next_item()) return false;
   if (peek() != JsonKind::String) fail("Missing a name for object member.");
-  string(key);
+  key = text();
   space();
   if (take() != ':') {
     --at_;
@@ -142,15 +139,38 @@ bool JsonReader::next_key(std::string& key) {
   }
   return true;
 }
+bool JsonReader::next_key(std::string& key) {
+  std::string_view view;
+  if (!next_key(view)) return false;
+  key = view;
+  return true;
+}
+
+std::string_view JsonReader::plain() {
+  const char* from = at_;
+  while (at_ < end_ && *at_ != '"' && *at_ != '\\' && static_cast<unsigned char>(*at_) >= 0x20) ++at_;
+  return {from, static_cast<size_t>(at_ - from)};
+}
+
+std::string_view JsonReader::text() {
+  if (peek() != JsonKind::String) fail("expected a string");
+  const char* begin = at_++;
+  const std::string_view whole = plain();
+  if (at_ < end_ && *at_ == '"') {
+    ++at_;
+    return whole;
+  }
+  at_ = begin;
+  string(decoded_);
+  return decoded_;
+}
 
 void JsonReader::string(std::string& out) {
   out.clear();
   if (peek() != JsonKind::String) fail("expected a string");
   ++at_;
   while (true) {
-    const char* from = at_;
-    while (at_ < end_ && *at_ != '"' && *at_ != '\\' && static_cast<unsigned char>(*at_) >= 0x20) ++at_;
-    out.append(from, at_);
+    out.append(plain());
     const char c = take();
     if (c == '"') return;
     if (c != '\\') {
@@ -206,10 +226,7 @@ void JsonReader::string(std::string& out) {
   }
 }
 
-void JsonReader::scan_string() {
-  std::string ignored;
-  string(ignored);
-}
+void JsonReader::scan_string() { (void)text(); }
 
 bool JsonReader::boolean() {
   const JsonKind kind = peek();
@@ -284,7 +301,7 @@ template uint64_t JsonReader::integer<uint64_t>();
 
 void JsonReader::skip_value() {
   const size_t depth = open_.size();
-  std::string key;
+  std::string_view key;
   const auto scalar_or_open = [&] {
     switch (peek()) {
       case JsonKind::Object:
@@ -356,5 +373,9 @@ void append_json(std::string& out, std::string_view text) {
 }
 void append_number(std::string& out, float v) { append_real(out, v); }
 void append_number(std::string& out, double v) { append_real(out, v); }
+void append_integer(std::string& out, int64_t v) {
+  char digits[20];
+  out.append(digits, std::to_chars(digits, digits + sizeof(digits), v).ptr);
+}
 
 }  // namespace tenon::serve

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace tenon::serve {
 
@@ -21,14 +20,16 @@ class JsonReader {
   // What comes next, without taking it.
   JsonKind peek();
   void begin_object();
-  // The next key of the object; false at its end.
+  // The next key of the object; false at its end. A view is valid until the next key or text is read.
   bool next_key(std::string& key);
+  bool next_key(std::string_view& key);
   void begin_array();
   bool next_item();  // false at the array's end
   // Appends nothing for what it skips; checks its form all the same.
   void skip_value();
 
   void string(std::string& out);  // replaced; escapes decoded
+  std::string_view text();        // the same without a copy, valid until the next key or text is read
   bool boolean();
   void null();
   // The number's text: valid as JSON's numbers are, or NaN, Infinity, -Infinity.
@@ -53,7 +54,11 @@ class JsonReader {
 
  private:
   static constexpr size_t kDeepest = 1000;
-  void space();
+  void space() {
+    while (at_ < end_ && (*at_ == ' ' || *at_ == '\n' || *at_ == '\r' || *at_ == '\t')) ++at_;
+  }
+  // The part of a text up to what is not simply a character of it.
+  std::string_view plain();
   void word(std::string_view text);
   char take();
   void open(char c);
@@ -62,8 +67,9 @@ class JsonReader {
   const char* at_;
   const char* begin_;
   const char* end_;
-  std::vector<char> open_;  // brackets to close
-  bool first_ = true;       // no item of the innermost bracket has been read
+  std::string open_;     // brackets to close
+  std::string decoded_;  // the last text that had escapes
+  bool first_ = true;    // no item of the innermost bracket has been read
 };
 
 // Numbers and texts as JSON writes them.
@@ -71,5 +77,15 @@ void append_json(std::string& out, std::string_view text);
 // The shortest text that reads back as the same number, with ".0" for whole ones; NaN and infinities bare.
 void append_number(std::string& out, float v);
 void append_number(std::string& out, double v);
+void append_integer(std::string& out, int64_t v);
+// "1,2,3"
+template <class List>
+void append_list(std::string& out, const List& numbers) {
+  const size_t begin = out.size();
+  for (const int64_t v : numbers) {
+    if (out.size() > begin) out += ',';
+    append_integer(out, v);
+  }
+}
 
 }  // namespace tenon::serve

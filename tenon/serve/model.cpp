@@ -41,17 +41,18 @@ class OnnxModel final : public Model {
   }
 
   std::vector<Value> run(std::vector<Value> inputs) const override {
-    std::map<std::string, onnx::Value> named;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      if (auto* tensor = std::get_if<Tensor>(&inputs[i])) {
-        named.emplace(inputs_[i].name, std::move(*tensor));
+    onnx::Values given;
+    given.reserve(inputs.size());
+    for (auto& input : inputs) {
+      if (auto* tensor = std::get_if<Tensor>(&input)) {
+        given.emplace_back(std::move(*tensor));
       } else {
-        auto& strings = std::get<Strings>(inputs[i]);
-        named.emplace(inputs_[i].name, onnx::Texts{strings.shape, std::move(strings.values)});
+        auto& strings = std::get<Strings>(input);
+        given.emplace_back(onnx::Texts{strings.shape, std::move(strings.values)});
       }
     }
     std::vector<Value> out;
-    for (const onnx::Value& value : model_.run(named)) {
+    for (const onnx::Value& value : model_.run_in_order(std::move(given))) {
       if (const Tensor* tensor = value.tensor())
         out.emplace_back(exec::contiguous(*tensor));
       else if (const onnx::Texts* texts = value.texts())
@@ -193,18 +194,23 @@ ModelPtr load_model(const fs::path& path) {
 
 std::vector<Value> ordered_inputs(const Model& model, std::vector<NamedValue> given) {
   std::vector<Value> out;
-  std::vector<std::string_view> names;
-  for (const auto& spec : model.inputs()) names.emplace_back(spec.name);
+  out.reserve(model.inputs().size());
+  const auto names = [&] {
+    std::vector<std::string_view> list;
+    for (const auto& spec : model.inputs()) list.emplace_back(spec.name);
+    return list;
+  };
   for (const auto& value : given) {
-    if (std::find(names.begin(), names.end(), value.name) == names.end())
+    if (std::none_of(model.inputs().begin(), model.inputs().end(),
+                     [&](const TensorSpec& spec) { return spec.name == value.name; }))
       throw RequestError(Code::InvalidArgument, fmt::format("unexpected input '{}': the model's inputs are {}",
-                                                            value.name, fmt::join(names, ", ")));
+                                                            value.name, fmt::join(names(), ", ")));
   }
   for (const auto& spec : model.inputs()) {
     const auto found = std::find_if(given.begin(), given.end(), [&](const auto& v) { return v.name == spec.name; });
     if (found == given.end())
       throw RequestError(Code::InvalidArgument, fmt::format("input '{}' is missing: the model's inputs are {}",
-                                                            spec.name, fmt::join(names, ", ")));
+                                                            spec.name, fmt::join(names(), ", ")));
     if (!(type_of(found->value) == spec.type))
       throw RequestError(Code::InvalidArgument, fmt::format("input '{}' has the datatype {}, expected {}", spec.name,
                                                             v2_name(type_of(found->value)), v2_name(spec.type)));

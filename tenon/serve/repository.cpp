@@ -2,16 +2,12 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <malloc.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <set>
 
 #include "tenon/exec/session.h"
 #include "tenon/serve/repository_parts.h"
-#include "tenon/tensor/buffer.h"
 
 namespace tenon::serve {
 namespace fs = std::filesystem;
@@ -66,15 +62,15 @@ std::vector<std::string> pipeline_faults(const std::vector<ModelConfig>& models)
   return out;
 }
 
-void lower_priority() {
-  // On Linux the nice value belongs to the thread.
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 15);
-}
-
 }  // namespace
 
 Repository::Repository(RepositoryOptions options, Metrics& metrics) : options_(std::move(options)), metrics_(metrics) {
   published_ = std::make_shared<const Published>();
+  remover_ = std::make_unique<Remover>([this] {
+    const std::lock_guard lock(mutex_);  // the manager has looked, or will
+    reap_now_ = true;
+    changed_.notify_all();
+  });
   manager_ = std::thread([this] { manage(); });
   for (int i = 0; i < std::max(1, options_.load_threads); ++i) loaders_.emplace_back([this] { load_versions(); });
 }
@@ -89,6 +85,7 @@ Repository::~Repository() {
   moved_.notify_all();
   manager_.join();
   for (auto& loader : loaders_) loader.join();
+  remover_.reset();
 }
 
 void Repository::log(std::string_view level, std::string_view event, const Labels& fields) const {
@@ -184,10 +181,10 @@ void Repository::manage() {
       next_look = Clock::now() + std::max(options_.poll, std::chrono::milliseconds(1));
     }
     reconcile(Clock::now());
-    const bool watching = reap();
+    const bool freed = reap();
     moved_.notify_all();
-    if (stopping_ || look_now_) continue;
-    auto wake = Clock::now() + (watching ? std::chrono::milliseconds(10) : std::chrono::milliseconds(500));
+    if (stopping_ || look_now_ || reap_now_ || freed) continue;
+    auto wake = Clock::now() + std::chrono::milliseconds(500);
     if (options_.poll.count() > 0) wake = std::min(wake, next_look);
     changed_.wait_until(lock, wake);
   }
@@ -397,8 +394,8 @@ bool Repository::refresh_pipeline(Entry& entry, Version& version) {
     for (const auto& lane : members) models.push_back(&lane->model());
     LaneOptions lane = entry.config.lane;
     lane.batching.enabled = false;  // its steps batch
-    version.lane = std::make_shared<Lane>(
-        entry.config.name, 1, std::make_shared<const Pipeline>(entry.config.name, options, models), lane, metrics_);
+    version.lane = remover_->owned(std::make_unique<Lane>(
+        entry.config.name, 1, std::make_shared<const Pipeline>(entry.config.name, options, models), lane, metrics_));
     version.state = VersionState::Available;
     version.status = {};
     log("info", "version_available", which);
@@ -422,16 +419,13 @@ void Repository::start_load(Entry& entry, Version& version) {
   log("info", "version_loading", {{"model", entry.config.name}, {"version", std::to_string(version.number)}});
 }
 
-// True while a version is being unloaded.
+// Notes the versions whose memory is back; true if there were any.
 bool Repository::reap() {
-  bool watching = false, freed = false;
+  reap_now_ = false;
+  bool freed = false;
   for (auto& [name, entry] : models_) {
     for (auto& [number, version] : entry->versions) {
-      if (version.state != VersionState::Unloading) continue;
-      if (!version.retired.expired()) {
-        watching = true;
-        continue;
-      }
+      if (version.state != VersionState::Unloading || !version.retired.expired()) continue;
       version.state = VersionState::End;
       version.status = {};
       version.attempts = 0;
@@ -440,12 +434,7 @@ bool Repository::reap() {
       log("info", "version_unloaded", {{"model", name}, {"version", std::to_string(number)}});
     }
   }
-  if (freed) {
-    release_cached_memory();
-    ::malloc_trim(0);
-    changed_.notify_all();
-  }
-  return watching;
+  return freed;
 }
 
 // ---- the loaders ----
@@ -464,7 +453,8 @@ void Repository::load_versions() {
     LanePtr lane;
     Status status;
     try {
-      lane = std::make_shared<Lane>(task.model, task.version, options_.loader(task.path), task.lane, metrics_);
+      lane = remover_->owned(
+          std::make_unique<Lane>(task.model, task.version, options_.loader(task.path), task.lane, metrics_));
       if (options_.warm_up && options_.warm) options_.warm(lane, task.path);
     } catch (...) {
       status = current_status();

@@ -2,8 +2,9 @@
 //
 // A manager thread looks at the disk, compares it with the configuration and gives work to a pool of loaders, which run
 // at low priority. What is ready is in a snapshot that is replaced as a whole, so a request never waits for a load.
-// A version that requests still hold is freed when the last of them ends. When the disk cannot be read or shows no
-// version, what was ready stays; only the configuration or unload() removes the last version of a model.
+// A version that requests still hold is freed when the last of them ends, by a thread made for it. When the disk cannot
+// be read or shows no version, what was ready stays; only the configuration or unload() removes the last version of a
+// model.
 #pragma once
 
 #include <condition_variable>
@@ -122,8 +123,10 @@ class Repository {
     LaneOptions lane;
   };
   struct Published;
+  class Remover;
 
   [[nodiscard]] std::map<std::string, RequestLogPtr> opened_logs(const std::vector<ModelConfig>& models) const;
+  static void lower_priority();
   void manage();
   void load_versions();
   void look(std::unique_lock<std::mutex>& lock);
@@ -151,13 +154,14 @@ class Repository {
   std::map<std::string, std::unique_ptr<Entry>> models_;
   std::deque<Task> tasks_;
   bool stopping_ = false;
-  bool look_now_ = false, looking_ = false;
+  bool look_now_ = false, looking_ = false, reap_now_ = false;
   uint64_t looks_ = 0;
   uint64_t generation_ = 0;
   mutable std::mutex published_mutex_;
   std::shared_ptr<const Published> published_;
   std::thread manager_;
   std::vector<std::thread> loaders_;
+  std::unique_ptr<Remover> remover_;
 };
 
 }  // namespace tenon::serve

@@ -3,14 +3,35 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tenon/serve/repository.h"
 
 namespace tenon::serve {
+
+// Frees versions on a thread of its own: the memory of a large model takes time to give back, and the request that
+// happens to hold a version last must not pay for it.
+class Repository::Remover {
+ public:
+  // `freed` is called after each, on that thread.
+  explicit Remover(std::function<void()> freed);
+  ~Remover();  // when it has freed what waits; what is let go later is freed by whoever lets go
+  Remover(const Remover&) = delete;
+  Remover& operator=(const Remover&) = delete;
+  // A handle whose last copy gives the lane to the thread.
+  [[nodiscard]] LanePtr owned(std::unique_ptr<Lane> lane) const;
+
+ private:
+  struct State;
+  static void work(State& state, const std::function<void()>& freed);
+  std::shared_ptr<State> state_;
+  std::thread thread_;
+};
 
 struct Repository::Version {
   int64_t number = 0;

@@ -21,16 +21,11 @@ struct RpcCall {
   CancelPtr cancel = std::make_shared<Cancel>();
   Admission::Ticket ticket;
   Trace trace{};
-  AnsweredBy answered_by{};                                   // set by the service once it knows
-  std::vector<std::pair<std::string, std::string>> metadata;  // of the call, lower case
+  AnsweredBy answered_by{};  // set by the service once it knows
+  HeaderList metadata;       // of the call, lower case
 
   // The first value of a key, "" if absent.
-  [[nodiscard]] std::string_view value(std::string_view key) const {
-    for (const auto& [name, text] : metadata) {
-      if (same_ignoring_case(name, key)) return text;
-    }
-    return {};
-  }
+  [[nodiscard]] std::string_view value(std::string_view key) const { return metadata.find(key); }
 };
 using RpcCallPtr = std::shared_ptr<RpcCall>;
 
@@ -43,6 +38,9 @@ struct RpcMethod {
   std::function<void(const RpcCallPtr&, const RpcAnswer&)> call;
   // True: the client sends messages as it likes and each gets its answer, in order; a status that is not OK ends it.
   bool stream = false;
+  // The one message of the client gets any number of answers, until the client goes or the server stops: `call` may use
+  // its answer as often as it likes, and learns by `cancel` when to stop.
+  bool repeats = false;
   // Reads the status of an answer into the message instead (a stream that goes on after an error).
   std::function<std::vector<Chunk>(const Status&)> error_message = {};
   bool small = false;   // not subject to admission: health, metadata

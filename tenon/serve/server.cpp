@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "tenon/serve/health_grpc.h"
 #include "tenon/serve/reflection.h"
 #include "tenon/serve/v2_grpc.h"
 

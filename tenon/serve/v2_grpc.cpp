@@ -136,11 +136,7 @@ struct V2 {
   void control(const RpcCallPtr& call, const RpcAnswer& answer, bool load) const {
     if (!options.control)
       throw RequestError(Code::PermissionDenied, "loading and unloading are not switched on (--control-port)");
-    std::string_view given;
-    for (const auto& [key, value] : call->metadata) {
-      if (key == "authorization") given = value;
-    }
-    if (!same_secret("Bearer " + options.control_token, given))
+    if (!same_secret("Bearer " + options.control_token, call->value("authorization")))
       throw RequestError(Code::Unauthenticated, "loading and unloading need the metadata authorization: Bearer TOKEN");
     const std::string model = read_small(*call).two;
     if (load)
@@ -192,24 +188,6 @@ RpcMethods v2_grpc(Core& core, V2GrpcOptions options) {
   };
   out[10].blocks = out[11].blocks = true;
   return out;
-}
-
-RpcMethods health_grpc(Core& core) {
-  RpcMethod check;
-  check.path = "/grpc.health.v1.Health/Check";
-  check.small = true;
-  check.call = [&core](const RpcCallPtr& call, const RpcAnswer& answer) {
-    const std::string service = read_small(*call).one;
-    bool known = false;
-    for (std::string_view name : {"", "ModelService", "PredictionService", "tensorflow.serving.PredictionService",
-                                  "tensorflow.serving.ModelService", "inference.GRPCInferenceService"})
-      known = known || service == name;
-    if (!known) throw RequestError(Code::NotFound, fmt::format("there is no service '{}'", service));
-    WireWriter out;
-    out.integer(1, core.ready() ? 1 : 2);
-    answer({}, out.take());
-  };
-  return {check};
 }
 
 }  // namespace tenon::serve

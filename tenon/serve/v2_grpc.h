@@ -1,5 +1,4 @@
-// The Open Inference Protocol's gRPC service (inference.GRPCInferenceService) over a Core, with Triton's additions, and
-// grpc.health.v1.Health.
+// The Open Inference Protocol's gRPC service (inference.GRPCInferenceService) over a Core, with Triton's additions.
 #pragma once
 
 #include "tenon/serve/core.h"
@@ -14,6 +13,5 @@ struct V2GrpcOptions {
 };
 
 RpcMethods v2_grpc(Core& core, V2GrpcOptions options = {});
-RpcMethods health_grpc(Core& core);
 
 }  // namespace tenon::serve

@@ -15,6 +15,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr int64_t kCopyBelow = 4096;  // smaller tensors of an answer are copied behind its JSON
+
 std::string dumped(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 struct Parameters {
@@ -29,7 +31,7 @@ struct Parameters {
 Parameters parse_parameters(JsonReader& json) {
   Parameters out;
   json.begin_object();
-  for (std::string key; json.next_key(key);) {
+  for (std::string_view key; json.next_key(key);) {
     if (key == "binary_data_size") {
       out.binary_data_size = json.integer<int64_t>();
     } else if (key == "binary_data") {
@@ -43,9 +45,11 @@ Parameters parse_parameters(JsonReader& json) {
     } else if (key.starts_with("shared_memory")) {
       throw RequestError(Code::Unimplemented, "shared memory regions are not supported: send the tensor's bytes");
     } else if (json.peek() == JsonKind::String) {
-      json.string(out.texts[key]);
+      std::string& text = out.texts[std::string(key)];
+      json.string(text);
     } else if (json.peek() == JsonKind::Number) {
-      out.texts[key] = std::string(json.number());
+      std::string& text = out.texts[std::string(key)];
+      text = json.number();
     } else {
       json.skip_value();
     }
@@ -55,7 +59,7 @@ Parameters parse_parameters(JsonReader& json) {
 
 struct Input {
   std::string name, datatype;
-  std::vector<int64_t> dims;
+  Shape dims;
   bool has_shape = false;
   std::optional<JsonReader::Mark> data;
   std::optional<int64_t> binary;
@@ -83,16 +87,14 @@ Value read_data(JsonReader& json, ElementType type, const Input& input, int64_t 
   }
   if (store.count() != count)
     refuse(fmt::format("input '{}' has {} elements; its shape [{}] says {}", input.name, store.count(),
-                       fmt::join(input.dims, ","), count));
-  Shape shape;
-  for (int64_t d : input.dims) shape.push_back(d);
-  return store.take(shape);
+                       fmt::join(input.dims.begin(), input.dims.end(), ","), count));
+  return store.take(input.dims);
 }
 
 Input parse_input(JsonReader& json) {
   Input in;
   json.begin_object();
-  for (std::string key; json.next_key(key);) {
+  for (std::string_view key; json.next_key(key);) {
     if (key == "name") {
       json.string(in.name);
     } else if (key == "datatype") {
@@ -119,7 +121,7 @@ Input parse_input(JsonReader& json) {
 V2Output parse_output(JsonReader& json, std::optional<bool>& binary) {
   V2Output out;
   json.begin_object();
-  for (std::string key; json.next_key(key);) {
+  for (std::string_view key; json.next_key(key);) {
     if (key == "name")
       json.string(out.name);
     else if (key == "parameters")
@@ -197,11 +199,18 @@ std::string raw_strings(const Strings& strings) {
   return out;
 }
 
+Chunk raw_chunk(const Value& value) {
+  if (const auto* strings = std::get_if<Strings>(&value)) return Chunk::of(raw_strings(*strings));
+  const auto& tensor = std::get<Tensor>(value);
+  if (tensor.size() == 0) return {};
+  return {bytes_of(tensor), std::make_shared<const Tensor>(tensor)};
+}
+
 namespace {
 
 // One entry of "inputs" (or, for a client, of "outputs"); takes its binary data from the front of `binary`.
 NamedValue read_input(JsonReader& json, std::string_view& binary, const std::shared_ptr<const void>& owner) {
-  const Input in = parse_input(json);
+  Input in = parse_input(json);
   const ElementType type = type_from_v2(in.datatype);
   const int64_t count = checked_count(in.dims, in.name);
   if (in.binary) {
@@ -211,21 +220,22 @@ NamedValue read_input(JsonReader& json, std::string_view& binary, const std::sha
                          binary.size()));
     const std::string_view bytes = binary.substr(0, static_cast<size_t>(*in.binary));
     binary.remove_prefix(bytes.size());
-    return {in.name, from_raw(std::as_bytes(std::span(bytes)), owner, type, in.dims, in.name)};
+    Value value = from_raw(std::as_bytes(std::span(bytes)), owner, type, in.dims, in.name);
+    return {std::move(in.name), std::move(value)};
   }
   if (!in.data) refuse(fmt::format("input '{}' has neither 'data' nor 'binary_data_size'", in.name));
   const auto after = json.mark();
   json.back_to(*in.data);
   Value value = read_data(json, type, in, count);
   json.back_to(after);
-  return {in.name, std::move(value)};
+  return {std::move(in.name), std::move(value)};
 }
 
 }  // namespace
 
 V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, std::shared_ptr<const void> owner,
-                   const Model& model) {
-  if (header_length && *header_length == 0) return raw_body(body, std::move(owner), model);
+                   const std::function<const Model&()>& model) {
+  if (header_length && *header_length == 0) return raw_body(body, std::move(owner), model());
   if (header_length && *header_length > body.size())
     refuse(
         fmt::format("Inference-Header-Content-Length is {}, but the body has {} bytes", *header_length, body.size()));
@@ -236,7 +246,7 @@ V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, s
   if (json.peek() != JsonKind::Object) refuse("the request must be a JSON object");
   json.begin_object();
   bool inputs = false;
-  for (std::string key; json.next_key(key);) {
+  for (std::string_view key; json.next_key(key);) {
     if (key == "id") {
       json.string(out.id);
     } else if (key == "parameters") {
@@ -269,7 +279,7 @@ std::vector<NamedValue> parse_v2_values(std::string_view body, std::string_view 
   std::string_view binary;
   JsonReader json(body);
   json.begin_object();
-  for (std::string key; json.next_key(key);) {
+  for (std::string_view key; json.next_key(key);) {
     if (key != list) {
       json.skip_value();
       continue;
@@ -281,45 +291,64 @@ std::vector<NamedValue> parse_v2_values(std::string_view body, std::string_view 
 }
 
 HttpResponse v2_answer(const V2Request& request, const InferResponse& response) {
-  std::string json = "{\"model_name\":";
+  std::string json;
+  json.reserve(256);
+  json += "{\"model_name\":";
   append_json(json, response.model);
-  json += fmt::format(",\"model_version\":\"{}\"", response.version);
+  json += ",\"model_version\":\"";
+  append_integer(json, response.version);
+  json += '"';
   if (!request.id.empty()) {
     json += ",\"id\":";
     append_json(json, request.id);
   }
   json += ",\"outputs\":[";
-  std::vector<Chunk> chunks;
+  const auto binary = [&](size_t i) {
+    return i < request.outputs.size() ? request.outputs[i].binary : request.binary_output;
+  };
+  bool any_binary = false;
   for (size_t i = 0; i < response.outputs.size(); ++i) {
     const NamedValue& value = response.outputs[i];
-    const bool binary = i < request.outputs.size() ? request.outputs[i].binary : request.binary_output;
     if (i > 0) json += ',';
     json += "{\"name\":";
     append_json(json, value.name);
-    const Shape& shape = shape_of(value.value);
-    json += fmt::format(",\"datatype\":\"{}\",\"shape\":[{}]", v2_name(type_of(value.value)),
-                        fmt::join(shape.begin(), shape.end(), ","));
-    if (!binary) {
+    json += ",\"datatype\":\"";
+    json += v2_name(type_of(value.value));
+    json += "\",\"shape\":[";
+    append_list(json, shape_of(value.value));
+    json += ']';
+    if (!binary(i)) {
       json += ",\"data\":";
       append_flat(json, value.value);
       json += '}';
       continue;
     }
-    if (const auto* tensor = std::get_if<Tensor>(&value.value)) {
-      std::span<const std::byte> bytes;
-      if (tensor->size() > 0) bytes = bytes_of(*tensor);
-      chunks.push_back({bytes, std::make_shared<const Tensor>(*tensor)});
-    } else {
-      chunks.push_back(Chunk::of(raw_strings(std::get<Strings>(value.value))));
-    }
-    json += fmt::format(",\"parameters\":{{\"binary_data_size\":{}}}}}", chunks.back().bytes.size());
+    any_binary = true;
+    const auto* strings = std::get_if<Strings>(&value.value);
+    json += ",\"parameters\":{\"binary_data_size\":";
+    append_integer(json, byte_size(value.value) + (strings ? 4 * numel(strings->shape) : 0));
+    json += "}}";
   }
   json += "]}";
-  const size_t length = json.size();
-  HttpResponse out = HttpResponse::json(std::move(json));
-  if (chunks.empty()) return out;
-  out.content_type = "application/octet-stream";
-  out.headers.emplace_back("Inference-Header-Content-Length", std::to_string(length));
+  HttpResponse out;
+  if (any_binary) {
+    out.content_type = "application/octet-stream";
+    out.headers.emplace_back("Inference-Header-Content-Length", std::to_string(json.size()));
+  }
+  std::vector<Chunk> chunks;
+  for (size_t i = 0; any_binary && i < response.outputs.size(); ++i) {
+    if (!binary(i)) continue;
+    const auto* tensor = std::get_if<Tensor>(&response.outputs[i].value);
+    if (tensor && chunks.empty() && byte_size(response.outputs[i].value) <= kCopyBelow) {
+      if (tensor->size() == 0) continue;
+      const auto bytes = bytes_of(*tensor);
+      json.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    } else {
+      chunks.push_back(raw_chunk(response.outputs[i].value));
+    }
+  }
+  out.body.reserve(1 + chunks.size());
+  out.body.push_back(Chunk::of(std::move(json)));
   for (auto& chunk : chunks) out.body.push_back(std::move(chunk));
   return out;
 }

@@ -1,6 +1,7 @@
 // The bodies of the Open Inference Protocol's REST API (v2), with the binary tensor extension.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,9 +28,10 @@ struct V2Request {
 };
 
 // `header_length`: how much of the body is JSON, none for all; 0: the body is the only input's raw tensor. Tensors of
-// binary data point into the body, which `owner` keeps. Errors: RequestError INVALID_ARGUMENT.
+// binary data point into the body, which `owner` keeps. `model` is asked only for a raw body. Errors: RequestError
+// INVALID_ARGUMENT.
 V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, std::shared_ptr<const void> owner,
-                   const Model& model);
+                   const std::function<const Model&()>& model);
 
 // The tensors of a body's "inputs" or "outputs", all as JSON. RequestError INVALID_ARGUMENT.
 std::vector<NamedValue> parse_v2_values(std::string_view body, std::string_view list);
@@ -42,6 +44,8 @@ Value from_raw(std::span<const std::byte> bytes, std::shared_ptr<const void> own
                std::span<const int64_t> dims, std::string_view input);
 // The texts of a tensor with their lengths.
 std::string raw_strings(const Strings& strings);
+// A value's raw bytes; a tensor's are not copied.
+Chunk raw_chunk(const Value& value);
 
 std::string v2_model_metadata(const Model& model, const std::string& name, const std::vector<int64_t>& versions);
 // `traffic` may be null.

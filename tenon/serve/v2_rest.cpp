@@ -20,6 +20,7 @@ HttpResponse error_response(const Status& status) {
 
 std::vector<std::string> segments(std::string_view path) {
   std::vector<std::string> out;
+  out.reserve(6);
   while (!path.empty()) {
     path.remove_prefix(1);  // the slash
     const size_t end = std::min(path.find('/'), path.size());
@@ -29,7 +30,7 @@ std::vector<std::string> segments(std::string_view path) {
   return out;
 }
 
-int64_t number_of(const std::string& text) {
+int64_t number_of(std::string_view text) {
   int64_t v = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), v);
   if (error != std::errc() || stop != text.data() + text.size() || v < 0)
@@ -48,22 +49,22 @@ struct V2 {
   V2RestOptions options;
 
   void infer(const HttpRequestPtr& http, const Respond& respond, const ModelRef& ref) {
-    LanePtr lane;
-    try {
-      lane = core.repository().resolve(ref);
-    } catch (...) {
-      core.count_refused(Api::V2Rest, ref.name, current_status());
-      throw;
-    }
+    LanePtr lane;  // where it is needed before the request is read
+    const auto model = [&]() -> const Model& {
+      if (!lane) lane = resolved(ref);
+      return lane->model();
+    };
     auto request = std::make_shared<V2Request>();
     InferRequest infer{.cancel = http->cancel, .api = Api::V2Rest, .trace = http->trace};
     try {
       std::optional<size_t> header_length;
       if (const auto text = http->header("Inference-Header-Content-Length"); !text.empty())
-        header_length = static_cast<size_t>(number_of(std::string(text)));
-      *request = parse_v2(http->body, header_length, http, lane->model());
+        header_length = static_cast<size_t>(number_of(text));
+      *request = parse_v2(http->body, header_length, http, model);
     } catch (...) {
-      lane->count_request(Api::V2Rest, current_status().code, {});
+      const Status status = current_status();
+      if (!lane) lane = resolved(ref);  // a model that is not there is the larger mistake
+      lane->count_request(Api::V2Rest, status.code, {});
       throw;
     }
     const KeyLookup key = [http, request](std::string_view name) -> std::string_view {
@@ -90,6 +91,14 @@ struct V2 {
     });
   }
 
+  LanePtr resolved(const ModelRef& ref) const {
+    try {
+      return core.repository().resolve(ref);
+    } catch (...) {
+      core.count_refused(Api::V2Rest, ref.name, current_status());
+      throw;
+    }
+  }
   // Which version answers: the sticky key may be a parameter, so this comes after parsing.
   Route routed(const ModelRef& ref, const KeyLookup& key) const {
     try {

@@ -14,10 +14,13 @@
 namespace tenon::serve {
 namespace {
 
+constexpr std::span<const std::span<const std::byte>> kNoPieces;
+constexpr int64_t kCopyBelow = 256;  // a copy is cheaper than a piece
+
 // A tensor's description: InferInputTensor, and InferOutputTensor in a client.
 struct Described {
   std::string name, datatype;
-  std::vector<int64_t> dims;
+  Shape dims;
   std::optional<WireReader> contents;
 };
 
@@ -77,8 +80,7 @@ Parameter read_parameter(WireReader in) {
 // InferTensorContents.
 Value read_contents(WireReader in, ElementType type, const Described& tensor) {
   const int64_t count = checked_count(tensor.dims, tensor.name);
-  Shape shape;
-  for (int64_t d : tensor.dims) shape.push_back(d);
+  const Shape& shape = tensor.dims;
   std::vector<int64_t> integers;
   std::vector<double> reals;
   std::vector<std::string> texts;
@@ -133,9 +135,7 @@ Value read_raw(WireReader in, const std::shared_ptr<const void>& owner, ElementT
   if (!type.strings()) {
     const int64_t count = checked_count(tensor.dims, tensor.name);
     if (static_cast<int64_t>(n) == byte_size(*type.dtype, count)) {
-      Shape shape;
-      for (int64_t d : tensor.dims) shape.push_back(d);
-      Tensor out = empty(shape, *type.dtype);
+      Tensor out = empty(tensor.dims, *type.dtype);
       in.copy(mutable_data(out), n);
       return out;
     }
@@ -146,41 +146,38 @@ Value read_raw(WireReader in, const std::shared_ptr<const void>& owner, ElementT
 }
 
 // Descriptions and, beside them, raw contents: a request's inputs or an answer's outputs.
-std::vector<NamedValue> joined(const std::vector<Described>& tensors, const std::vector<WireReader>& raw,
+std::vector<NamedValue> joined(std::vector<Described>& tensors, const std::vector<WireReader>& raw,
                                const std::shared_ptr<const void>& owner) {
   if (!raw.empty() && raw.size() != tensors.size())
     refuse(fmt::format("there are {} tensors and {} raw contents", tensors.size(), raw.size()));
   std::vector<NamedValue> out;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const Described& t = tensors[i];
+    Described& t = tensors[i];
     const ElementType type = type_from_v2(t.datatype);
     if (!raw.empty() && t.contents && t.contents->left() > 0)
       refuse(fmt::format("tensor '{}' has contents, though the message has raw contents", t.name));
-    if (!raw.empty())
-      out.push_back({t.name, read_raw(raw[i], owner, type, t)});
-    else
-      out.push_back(
-          {t.name, read_contents(t.contents ? *t.contents : WireReader(std::span<const std::span<const std::byte>>()),
-                                 type, t)});
+    Value value = raw.empty() ? read_contents(t.contents.value_or(WireReader(kNoPieces)), type, t)
+                              : read_raw(raw[i], owner, type, t);
+    out.push_back({std::move(t.name), std::move(value)});
   }
   return out;
 }
 
-Chunk raw_of(const Value& value) {
-  if (const auto* strings = std::get_if<Strings>(&value)) return Chunk::of(raw_strings(*strings));
-  const auto& tensor = std::get<Tensor>(value);
-  std::span<const std::byte> bytes;
-  if (tensor.size() > 0) bytes = bytes_of(tensor);
-  return {bytes, std::make_shared<const Tensor>(tensor)};
+void write_raw(WireWriter& out, int field, const Value& value) {
+  const auto* tensor = std::get_if<Tensor>(&value);
+  if (!tensor || byte_size(value) > kCopyBelow) return out.chunk(field, raw_chunk(value));
+  if (tensor->size() == 0) return out.bytes(field, {});
+  const auto bytes = bytes_of(*tensor);
+  out.bytes(field, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
-WireWriter write_described(const NamedValue& v) {
-  WireWriter out;
+void write_described(WireWriter& out, int field, const NamedValue& v) {
+  const size_t at = out.open_message(field);
   out.text(1, v.name);
   out.text(2, v2_name(type_of(v.value)));
   const Shape& shape = shape_of(v.value);
   out.packed_varints(3, {shape.begin(), shape.end()});
-  return out;
+  out.close_message(at);
 }
 
 WireWriter write_spec(const TensorSpec& spec) {
@@ -265,13 +262,13 @@ WireWriter write_infer(const V2Message& message) {
     parameter.message(2, value);
     out.message(4, parameter);
   }
-  for (const auto& v : message.inputs) out.message(5, write_described(v));
+  for (const auto& v : message.inputs) write_described(out, 5, v);
   for (const auto& name : message.outputs) {
     WireWriter output;
     output.text(1, name);
     out.message(6, output);
   }
-  for (const auto& v : message.inputs) out.chunk(7, raw_of(v.value));
+  for (const auto& v : message.inputs) write_raw(out, 7, v.value);
   return out;
 }
 
@@ -280,8 +277,8 @@ WireWriter write_infer_answer(const InferResponse& response, const std::string& 
   out.text(1, response.model);
   out.text(2, std::to_string(response.version));
   out.text(3, id);
-  for (const auto& v : response.outputs) out.message(5, write_described(v));
-  for (const auto& v : response.outputs) out.chunk(6, raw_of(v.value));
+  for (const auto& v : response.outputs) write_described(out, 5, v);
+  for (const auto& v : response.outputs) write_raw(out, 6, v.value);
   return out;
 }
 

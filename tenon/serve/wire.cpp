@@ -37,6 +37,14 @@ uint8_t WireReader::byte() {
 }
 
 uint64_t WireReader::varint() {
+  if (left_ > 0 && piece_ < pieces_.size() && at_ < pieces_[piece_].size()) {  // nearly always one byte
+    const auto b = static_cast<uint8_t>(pieces_[piece_][at_]);
+    if (b < 128) {
+      ++at_;
+      --left_;
+      return b;
+    }
+  }
   uint64_t v = 0;
   for (int shift = 0; shift < 70; shift += 7) {
     const uint8_t b = byte();
@@ -146,12 +154,23 @@ void WireReader::skip() {
 // ---- writing ----
 
 void WireWriter::put(uint64_t v) {
-  do {
-    const auto b = static_cast<char>((v & 127) | (v > 127 ? 128 : 0));
-    open_ += b;
-    ++size_;
-    v >>= 7;
-  } while (v != 0);
+  char bytes[10];
+  size_t n = 0;
+  for (; v > 127; v >>= 7) bytes[n++] = static_cast<char>((v & 127) | 128);
+  bytes[n++] = static_cast<char>(v);
+  open_.append(bytes, n);
+  size_ += n;
+}
+size_t WireWriter::open_message(int field) {
+  tag(field, WireType::Bytes);
+  put(0);  // the length, nearly always one byte
+  return open_.size();
+}
+void WireWriter::close_message(size_t opened) {
+  WireWriter length;
+  length.put(open_.size() - opened);
+  open_.replace(opened - 1, 1, length.open_);
+  size_ += length.size_ - 1;
 }
 void WireWriter::varint(int field, uint64_t v) {
   tag(field, WireType::Varint);
@@ -178,9 +197,9 @@ void WireWriter::bytes(int field, std::string_view v) {
 }
 void WireWriter::packed_varints(int field, std::span<const int64_t> values) {
   if (values.empty()) return;
-  WireWriter list;
-  for (int64_t v : values) list.put(static_cast<uint64_t>(v));
-  bytes(field, list.open_);
+  const size_t opened = open_message(field);
+  for (int64_t v : values) put(static_cast<uint64_t>(v));
+  close_message(opened);
 }
 void WireWriter::flush() {
   if (!open_.empty()) chunks_.push_back(Chunk::of(std::exchange(open_, {})));

@@ -86,6 +86,9 @@ class WireWriter {
   void bytes(int field, std::string_view v);
   void packed_varints(int field, std::span<const int64_t> values);
   void message(int field, const WireWriter& nested);
+  // The same in place: what is written between these two is the nested message (no chunk() then).
+  size_t open_message(int field);
+  void close_message(size_t opened);
   // A bytes field whose content is not copied.
   void chunk(int field, Chunk content);
   [[nodiscard]] size_t size() const { return size_; }

@@ -23,7 +23,7 @@ class Session final : public GrpcSession {
       output_.clear();
       collect(output_);
       size_t size = 0;
-      for (const auto piece : output_.pieces()) size += piece.size();
+      output_.for_each([&](std::span<const std::byte> piece) { size += piece.size(); });
       tenon::fuzz::require(size == output_.size());
     } while (!output_.empty());
   }

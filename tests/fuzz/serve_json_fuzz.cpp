@@ -47,13 +47,13 @@ void read(char kind, std::string_view body) {
       (void)inputs_of(one(), parse_examples(body).examples);
       return;
     case 'v':
-      (void)parse_v2(body, {}, nullptr, one());
+      (void)parse_v2(body, {}, nullptr, one);
       return;
     case 'b':  // the first 40 bytes are JSON, the rest is binary
-      (void)parse_v2(body, std::min<size_t>(body.size(), 40), nullptr, one());
+      (void)parse_v2(body, std::min<size_t>(body.size(), 40), nullptr, one);
       return;
     case 'r':
-      (void)parse_v2(body, 0, nullptr, one());
+      (void)parse_v2(body, 0, nullptr, one);
       return;
     case 't':
       (void)parse_model_config(body, "input");

@@ -1,4 +1,5 @@
-// What users of other servers complain about, one test each (6, 9, 10 and 13 stand beside what they are about).
+// What users of other servers complain about, a test each; docs/serving.md has the list (6, 9, 10 and 13 stand beside
+// what they are about: rest_test.cpp and repository_test.cpp).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
@@ -8,9 +9,11 @@
 #include <cstdio>
 #include <fstream>
 #include <random>
+#include <set>
 #include <sstream>
 
 #include "tenon/base/error.h"
+#include "tenon/base/file.h"
 #include "tenon/serve/loadtest.h"
 #include "tenon/serve/server.h"
 #include "tenon/serve/tfs_json.h"
@@ -201,6 +204,39 @@ TEST(Complaint05, MemoryComesBackAfterUnload) {
   EXPECT_LE(resident_bytes(), before + before / 20 + (2 << 20));
 }
 
+// The thread that answers the last request of a version that was unloaded does not pay for its memory.
+TEST(Complaint05, AModelIsFreedByAThreadMadeForIt) {
+  Gate gate;
+  std::atomic<bool> freed{false};
+  std::thread::id ran, freed_by;
+  auto options = fake({});
+  options.core.repository.explicit_control = true;
+  options.core.repository.loader = [&](const fs::path&) {
+    const std::shared_ptr<void> goes_with_the_model(nullptr, [&](void*) {
+      freed_by = std::this_thread::get_id();
+      freed = true;
+    });
+    return std::make_shared<FakeModel>(1, std::vector<int64_t>{-1, 2}, [&, goes_with_the_model](const Tensor&) {
+      ran = std::this_thread::get_id();
+      gate.wait();
+    });
+  };
+  Server server(options, one_model());
+  auto& repository = server.core().repository();
+  repository.load("m");
+  std::thread client([&] { EXPECT_EQ(HttpClient(server.ports().tfs_rest).post(kPredict, kBody).status, 200); });
+  gate.wait_for_waiting(1);
+  std::thread unloader([&] { repository.unload("m"); });
+  EXPECT_TRUE(eventually([&] { return repository.ready_versions("m").empty(); }));
+  EXPECT_FALSE(freed) << "a request still runs";
+  gate.open();
+  client.join();
+  unloader.join();
+  EXPECT_TRUE(freed) << "unload() returns when the memory is back";
+  EXPECT_NE(freed_by, ran);
+  EXPECT_NE(freed_by, std::this_thread::get_id());
+}
+
 TEST(Complaint07, WorkEndsWithItsDeadlineOrItsClient) {
   Gate gate;
   std::atomic<int> runs{0};
@@ -278,6 +314,36 @@ TEST(Complaint11, TlsOnRestAndMetricsAndCertificatesChangeWithoutARestart) {
   std::this_thread::sleep_for(milliseconds(2200));
   for (const uint16_t port : ports) EXPECT_THAT(shown(port), HasSubstr("second"));  // the last one that was right
   EXPECT_THROW(Server(options, {}), FileError);
+}
+
+// No ARM64 builds: what is written for one processor has another way beside it. Only these files name a processor (the
+// levels' own are left out elsewhere), none uses intrinsics, and they are valid C++ for ARM64 where clang can say so.
+TEST(Complaint12, NothingButKernelsKnowsTheProcessor) {
+  const fs::path root = fs::path(TENON_SOURCE_DIR) / "tenon";
+  const std::set<std::string> known{"compile/llvm/jit.cpp", "device/cpu/level.cpp", "device/cpu/level_v3.cpp",
+                                    "device/cpu/level_v4.cpp"};
+  size_t files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    if (entry.path().extension() != ".cpp" && entry.path().extension() != ".h") continue;
+    ++files;
+    const std::string name = fs::relative(entry.path(), root), text = read_text_file(entry.path());
+    for (const char* word : {"immintrin.h", "x86intrin.h", "__builtin_ia32", "asm volatile", "__asm"})
+      EXPECT_EQ(text.find(word), std::string::npos) << name << " uses " << word;
+    EXPECT_TRUE(text.find("__x86_64__") == std::string::npos || known.contains(name)) << name;
+  }
+  EXPECT_GT(files, 300U);
+  if (output_of("command -v clang++-19").empty()) GTEST_SKIP() << "clang 19 is needed to read them as ARM64's compiler";
+  const fs::path stubs = fresh_folder("stubs");
+  write_file(stubs / "gnu" / "stubs-32.h", "");  // the headers of this machine's C library are asked for another's
+  for (const std::string name : {"device/cpu/level.cpp", "device/cpu/level_v3.cpp", "base/small_blocks.cpp"}) {
+    const std::string errors =
+        output_of("clang++-19 --target=aarch64-linux-gnu -std=c++20 -I" + std::string(TENON_SOURCE_DIR) + " -isystem " +
+                  stubs.string() +
+                  " -isystem /usr/include/c++/12 -isystem /usr/include/x86_64-linux-gnu/c++/12 -isystem "
+                  "/usr/include/x86_64-linux-gnu -fsyntax-only " +
+                  (root / name).string() + " 2>&1");
+    EXPECT_THAT(errors, testing::Not(HasSubstr("error:"))) << name;
+  }
 }
 
 // The model waits at a gate, so what is admitted does not hang on the machine's speed; scripts/soak measures goodput.

@@ -9,8 +9,8 @@
 #include <set>
 
 #include "tenon/serve/loadtest.h"
-#include "tenon/serve/server.h"
 #include "tests/serve/http_client.h"
+#include "tests/serve/server_support.h"
 #include "tests/serve/support.h"
 
 namespace tenon::serve {
@@ -21,17 +21,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::HasSubstr;
 
-ServerOptions quick() {
-  ServerOptions options;
-  options.address = "127.0.0.1";
-  options.tfs_rest_port = options.v2_rest_port = options.v2_grpc_port = 0;
-  options.core.scheduler.threads = 2;
-  options.core.repository.poll = milliseconds(20);
-  options.core.repository.settle = milliseconds(0);
-  options.core.repository.retry_interval = milliseconds(20);
-  options.http.threads = 2;
-  return options;
-}
 // Version N answers x + N.
 void write_version(const fs::path& base, int version) {
   write_file(base / std::to_string(version) / "model.onnx", affine_onnx(1, static_cast<float>(version)));
@@ -59,7 +48,7 @@ uint64_t total(Server& server, const std::string& name, const std::vector<std::s
 
 class FaultsTest : public testing::Test {
  protected:
-  explicit FaultsTest(ServerOptions options = quick()) : base_(fresh_folder("faults")) {
+  explicit FaultsTest(ServerOptions options = quick_server()) : base_(fresh_folder("faults")) {
     write_version(base_, 1);
     server_ = std::make_unique<Server>(std::move(options), std::vector<ModelConfig>{{.name = "m", .base_path = base_}});
     EXPECT_TRUE(server_->core().repository().settle(seconds(20)));
@@ -74,7 +63,7 @@ class FaultsTest : public testing::Test {
 class SlowPeersTest : public FaultsTest {
  protected:
   static ServerOptions impatient() {
-    ServerOptions options = quick();
+    ServerOptions options = quick_server();
     options.http.header_timeout = options.http.body_timeout = milliseconds(700);
     return options;
   }

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "tenon/serve/config.h"
+#include "tenon/serve/grpc_client.h"
 #include "tenon/serve/grpc_protocol.h"
 #include "tests/serve/http_client.h"
 #include "tests/serve/support.h"
@@ -19,6 +20,7 @@ namespace tenon::serve {
 namespace {
 
 using namespace testing_support;
+using serve::text_of;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::HasSubstr;
@@ -26,14 +28,6 @@ using testing::HasSubstr;
 std::string text_of(const std::vector<std::span<const std::byte>>& pieces) {
   std::string out;
   for (const auto& piece : pieces) out.append(reinterpret_cast<const char*>(piece.data()), piece.size());
-  return out;
-}
-std::string text_of(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  std::string out;
-  if (buffer.Valid() && buffer.Dump(&slices).ok()) {
-    for (const auto& slice : slices) out.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  }
   return out;
 }
 

@@ -1,14 +1,16 @@
 // Both gRPC services over real channels, with messages written here by field number.
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <future>
 
 #include "tenon/serve/grpc_client.h"
 #include "tenon/serve/loadtest.h"
-#include "tenon/serve/server.h"
 #include "tenon/serve/tfs_wire.h"
 #include "tenon/serve/v2_wire.h"
+#include "tests/serve/server_support.h"
 #include "tests/serve/support.h"
 
 namespace tenon::serve {
@@ -19,16 +21,11 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::HasSubstr;
 
-ServerOptions quick() {
-  ServerOptions options;
-  options.address = "127.0.0.1";
-  options.tfs_grpc_port = options.tfs_rest_port = options.v2_rest_port = options.v2_grpc_port = 0;
-  options.core.scheduler.threads = 2;
-  options.core.repository.poll = milliseconds(20);
+ServerOptions reloadable() {
+  ServerOptions options = quick_server();
   options.core.repository.settle = milliseconds(40);
   options.core.version = "test";
   options.tfs_grpc.reload_config = true;
-  options.http.threads = 2;
   return options;
 }
 
@@ -37,7 +34,7 @@ class GrpcTest : public testing::Test {
   GrpcTest() : base_(fresh_folder("models")) {
     write_file(base_ / "half" / "123" / "model.onnx", affine_onnx(0.5F, 2));
     server_ =
-        std::make_unique<Server>(quick(), std::vector<ModelConfig>{{.name = "half", .base_path = base_ / "half"}});
+        std::make_unique<Server>(reloadable(), std::vector<ModelConfig>{{.name = "half", .base_path = base_ / "half"}});
     EXPECT_TRUE(server_->core().repository().settle(seconds(20)));
     tfs_ = std::make_unique<GrpcClient>("127.0.0.1:" + std::to_string(server_->ports().tfs_grpc));
     v2_ = std::make_unique<GrpcClient>("127.0.0.1:" + std::to_string(server_->ports().v2_grpc));
@@ -147,6 +144,63 @@ TEST_F(GrpcTest, StatusMetadataReloadAndHealth) {
     return failing([&] { tfs("PredictionService/Predict", predict_request(tensor_proto({1}, true, 1))); }).code ==
            Code::NotFound;
   }));
+}
+
+TEST_F(GrpcTest, HealthOfEachServiceByName) {
+  for (const std::string service : {"", "ModelService", "PredictionService", "tensorflow.serving.PredictionService",
+                                    "inference.GRPCInferenceService", "grpc.health.v1.Health"})
+    EXPECT_EQ(v2_->call("/grpc.health.v1.Health/Check", service.empty() ? "" : bytes_field(1, service)),
+              int_field(1, 1))
+        << service;
+  server_->core().leave();
+  EXPECT_EQ(v2_->call("/grpc.health.v1.Health/Check", ""), int_field(1, 2));
+}
+
+// As grpc.health.v1 has it: the status at once, each change, SERVICE_UNKNOWN (3) for what is not known, no end.
+TEST_F(GrpcTest, HealthIsWatched) {
+  grpc::GenericStub stub(
+      grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->ports().v2_grpc), grpc::InsecureChannelCredentials()));
+  grpc::CompletionQueue queue;
+  const auto step = [&](const auto& fn) {
+    fn();
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    return ok;
+  };
+  const auto begun = [&](grpc::ClientContext& context, const std::string& service) {
+    auto stream = stub.PrepareCall(&context, "/grpc.health.v1.Health/Watch", &queue);
+    const grpc::Slice slice(service.empty() ? "" : bytes_field(1, service));
+    EXPECT_TRUE(step([&] { stream->StartCall(nullptr); }));
+    EXPECT_TRUE(step([&] { stream->WriteLast(grpc::ByteBuffer(&slice, 1), {}, nullptr); }));
+    return stream;
+  };
+  grpc::ClientContext all, one, none, gone;
+  const auto server = begun(all, ""), service = begun(one, "inference.GRPCInferenceService"),
+             unknown = begun(none, "no.such.Service"), left = begun(gone, "");
+  grpc::ByteBuffer answer;
+  const auto next = [&](auto& stream) {
+    EXPECT_TRUE(step([&] { stream->Read(&answer, nullptr); }));
+    return text_of(answer);
+  };
+  EXPECT_EQ(next(server), int_field(1, 1));
+  EXPECT_EQ(next(service), int_field(1, 1));
+  EXPECT_EQ(next(unknown), int_field(1, 3));
+  EXPECT_EQ(next(left), int_field(1, 1));
+  gone.TryCancel();
+  server_->core().leave();
+  EXPECT_EQ(next(server), int_field(1, 2));
+  EXPECT_EQ(next(service), int_field(1, 2));
+  // The streams hold nobody up when the server stops: they end, and say why.
+  auto stopped = std::async(std::launch::async, [&] { return server_->stop({.patience = seconds(20)}); });
+  for (const auto* stream : {&server, &service, &unknown}) {
+    EXPECT_FALSE(step([&] { (*stream)->Read(&answer, nullptr); }));
+    grpc::Status status;
+    EXPECT_TRUE(step([&] { (*stream)->Finish(&status, nullptr); }));
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
+  }
+  EXPECT_TRUE(stopped.get());
+  queue.Shutdown();
 }
 
 TEST_F(GrpcTest, OpenInferenceProtocol) {
