@@ -496,7 +496,7 @@ void Scheduler::work(Worker& self, Lane::Pool* pool) {
     }
     if (pool ? pool->ending : stopping_) return;
     if (wake == kNever)
-      work.wait(lock);
+      work.wait(lock);  // NOLINT(bugprone-spuriously-wake-up-functions): the loop looks again
     else
       work.wait_until(lock, wake);
   }

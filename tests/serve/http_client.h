@@ -17,7 +17,7 @@ namespace tenon::serve::testing_support {
 struct HttpAnswer {
   int status = 0;  // 0: no answer, the connection was closed
   std::string head, body;
-  [[nodiscard]] std::string header(std::string name) const {
+  [[nodiscard]] std::string header(const std::string& name) const {
     const auto lower = [](std::string s) {
       std::transform(s.begin(), s.end(), s.begin(), [](unsigned char c) { return std::tolower(c); });
       return s;
