@@ -7,13 +7,18 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "tenon/base/thread_pool.h"
 #include "tenon/ir/attr.h"
 #include "tenon/ir/scalar.h"
+#include "tenon/tensor/buffer.h"
 #include "tenon/tensor/view.h"
 
 namespace tenon {
@@ -31,11 +36,47 @@ struct KernelArgs {
   ThreadPool& pool;
 };
 
+// What calls that are made ready keep of their constants, in a form of their own: programs of the same constants share
+// it. To be called from several threads.
+class KeptConstants {
+ public:
+  // What `make` gave for this key the first time. The key says whose form it is, and of which elements.
+  Ref<Buffer> get(const std::vector<int64_t>& key, const std::function<Ref<Buffer>()>& make);
+  [[nodiscard]] int64_t bytes() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::vector<int64_t>, Ref<Buffer>> kept_;
+};
+
+// A call made ready to run many times: what a program (exec/program.h) keeps of it.
+struct PrepareArgs {
+  std::span<const ConstView> inputs;  // as they will lie; those with data never change (what is kept of it is copied)
+  const TensorType& result;           // the first; only calls of which no other is wanted are made ready
+  const ir::Attrs& attrs;
+  const ir::ScalarProgram* after;  // null, or what is computed of each element at once: input 0 is the result
+  KeptConstants& kept;             // of constants that live as long as this
+};
+class PreparedKernel {
+ public:
+  virtual ~PreparedKernel() = default;
+  // The result's axes from the outermost to the innermost in memory, as this kernel writes best.
+  [[nodiscard]] virtual Ints order() const = 0;
+  // `operands` are the inputs of `after` but the first, broadcast to the result's shape. `out` is dense, in any order
+  // of axes. The bits are those of the claim's `run`, then of the scalar program, whatever the layouts.
+  virtual void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
+                   ThreadPool& pool) const = 0;
+};
+
 struct Claim {
   const ops::OpDef* op;
   // Whether this call is taken; a null pointer takes all.
   bool (*accepts)(std::span<const TensorType> inputs, const ir::Attrs& attrs);
   void (*run)(const KernelArgs& args);
+  // Null for kernels that gain nothing by it, and null in answer where this call does not.
+  std::unique_ptr<PreparedKernel> (*prepare)(const PrepareArgs& args) = nullptr;
+  // Whether `prepare` takes this program as `after`; null: none.
+  bool (*follows)(const ir::ScalarProgram& program) = nullptr;
 };
 
 // A scalar program made ready for a device: what is looked up once for an op and its dtypes, not in every call.

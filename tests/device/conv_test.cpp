@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
+#include "tenon/device/cpu/direct_conv.h"
+#include "tenon/device/cpu/elementwise.h"
 #include "tests/device/support.h"
 
 namespace tenon::test {
@@ -140,6 +144,147 @@ TEST(Conv, SameBitsForAnyNumberOfThreads) {
   }
   EXPECT_EQ(std::memcmp(seen[0].data(), seen[1].data(), seen[0].size() * 4), 0);
   EXPECT_EQ(std::memcmp(seen[0].data(), seen[2].data(), seen[0].size() * 4), 0);
+}
+
+// Shapes that reach every loop of DirectConv: tiles of several widths and depths, pairs of short rows, groups, each
+// channel by itself with and without a rest, padding on one side, places in one run.
+std::vector<ConvShape> direct_shapes() {
+  std::vector<ConvShape> all = shapes();
+  std::erase_if(all, [](const ConvShape& s) { return s.n > 8; });
+  for (const ConvShape& s :
+       {shape_of(2, 1, 3, 64, 1, {14, 14, 1}, {7, 7, 1}, {2, 2, 1}, {1, 1, 1}, {3, 3, 0}, {3, 3, 0}),
+        shape_of(2, 1, 40, 100, 1, {9, 9, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
+        shape_of(2, 1, 180, 32, 1, {7, 7, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+        shape_of(2, 1, 64, 48, 1, {14, 14, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+        shape_of(2, 1, 32, 32, 32, {15, 13, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+        shape_of(2, 3, 19, 19, 19, {6, 8, 1}, {5, 3, 1}, {1, 1, 1}, {1, 2, 1}, {2, 2, 0}, {2, 2, 0}),
+        shape_of(2, 1, 12, 24, 12, {6, 8, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+        shape_of(2, 5, 24, 33, 1, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
+        shape_of(2, 1, 16, 16, 1, {8, 8, 1}, {1, 3, 1}, {1, 1, 1}, {1, 1, 1}, {0, 3, 0}, {0, 0, 0})})
+    all.push_back(s);
+  return all;
+}
+
+// A tensor [n, channels, spatial…] whose channels lie side by side.
+Array channels_last(const Shape& shape) {
+  Shape strides(shape.size(), 1);
+  int64_t next = shape[1];
+  for (size_t d = shape.size(); d-- > 2;) {
+    strides[d] = next;
+    next *= shape[d];
+  }
+  strides[0] = next;
+  return {DType::F32, shape, strides, 0, numel(shape)};
+}
+Shape full_shape(const ConvShape& s, bool y) {
+  Shape shape{s.n, y ? s.filters : s.channels};
+  for (size_t d = 0; d < static_cast<size_t>(s.axes); ++d) shape.push_back(y ? s.out[d] : s.in[d]);
+  return shape;
+}
+
+std::vector<float> floats(const Array& x) {
+  const std::vector<double> reals = x.reals();
+  return {reals.begin(), reals.end()};
+}
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+// sum * operand 1 (a channel's number), plus operand 2 (another tensor), at least operand 3 (one number).
+ir::ScalarProgram what_follows() {
+  const DType f = DType::F32;
+  return program_of({f, f, f, f}, [](auto x) {
+    const ir::Scalar y = x[0] * x[1] + x[2];
+    return select(y < x[3], x[3], y);
+  });
+}
+
+// One chain of fused multiply-adds over (window, channel) for every element, whatever lies where and whoever computes
+// it: all layouts, CPU levels and numbers of threads, and the scalar program as if it ran by itself.
+TEST(Conv, BitsAreThoseOfOneChain) {
+  for (const ConvShape& s : direct_shapes()) {
+    const Shape x_shape = full_shape(s, false), y_shape = full_shape(s, true);
+    SCOPED_TRACE(to_string(x_shape) + " -> " + to_string(y_shape));
+    Array x(DType::F32, x_shape), w(DType::F32, {s.weight_size()}), scale(DType::F32, {s.filters}),
+        other(DType::F32, y_shape), least(DType::F32, {1});
+    x.fill_random(1);
+    w.fill_random(2);
+    scale.fill_random(3);
+    other.fill_random(4);
+    least.fill_random(5, -1, 0);
+    std::vector<float> sums(static_cast<size_t>(numel(y_shape)), 0.0F);
+    // each_product visits (channel, window); the chain is (window, channel).
+    const int64_t cg = s.channels / s.groups, taps = ConvShape::volume(s.window);
+    std::vector<std::vector<std::pair<int64_t, std::pair<float, float>>>> chains(sums.size());
+    each_product(s, [&](int64_t o, int64_t i, int64_t k) {
+      const int64_t place = k % taps * cg + k / taps % cg;
+      chains[static_cast<size_t>(o)].push_back({place, {x.data<float>()[i], w.data<float>()[k]}});
+    });
+    for (size_t o = 0; o < sums.size(); ++o) {
+      std::sort(chains[o].begin(), chains[o].end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+      for (const auto& [place, factors] : chains[o]) sums[o] = std::fma(factors.first, factors.second, sums[o]);
+    }
+    Array x_last = channels_last(x_shape), other_last = channels_last(y_shape);
+    x_last.fill([&](int64_t i) { return x.data<float>()[i]; });
+    other_last.fill([&](int64_t i) { return other.data<float>()[i]; });
+    for (int level : {2, 3, 4}) {
+      if (cpu::best_level() < level) continue;
+      const cpu::LevelTable& loops = cpu::level_table(level);
+      for (int threads : {1, 3}) {
+        ThreadPool pool(threads);
+        for (bool follow : {false, true}) {
+          cpu::DirectConv conv(s, loops, follow ? std::optional(what_follows()) : std::nullopt);
+          conv.use(conv.pack(w.data<float>()));
+          for (bool in_last : {false, true}) {
+            for (bool out_last : {false, true}) {
+              Array y = out_last ? channels_last(y_shape) : Array(DType::F32, y_shape);
+              std::vector<ConstView> operands{cpu::bias_view(scale.data<float>(), y_shape),
+                                              in_last ? other_last.in() : other.in(), least.in()};
+              operands[2].shape = y_shape;
+              operands[2].strides = Shape(y_shape.size(), 0);
+              if (!follow) operands.clear();
+              conv.run(in_last ? x_last.in() : x.in(), operands, y.out(), pool);
+              std::vector<float> want = sums;
+              for (size_t o = 0; follow && o < want.size(); ++o) {
+                const size_t plane = want.size() / static_cast<size_t>(s.n * s.filters);
+                const float scaled = want[o] * scale.data<float>()[o / plane % static_cast<size_t>(s.filters)];
+                want[o] = std::max(scaled + other.data<float>()[o], least.data<float>()[0]);
+              }
+              EXPECT_TRUE(same_bits(floats(y), want)) << level << threads << follow << in_last << out_last;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(TileProgram, RunsEveryInstructionAsTheDeviceDoes) {
+  const DType f = DType::F32;
+  const auto apply = [](ir::ScalarOp op, const ir::Scalar& x) { return ir::apply_op(op, std::array{x}); };
+  const std::vector<ir::ScalarProgram> programs{
+      program_of({f}, [&](auto x) { return x[0] / (1.0 + apply(ir::ScalarOp::Exp, -x[0])); }),
+      program_of({f, f}, [](auto x) { return (x[0] * x[1] + x[0]) * (x[0] - x[1]); }),
+      program_of({f, f},
+                 [&](auto x) { return select(x[1] < x[0], x[0] * 2.0, apply(ir::ScalarOp::Tanh, x[1]) + x[0]); }),
+  };
+  ThreadPool pool(1);
+  for (const auto& program : programs) {
+    ASSERT_TRUE(cpu::TileProgram::accepts(program));
+    Array a(f, {77}), b(f, {77}), want(f, {77});
+    a.fill_random(1);
+    b.fill_random(2);
+    const std::vector<ConstView> in{a.in(), b.in()};
+    const auto& level = cpu::level_table(cpu::best_level());
+    cpu::elementwise(level, program, std::span(in).first(static_cast<size_t>(program.inputs)), want.out(), pool);
+    const cpu::TileProgram tile(level, program);
+    cpu::TileProgram::Room room(tile, 80);
+    if (program.inputs > 1) std::copy_n(b.data<float>(), 77, room.input(1));
+    const float* got = tile.run(room, a.data<float>(), 77);
+    EXPECT_EQ(std::memcmp(got, want.data<float>(), 77 * sizeof(float)), 0) << to_string(program);
+  }
+  EXPECT_FALSE(cpu::TileProgram::accepts(program_of({f}, [](auto x) { return x[0]; })));
+  EXPECT_FALSE(cpu::TileProgram::accepts(program_of({DType::F64}, [](auto x) { return x[0] + x[0]; })));
 }
 
 }  // namespace

@@ -1,10 +1,14 @@
 #include "tenon/device/cpu/claim_kernels.h"
 
+#include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "tenon/device/cpu/conv.h"
 #include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/gemm.h"
+#include "tenon/ir/compose.h"
 
 namespace tenon::cpu {
 namespace {
@@ -79,10 +83,77 @@ void claim_conv(const KernelArgs& args) {
   const ConvShape s = conv_shape(x.shape, weight.shape, y.shape, args.attrs);
   by_dtype(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const RowMajor<T> xs(x, args.pool), ws(weight, args.pool);
+    const RowMajor<T> ws(weight, args.pool);
     const RowMajor<T> bias(args.inputs.size() > 2 ? args.inputs[2] : ConstView{}, args.pool);
-    conv_forward(s, xs.data(), ws.data(), bias.data(), y.as<T>(), args.pool);
+    if constexpr (std::is_same_v<T, float>) {
+      conv_forward(s, x, ws.data(), bias.data(), y, args.pool);
+    } else {
+      conv_forward(s, RowMajor<T>(x, args.pool).data(), ws.data(), bias.data(), y.as<T>(), args.pool);
+    }
   });
+}
+
+namespace {
+
+// A convolution whose weights do not change: they are packed once.
+class PreparedConv final : public PreparedKernel {
+ public:
+  PreparedConv(const ConvShape& s, const PrepareArgs& args, const ConstView& bias)
+      : rank_(args.result.shape.size()), conv_(s, level_table(best_level()), program(args, bias)) {
+    ThreadPool alone(1);
+    const ConstView& weight = args.inputs[1];
+    conv_.use(args.kept.get(key(weight, s), [&] { return conv_.pack(RowMajor<float>(weight, alone).data()); }));
+    if (bias.data == nullptr) return;
+    const RowMajor<float> b(bias, alone);
+    bias_.assign(b.data(), b.data() + numel(bias.shape));
+  }
+  // Channels last, wherever there are several.
+  [[nodiscard]] Ints order() const override {
+    Ints axes{0};
+    for (size_t d = 2; d < rank_; ++d) axes.push_back(static_cast<int64_t>(d));
+    axes.push_back(1);
+    return axes;
+  }
+  void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
+           ThreadPool& pool) const override {
+    if (bias_.empty()) {
+      conv_.run(inputs[0], operands, out, pool);
+      return;
+    }
+    std::vector<ConstView> all{bias_view(bias_.data(), out.shape)};
+    all.insert(all.end(), operands.begin(), operands.end());
+    conv_.run(inputs[0], all, out, pool);
+  }
+
+ private:
+  [[nodiscard]] std::vector<int64_t> key(const ConstView& weight, const ConvShape& s) const {
+    const auto address = static_cast<int64_t>(reinterpret_cast<intptr_t>(weight.as<float>()));
+    std::vector<int64_t> key{address, s.groups};
+    for (const Ints& part : {weight.shape, weight.strides, conv_.packing()})
+      key.insert(key.end(), part.begin(), part.end());
+    return key;
+  }
+  static std::optional<ir::ScalarProgram> program(const PrepareArgs& args, const ConstView& bias) {
+    if (bias.data == nullptr) return args.after == nullptr ? std::nullopt : std::optional(*args.after);
+    if (args.after == nullptr) return add_bias();
+    constexpr int kResult[] = {0};
+    return ir::compose(add_bias(), *args.after, kResult);
+  }
+  size_t rank_;
+  DirectConv conv_;
+  std::vector<float> bias_;
+};
+
+}  // namespace
+
+std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args) {
+  const ConstView& weight = args.inputs[1];
+  const ConstView bias = args.inputs.size() > 2 ? args.inputs[2] : ConstView{};
+  const bool bias_changes = !bias.shape.empty() && bias.data == nullptr;
+  if (weight.dtype != DType::F32 || weight.data == nullptr || bias_changes || numel(args.result.shape) == 0)
+    return nullptr;
+  const ConvShape s = conv_shape(args.inputs[0].shape, weight.shape, args.result.shape, args.attrs);
+  return std::make_unique<PreparedConv>(s, args, bias);
 }
 
 void claim_conv_input_gradient(const KernelArgs& args) {

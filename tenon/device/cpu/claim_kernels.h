@@ -7,6 +7,8 @@ namespace tenon::cpu {
 
 void claim_matmul(const KernelArgs& args);
 void claim_conv(const KernelArgs& args);
+// f32 with weights that do not change.
+std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args);
 void claim_conv_input_gradient(const KernelArgs& args);
 void claim_conv_weight_gradient(const KernelArgs& args);
 

@@ -4,6 +4,7 @@
 
 #include "tenon/device/cpu/claim_kernels.h"
 #include "tenon/device/cpu/kernels.h"
+#include "tenon/device/cpu/tile_program.h"
 #include "tenon/ops/attention.h"
 #include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
@@ -25,10 +26,10 @@ namespace tenon::cpu {
 std::span<const Claim> cpu_claims() {
   static const std::array kClaims{
       Claim{&ops::matmul_op(), nullptr, claim_matmul},
-      Claim{&ops::conv_op(), full_floats, claim_conv},
+      Claim{&ops::conv_op(), full_floats, claim_conv, prepare_conv, TileProgram::accepts},
       Claim{&ops::conv_input_gradient_op(), full_floats, claim_conv_input_gradient},
       Claim{&ops::conv_weight_gradient_op(), full_floats, claim_conv_weight_gradient},
-      Claim{&ops::max_pool_op(), full_floats, run_max_pool},
+      Claim{&ops::max_pool_op(), full_floats, run_max_pool, prepare_max_pool},
       Claim{&ops::average_pool_op(), full_floats, run_average_pool},
       Claim{&ops::average_pool_gradient_op(), full_floats, run_average_pool_gradient},
       Claim{&ops::softmax_op(), accepts_last_axis, run_softmax},

@@ -1,10 +1,12 @@
 #include "tenon/device/cpu/conv.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
 #include "tenon/base/error.h"
+#include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/im2col.h"
 #include "tenon/device/cpu/onednn.h"
 #include "tenon/tensor/buffer.h"
@@ -64,7 +66,6 @@ struct Problem {
     x = chosen(data_dims(s, n, false));
     y = chosen(data_dims(s, n, true));
     weight = memory::desc(weight_dims(s), memory::data_type::f32, Tag::any);
-    bias = plain({s.filters});
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   }
   using Forward = dnnl::convolution_forward;
@@ -72,24 +73,23 @@ struct Problem {
   using BackwardWeight = dnnl::convolution_backward_weights;
 
   // Descriptions are cheap to make again: oneDNN keeps the code of primitives that it has built (3 to 8 us a call).
-  [[nodiscard]] Forward::primitive_desc forward(bool with_bias) const {
-    const auto kind = dnnl::prop_kind::forward_training;
-    const auto how = dnnl::algorithm::convolution_direct;
-    const Forward::desc d = with_bias ? Forward::desc(kind, how, x, weight, bias, y, strides, dilates, low, high)
-                                      : Forward::desc(kind, how, x, weight, y, strides, dilates, low, high);
+  // The gradients' descriptions refer to that of the product itself.
+  [[nodiscard]] Forward::primitive_desc forward() const {
+    const Forward::desc d(dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, x, weight, y, strides,
+                          dilates, low, high);
     return {d, attributes, cpu_engine()};
   }
   [[nodiscard]] BackwardData::primitive_desc backward_data() const {
     const BackwardData::desc d(dnnl::algorithm::convolution_direct, x, weight, y, strides, dilates, low, high);
-    return {d, attributes, cpu_engine(), forward(false)};
+    return {d, attributes, cpu_engine(), forward()};
   }
   [[nodiscard]] BackwardWeight::primitive_desc backward_weight() const {
     const BackwardWeight::desc d(dnnl::algorithm::convolution_direct, x, weight, y, strides, dilates, low, high);
-    return {d, attributes, cpu_engine(), forward(false)};
+    return {d, attributes, cpu_engine(), forward()};
   }
 
   Dims strides, dilates, low, high;
-  memory::desc x, y, weight, bias;
+  memory::desc x, y, weight;
   dnnl::primitive_attr attributes;
 };
 
@@ -150,43 +150,42 @@ int64_t examples_of_part(const ConvShape& s) {
                              std::max<int64_t>(1, s.n));
 }
 
+ConstView row_major(const float* data, const ConvShape& s, int64_t channels, const ConvShape::Extents& extents) {
+  ConstView v{reinterpret_cast<const std::byte*>(data), DType::F32, {s.n, channels}, {}, 0};
+  for (int d = 0; d < s.axes; ++d) v.shape.push_back(extents[static_cast<size_t>(d)]);
+  v.strides = contiguous_strides(v.shape);
+  return v;
+}
+
 }  // namespace
+
+ir::ScalarProgram add_bias() {
+  ir::ScalarBuilder builder;
+  const ir::Scalar sum = builder.input(DType::F32), bias = builder.input(DType::F32);
+  return builder.finish(sum + bias, DType::F32);
+}
+
+ConstView bias_view(const float* bias, const Shape& y) {
+  ConstView v{reinterpret_cast<const std::byte*>(bias), DType::F32, y, Shape(y.size(), 0), 0};
+  v.strides[1] = 1;
+  return v;
+}
+
+void conv_forward(const ConvShape& s, const ConstView& x, const float* weight, const float* bias, const View& y,
+                  ThreadPool& pool) {
+  if (numel(y.shape) == 0) return;
+  const auto& level = level_table(best_level());
+  DirectConv conv(s, level, bias == nullptr ? std::nullopt : std::optional(add_bias()));
+  conv.use(conv.pack(weight));
+  const ConstView shift = bias_view(bias, y.shape);
+  conv.run(x, {&shift, bias == nullptr ? 0U : 1U}, y, pool);
+}
 
 void conv_forward(const ConvShape& s, const float* x, const float* weight, const float* bias, float* y,
                   ThreadPool& pool) {
-  if (s.n == 0 || s.y_size() == 0) return;
-  if (!for_onednn(s) || s.x_size() == 0) {
-    im2col_forward(s, x, weight, bias, y, pool);
-    return;
-  }
-  guarded([&] {
-    const int64_t step = examples_of_part(s);
-    const dnnl::stream stream(cpu_engine());
-    // Every part asks for the weights in the layout of the first.
-    Problem first(s, step);
-    const auto chosen = first.forward(bias != nullptr);
-    Placed w(chosen.weights_desc(), plain(weight_dims(s)), weight);
-    w.load(stream);
-    pool.run((s.n + step - 1) / step, [&](int64_t p) {
-      guarded([&] {
-        const int64_t begin = p * step;
-        const int64_t n = std::min(step, s.n - begin);
-        Problem problem(s, n);
-        problem.weight = chosen.weights_desc();
-        const auto description = problem.forward(bias != nullptr);
-        const dnnl::stream own(cpu_engine());
-        Placed in(description.src_desc(), plain(data_dims(s, n, false)), x + begin * s.x_size());
-        Placed out(description.dst_desc(), plain(data_dims(s, n, true)), y + begin * s.y_size());
-        in.load(own);
-        Arguments arguments{{DNNL_ARG_SRC, in.inside()}, {DNNL_ARG_WEIGHTS, w.inside()}, {DNNL_ARG_DST, out.inside()}};
-        if (bias != nullptr) {
-          arguments.emplace(DNNL_ARG_BIAS, memory(problem.bias, cpu_engine(), const_cast<float*>(bias)));
-        }
-        execute<Problem::Forward>(description, std::move(arguments), own);
-        out.store(own);
-      });
-    });
-  });
+  const ConstView to = row_major(y, s, s.filters, s.out);
+  conv_forward(s, row_major(x, s, s.channels, s.in), weight, bias,
+               View{reinterpret_cast<std::byte*>(y), to.dtype, to.shape, to.strides, 0}, pool);
 }
 
 void conv_backward_data(const ConvShape& s, const float* dy, const float* weight, float* dx, ThreadPool& pool) {
@@ -207,7 +206,7 @@ void conv_backward_data(const ConvShape& s, const float* dy, const float* weight
         const int64_t begin = p * step;
         const int64_t n = std::min(step, s.n - begin);
         Problem problem(s, n);
-        const auto hint = problem.forward(false);
+        const auto hint = problem.forward();
         problem.weight = chosen.weights_desc();
         const dnnl::stream own(cpu_engine());
         const Problem::BackwardData::desc d(dnnl::algorithm::convolution_direct, problem.x, problem.weight, problem.y,
@@ -248,7 +247,7 @@ void conv_backward_weight(const ConvShape& s, const float* x, const float* dy, f
         const int64_t begin = p * step;
         const int64_t n = std::min(step, s.n - begin);
         Problem problem(s, n);
-        const auto hint = problem.forward(false);
+        const auto hint = problem.forward();
         problem.weight = layout;
         const dnnl::stream own(cpu_engine());
         const Problem::BackwardWeight::desc d(dnnl::algorithm::convolution_direct, problem.x, problem.weight, problem.y,

@@ -2,16 +2,18 @@
 // convolution) and for the weight.
 //
 // x is [n, channels, in…], weight [filters, channels / groups, window…], y [n, filters, out…], all row-major.
-// f32 runs on oneDNN in the layouts that it likes best, with reorders around: measured on LeNet and ResNet-18 shapes
-// that beats its plain NCHW path 1.4 to 6 times and NHWC nearly always; windows of one element stay plain. f64, and
-// padding below zero, go through im2col. The batch is cut into parts by shape alone, and the parts' weight
-// gradients are added in order: the bits do not depend on the number of threads.
+// Forward in f32 is direct_conv.h. Its gradients run on oneDNN in the layouts that it likes best, with reorders around:
+// measured on LeNet and ResNet-18 shapes that beats its plain NCHW path 1.4 to 6 times and NHWC nearly always; windows
+// of one element stay plain. f64, and gradients with padding below zero, go through im2col. The batch is cut into parts
+// by shape alone, and the parts' weight gradients are added in order: the bits do not depend on the number of threads.
 #pragma once
 
 #include <array>
 #include <cstdint>
 
 #include "tenon/base/thread_pool.h"
+#include "tenon/ir/scalar.h"
+#include "tenon/tensor/view.h"
 
 namespace tenon::cpu {
 
@@ -27,7 +29,12 @@ struct ConvShape {
   [[nodiscard]] int64_t weight_size() const { return filters * (channels / groups) * volume(window); }
 };
 
-// `bias` [filters] may be null.
+// `bias` [filters] may be null; x and y may lie in any way.
+void conv_forward(const ConvShape& s, const ConstView& x, const float* weight, const float* bias, const View& y,
+                  ThreadPool& pool);
+// What a bias is: the second input added to the first, and the bias as an operand with the result's shape `y`.
+ir::ScalarProgram add_bias();
+ConstView bias_view(const float* bias, const Shape& y);
 void conv_forward(const ConvShape& s, const float* x, const float* weight, const float* bias, float* y,
                   ThreadPool& pool);
 void conv_forward(const ConvShape& s, const double* x, const double* weight, const double* bias, double* y,

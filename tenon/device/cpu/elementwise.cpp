@@ -10,8 +10,34 @@
 #include "tenon/base/error.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/nest.h"
+#include "tenon/device/cpu/tile_program.h"
 
 namespace tenon::cpu {
+
+LoopFn loop_for(const LevelTable& level, const ir::ScalarProgram& program, const ir::ScalarInstr& instr) {
+  using ir::ScalarOp;
+  const auto type_of = [&](int a) { return program.code[static_cast<size_t>(instr.args[a])].dtype; };
+  LoopFn fn = nullptr;
+  const DType operand = type_of(instr.op == ScalarOp::Select ? 1 : 0);
+  const auto row = static_cast<size_t>(operand);
+  if (instr.op == ScalarOp::Cast) {
+    fn = level.cast[row][static_cast<size_t>(instr.dtype)];
+  } else if (instr.op == ScalarOp::Bitcast) {
+    constexpr DType kBySize[] = {DType::U8, DType::U16, DType::U32, DType::U64};
+    int size = 0;
+    while ((8 << size) < info(operand).bits) ++size;
+    const auto plain = static_cast<size_t>(kBySize[size]);
+    fn = info(operand).bits < 8 ? level.cast[row][static_cast<size_t>(instr.dtype)] : level.cast[plain][plain];
+  } else {
+    fn = level.loop[static_cast<size_t>(instr.op)][row];
+  }
+  if (fn == nullptr) {
+    throw InternalError(fmt::format("the CPU has no loop for {} on {} (result {})", info(instr.op).name, name(operand),
+                                    name(instr.dtype)));
+  }
+  return fn;
+}
+
 namespace {
 
 using ir::ScalarInstr;
@@ -48,29 +74,6 @@ struct Step {
   int slot = -1;  // -1: an input in memory, or the output
   bool uniform = false;
 };
-
-LoopFn loop_for(const LevelTable& level, const ir::ScalarProgram& program, const ScalarInstr& instr) {
-  const auto type_of = [&](int a) { return program.code[static_cast<size_t>(instr.args[a])].dtype; };
-  LoopFn fn = nullptr;
-  const DType operand = type_of(instr.op == ScalarOp::Select ? 1 : 0);
-  const auto row = static_cast<size_t>(operand);
-  if (instr.op == ScalarOp::Cast) {
-    fn = level.cast[row][static_cast<size_t>(instr.dtype)];
-  } else if (instr.op == ScalarOp::Bitcast) {
-    constexpr DType kBySize[] = {DType::U8, DType::U16, DType::U32, DType::U64};
-    int size = 0;
-    while ((8 << size) < info(operand).bits) ++size;
-    const auto plain = static_cast<size_t>(kBySize[size]);
-    fn = info(operand).bits < 8 ? level.cast[row][static_cast<size_t>(instr.dtype)] : level.cast[plain][plain];
-  } else {
-    fn = level.loop[static_cast<size_t>(instr.op)][row];
-  }
-  if (fn == nullptr) {
-    throw InternalError(fmt::format("the CPU has no loop for {} on {} (result {})", info(instr.op).name, name(operand),
-                                    name(instr.dtype)));
-  }
-  return fn;
-}
 
 class Run {
  public:

@@ -54,6 +54,8 @@ void run_scatter(const KernelArgs& a);
 
 // pool.cpp: f32, f64
 void run_max_pool(const KernelArgs& a);
+// f32 with the channels last; only the values.
+std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args);
 void run_average_pool(const KernelArgs& a);
 void run_average_pool_gradient(const KernelArgs& a);
 

@@ -56,6 +56,38 @@ struct RowLoops {
   LoopFn standardize, gradient_sums, standardize_grad;
 };
 
+// One tile of a convolution, or of a product of matrices: y[m][c] = sum over taps and k of x[place m, tap, k] times
+// weight[tap][k][c], by the tile's columns c.
+inline constexpr int kTileVectors = 4;  // columns of a tile, at most, in vectors
+inline constexpr int kTileRows = 14;    // places of a tile, at most
+inline constexpr int kTileSegment = 7;  // places that lie `step` apart; the others start at `jump`
+struct ConvTile {
+  const float* x;       // of the first place
+  int64_t step, jump;   // in elements
+  const int64_t* taps;  // where the neighbours of each tap begin, from a place
+  int64_t tap_count, run;
+  const float* weight;
+  float* y;
+  int64_t y_step;
+};
+// A row of places, each channel by itself: y[m][c] = sum over taps of x[m * step + tap + c] times weight[tap][c].
+// `channels` is a multiple of the lanes, and x may be read and y written so far.
+struct DepthwiseRow {
+  const float* x;
+  int64_t step, places, channels;
+  const int64_t* taps;
+  int64_t tap_count;
+  const float* weight;
+  float* y;
+  int64_t y_step;
+};
+struct ConvLoops {
+  int lanes;
+  int most_rows[kTileVectors + 1];                                 // by the number of vectors; 0: no such tile
+  void (*tile[kTileVectors + 1][kTileRows + 1])(const ConvTile&);  // by vectors and places
+  void (*depthwise)(const DepthwiseRow&);
+};
+
 // How many words random_words writes.
 inline constexpr int kRandomWords = 64;
 
@@ -70,6 +102,7 @@ struct LevelTable {
   FoldFn fold[kFolds][kDTypes];
   FoldRowFn fold_row[kFolds][kDTypes];
   RowLoops rows_f32, rows_f64;
+  ConvLoops conv;
   // The random words of the kRandomWords / 4 blocks from `first` on, under the key {k0, k1} (ops/random.h).
   void (*random_words)(uint32_t* out, uint64_t first, uint32_t k0, uint32_t k1);
 

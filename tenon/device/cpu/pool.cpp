@@ -75,6 +75,59 @@ void max_pool(const KernelArgs& a) {
   });
 }
 
+// The largest value of each window, channels side by side: the same comparisons in the same order as max_pool.
+class ChannelsLastMaxPool final : public PreparedKernel {
+ public:
+  ChannelsLastMaxPool(const PrepareArgs& args, Ints order)
+      : windows_(ops::make_windows(ops::spatial(args.inputs[0].shape), ops::spatial(args.result.shape),
+                                   args.attrs.ints(0), args.attrs.ints(1), args.attrs.ints(2), args.attrs.ints(4))),
+        order_(std::move(order)) {}
+  [[nodiscard]] Ints order() const override { return order_; }
+  void run(std::span<const ConstView> inputs, std::span<const ConstView>, const View& out,
+           ThreadPool& pool) const override {
+    const Windows& w = windows_;
+    const int64_t channels = out.shape[1], in = volume(w.in) * channels, row = w.out[2] * channels;
+    const int64_t rows = w.out[0] * w.out[1];
+    for_units(pool, out.shape[0] * rows, row * volume(w.window), [&](int64_t unit) {
+      const float* from = inputs[0].as<float>() + unit / rows * in;
+      float* to = out.as<float>() + unit * row;
+      for (int64_t c = 0; c < w.out[2]; ++c)
+        place(from, to + c * channels, channels, {unit % rows / w.out[1], unit % rows % w.out[1], c});
+    });
+  }
+
+ private:
+  void place(const float* from, float* best, int64_t channels, const Windows::Extents& at) const {
+    const Windows& w = windows_;
+    const auto element = [&](size_t axis, int64_t tap) {
+      return at[axis] * w.stride[axis] + tap * w.dilation[axis] - w.low[axis];
+    };
+    bool first = true;
+    for (int64_t i = 0; i < w.window[0]; ++i) {
+      const int64_t x = element(0, i);
+      if (x < 0 || x >= w.in[0]) continue;
+      for (int64_t j = 0; j < w.window[1]; ++j) {
+        const int64_t y = element(1, j);
+        if (y < 0 || y >= w.in[1]) continue;
+        for (int64_t k = 0; k < w.window[2]; ++k) {
+          const int64_t z = element(2, k);
+          if (z < 0 || z >= w.in[2]) continue;
+          const float* value = from + ((x * w.in[1] + y) * w.in[2] + z) * channels;
+          if (first) {
+            std::copy(value, value + channels, best);
+          } else {
+            for (int64_t c = 0; c < channels; ++c)
+              best[c] = (value[c] > best[c]) | ((value[c] != value[c]) & (best[c] == best[c])) ? value[c] : best[c];
+          }
+          first = false;
+        }
+      }
+    }
+  }
+  Windows windows_;
+  Ints order_;
+};
+
 // What the elements of each window are divided by.
 template <class T>
 std::vector<T> counts_of(const Windows& w, const Ints& high, bool include_padding) {
@@ -136,6 +189,20 @@ void average_pool_gradient(const KernelArgs& a) {
 
 }  // namespace
 
+std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args) {
+  const ConstView& x = args.inputs[0];
+  if (x.dtype != DType::F32 || x.data != nullptr || numel(args.result.shape) == 0) return nullptr;
+  Ints order{0};
+  Shape shape{x.shape[0]}, strides{x.strides[0]};
+  for (size_t d = 2; d <= x.shape.size(); ++d) {
+    const size_t axis = d < x.shape.size() ? d : 1;
+    order.push_back(static_cast<int64_t>(axis));
+    shape.push_back(x.shape[axis]);
+    strides.push_back(x.strides[axis]);
+  }
+  if (!ConstView{nullptr, x.dtype, shape, strides, 0}.contiguous()) return nullptr;
+  return std::make_unique<ChannelsLastMaxPool>(args, order);
+}
 void run_max_pool(const KernelArgs& a) { a.inputs[0].dtype == DType::F64 ? max_pool<double>(a) : max_pool<float>(a); }
 void run_average_pool(const KernelArgs& a) {
   a.inputs[0].dtype == DType::F64 ? average_pool<double>(a) : average_pool<float>(a);

@@ -1,0 +1,65 @@
+// Convolution in f32 without reorders of results: tiles of places by filters, kept in registers over the whole sum.
+//
+// The input is read with its channels side by side ("channels last"); any other layout, and padding, is copied so
+// first. The result may lie either way. Weights are packed once. Every element is one chain of fused multiply-adds over
+// (window, channel), then what `after` says: its bits depend on no layout, tile, thread or batch, so an eager call and
+// a program that keeps its layouts agree. Channels that are groups of their own (depthwise) have a loop of their own.
+// To add a shape of tile: level_conv.h.
+#pragma once
+
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "tenon/base/thread_pool.h"
+#include "tenon/device/cpu/conv.h"
+#include "tenon/device/cpu/tile_program.h"
+#include "tenon/tensor/buffer.h"
+#include "tenon/tensor/view.h"
+
+namespace tenon::cpu {
+
+class DirectConv {
+ public:
+  // `after`: input 0 is the sum, the others are operands.
+  DirectConv(const ConvShape& shape, const LevelTable& level, const std::optional<ir::ScalarProgram>& after);
+  // `weight` [filters, channels / groups, window…], row-major, in the order in which tiles read it. Besides the weight
+  // that depends on `packing()` alone.
+  [[nodiscard]] Ref<Buffer> pack(const float* weight) const;
+  [[nodiscard]] Ints packing() const { return {depthwise_ ? 0 : columns_, channel_stride_}; }
+  // Before the first run.
+  void use(Ref<Buffer> packed) { weights_ = std::move(packed); }
+  // x [n, channels, in…] and y [n, filters, out…] with any strides; operands broadcast to y's shape. Extents of n may
+  // differ from the shape's.
+  void run(const ConstView& x, std::span<const ConstView> operands, const View& y, ThreadPool& pool) const;
+
+ private:
+  struct Space;
+  struct Job;
+  Ref<Buffer> take_space(int64_t bytes) const;
+  void give_back(Ref<Buffer> space) const;
+  void place(const ConstView& x, float* to, ThreadPool& pool) const;
+  void run_placed(const Job& job, ThreadPool& pool) const;
+  void run_tiles(const Job& job, int64_t first, int64_t end, int64_t panel, int64_t panel_end) const;
+  void run_depthwise(const Job& job, int64_t first, int64_t end) const;
+  void choose_tile();
+
+  ConvShape s_;  // the spatial axes moved to the end: columns are axis 2
+  ConvLoops loops_;
+  std::optional<TileProgram> after_;
+  bool depthwise_ = false;
+  bool merged_ = false;         // neighbouring taps of a row are one run
+  int64_t channel_stride_ = 0;  // of a placed input: channels, rounded up where vectors of them are read
+  ConvShape::Extents padded_{1, 1, 1};
+  int vectors_ = 1;      // of a panel of weights
+  int64_t columns_ = 0;  // of a panel
+  int64_t panels_ = 0;   // of a group
+  int64_t depth_ = 0;    // products of one element
+  Ref<Buffer> weights_;
+  // For placed inputs: kept from run to run, because fresh memory costs more than to write it.
+  mutable std::mutex mutex_;
+  mutable std::vector<Ref<Buffer>> spaces_;
+};
+
+}  // namespace tenon::cpu

@@ -1,0 +1,50 @@
+// A scalar program over a tile that lies in the first cache: what follows a convolution element by element, done before
+// the tile goes to memory. Each instruction is the level's own loop, so the bits are those of the op by itself.
+#pragma once
+
+#include <vector>
+
+#include "tenon/device/cpu/level.h"
+#include "tenon/ir/scalar.h"
+
+namespace tenon::cpu {
+
+// The loop that computes one instruction. InternalError if the level has none.
+LoopFn loop_for(const LevelTable& level, const ir::ScalarProgram& program, const ir::ScalarInstr& instr);
+
+class TileProgram {
+ public:
+  // Every value an f32 or a bool, the first input and the result f32.
+  static bool accepts(const ir::ScalarProgram& program);
+  // InternalError unless accepts(program).
+  TileProgram(const LevelTable& level, ir::ScalarProgram program);
+  [[nodiscard]] int inputs() const { return program_.inputs; }
+
+  // What a thread needs for tiles of up to `most` elements. `input(i)` is where operand i > 0 is to be put.
+  class Room {
+   public:
+    Room(const TileProgram& program, int64_t most);
+    [[nodiscard]] float* input(int i) { return slot(i); }
+
+   private:
+    friend class TileProgram;
+    [[nodiscard]] float* slot(int i) { return memory_.data() + i * most_; }
+    int64_t most_;
+    std::vector<float> memory_;
+    std::vector<float*> values_;
+  };
+  // The result for n elements of `tile` (input 0), which may be overwritten: in `tile` or in the room.
+  float* run(Room& room, float* tile, int64_t n) const;
+
+ private:
+  struct Step {
+    LoopFn run = nullptr;  // null: an input or a constant
+    int32_t args[3] = {-1, -1, -1};
+    int32_t slot = 0;
+  };
+  ir::ScalarProgram program_;
+  std::vector<Step> steps_;
+  int slots_ = 0;
+};
+
+}  // namespace tenon::cpu

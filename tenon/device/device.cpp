@@ -1,0 +1,19 @@
+#include "tenon/device/device.h"
+
+namespace tenon {
+
+Ref<Buffer> KeptConstants::get(const std::vector<int64_t>& key, const std::function<Ref<Buffer>()>& make) {
+  const std::lock_guard lock(mutex_);
+  Ref<Buffer>& kept = kept_[key];
+  if (!kept) kept = make();
+  return kept;
+}
+
+int64_t KeptConstants::bytes() const {
+  const std::lock_guard lock(mutex_);
+  int64_t sum = 0;
+  for (const auto& [key, kept] : kept_) sum += static_cast<int64_t>(kept->size());
+  return sum;
+}
+
+}  // namespace tenon
