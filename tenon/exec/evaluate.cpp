@@ -197,16 +197,23 @@ Tensor evaluate_elementwise(const OpDef& op, std::span<Tensor> in, const ir::Att
   return run_elementwise(op, in, attrs, result);
 }
 
-namespace {
-
-// Inside compile(fn), inputs and what the bodies of composites give are lazy: here they get their elements. Errors: of
-// a traced tensor, which never has any.
 void with_elements(const Tensors& list) {
   for (const Tensor& x : list)
     if (x.defined() && !x.is_concrete()) static_cast<void>(view(x));
 }
 
-}  // namespace
+void check_inputs(const ir::Graph& graph, const Tensors& inputs) {
+  const std::string where = graph.name.empty() ? "graph" : graph.name;
+  if (inputs.size() != graph.inputs.size())
+    throw ValueError(
+        {where, "wrong number of inputs", std::to_string(graph.inputs.size()), std::to_string(inputs.size()), {}});
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const TensorType& want = graph.type(graph.inputs[i]);
+    if (inputs[i].type() != want)
+      throw ShapeError(
+          {where, fmt::format("input {} has another type", i), to_string(want), to_string(inputs[i].type()), {}});
+  }
+}
 
 Tensors run(const ir::Graph& graph, Tensors inputs) {
   with_elements(inputs);
@@ -215,12 +222,7 @@ Tensors run(const ir::Graph& graph, Tensors inputs) {
     for (const Tensor& x : inputs) types.push_back(x.type());
     return run(ir::specialize(graph, ir::bind_sizes(graph, types), ops::type_rule()), std::move(inputs));
   }
-  if (inputs.size() != graph.inputs.size())
-    throw ValueError({graph.name.empty() ? "graph" : graph.name,
-                      "wrong number of inputs",
-                      std::to_string(graph.inputs.size()),
-                      std::to_string(inputs.size()),
-                      {}});
+  check_inputs(graph, inputs);
   std::vector<Tensor> values(graph.values.size());
   std::vector<size_t> last_use(graph.values.size(), 0);
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
@@ -228,16 +230,7 @@ Tensors run(const ir::Graph& graph, Tensors inputs) {
       if (id != ir::kAbsent) last_use[static_cast<size_t>(id)] = n;
   }
   for (ir::ValueId id : graph.outputs) last_use[static_cast<size_t>(id)] = graph.nodes.size();
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const TensorType& want = graph.type(graph.inputs[i]);
-    if (inputs[i].type() != want)
-      throw ShapeError({graph.name.empty() ? "graph" : graph.name,
-                        fmt::format("input {} has another type", i),
-                        to_string(want),
-                        to_string(inputs[i].type()),
-                        {}});
-    values[static_cast<size_t>(graph.inputs[i])] = std::move(inputs[i]);
-  }
+  for (size_t i = 0; i < inputs.size(); ++i) values[static_cast<size_t>(graph.inputs[i])] = std::move(inputs[i]);
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
     const ir::Node& node = graph.nodes[n];
     if (!node.op) {

@@ -19,6 +19,13 @@ Tensor evaluate_elementwise(const ops::OpDef& op, std::span<Tensor> in, const ir
 // Errors: ShapeError or DTypeError if the inputs do not have the graph's input types.
 Tensors run(const ir::Graph& graph, Tensors inputs);
 
+// Inside compile(fn), inputs and what the bodies of composites give are lazy: here they get their elements. Errors: of
+// a traced tensor, which never has any.
+void with_elements(const Tensors& list);
+
+// Errors: those of run() for inputs that do not fit; the graph has no named sizes.
+void check_inputs(const ir::Graph& graph, const Tensors& inputs);
+
 // `x` row-major in fresh memory, or x itself if it lies so already.
 Tensor contiguous(const Tensor& x);
 

@@ -10,7 +10,7 @@
 #include "tenon/base/file.h"
 #include "tenon/base/nearest.h"
 #include "tenon/base/sha256.h"
-#include "tenon/exec/evaluate.h"
+#include "tenon/exec/program.h"
 #include "tenon/formats/package.h"
 #include "tenon/formats/package_format.h"
 #include "tenon/formats/safetensors.h"
@@ -33,9 +33,10 @@ struct Package::State {
   std::string preprocessing, producer;
   std::map<std::string, int> ops;
 
-  // Graphs for sizes that were asked for, so that a second call with the same sizes infers nothing.
+  // Programs for sizes that were asked for, so that a second call with the same sizes prepares nothing.
   std::mutex mutex;
-  std::map<std::pair<const ir::Graph*, ir::Sizes>, std::shared_ptr<const ir::Graph>> specialised;
+  std::map<std::pair<const ir::Graph*, ir::Sizes>, std::shared_ptr<const exec::Program>> programs;
+  std::shared_ptr<KeptConstants> kept = std::make_shared<KeptConstants>();
 };
 
 namespace {
@@ -314,23 +315,28 @@ const Signature& Package::signature(std::string_view function) const {
 
 Tensors Package::run(std::string_view function, Tensors inputs) const {
   const ir::Graph& any = graph(function);
-  if (any.sizes.empty()) return exec::run(any, std::move(inputs));
-  std::vector<TensorType> types;
-  for (const Tensor& x : inputs) types.push_back(x.type());
-  const std::pair key(&any, ir::bind_sizes(any, types));
-  std::shared_ptr<const ir::Graph> one;
+  std::pair<const ir::Graph*, ir::Sizes> key(&any, {});
+  if (!any.sizes.empty()) {
+    std::vector<TensorType> types;
+    for (const Tensor& x : inputs) types.push_back(x.type());
+    key.second = ir::bind_sizes(any, types);
+  }
+  std::shared_ptr<const exec::Program> program;
   {
     const std::lock_guard lock(state_->mutex);
-    if (const auto found = state_->specialised.find(key); found != state_->specialised.end()) one = found->second;
+    if (const auto found = state_->programs.find(key); found != state_->programs.end()) program = found->second;
   }
-  if (!one) {
-    one = std::make_shared<const ir::Graph>(ir::specialize(any, key.second, strict_rule()));
+  if (!program) {
+    // The state owns the graph and the programs: what a program holds of a graph without sizes is no share in it.
+    std::shared_ptr<const ir::Graph> one(std::shared_ptr<const ir::Graph>(), &any);
+    if (!any.sizes.empty()) one = std::make_shared<const ir::Graph>(ir::specialize(any, key.second, strict_rule()));
+    program = std::make_shared<const exec::Program>(std::move(one), state_->kept);
     constexpr size_t kMost = 64;
     const std::lock_guard lock(state_->mutex);
-    if (state_->specialised.size() >= kMost) state_->specialised.clear();
-    state_->specialised.emplace(key, one);
+    if (state_->programs.size() >= kMost) state_->programs.clear();
+    state_->programs.emplace(key, program);
   }
-  return exec::run(*one, std::move(inputs));
+  return program->run(std::move(inputs));
 }
 
 std::map<std::string, Tensor> Package::run(const std::map<std::string, Tensor>& inputs,

@@ -1,0 +1,59 @@
+// Program: a graph made ready to run many times. What packages run.
+//
+// Made once: what depends on constants alone is computed if it is small, calls whose claim can be made ready are (their
+// weights are packed), chains of elementwise ops behind them become a part of the call where the claim takes them, and
+// values between such calls stay in the layout that these like, in one block of memory whose places are planned. The
+// layout of every value is decided here. Results are bit for bit those of exec::run on the same graph, which runs node
+// by node.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "tenon/device/device.h"
+#include "tenon/ir/graph.h"
+
+namespace tenon::exec {
+
+class Program {
+ public:
+  // For the session in force on this thread. The graph has no named sizes. Programs of the same constants (a graph at
+  // several sizes) share `kept`.
+  explicit Program(std::shared_ptr<const ir::Graph> graph, std::shared_ptr<KeptConstants> kept = {});
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  // May be called from several threads at once. A session without claims, or with the reference evaluator, runs the
+  // graph instead. Errors: those of exec::run.
+  [[nodiscard]] Tensors run(Tensors inputs) const;
+
+  // What became of the graph's nodes.
+  struct Summary {
+    int folded = 0;           // computed when the program was made
+    int prepared = 0;         // calls made ready
+    int fused = 0;            // elementwise ops that are a part of such a call
+    int others = 0;           // evaluated as in exec::run
+    int64_t arena_bytes = 0;  // of the block that holds what only prepared calls read, for each run at a time
+  };
+  [[nodiscard]] const Summary& summary() const { return summary_; }
+
+ private:
+  struct Step;
+  struct Maker;
+  void find_last_uses();
+  void plan();
+  [[nodiscard]] Tensors run_step(const Step& step, Tensors& values, const Ref<Buffer>& arena) const;
+
+  std::shared_ptr<const ir::Graph> graph_;
+  std::shared_ptr<KeptConstants> kept_;
+  Tensors constants_;             // by value; undefined where a value is none
+  std::vector<uint8_t> ordered_;  // by value: whether it lies in another order than row-major
+  std::vector<Step> steps_;
+  Summary summary_;
+  mutable std::mutex mutex_;
+  mutable std::vector<Ref<Buffer>> arenas_;  // those that no run uses now
+};
+
+}  // namespace tenon::exec

@@ -1,0 +1,145 @@
+// Programs: the bits of a run node by node, in other layouts.
+#include "tenon/exec/program.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "tenon/base/error.h"
+#include "tenon/exec/evaluate.h"
+#include "tenon/exec/profile.h"
+#include "tenon/exec/session.h"
+#include "tenon/tenon.h"
+#include "tests/support/error_text.h"
+
+namespace tenon {
+namespace {
+
+using testing_support::error_text;
+
+// Convolutions with all that may stand behind them, values that two read, and readers that want another layout.
+struct Network {
+  nn::Conv2d first{3, 20, 3, {.stride = 2, .padding = 1, .bias = false}};
+  nn::BatchNorm2d norm{20};
+  nn::Conv2d wide{20, 36, 1};
+  nn::Conv2d depthwise{36, 36, 3, {.padding = 1, .groups = 36}};
+  nn::Conv2d narrow{36, 20, 1};
+  nn::Conv2d grouped{20, 12, 3, {.groups = 4}};
+  nn::Linear head{12, 5};
+
+  Tensors operator()(const Tensor& x) const {
+    Tensor h = relu(norm(first(x)));
+    const Tensor kept = max_pool2d(h, {3}, {.stride = {2}, .padding = {1}});
+    h = narrow(silu(depthwise(relu6(wide(kept)))));
+    h = relu(h + kept);                               // the residual
+    const Tensor shown = h * 0.5;                     // an elementwise op that two read
+    const Tensor other = h + transpose(shown, 2, 3);  // another layout
+    h = grouped(concat({narrow_half(other), narrow_half(shown)}, 1));
+    return {head(mean(leaky_relu(h, 0.1), {2, 3})), shown, other + 1.0};
+  }
+  static Tensor narrow_half(const Tensor& x) { return slice(x, {1}, {0}, {10}); }
+};
+
+std::shared_ptr<const ir::Graph> graph_of(const Network& model, int64_t n) {
+  return std::make_shared<const ir::Graph>(
+      capture([&](const Tensors& in) { return model(in[0]); }, {{"image", f32, {n, 3, 29, 29}}}));
+}
+
+Network evaluating() {
+  manual_seed(3);
+  Network model;
+  model.norm.running_mean.set(uniform({20}, -0.1, 0.1));
+  model.norm.running_var.set(uniform({20}, 0.5, 1.5));
+  nn::eval(model);
+  return model;
+}
+
+void expect_same(const Tensors& got, const Tensors& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(got[i].type(), want[i].type());
+    EXPECT_TRUE(got[i].is_contiguous()) << i;
+    EXPECT_EQ(got[i].to_vector<float>(), contiguous(want[i]).to_vector<float>()) << i;
+  }
+}
+
+TEST(Program, HasTheBitsOfARunNodeByNode) {
+  const NoGrad no_grad;
+  const Network model = evaluating();
+  for (const int64_t n : {1, 3}) {
+    const auto graph = graph_of(model, n);
+    const exec::Program program(graph);
+    EXPECT_EQ(program.summary().prepared, 6) << "five convolutions and the pooling";
+    EXPECT_GE(program.summary().fused, 8);
+    EXPECT_GT(program.summary().arena_bytes, 0);
+    const Tensor x = uniform({n, 3, 29, 29}, -1, 1);
+    const Tensors eager = model(x);
+    expect_same(exec::run(*graph, {x}), eager);
+    expect_same(program.run({x}), eager);
+    for (const exec::SessionOptions& options :
+         {exec::SessionOptions{.threads = 1}, exec::SessionOptions{.threads = 4}, exec::SessionOptions{.poison = true},
+          exec::SessionOptions{.threads = 1, .reuse = false},
+          exec::SessionOptions{.threads = 2, .built_kernels = false}}) {
+      exec::Session session(options);
+      const exec::SessionScope scope(session);
+      expect_same(program.run({x}), eager);
+      expect_same(exec::Program(graph).run({x}), eager);
+    }
+    // By the ops' own meanings: nothing is made ready.
+    exec::Session plain(exec::SessionOptions{.claims = false});
+    const exec::SessionScope scope(plain);
+    expect_same(program.run({x}), exec::run(*graph, {x}));
+    EXPECT_EQ(exec::Program(graph).summary().prepared, 0);
+  }
+}
+
+TEST(Program, RunsInSeveralThreadsAtOnce) {
+  const NoGrad no_grad;
+  const Network model = evaluating();
+  const exec::Program program(graph_of(model, 1));
+  const Tensor x = uniform({1, 3, 29, 29}, -1, 1);
+  const Tensors want = program.run({x});
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 10; ++i) expect_same(program.run({x}), want);
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
+TEST(Program, SizesShareWhatIsKeptOfWeights) {
+  const NoGrad no_grad;
+  const Network model = evaluating();
+  const auto kept = std::make_shared<KeptConstants>();
+  const exec::Program one(graph_of(model, 1), kept);
+  const int64_t bytes = kept->bytes();
+  EXPECT_GT(bytes, 0);
+  const exec::Program two(graph_of(model, 2), kept);
+  EXPECT_EQ(kept->bytes(), bytes);
+}
+
+TEST(Program, InputsMustFit) {
+  const NoGrad no_grad;
+  const exec::Program program(graph_of(evaluating(), 1));
+  EXPECT_EQ(
+      error_text<ShapeError>([&] { (void)program.run({uniform({2, 3, 29, 29}, 0, 1)}); }),
+      error_text<ShapeError>([&] { (void)exec::run(*graph_of(evaluating(), 1), {uniform({2, 3, 29, 29}, 0, 1)}); }));
+  EXPECT_THROW((void)program.run({}), ValueError);
+}
+
+TEST(Program, ProfilesSayWhatIsFused) {
+  const NoGrad no_grad;
+  const exec::Program program(graph_of(evaluating(), 1));
+  const Tensor x = uniform({1, 3, 29, 29}, -1, 1);
+  Profiler profiler;
+  (void)program.run({x});
+  const Profile profile = profiler.stop();
+  EXPECT_TRUE(std::any_of(profile.events.begin(), profile.events.end(), [](const ProfileEvent& event) {
+    return event.name.starts_with("conv+") && event.name.ends_with("+relu") && event.flops > 0;
+  }));
+}
+
+}  // namespace
+}  // namespace tenon
