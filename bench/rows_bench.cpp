@@ -19,9 +19,12 @@
 #include <nlohmann/json.hpp>
 
 #include "tenon/compile.h"
+#include "tenon/exec/program.h"
 #include "tenon/formats/onnx/export.h"
 #include "tenon/formats/safetensors.h"
 #include "tenon/models/bert.h"
+#include "tenon/models/mobilenet_v2.h"
+#include "tenon/models/resnet50.h"
 #include "tenon/tenon.h"
 #include "tenon/trace/lazy.h"
 
@@ -263,6 +266,28 @@ Case bert(int64_t tokens, const std::string& folder) {
   return c;
 }
 
+// Inference as a package runs it. Running statistics as they might be, not zeros and ones, which a peer could drop.
+template <class Model>
+Case vision(int64_t n, const std::string& folder) {
+  Model model;
+  for (auto& [name, variable] : nn::named_buffers(model)) {
+    if (name.ends_with("running_mean")) variable.set(uniform(variable.shape(), -0.1, 0.1));
+    if (name.ends_with("running_var")) variable.set(uniform(variable.shape(), 0.5, 1.5));
+  }
+  nn::eval(model);
+  const NoGrad no_grad;
+  const Tensor image = normal({n, 3, 224, 224});
+  const auto graph = std::make_shared<const ir::Graph>(
+      capture([&](const Tensors& in) { return Tensors{model(in[0])}; }, {{"image", f32, {n, 3, 224, 224}}}));
+  formats::onnx::export_model(folder + "/model.onnx", *graph, {.weights = nn::state_dict(model)});
+  const auto program = std::make_shared<const exec::Program>(graph);
+  Case c;
+  c.inputs = dict({{"image", image}});
+  c.results.set("y", program->run({image})[0]);
+  c.run = [program, image] { (void)program->run({image}); };
+  return c;
+}
+
 std::vector<Row> rows() {
   std::vector<Row> list{
       {"eager_add_8", [](auto&) { return eager_add_8(); }},
@@ -281,6 +306,9 @@ std::vector<Row> rows() {
       {"gpt2_small_step_bf16", [](auto&) { return gpt2(true, bf16); }},
       {"adam_10m", [](auto&) { return adam_10m(); }},
       {"attention_4k", [](auto&) { return attention_4k(); }},
+      {"resnet50_b1", [](auto& folder) { return vision<models::ResNet50>(1, folder); }},
+      {"resnet50_b8", [](auto& folder) { return vision<models::ResNet50>(8, folder); }},
+      {"mobilenetv2_b1", [](auto& folder) { return vision<models::MobileNetV2>(1, folder); }},
       {"bert_base_128", [](auto& folder) { return bert(128, folder); }},
       {"bert_base_384", [](auto& folder) { return bert(384, folder); }},
   };
