@@ -319,7 +319,9 @@ void Program::plan() {
   for (size_t s = 0; s < steps_.size(); ++s) {
     if (lives[s].bytes > 0) planned.push_back(s);
   }
-  std::stable_sort(planned.begin(), planned.end(), [&](size_t a, size_t b) { return lives[a].bytes > lives[b].bytes; });
+  std::sort(planned.begin(), planned.end(), [&](size_t a, size_t b) {
+    return lives[a].bytes != lives[b].bytes ? lives[a].bytes > lives[b].bytes : a < b;
+  });
   std::vector<size_t> placed;  // by place
   for (const size_t s : planned) {
     int64_t place = 0;
