@@ -65,11 +65,12 @@ void max_pool(const KernelArgs& a) {
     std::fill(place, place + out, -1);
     each_row_of_places(w, [&](int64_t begin, int64_t end, int64_t element, int64_t stride) {
       for (int64_t o = begin; o < end; ++o, element += stride) {
-        const T value = from[element];
-        if (place[o] < 0 || value > best[o] || (value != value && best[o] == best[o])) {
-          best[o] = value;
-          place[o] = static_cast<int32_t>(element);
-        }
+        // Without branches: which tap is the largest cannot be foreseen.
+        const T value = from[element], old = best[o];
+        const int32_t had = place[o];
+        const bool take = (had < 0) | (value > old) | ((value != value) & (old == old));
+        best[o] = take ? value : old;
+        place[o] = take ? static_cast<int32_t>(element) : had;
       }
     });
   });
