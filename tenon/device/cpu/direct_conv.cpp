@@ -13,6 +13,8 @@ constexpr int64_t kLongSum = 1536;           // products from which on a panel i
 constexpr int64_t kChunk = 16 * 1024;        // bytes of input that all panels run over, where
 constexpr int64_t kFewWeights = 512 * 1024;  // … the weights have no more bytes than this
 constexpr int64_t kDepthwiseTile = 2048;     // elements
+constexpr int64_t kFewPlaces = 512;          // of the examples that go together, …
+constexpr int64_t kTogether = 1024 * 1024;   // … and bytes of their input
 constexpr int64_t kPartProducts = 512 * 1024;  // multiply-adds of one part, at least
 
 int64_t rounded_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
@@ -229,8 +231,8 @@ Ref<Buffer> DirectConv::pack(const float* weight) const {
     for (int64_t p = 0; p < panels_; ++p, to += depth_ * columns_) {
       const int64_t count = std::min(columns_, filters - p * columns_);
       const float* from = weight + (g * filters + p * columns_) * depth_;
-      for (int64_t t = 0; t < taps; ++t) {
-        for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t c = 0; c < channels; ++c) {
+        for (int64_t t = 0; t < taps; ++t) {
           float* row = to + (t * channels + c) * columns_;
           for (int64_t f = 0; f < count; ++f) row[f] = from[f * depth_ + c * taps + t];
           std::fill(row + count, row + columns_, 0.0F);
@@ -278,10 +280,10 @@ void DirectConv::place(const ConstView& x, float* to, ThreadPool& pool) const {
 Ref<Buffer> DirectConv::take_space(int64_t bytes) const {
   {
     const std::lock_guard lock(mutex_);
-    if (!spaces_.empty()) {
+    while (!spaces_.empty()) {
       Ref<Buffer> space = std::move(spaces_.back());
       spaces_.pop_back();
-      return space;
+      if (space->size() >= static_cast<size_t>(bytes)) return space;
     }
   }
   return Buffer::allocate(static_cast<size_t>(bytes));
@@ -328,23 +330,31 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
     return;
   }
   const int64_t size = ConvShape::volume(padded_) * channel_stride_;
-  const auto example = [&](int64_t i) {
-    Ref<Buffer> space = take_space(size * static_cast<int64_t>(sizeof(float)));
+  // Examples of few places go together, so that weights are read once for all of them.
+  const int64_t most = std::max<int64_t>(1, kTogether / (size * static_cast<int64_t>(sizeof(float))));
+  const int64_t wanted = std::min(kFewPlaces / ConvShape::volume(s_.out), n / (2 * pool.threads()));
+  const int64_t together = std::clamp<int64_t>(wanted, 1, most);
+  const auto examples = [&](int64_t group) {
+    const int64_t first = group * together, count = std::min(together, n - first);
+    Ref<Buffer> space = take_space(count * size * static_cast<int64_t>(sizeof(float)));
     auto* placed = reinterpret_cast<float*>(space->data());
-    ConstView one = x;
-    one.offset += i * x.strides[0];
-    place(one, placed, pool);
+    for (int64_t i = 0; i < count; ++i) {
+      ConstView one = x;
+      one.offset += (first + i) * x.strides[0];
+      place(one, placed + i * size, pool);
+    }
     Job part = job;
-    part.y += i * part.y_strides.place[0];
-    for (Operand& o : part.operands) o.data += i * o.strides.place[0];
+    part.y += first * part.y_strides.place[0];
+    for (Operand& o : part.operands) o.data += first * o.strides.place[0];
     const int64_t row = padded_[2] * channel_stride_;
-    run_on(part, placed, {{size, padded_[1] * row, row, channel_stride_}, 1}, 1, pool);
+    run_on(part, placed, {{size, padded_[1] * row, row, channel_stride_}, 1}, count, pool);
     give_back(std::move(space));
   };
-  if (n < 2 * pool.threads()) {
-    for (int64_t i = 0; i < n; ++i) example(i);
+  const int64_t groups = (n + together - 1) / together;
+  if (groups < 2 * pool.threads()) {
+    for (int64_t g = 0; g < groups; ++g) examples(g);
   } else {
-    pool.run(n, example);
+    pool.run(groups, examples);
   }
 }
 
