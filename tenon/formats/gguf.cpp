@@ -258,10 +258,10 @@ Tensor make_tensor(const Entry& entry, std::span<const std::byte> elements, cons
   return unpacked(*entry.type, elements, entry.shape, mapped);
 }
 
-// Bytes in the order of the file.
 // How many bytes stand between `size` bytes and the next part.
 std::uint64_t padding(std::uint64_t size) { return (kDefaultAlignment - size % kDefaultAlignment) % kDefaultAlignment; }
 
+// Bytes in the order of the file.
 struct Writer {
   std::string out;
   template <class T>

@@ -172,10 +172,10 @@ class Runner {
 
   Values run(const GraphData& graph, Scope& scope, const std::map<std::string, int64_t>& opsets,
              const FunctionAttributes* around) {
-    for (const auto& data : graph.initializers) {
-      if (scope.weights) break;  // they are there
-      if (scope.values.contains(data.name)) continue;
-      scope.values[data.name] = kept(read_tensor(data, nullptr, {}, where_));
+    if (!scope.weights) {  // else they are there
+      for (const auto& data : graph.initializers) {
+        if (!scope.values.contains(data.name)) scope.values[data.name] = kept(read_tensor(data, nullptr, {}, where_));
+      }
     }
     run_nodes(graph.nodes, scope, opsets, around);
     Values out;
