@@ -9,8 +9,8 @@
 #include "tenon/compile/fuse.h"
 #include "tenon/compile/interpret.h"
 #include "tenon/compile/lower.h"
-#include "tenon/compile/plan.h"
 #include "tenon/exec/observe.h"
+#include "tenon/exec/plan.h"
 #include "tenon/exec/session.h"
 #include "tenon/ops/infer.h"
 
@@ -347,7 +347,7 @@ void Program::State::pass_plan() {
   places.resize(count);
   std::vector<bool> is_output(count, false), taken(count, false);
   for (const auto& x : core.outputs) is_output[static_cast<size_t>(x.storage)] = true;
-  std::vector<Lifetime> lifetimes;
+  std::vector<exec::Lifetime> lifetimes;
   std::vector<size_t> planned;
   const auto bytes_of = [&](size_t s) { return byte_size(core.storages[s].dtype, core.storages[s].size); };
   // Whether another step of the same launch reads it.
@@ -397,7 +397,7 @@ void Program::State::pass_plan() {
       planned.push_back(s);
     }
   }
-  const MemoryPlan plan = plan_memory(lifetimes);
+  const exec::MemoryPlan plan = exec::plan_memory(lifetimes);
   for (size_t i = 0; i < planned.size(); ++i) places[planned[i]] = {PlaceKind::Arena, plan.offsets[i], -1};
   arena = plan.size;
   report.arena_bytes = plan.size;

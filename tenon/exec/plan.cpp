@@ -1,9 +1,9 @@
-#include "tenon/compile/plan.h"
+#include "tenon/exec/plan.h"
 
 #include <algorithm>
 #include <numeric>
 
-namespace tenon::compiler {
+namespace tenon::exec {
 
 MemoryPlan plan_memory(const std::vector<Lifetime>& values) {
   constexpr int64_t kAlign = 64;
@@ -36,4 +36,4 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& values) {
   return plan;
 }
 
-}  // namespace tenon::compiler
+}  // namespace tenon::exec

@@ -1,10 +1,10 @@
-// Where each value of a compiled graph lies: one arena for what does not outlive a run, planned before the first run.
+// Where each value of a program lies: one arena for what does not outlive a run, planned before the first run.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-namespace tenon::compiler {
+namespace tenon::exec {
 
 struct Lifetime {
   int64_t bytes = 0;
@@ -19,4 +19,4 @@ struct MemoryPlan {
 // The largest values first, each at the lowest place where nothing lies that lives at the same time.
 MemoryPlan plan_memory(const std::vector<Lifetime>& values);
 
-}  // namespace tenon::compiler
+}  // namespace tenon::exec

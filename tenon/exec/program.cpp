@@ -1,10 +1,12 @@
 #include "tenon/exec/program.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 
 #include "tenon/exec/evaluate.h"
 #include "tenon/exec/observe.h"
+#include "tenon/exec/plan.h"
 #include "tenon/exec/reuse.h"
 #include "tenon/exec/session.h"
 #include "tenon/ir/compose.h"
@@ -293,50 +295,28 @@ void Program::find_last_uses() {
 }
 
 // Places in the arena for results of prepared calls that only prepared calls read; any other reader might keep a window
-// on one. The largest first, each at the lowest place that is free while it lives.
+// on one.
 void Program::plan() {
-  constexpr int64_t kAlignment = 64;
-  struct Life {
-    size_t first, last;
-    int64_t bytes;
-  };
-  std::vector<Life> lives(steps_.size());
+  std::vector<Lifetime> lives(steps_.size());
   std::vector<int> maker(graph_->values.size(), -1);
-  std::vector<size_t> planned;
   for (const ir::ValueId id : graph_->outputs) maker[static_cast<size_t>(id)] = -2;
   for (size_t s = 0; s < steps_.size(); ++s) {
+    const auto now = static_cast<int32_t>(s);
     for (const ir::ValueId id : steps_[s].inputs) {
       if (id == ir::kAbsent || maker[static_cast<size_t>(id)] < 0) continue;
-      Life& life = lives[static_cast<size_t>(maker[static_cast<size_t>(id)])];
-      life.last = s;
+      Lifetime& life = lives[static_cast<size_t>(maker[static_cast<size_t>(id)])];
+      life.last = now;
       if (!steps_[s].kernel) life.bytes = 0;
     }
     if (!steps_[s].kernel || maker[static_cast<size_t>(steps_[s].outputs[0])] == -2) continue;
-    maker[static_cast<size_t>(steps_[s].outputs[0])] = static_cast<int>(s);
-    const int64_t bytes = bytes_of(steps_[s].results[0]);
-    lives[s] = {s, s, (bytes + kAlignment - 1) / kAlignment * kAlignment};
+    maker[static_cast<size_t>(steps_[s].outputs[0])] = now;
+    lives[s] = {.bytes = bytes_of(steps_[s].results[0]), .first = now, .last = now};
   }
-  for (size_t s = 0; s < steps_.size(); ++s) {
-    if (lives[s].bytes > 0) planned.push_back(s);
-  }
-  std::sort(planned.begin(), planned.end(), [&](size_t a, size_t b) {
-    return lives[a].bytes != lives[b].bytes ? lives[a].bytes > lives[b].bytes : a < b;
-  });
-  std::vector<size_t> placed;  // by place
-  for (const size_t s : planned) {
-    int64_t place = 0;
-    for (const size_t other : placed) {
-      const bool together = lives[other].first <= lives[s].last && lives[s].first <= lives[other].last;
-      if (!together || steps_[other].place + lives[other].bytes <= place) continue;
-      if (place + lives[s].bytes <= steps_[other].place) break;
-      place = steps_[other].place + lives[other].bytes;
-    }
-    steps_[s].place = place;
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), s,
-                                   [&](size_t a, size_t b) { return steps_[a].place < steps_[b].place; }),
-                  s);
-    summary_.arena_bytes = std::max(summary_.arena_bytes, place + lives[s].bytes);
-  }
+  std::vector<Lifetime> planned;
+  std::ranges::copy_if(lives, std::back_inserter(planned), [](const Lifetime& life) { return life.bytes > 0; });
+  const MemoryPlan places = plan_memory(planned);
+  for (size_t i = 0; i < planned.size(); ++i) steps_[static_cast<size_t>(planned[i].first)].place = places.offsets[i];
+  summary_.arena_bytes = places.size;
 }
 
 Tensors Program::run(Tensors inputs) const {
