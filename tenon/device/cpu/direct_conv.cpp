@@ -331,7 +331,8 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
   }
   const int64_t size = ConvShape::volume(padded_) * channel_stride_;
   // Examples of few places go together, so that weights are read once for all of them.
-  const int64_t most = std::max<int64_t>(1, kTogether / (size * static_cast<int64_t>(sizeof(float))));
+  const int64_t bytes = std::max<int64_t>(1, size * static_cast<int64_t>(sizeof(float)));  // no channels, no bytes
+  const int64_t most = std::max<int64_t>(1, kTogether / bytes);
   const int64_t wanted = std::min(kFewPlaces / ConvShape::volume(s_.out), n / (2 * pool.threads()));
   const int64_t together = std::clamp<int64_t>(wanted, 1, most);
   const auto examples = [&](int64_t group) {

@@ -50,6 +50,13 @@ void each_row_of_places(const Windows& w, const F& f) {
 
 int64_t volume(const Windows::Extents& e) { return e[0] * e[1] * e[2]; }
 
+// Whether a tap takes the place of the largest before it; a NaN does, and stays. Without branches: which tap is the
+// largest cannot be foreseen.
+template <class T>
+bool beats(T value, T best) {
+  return (value > best) | ((value != value) & (best == best));
+}
+
 template <class T>
 void max_pool(const KernelArgs& a) {
   const ConstView& x = a.inputs[0];
@@ -65,10 +72,9 @@ void max_pool(const KernelArgs& a) {
     std::fill(place, place + out, -1);
     each_row_of_places(w, [&](int64_t begin, int64_t end, int64_t element, int64_t stride) {
       for (int64_t o = begin; o < end; ++o, element += stride) {
-        // Without branches: which tap is the largest cannot be foreseen.
         const T value = from[element], old = best[o];
         const int32_t had = place[o];
-        const bool take = (had < 0) | (value > old) | ((value != value) & (old == old));
+        const bool take = (had < 0) | beats(value, old);
         best[o] = take ? value : old;
         place[o] = take ? static_cast<int32_t>(element) : had;
       }
@@ -117,8 +123,7 @@ class ChannelsLastMaxPool final : public PreparedKernel {
           if (first) {
             std::copy(value, value + channels, best);
           } else {
-            for (int64_t c = 0; c < channels; ++c)
-              best[c] = (value[c] > best[c]) | ((value[c] != value[c]) & (best[c] == best[c])) ? value[c] : best[c];
+            for (int64_t c = 0; c < channels; ++c) best[c] = beats(value[c], best[c]) ? value[c] : best[c];
           }
           first = false;
         }

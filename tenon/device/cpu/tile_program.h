@@ -18,7 +18,6 @@ class TileProgram {
   static bool accepts(const ir::ScalarProgram& program);
   // InternalError unless accepts(program).
   TileProgram(const LevelTable& level, ir::ScalarProgram program);
-  [[nodiscard]] int inputs() const { return program_.inputs; }
 
   // What a thread needs for tiles of up to `most` elements. `input(i)` is where operand i > 0 is to be put.
   class Room {
