@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "tenon/compile.h"
+#include "tenon/models/resnet50.h"
 #include "tenon/tenon.h"
 
 namespace {
@@ -106,57 +107,6 @@ void row(const Options& options, const char* name, const std::function<Model()>&
   if (options.explain) fmt::print("{}", to_string(e));
 }
 
-// ResNet-50 (He, Zhang, Ren and Sun), as torchvision has it.
-struct Bottleneck {
-  nn::Conv2d conv1, conv2, conv3;
-  nn::BatchNorm2d bn1, bn2, bn3;
-  std::optional<nn::Conv2d> down;
-  std::optional<nn::BatchNorm2d> down_norm;
-  static Bottleneck make(int64_t in, int64_t width, int64_t stride) {
-    Bottleneck b{nn::Conv2d(in, width, 1, {.bias = false}),
-                 nn::Conv2d(width, width, 3, {.stride = {stride}, .padding = {1}, .bias = false}),
-                 nn::Conv2d(width, 4 * width, 1, {.bias = false}),
-                 nn::BatchNorm2d(width),
-                 nn::BatchNorm2d(width),
-                 nn::BatchNorm2d(4 * width),
-                 {},
-                 {}};
-    if (stride != 1 || in != 4 * width) {
-      b.down = nn::Conv2d(in, 4 * width, 1, {.stride = {stride}, .bias = false});
-      b.down_norm = nn::BatchNorm2d(4 * width);
-    }
-    return b;
-  }
-  Tensor operator()(const Tensor& x) const {
-    Tensor y = relu(bn1(conv1(x)));
-    y = bn3(conv3(relu(bn2(conv2(y)))));
-    return relu(y + (down ? (*down_norm)((*down)(x)) : x));
-  }
-};
-struct ResNet50 {
-  nn::Conv2d conv1{3, 64, 7, {.stride = {2}, .padding = {3}, .bias = false}};
-  nn::BatchNorm2d bn1{64};
-  std::vector<Bottleneck> blocks = make();
-  nn::Linear fc{2048, 1000};
-  static std::vector<Bottleneck> make() {
-    std::vector<Bottleneck> list;
-    int64_t in = 64;
-    const int64_t counts[] = {3, 4, 6, 3};
-    for (int stage = 0; stage < 4; ++stage) {
-      for (int64_t i = 0; i < counts[stage]; ++i) {
-        list.push_back(Bottleneck::make(in, int64_t{64} << stage, i == 0 && stage > 0 ? 2 : 1));
-        in = int64_t{256} << stage;
-      }
-    }
-    return list;
-  }
-  Tensor operator()(const Tensor& x) const {
-    Tensor y = max_pool2d(relu(bn1(conv1(x))), {3, 3}, {.stride = {2, 2}, .padding = {1, 1}});
-    for (const auto& block : blocks) y = block(y);
-    return fc(mean(y, {2, 3}));
-  }
-};
-
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 template <class Model, class Loss>
@@ -202,9 +152,9 @@ void first_steps(const Options& options) {
           [=](const models::GPT& m) { return cross_entropy(reshape(m(tokens), {64, 50257}), y); });
     } else if (row == "compile_resnet50") {
       const Tensor x = uniform({1, 3, 64, 64}, -1, 1), y = labels(1, 1000);
-      first_step<ResNet50>(
-          options, "compile_resnet50", [] { return ResNet50(); },
-          [=](const ResNet50& m) { return cross_entropy(m(x), y); });
+      first_step<models::ResNet50>(
+          options, "compile_resnet50", [] { return models::ResNet50(); },
+          [=](const models::ResNet50& m) { return cross_entropy(m(x), y); });
     }
   }
 }
