@@ -36,7 +36,7 @@ OUTSIDE = [
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 ROOM = re.compile(r"tenon_room\(\s*([\w-]+)([^)]*)\)", re.DOTALL)
-KEYWORDS = {"DEPENDS", "LIBRARIES", "PROGRAM", "SEPARATE"}
+KEYWORDS = {"DEPENDS", "LIBRARIES", "PROGRAM", "SEPARATE", "TRAINING"}
 
 
 def read_rooms(cmake_file):

@@ -55,7 +55,7 @@ struct Command {
   std::string selector{};  // the option that chooses a variant
   std::vector<Variant> variants{};
   std::vector<std::string> examples{};
-  std::string program = "tenon";  // which program has the body
+  std::string program = "tenon";  // which has the body where this program does not
 };
 
 // What was given, with the defaults filled in.

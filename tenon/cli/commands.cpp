@@ -252,6 +252,7 @@ std::vector<Command> make_commands() {
                       integer("top-k", "choose among the k likeliest; 0: among all", {int64_t{0}}, 0),
                       seed(),
                       threads()};
+  generate.program = "tenon-files";
   generate.examples = {"tenon generate runs/gpt --prompt 'ROMEO:' --length 500 --temperature 0.8 --seed 1",
                        "tenon generate models/llama --prompt 'Once upon a time' --length 100 --temperature 0"};
 
@@ -259,6 +260,7 @@ std::vector<Command> make_commands() {
                .summary = "show what a run folder or a file holds",
                .positionals = {{.name = "PATH",
                                 .help = "a run folder, a model's folder, or a file of any format that can be read"}}};
+  info.program = "tenon-files";
   info.examples = {"tenon info runs/gpt", "tenon info model.onnx"};
 
   const Positional model{.name = "MODEL", .help = "a package, an ONNX or Keras model, or a published model's folder"};
@@ -274,6 +276,7 @@ std::vector<Command> make_commands() {
   convert.options = {integer("opset", "the ONNX opset to write", {int64_t{formats::onnx::kNewestExportOpset}},
                              formats::onnx::kOldestExportOpset, formats::onnx::kNewestExportOpset),
                      sizes};
+  convert.program = "tenon-files";
   convert.examples = {"tenon convert model.onnx model.tenon", "tenon convert model.tenon model.onnx --opset 17",
                       "tenon convert model.tenon weights.safetensors", "tenon convert models/bert bert.onnx"};
 
@@ -291,6 +294,7 @@ std::vector<Command> make_commands() {
                         .help = "show what each op took in a second run; with --output also as DIR/profile.json, for "
                                 "ui.perfetto.dev"},
                        threads()};
+  run_model.program = "tenon-files";
   run_model.examples = {"tenon run model.tenon --input image=cat.npy --output results"};
 
   Command diff{.name = "diff",
@@ -298,6 +302,7 @@ std::vector<Command> make_commands() {
                .positionals = {{.name = "A", .help = "a package or an ONNX model"}, {.name = "B", .help = "another"}}};
   diff.options = {input, real("tolerance", "the relative difference from which on they part", {1e-4}, 0), sizes,
                   integer("seed", "seed of the random inputs, where none are given", {int64_t{1}}, 0, 9e15)};
+  diff.program = "tenon-files";
   diff.examples = {"tenon diff model.tenon model.onnx"};
 
   Command conformance{.name = "conformance",
@@ -305,6 +310,7 @@ std::vector<Command> make_commands() {
                       .positionals = {{.name = "SET", .help = "onnx: folders in the layout of the ONNX backend tests"},
                                       {.name = "DIR", .help = "where the cases are"}}};
   conformance.options = {text("json", "FILE", "also write the results as JSON")};
+  conformance.program = "tenon-files";
   conformance.examples = {"tenon conformance onnx onnx/backend/test/data/node --json results.json"};
   return {train_command(),
           eval,

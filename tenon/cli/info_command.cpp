@@ -1,4 +1,4 @@
-// tenon info PATH: what a run folder or a file of a known format holds.
+// tenon info RUN: what a run folder holds.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,7 +8,6 @@
 #include "tenon/cli/run.h"
 #include "tenon/cli/subcommands.h"
 #include "tenon/formats/safetensors.h"
-#include "tenon/models/pretrained.h"
 #include "tenon/train/run_folder.h"
 
 namespace tenon::cli {
@@ -35,10 +34,6 @@ std::string weight_table(const formats::SafeTensors& file) {
 }  // namespace
 
 int info_command(const Arguments& arguments, const Console& console) {
-  if (!std::filesystem::is_directory(arguments.positionals.at(0)))
-    return file_info(arguments.positionals.at(0), console);
-  if (models::is_pretrained_folder(arguments.positionals.at(0)))
-    return model_folder_info(arguments.positionals.at(0), console);
   const auto run = train::RunFolder::open(arguments.positionals.at(0));
   std::string out = fmt::format("run {}\n\nsettings\n", run.path());
   for (const auto& [name, value] : run.config().entries())

@@ -4,12 +4,15 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
+#include "tenon/base/file.h"
 #include "tenon/cli/commands.h"
 #include "tenon/train/run_folder.h"
 
@@ -37,12 +40,13 @@ train::Config earlier_settings(const std::vector<std::string>& words) {
   argv.push_back(nullptr);
   ::execv(path.c_str(), argv.data());
   const int reason = errno;
+  std::string target = program == "tenon" ? "tenon_cli" : program;
+  std::replace(target.begin(), target.end(), '-', '_');
   throw FileError({.where = "tenon " + words[1],
                    .problem = fmt::format("cannot start {}: {}", path, std::strerror(reason)),
                    .expected = fmt::format("the program {} beside this one", program),
                    .got = {},
-                   .hint = "in a build folder: cmake --build build/release --target " +
-                           std::string(program == "tenon" ? "tenon_cli" : "tenon_server")});
+                   .hint = "in a build folder: cmake --build build/release --target " + target});
 }
 
 int dispatch(const std::vector<std::string>& words, const Console& console, std::span<const Subcommand> bodies) {
@@ -69,7 +73,8 @@ int dispatch(const std::vector<std::string>& words, const Console& console, std:
     return exit_done;
   }
   for (const auto& subcommand : bodies)
-    if (subcommand.name == command.name) return subcommand.body(arguments, console);
+    if (subcommand.name == command.name && (subcommand.is_mine == nullptr || subcommand.is_mine(arguments)))
+      return subcommand.body(arguments, console);
   become(command.program, words);
 }
 
@@ -79,6 +84,18 @@ void write_all(std::FILE* file, std::string_view text) {
 }
 
 }  // namespace
+
+// The settings of a published model say its type, those of a run are plain values. What cannot be read is no model.
+bool is_no_published_model(const Arguments& arguments) {
+  const std::filesystem::path settings = std::filesystem::path(arguments.positionals.at(0)) / "config.json";
+  if (!std::filesystem::is_regular_file(settings)) return true;
+  const auto json = nlohmann::json::parse(read_text_file(settings), nullptr, /*allow_exceptions=*/false);
+  return !json.is_object() || !json.contains("model_type");
+}
+
+bool is_run(const Arguments& arguments) {
+  return std::filesystem::is_directory(arguments.positionals.at(0)) && is_no_published_model(arguments);
+}
 
 int run(const std::vector<std::string>& words, const Console& console, std::span<const Subcommand> bodies) {
   try {

@@ -1,7 +1,8 @@
 // The whole command, without its main(): parses the words, does the work, prints, returns the exit code.
 //
-// There are two programs, `tenon` and `tenon-server`; both know the one table of commands, and each has the bodies of
-// its own. A command of the other one is started there: `tenon serve` becomes `tenon-server serve`.
+// There are three programs: `tenon` trains, `tenon-files` knows every format of files, `tenon-server` the network. All
+// know the one table of commands, and each has the bodies of its own. A command of another one is started there:
+// `tenon serve` becomes `tenon-server serve`.
 #pragma once
 
 #include <span>
@@ -18,9 +19,14 @@ inline constexpr int exit_done = 0, exit_error = 1, exit_usage = 2, exit_interru
 struct Subcommand {
   std::string_view name;
   int (*body)(const Arguments&, const Console&);
+  bool (*is_mine)(const Arguments&) = nullptr;  // where the other program does the command for some arguments
 };
 
-// `bodies`: the commands that this program has itself.
+// Of the first positional: a folder, which is not a published model's; anything but a published model's folder.
+[[nodiscard]] bool is_run(const Arguments& arguments);
+[[nodiscard]] bool is_no_published_model(const Arguments& arguments);
+
+// `bodies`: the commands that this program has itself, `is_mine` of them.
 int run(const std::vector<std::string>& words, const Console& console, std::span<const Subcommand> bodies);
 
 // The words of `tenon serve` as the table has them: TensorFlow Serving's spellings (--rest_api_port, --enable_batching)

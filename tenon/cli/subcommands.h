@@ -1,6 +1,6 @@
 // The commands' bodies: each takes its arguments and returns the exit code. Errors are thrown.
-// To add a command: a row in commands.cpp, a function here, a line in main.cpp. Those that need the network are in
-// tenon/server.
+// To add a command: a row in commands.cpp, a function here, a line in main.cpp. Those that know every format of files
+// are in tenon/files, those that need the network in tenon/server.
 #pragma once
 
 #include <functional>
@@ -22,12 +22,6 @@ struct Console {
 int train_command(const Arguments& arguments, const Console& console);
 int eval_command(const Arguments& arguments, const Console& console);
 int generate_command(const Arguments& arguments, const Console& console);
-int conformance_command(const Arguments& arguments, const Console& console);
-int info_command(const Arguments& arguments, const Console& console);
-int file_info(const std::string& path, const Console& console);          // of `info`, for files
-int model_folder_info(const std::string& path, const Console& console);  // and published models
-int convert_command(const Arguments& arguments, const Console& console);
-int run_command(const Arguments& arguments, const Console& console);
-int diff_command(const Arguments& arguments, const Console& console);
+int info_command(const Arguments& arguments, const Console& console);  // of runs
 
 }  // namespace tenon::cli

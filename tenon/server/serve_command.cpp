@@ -10,8 +10,8 @@
 
 #include "tenon/base/file.h"
 #include "tenon/cli/interrupt.h"
-#include "tenon/cli/model_file.h"
 #include "tenon/cli/run.h"
+#include "tenon/files/model_file.h"
 #include "tenon/serve/server.h"
 #include "tenon/serve/version_folder.h"
 #include "tenon/server/commands.h"
@@ -111,8 +111,8 @@ serve::ModelPtr load_any(const fs::path& path) {
       has_model = has_model || entry.path().extension() == ".onnx" || entry.path().extension() == ".tenon";
     }
   }
-  if (has_model || !has_weights || !holds_model(path.string())) return serve::load_model(path);
-  ModelFile model = read_model(path.string());
+  if (has_model || !has_weights || !files::holds_model(path.string())) return serve::load_model(path);
+  files::ModelFile model = files::read_model(path.string());
   model.notes.weights = std::move(model.weights);
   const fs::path package = fs::temp_directory_path() / fmt::format("tenon-{}-{}.tenon", ::getpid(), ::gettid());
   try {

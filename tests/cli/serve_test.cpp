@@ -94,8 +94,9 @@ TEST(PublishCommand, PutsTheNextVersionThereAllAtOnce) {
     EXPECT_TRUE(std::filesystem::exists(base + "/" + version + "/manifest.json")) << version;
 }
 
-// The server is a program of its own beside the command; where only the command was built, it says what is missing.
-TEST(ServeCommand, SaysThatTheServerIsNotThere) {
+// The server and what knows all files are programs beside the command; where only the command was built, it says what
+// is missing.
+TEST(ServeCommand, SaysWhichProgramIsNotThere) {
   const std::string folder = scratch("alone");
   std::filesystem::create_directories(folder);
   std::filesystem::copy_file(TENON_COMMAND, folder + "/tenon");
@@ -103,6 +104,10 @@ TEST(ServeCommand, SaysThatTheServerIsNotThere) {
   EXPECT_EQ(finished.code, 1);
   EXPECT_THAT(finished.err, HasSubstr("cannot start " + folder + "/tenon-server: No such file or directory"));
   EXPECT_THAT(finished.err, HasSubstr("--target tenon_server"));
+  const auto info = run_process({"info", kModel + "/123/model.onnx"}, folder, {}, folder + "/tenon");
+  EXPECT_EQ(info.code, 1);
+  EXPECT_THAT(info.err, HasSubstr("cannot start " + folder + "/tenon-files: No such file or directory"));
+  EXPECT_THAT(info.err, HasSubstr("--target tenon_files"));
   const auto help = run_process({"serve", "--help"}, folder, {}, folder + "/tenon");
   EXPECT_EQ(help.code, 0);
   EXPECT_THAT(help.out, HasSubstr("--rest-api-port"));

@@ -5,16 +5,15 @@
 #include <cmath>
 #include <limits>
 
-#include "tenon/cli/model_file.h"
-#include "tenon/cli/run.h"
-#include "tenon/cli/subcommands.h"
 #include "tenon/exec/evaluate.h"
+#include "tenon/files/commands.h"
+#include "tenon/files/model_file.h"
 #include "tenon/ir/specialize.h"
 #include "tenon/ops/catalog.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/random.h"
 
-namespace tenon::cli {
+namespace tenon::files {
 namespace {
 
 struct Difference {
@@ -151,4 +150,4 @@ int diff_command(const Arguments& arguments, const Console& console) {
   return part ? exit_error : exit_done;
 }
 
-}  // namespace tenon::cli
+}  // namespace tenon::files

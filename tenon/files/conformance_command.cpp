@@ -4,11 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "tenon/base/file.h"
-#include "tenon/cli/run.h"
-#include "tenon/cli/subcommands.h"
+#include "tenon/files/commands.h"
 #include "tenon/formats/onnx/backend_test.h"
 
-namespace tenon::cli {
+namespace tenon::files {
 
 int conformance_command(const Arguments& arguments, const Console& console) {
   using Outcome = formats::onnx::CaseResult::Outcome;
@@ -34,4 +33,4 @@ int conformance_command(const Arguments& arguments, const Console& console) {
   return failed == 0 ? exit_done : exit_error;
 }
 
-}  // namespace tenon::cli
+}  // namespace tenon::files

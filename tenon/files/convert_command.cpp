@@ -4,18 +4,17 @@
 #include <filesystem>
 
 #include "tenon/base/file.h"
-#include "tenon/cli/model_file.h"
-#include "tenon/cli/run.h"
-#include "tenon/cli/subcommands.h"
 #include "tenon/data/npy.h"
 #include "tenon/data/to_tensor.h"
+#include "tenon/files/commands.h"
+#include "tenon/files/model_file.h"
 #include "tenon/formats/detect.h"
 #include "tenon/formats/gguf.h"
 #include "tenon/formats/onnx/export.h"
 #include "tenon/formats/safetensors.h"
 #include "tenon/ops/movement.h"
 
-namespace tenon::cli {
+namespace tenon::files {
 namespace {
 
 namespace fs = std::filesystem;
@@ -109,4 +108,4 @@ int convert_command(const Arguments& arguments, const Console& console) {
   return exit_done;
 }
 
-}  // namespace tenon::cli
+}  // namespace tenon::files

@@ -8,7 +8,7 @@
 #include "tenon/formats/detect.h"
 #include "tenon/formats/package.h"
 
-namespace tenon::cli {
+namespace tenon::files {
 
 struct ModelFile {
   ir::Graph graph;
@@ -41,4 +41,4 @@ std::map<std::string, Tensor> read_inputs(const std::vector<std::string>& words,
 // In the signature's order. Errors: ValueError for a missing or unknown name.
 Tensors in_order(const Signature& signature, const std::map<std::string, Tensor>& inputs, std::string_view where);
 
-}  // namespace tenon::cli
+}  // namespace tenon::files

@@ -8,14 +8,13 @@
 
 #include "tenon/base/file.h"
 #include "tenon/cli/compiled.h"
-#include "tenon/cli/model_file.h"
-#include "tenon/cli/run.h"
-#include "tenon/cli/subcommands.h"
 #include "tenon/data/npy.h"
 #include "tenon/data/to_tensor.h"
 #include "tenon/exec/evaluate.h"
 #include "tenon/exec/profile.h"
 #include "tenon/exec/session.h"
+#include "tenon/files/commands.h"
+#include "tenon/files/model_file.h"
 #include "tenon/formats/detect.h"
 #include "tenon/formats/onnx/model.h"
 #include "tenon/ir/specialize.h"
@@ -24,7 +23,7 @@
 #include "tenon/trace/capture.h"
 #include "tenon/trace/state.h"
 
-namespace tenon::cli {
+namespace tenon::files {
 namespace {
 
 namespace fs = std::filesystem;
@@ -115,7 +114,7 @@ int run_command(const Arguments& arguments, const Console& console) {
   Ready ready = kind == formats::FileKind::Onnx      ? ready_onnx(path, inputs)
                 : kind == formats::FileKind::Package ? ready_package(path, inputs, function, compiles)
                                                      : ready_graph(path, inputs, compiles);
-  if (compiles) ready.run = compiled(std::move(ready.run));
+  if (compiles) ready.run = cli::compiled(std::move(ready.run));
   const Tensors values = ready.run();
   const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
   std::optional<Profile> profile;
@@ -142,4 +141,4 @@ int run_command(const Arguments& arguments, const Console& console) {
   return exit_done;
 }
 
-}  // namespace tenon::cli
+}  // namespace tenon::files

@@ -1,4 +1,5 @@
-// tenon info FILE: inputs, outputs, parameters, ops and dtypes of a file of any format that Tenon knows.
+// tenon info PATH: inputs, outputs, parameters, ops and dtypes of a file of any format that Tenon knows, or of the
+// folder of a published model.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -7,10 +8,9 @@
 #include <map>
 
 #include "tenon/base/file.h"
-#include "tenon/cli/model_file.h"
-#include "tenon/cli/run.h"
-#include "tenon/cli/subcommands.h"
 #include "tenon/data/npy.h"
+#include "tenon/files/commands.h"
+#include "tenon/files/model_file.h"
 #include "tenon/formats/detect.h"
 #include "tenon/formats/gguf.h"
 #include "tenon/formats/hdf5.h"
@@ -23,7 +23,7 @@
 #include "tenon/models/pretrained_function.h"
 #include "tenon/ops/catalog.h"
 
-namespace tenon::cli {
+namespace tenon::files {
 namespace {
 
 namespace fs = std::filesystem;
@@ -257,16 +257,20 @@ std::string array_text(const data::HostArray& array) {
   return to_string(TensorType{array.dtype, Shape(array.shape.begin(), array.shape.end())});
 }
 
-}  // namespace
-
-int model_folder_info(const std::string& path, const Console& console) {
+void model_folder_info(const std::string& path, const Console& console) {
   const models::PretrainedFunction function = models::load_pretrained_function(path);
   console.out(fmt::format("{}: a model of the type {}{}\n{}", path, function.type,
                           function.architecture.empty() ? "" : ", " + function.architecture, function_info(function)));
-  return exit_done;
 }
 
-int file_info(const std::string& path, const Console& console) {
+}  // namespace
+
+int info_command(const Arguments& arguments, const Console& console) {
+  const std::string& path = arguments.positionals.at(0);
+  if (fs::is_directory(path)) {
+    model_folder_info(path, console);
+    return exit_done;
+  }
   const MappedFile file{fs::path(path)};
   const formats::FileKind kind = formats::detect(file.bytes());
   std::string out = fmt::format("{}: {}, {} bytes\n", path, name(kind), file.bytes().size());
@@ -317,4 +321,4 @@ int file_info(const std::string& path, const Console& console) {
   return exit_done;
 }
 
-}  // namespace tenon::cli
+}  // namespace tenon::files

@@ -1,4 +1,4 @@
-#include "tenon/cli/model_file.h"
+#include "tenon/files/model_file.h"
 
 #include <fmt/format.h>
 
@@ -22,7 +22,9 @@
 #include "tenon/models/pretrained_function.h"
 #include "tenon/ops/movement.h"
 
-namespace tenon::cli {
+namespace tenon::files {
+
+using cli::UsageError;
 
 std::map<std::string, Dim> parse_sizes(const std::string& text, std::string_view command) {
   std::map<std::string, Dim> sizes;
@@ -223,4 +225,4 @@ Tensors in_order(const Signature& signature, const std::map<std::string, Tensor>
   return list;
 }
 
-}  // namespace tenon::cli
+}  // namespace tenon::files
