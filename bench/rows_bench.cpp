@@ -245,28 +245,30 @@ Case record_op() {
   return c;
 }
 
-Case bert(int64_t tokens, const std::string& folder) {
-  auto model = std::make_shared<models::Bert>(models::BertConfig{});
-  nn::eval(*model);
-  const Tensor ids = remainder(reshape(arange(tokens) * 37, {1, tokens}), 30522);
-  const auto forward = [model](const Tensors& in) { return Tensors{(*model)(in[0]).hidden}; };
+// Inference as a package runs it.
+Case inference(const char* name, const Tensor& input, const StateDict& weights,
+               const std::function<Tensors(const Tensors&)>& forward, const std::string& folder) {
+  const NoGrad no_grad;
+  const auto graph =
+      std::make_shared<const ir::Graph>(capture(forward, {InputSpec(name, TensorType{input.dtype(), input.shape()})}));
+  formats::onnx::export_model(folder + "/model.onnx", *graph, {.weights = weights});
+  const auto program = std::make_shared<const exec::Program>(graph);
   Case c;
-  c.inputs = dict({{"ids", ids}});
-  auto fast = std::make_shared<Compiled<std::function<Tensors(const Tensors&)>>>(compile(std::function(forward)));
-  {
-    const NoGrad no_grad;
-    c.results.set("y", contiguous((*fast)(Tensors{ids})[0]));
-  }
-  const ir::Graph graph = capture(forward, {{"ids", i64, {1, tokens}}});
-  formats::onnx::export_model(folder + "/model.onnx", graph, {.weights = nn::state_dict(*model)});
-  c.run = [fast, ids] {
-    const NoGrad no_grad;
-    (void)(*fast)(Tensors{ids});
-  };
+  c.inputs = dict({{name, input}});
+  c.results.set("y", contiguous(program->run({input})[0]));
+  c.run = [program, input] { (void)program->run({input}); };
   return c;
 }
 
-// Inference as a package runs it. Running statistics as they might be, not zeros and ones, which a peer could drop.
+Case bert(int64_t tokens, const std::string& folder) {
+  const models::Bert model(models::BertConfig{});
+  nn::eval(model);
+  const Tensor ids = remainder(reshape(arange(tokens) * 37, {1, tokens}), 30522);
+  return inference(
+      "ids", ids, nn::state_dict(model), [&](const Tensors& in) { return Tensors{model(in[0]).hidden}; }, folder);
+}
+
+// Running statistics as they might be, not zeros and ones, which a peer could drop.
 template <class Model>
 Case vision(int64_t n, const std::string& folder) {
   Model model;
@@ -275,17 +277,9 @@ Case vision(int64_t n, const std::string& folder) {
     if (name.ends_with("running_var")) variable.set(uniform(variable.shape(), 0.5, 1.5));
   }
   nn::eval(model);
-  const NoGrad no_grad;
-  const Tensor image = normal({n, 3, 224, 224});
-  const auto graph = std::make_shared<const ir::Graph>(
-      capture([&](const Tensors& in) { return Tensors{model(in[0])}; }, {{"image", f32, {n, 3, 224, 224}}}));
-  formats::onnx::export_model(folder + "/model.onnx", *graph, {.weights = nn::state_dict(model)});
-  const auto program = std::make_shared<const exec::Program>(graph);
-  Case c;
-  c.inputs = dict({{"image", image}});
-  c.results.set("y", program->run({image})[0]);
-  c.run = [program, image] { (void)program->run({image}); };
-  return c;
+  return inference(
+      "image", normal({n, 3, 224, 224}), nn::state_dict(model),
+      [&](const Tensors& in) { return Tensors{model(in[0])}; }, folder);
 }
 
 std::vector<Row> rows() {

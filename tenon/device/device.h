@@ -60,7 +60,7 @@ struct PrepareArgs {
 class PreparedKernel {
  public:
   virtual ~PreparedKernel() = default;
-  // The result's axes from the outermost to the innermost in memory, as this kernel writes best.
+  // The result's axes from the outermost to the innermost in memory, as this kernel writes best. Empty: row-major.
   [[nodiscard]] virtual Ints order() const = 0;
   // `operands` are the inputs of `after` but the first, broadcast to the result's shape. `out` is dense, in any order
   // of axes. The bits are those of the claim's `run`, then of the scalar program, whatever the layouts.

@@ -70,7 +70,7 @@ TEST(Program, HasTheBitsOfARunNodeByNode) {
   for (const int64_t n : {1, 3}) {
     const auto graph = graph_of(model, n);
     const exec::Program program(graph);
-    EXPECT_EQ(program.summary().prepared, 6) << "five convolutions and the pooling";
+    EXPECT_EQ(program.summary().prepared, 7) << "five convolutions, the pooling and the product of the head";
     EXPECT_GE(program.summary().fused, 8);
     EXPECT_GT(program.summary().arena_bytes, 0);
     const Tensor x = uniform({n, 3, 29, 29}, -1, 1);

@@ -1,5 +1,6 @@
 #include "tenon/device/cpu/claim_kernels.h"
 
+#include <algorithm>
 #include <optional>
 #include <type_traits>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/gemm.h"
+#include "tenon/device/cpu/product.h"
 #include "tenon/ir/compose.h"
 
 namespace tenon::cpu {
@@ -76,6 +78,73 @@ bool full_floats(std::span<const TensorType> inputs, const ir::Attrs&) {
 }
 
 void claim_matmul(const KernelArgs& args) { matmul(args.inputs[0], args.inputs[1], args.outputs[0], args.pool); }
+
+namespace {
+
+// A product whose right-hand side does not change: it is packed once.
+class PreparedMatmul final : public PreparedKernel {
+ public:
+  explicit PreparedMatmul(const PrepareArgs& args)
+      : level_(level_table(best_level())), k_(args.inputs[0].shape.back()) {
+    const ConstView& b = args.inputs[1];
+    const size_t r = b.shape.size();
+    const int64_t n = b.shape[r - 1], b_k = b.strides[r - 2], b_column = b.strides[r - 1];
+    const auto address = static_cast<int64_t>(reinterpret_cast<intptr_t>(b.as<float>()));
+    constexpr int64_t kProduct = -1;  // no number of groups, which a convolution has here
+    right_ = args.kept.get({address, kProduct, k_, n, b_k, b_column, level_.tiles.lanes},
+                           [&] { return pack_right(b.as<float>(), b_k, b_column, k_, n, level_.tiles); });
+    if (args.after != nullptr) after_.emplace(level_, *args.after);
+  }
+  [[nodiscard]] Ints order() const override { return {}; }
+  void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
+           ThreadPool& pool) const override {
+    const auto rows = row_step(inputs[0]);
+    const RowMajor<float> copied(rows ? ConstView{} : inputs[0], pool);
+    Product p{.m = numel(out.shape) / out.shape.back(), .n = out.shape.back(), .k = k_};
+    p.a = rows ? inputs[0].as<float>() : copied.data();
+    p.a_row = rows ? *rows : k_;
+    p.a_k = rows ? inputs[0].strides.back() : 1;
+    p.packed = reinterpret_cast<const float*>(right_->data());
+    p.c_row = p.n;
+    const bool plain = contiguous_strides(out.shape) == out.strides;
+    std::vector<float> result(plain ? 0 : static_cast<size_t>(p.m * p.n));
+    p.c = plain ? out.as<float>() : result.data();
+    if (after_) {
+      std::vector<RowMajor<float>> kept;  // operands that are no matrix
+      kept.reserve(operands.size());
+      std::vector<ProductFollow::Operand> list;
+      for (const ConstView& o : operands) {
+        if (const auto step = row_step(o)) {
+          list.push_back({o.as<float>(), *step, o.strides.back()});
+        } else {
+          list.push_back({kept.emplace_back(o, pool).data(), p.n, 1});
+        }
+      }
+      const ProductFollow follow{*after_, list};
+      product(p, level_.tiles, pool, &follow);
+    } else {
+      product(p, level_.tiles, pool);
+    }
+    if (!plain)
+      copy({reinterpret_cast<std::byte*>(p.c), DType::F32, out.shape, contiguous_strides(out.shape), 0}, out, pool);
+  }
+
+ private:
+  const LevelTable& level_;
+  int64_t k_;
+  Ref<Buffer> right_;
+  std::optional<TileProgram> after_;
+};
+
+}  // namespace
+
+std::unique_ptr<PreparedKernel> prepare_matmul(const PrepareArgs& args) {
+  const ConstView &a = args.inputs[0], &b = args.inputs[1];
+  const bool one = std::all_of(b.shape.begin(), b.shape.end() - 2, [](int64_t e) { return e == 1; });
+  if (b.dtype != DType::F32 || b.data == nullptr || !one || a.shape.back() == 0 || numel(args.result.shape) == 0)
+    return nullptr;
+  return std::make_unique<PreparedMatmul>(args);
+}
 
 void claim_conv(const KernelArgs& args) {
   const ConstView &x = args.inputs[0], &weight = args.inputs[1];

@@ -6,6 +6,8 @@
 namespace tenon::cpu {
 
 void claim_matmul(const KernelArgs& args);
+// f32 with a right-hand side that does not change.
+std::unique_ptr<PreparedKernel> prepare_matmul(const PrepareArgs& args);
 void claim_conv(const KernelArgs& args);
 // f32 with weights that do not change.
 std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args);

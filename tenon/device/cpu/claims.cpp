@@ -25,7 +25,7 @@ namespace tenon::cpu {
 
 std::span<const Claim> cpu_claims() {
   static const std::array kClaims{
-      Claim{&ops::matmul_op(), nullptr, claim_matmul},
+      Claim{&ops::matmul_op(), nullptr, claim_matmul, prepare_matmul, TileProgram::accepts},
       Claim{&ops::conv_op(), full_floats, claim_conv, prepare_conv, TileProgram::accepts},
       Claim{&ops::conv_input_gradient_op(), full_floats, claim_conv_input_gradient},
       Claim{&ops::conv_weight_gradient_op(), full_floats, claim_conv_weight_gradient},

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/product.h"
 
 namespace tenon::cpu {
 namespace {
@@ -187,7 +188,7 @@ void load_repeated(const std::vector<Operand>& operands, TileProgram::Room& room
 }  // namespace
 
 DirectConv::DirectConv(const ConvShape& shape, const LevelTable& level, const std::optional<ir::ScalarProgram>& after)
-    : s_(moved_to_the_end(shape)), loops_(level.conv) {
+    : s_(moved_to_the_end(shape)), loops_(level.tiles) {
   if (after) after_.emplace(level, *after);
   depthwise_ = s_.groups == s_.channels && s_.filters == s_.channels;
   channel_stride_ = depthwise_ ? rounded_up(s_.channels, loops_.lanes) : s_.channels;
@@ -231,13 +232,13 @@ Ref<Buffer> DirectConv::pack(const float* weight) const {
     for (int64_t p = 0; p < panels_; ++p, to += depth_ * columns_) {
       const int64_t count = std::min(columns_, filters - p * columns_);
       const float* from = weight + (g * filters + p * columns_) * depth_;
-      for (int64_t c = 0; c < channels; ++c) {
-        for (int64_t t = 0; t < taps; ++t) {
-          float* row = to + (t * channels + c) * columns_;
-          for (int64_t f = 0; f < count; ++f) row[f] = from[f * depth_ + c * taps + t];
-          std::fill(row + count, row + columns_, 0.0F);
-        }
+      if (taps == 1) {
+        pack_panel(from, 1, depth_, depth_, count, to, columns_, loops_);
+        continue;
       }
+      if (count < columns_) std::fill_n(to, depth_ * columns_, 0.0F);
+      for (int64_t c = 0; c < channels; ++c)
+        loops_.transpose(from + c * taps, depth_, count, taps, to + c * columns_, channels * columns_);
     }
   }
   return packed;
@@ -395,7 +396,7 @@ void DirectConv::run_placed(const Job& given, ThreadPool& pool) const {
 }
 
 void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t panel, int64_t panel_end) const {
-  alignas(64) float block[kTileRows * kTileVectors * 16];
+  alignas(64) float block[kTileRows * kTileVectors * 16] = {};
   std::optional<TileProgram::Room> room;
   const TileProgram* after = after_ ? &*after_ : nullptr;
   if (after != nullptr) {
@@ -412,28 +413,32 @@ void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t p
       const int64_t group = p / panels_, filter = group * filters + p % panels_ * columns_;
       const int64_t count = std::min(columns_, filters - p % panels_ * columns_);
       if (after != nullptr) load_repeated(job.operands, *room, Reach::Channels, job.tile_rows, columns_, filter, count);
-      ConvTile tile{nullptr,
-                    job.x_step[3],
-                    kTileSegment * job.x_step[3],
-                    job.taps.data(),
-                    static_cast<int64_t>(job.taps.size()),
-                    job.run,
-                    weights + p * depth_ * columns_,
-                    block,
-                    columns_};
+      const int vectors = static_cast<int>((count + loops_.lanes - 1) / loops_.lanes);
+      Tile tile{};
+      tile.step = job.x_step[3];
+      tile.jump = kTileSegment * job.x_step[3];
+      tile.x_step = 1;
+      tile.taps = job.taps.data();
+      tile.tap_count = static_cast<int64_t>(job.taps.size());
+      tile.run = job.run;
+      tile.weight = tile.next = weights + p * depth_ * columns_;
+      tile.weight_step = columns_;
+      tile.y = block;
+      tile.y_step = columns_;
+      tile.last = static_cast<int>(count - static_cast<int64_t>(vectors - 1) * loops_.lanes);
       for (int64_t t = begin; t < std::min(end, begin + chunk); ++t) {
         const Job::Tile places = job.tile(t);
         const Job::Piece& piece = places.piece[0];
         const int64_t x = job.space.offset(job.x_step, piece.row);
         tile.x = job.x + x + piece.first * job.x_step[3] + group * (s_.channels / s_.groups);
         if (places.pieces == 2) tile.jump = job.space.offset(job.x_step, places.piece[1].row) - x;
-        const bool straight = after == nullptr && places.pieces == 1 && count == columns_ && job.y_strides.channel == 1;
+        const bool straight = after == nullptr && places.pieces == 1 && job.y_strides.channel == 1;
         if (straight) {
           tile.y =
               job.y + job.space.offset(job.y_strides.place, piece.row) + piece.first * job.y_strides.place[3] + filter;
           tile.y_step = job.y_strides.place[3];
         }
-        loops_.tile[vectors_][places.places()](tile);
+        loops_.tile[vectors][places.places()](tile);
         if (!straight) job.finish(places, after, room ? &*room : nullptr, block, columns_, filter, count);
       }
     }

@@ -4,7 +4,7 @@
 // first. The result may lie either way. Weights are packed once. Every element is one chain of fused multiply-adds over
 // (window, channel), then what `after` says: its bits depend on no layout, tile, thread or batch, so an eager call and
 // a program that keeps its layouts agree. Channels that are groups of their own (depthwise) have a loop of their own.
-// To add a shape of tile: level_conv.h.
+// To add a shape of tile: level_tile.h.
 #pragma once
 
 #include <mutex>
@@ -46,7 +46,7 @@ class DirectConv {
   void choose_tile();
 
   ConvShape s_;  // the spatial axes moved to the end: columns are axis 2
-  ConvLoops loops_;
+  TileLoops loops_;
   std::optional<TileProgram> after_;
   bool depthwise_ = false;
   bool merged_ = false;         // neighbouring taps of a row are one run

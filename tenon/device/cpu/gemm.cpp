@@ -9,13 +9,27 @@
 #include "tenon/base/error.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/level.h"
-#include "tenon/device/cpu/onednn.h"
+#include "tenon/device/cpu/one_thread.h"
+#include "tenon/device/cpu/product.h"
 
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kSmall = 512 * 1024;      // multiply-adds below which OpenBLAS' small kernels win
 constexpr int64_t kPart = 4 * 1024 * 1024;  // multiply-adds of one part of a parallel product, at least
+
+const TileLoops& tiles() {
+  static const TileLoops& loops = level_table(best_level()).tiles;
+  return loops;
+}
+
+Product product_of(const Gemm<float>& g) {
+  Product p{.m = g.m, .n = g.n, .k = g.k, .a = g.a, .b = g.b, .c = g.c, .c_row = g.ldc, .accumulate = g.accumulate};
+  p.a_row = g.a_transposed ? 1 : g.lda;
+  p.a_k = g.a_transposed ? g.lda : 1;
+  p.b_k = g.b_transposed ? 1 : g.ldb;
+  p.b_column = g.b_transposed ? g.ldb : 1;
+  return p;
+}
 
 template <class T>
 void scale_or_clear(const Gemm<T>& g) {
@@ -119,6 +133,16 @@ Matrix matrix_of(const ConstView& v) {
   return {};
 }
 
+// The offset of the i-th matrix of the result's batch.
+int64_t matrix_at(const ConstView& view, const Shape& batch, int64_t i) {
+  int64_t offset = view.offset;
+  const size_t missing = batch.size() - (view.shape.size() - 2);
+  for (size_t d = batch.size(); d-- > missing; i /= batch[d]) {
+    if (view.shape[d - missing] != 1) offset += i % batch[d] * view.strides[d - missing];
+  }
+  return offset;
+}
+
 // A view whose matrices can be handed over: itself or a contiguous copy.
 struct Operand {
   Operand(const ConstView& v, ThreadPool& pool) : view(v), matrix(matrix_of(v)) {
@@ -128,23 +152,69 @@ struct Operand {
     copy(v, View{copy_->data(), v.dtype, v.shape, view.strides, 0}, pool);
     matrix = matrix_of(view);
   }
-  // The offset of the i-th matrix of the result's batch.
-  [[nodiscard]] int64_t at(const Shape& batch, int64_t i) const {
-    int64_t offset = view.offset;
-    const size_t own = view.shape.size() - 2;
-    for (size_t d = batch.size(); d-- > 0; i /= batch[d]) {
-      const size_t missing = batch.size() - own;
-      if (d < missing || view.shape[d - missing] == 1) continue;
-      offset += i % batch[d] * view.strides[d - missing];
-    }
-    return offset;
-  }
   ConstView view;
   Matrix matrix;
 
  private:
   Ref<Buffer> copy_;
 };
+
+// f(i) for each of `count` products of so many multiply-adds.
+template <class F>
+void each_product(int64_t count, int64_t work, ThreadPool& pool, const F& f) {
+  const int64_t group = std::max<int64_t>(1, kPart / std::max<int64_t>(1, work));
+  pool.run((count + group - 1) / group, [&](int64_t p) {
+    for (int64_t i = p * group; i < std::min(count, (p + 1) * group); ++i) f(i);
+  });
+}
+
+void matmul_f32(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
+  const size_t lead = out.shape.size() - 2;
+  const size_t ar = a.shape.size(), br = b.shape.size();
+  Product p{.m = out.shape[lead], .n = out.shape[lead + 1], .k = a.shape.back()};
+  p.a_row = a.strides[ar - 2];
+  p.a_k = a.strides[ar - 1];
+  p.b_k = b.strides[br - 2];
+  p.b_column = b.strides[br - 1];
+  if (p.k == 1) p.a_k = 1;
+  if (p.n == 1) p.b_column = 1;
+  p.c_row = p.n;
+  const auto* a_data = reinterpret_cast<const float*>(a.data);
+  const auto* b_data = reinterpret_cast<const float*>(b.data);
+  const TileLoops& loops = tiles();
+  if (lead == 0) {
+    p.a = a_data + a.offset;
+    p.b = b_data + b.offset;
+    p.c = out.as<float>();
+    product(p, loops, pool);
+    return;
+  }
+  const Shape batch(out.shape.begin(), out.shape.end() - 2);
+  const int64_t count = numel(batch);
+  const bool one_b = std::all_of(b.shape.begin(), b.shape.end() - 2, [](int64_t e) { return e == 1; });
+  const auto step = row_step(a);
+  if (one_b && step && numel(a.shape) == count * p.m * p.k) {
+    p.m *= count;
+    p.a_row = *step;
+    p.a = a_data + a.offset;
+    p.b = b_data + b.offset;
+    p.c = out.as<float>();
+    product(p, loops, pool);
+    return;
+  }
+  const auto matrix = [&](int64_t i) {
+    Product one = p;
+    one.a = a_data + matrix_at(a, batch, i);
+    one.b = b_data + matrix_at(b, batch, i);
+    one.c = out.as<float>() + i * p.m * p.n;
+    return one;
+  };
+  if (count == 1) {
+    product(matrix(0), loops, pool);
+  } else {
+    each_product(count, p.m * p.n * p.k, pool, [&](int64_t i) { product(matrix(i), loops); });
+  }
+}
 
 template <class T>
 void matmul_as(const ConstView& a_view, const ConstView& b_view, const View& out, ThreadPool& pool) {
@@ -160,10 +230,10 @@ void matmul_as(const ConstView& a_view, const ConstView& b_view, const View& out
     return Gemm<T>{m,
                    n,
                    k,
-                   reinterpret_cast<const T*>(a.view.data) + a.at(batch, i),
+                   reinterpret_cast<const T*>(a.view.data) + matrix_at(a.view, batch, i),
                    a.matrix.ld,
                    a.matrix.transposed,
-                   reinterpret_cast<const T*>(b.view.data) + b.at(batch, i),
+                   reinterpret_cast<const T*>(b.view.data) + matrix_at(b.view, batch, i),
                    b.matrix.ld,
                    b.matrix.transposed,
                    c + i * m * n,
@@ -175,11 +245,7 @@ void matmul_as(const ConstView& a_view, const ConstView& b_view, const View& out
       return;
     }
   }
-  const int64_t group = std::max<int64_t>(1, kPart / std::max<int64_t>(1, m * n * k));
-  const int64_t parts = (count + group - 1) / group;
-  pool.run(parts, [&](int64_t p) {
-    for (int64_t i = p * group; i < std::min(count, (p + 1) * group); ++i) gemm_of(product(i));
-  });
+  each_product(count, m * n * k, pool, [&](int64_t i) { gemm_of(product(i)); });
 }
 
 // The elements as contiguous f32.
@@ -197,9 +263,9 @@ void matmul_narrow(const ConstView& a, const ConstView& b, const View& out, Thre
   const Ref<Buffer> wide_b = widened(b, pool);
   const int64_t n = numel(out.shape);
   const Ref<Buffer> wide_out = Buffer::allocate(static_cast<size_t>(n) * sizeof(float));
-  matmul_as<float>({wide_a->data(), DType::F32, a.shape, contiguous_strides(a.shape), 0},
-                   {wide_b->data(), DType::F32, b.shape, contiguous_strides(b.shape), 0},
-                   {wide_out->data(), DType::F32, out.shape, out.strides, 0}, pool);
+  matmul_f32({wide_a->data(), DType::F32, a.shape, contiguous_strides(a.shape), 0},
+             {wide_b->data(), DType::F32, b.shape, contiguous_strides(b.shape), 0},
+             {wide_out->data(), DType::F32, out.shape, out.strides, 0}, pool);
   const LoopFn convert =
       level_table(best_level()).cast[static_cast<size_t>(DType::F32)][static_cast<size_t>(out.dtype)];
   convert(out.data + out.offset * 2, wide_out->data(), nullptr, nullptr, n);
@@ -213,16 +279,7 @@ void gemm(const Gemm<float>& g) {
     scale_or_clear(g);
     return;
   }
-  const OneThread one;
-  const float beta = g.accumulate ? 1.0F : 0.0F;
-  if (g.m * g.n * g.k < kSmall) {
-    cblas_sgemm(CblasRowMajor, cblas_flag(g.a_transposed), cblas_flag(g.b_transposed), narrow(g.m), narrow(g.n),
-                narrow(g.k), 1.0F, g.a, narrow(g.lda), g.b, narrow(g.ldb), beta, g.c, narrow(g.ldc));
-    return;
-  }
-  const dnnl_status_t status = dnnl_sgemm(g.a_transposed ? 'T' : 'N', g.b_transposed ? 'T' : 'N', g.m, g.n, g.k, 1.0F,
-                                          g.a, g.lda, g.b, g.ldb, beta, g.c, g.ldc);
-  if (status != dnnl_success) throw InternalError("oneDNN refused a matrix product: " + std::to_string(status));
+  product(product_of(g), tiles());
 }
 
 void gemm(const Gemm<double>& g) {
@@ -236,8 +293,27 @@ void gemm(const Gemm<double>& g) {
               narrow(g.k), 1.0, g.a, narrow(g.lda), g.b, narrow(g.ldb), g.accumulate ? 1.0 : 0.0, g.c, narrow(g.ldc));
 }
 
-void gemm(const Gemm<float>& g, ThreadPool& pool) { gemm_in_parts(g, pool); }
+void gemm(const Gemm<float>& g, ThreadPool& pool) {
+  if (g.m == 0 || g.n == 0 || g.k == 0) {
+    gemm(g);
+  } else {
+    product(product_of(g), tiles(), pool);
+  }
+}
 void gemm(const Gemm<double>& g, ThreadPool& pool) { gemm_in_parts(g, pool); }
+
+std::optional<int64_t> row_step(const ConstView& v) {
+  int64_t step = 0, next = 0;
+  bool first = true;
+  for (size_t d = v.shape.size() - 1; d-- > 0;) {
+    if (v.shape[d] == 1) continue;
+    if (!first && v.strides[d] != next) return std::nullopt;
+    if (first) step = v.strides[d];
+    first = false;
+    next = v.strides[d] * v.shape[d];
+  }
+  return step;
+}
 
 void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
   if (numel(out.shape) == 0) return;
@@ -248,7 +324,7 @@ void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool&
   }
   switch (out.dtype) {
     case DType::F32:
-      return matmul_as<float>(a, b, out, pool);
+      return matmul_f32(a, b, out, pool);
     case DType::F64:
       return matmul_as<double>(a, b, out, pool);
     case DType::F16:

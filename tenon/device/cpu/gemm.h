@@ -1,11 +1,12 @@
 // Matrix products.
 //
-// f32 runs on oneDNN (small products on OpenBLAS, which has less to set up), f64 on OpenBLAS, f16 and bf16 in f32 with
-// one rounding, integers in plain loops that wrap. Large products are cut into blocks of the result by shape alone:
-// the bits do not depend on the number of threads.
+// f32 runs on tiles of our own (product.h), f64 on OpenBLAS, f16 and bf16 in f32 with one rounding, integers in plain
+// loops that wrap. Large products in f64 are cut into blocks of the result by shape alone: the bits do not depend on
+// the number of threads.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "tenon/base/thread_pool.h"
 #include "tenon/tensor/view.h"
@@ -34,6 +35,9 @@ void gemm(const Gemm<double>& g);
 // Split over the pool.
 void gemm(const Gemm<float>& g, ThreadPool& pool);
 void gemm(const Gemm<double>& g, ThreadPool& pool);
+
+// The step from row to row where all matrices of a batch lie one under the other as one matrix does.
+std::optional<int64_t> row_step(const ConstView& v);
 
 // out[…, m, n] = a[…, m, k] b[…, k, n]: any strides, leading axes broadcast, one dtype (numbers), out contiguous.
 void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool);

@@ -56,19 +56,26 @@ struct RowLoops {
   LoopFn standardize, gradient_sums, standardize_grad;
 };
 
-// One tile of a convolution, or of a product of matrices: y[m][c] = sum over taps and k of x[place m, tap, k] times
-// weight[tap][k][c], by the tile's columns c.
+// One tile of a convolution, or of a product of matrices: y[m][c] = from[m][c] + the sum over taps and k of
+// x[place m, tap, k] times weight[tap][k][c], by the tile's columns c.
 inline constexpr int kTileVectors = 4;  // columns of a tile, at most, in vectors
 inline constexpr int kTileRows = 14;    // places of a tile, at most
 inline constexpr int kTileSegment = 7;  // places that lie `step` apart; the others start at `jump`
-struct ConvTile {
+struct Tile {
   const float* x;       // of the first place
-  int64_t step, jump;   // in elements
+  int64_t step, jump;   // in elements, as all steps here
+  int64_t x_step;       // from k to k + 1
   const int64_t* taps;  // where the neighbours of each tap begin, from a place
   int64_t tap_count, run;
   const float* weight;
+  int64_t weight_step;  // from k to k + 1; whole vectors are read
+  const float* from;    // laid out as y, and may be y; null: zeros
   float* y;
   int64_t y_step;
+  int last;           // columns of the last vector that are there
+  const float* next;  // for each k the memory is asked for the line here, then `next_step` further; not null
+  int64_t next_step;
+  const float* soon;  // null, or a y that will be wanted next
 };
 // A row of places, each channel by itself: y[m][c] = sum over taps of x[m * step + tap + c] times weight[tap][c].
 // `channels` is a multiple of the lanes, and x may be read and y written so far.
@@ -81,11 +88,29 @@ struct DepthwiseRow {
   float* y;
   int64_t y_step;
 };
-struct ConvLoops {
+// Few rows times a matrix whose columns lie in memory as rows, by as many columns as a vector has, or the first of
+// them: y[m][c] = from[m][c] + the sum over k of x[m][k] times b[c][k].
+struct TurnedRows {
+  const float* x;
+  int64_t x_row, x_step;
+  const float* b;
+  int64_t b_column, k;
+  int columns;
+  const float* from;  // laid out as y, and may be y; null: zeros
+  float* y;
+  int64_t y_step;
+};
+inline constexpr int kTurnedRows = 4;  // at most
+struct TileLoops {
   int lanes;
-  int most_rows[kTileVectors + 1];                                 // by the number of vectors; 0: no such tile
-  void (*tile[kTileVectors + 1][kTileRows + 1])(const ConvTile&);  // by vectors and places
+  int product_vectors;                                         // of the tile for products of matrices
+  int most_rows[kTileVectors + 1];                             // by the number of vectors; 0: no such tile
+  void (*tile[kTileVectors + 1][kTileRows + 1])(const Tile&);  // by vectors and places
   void (*depthwise)(const DepthwiseRow&);
+  void (*turned[kTurnedRows + 1])(const TurnedRows&);  // by rows
+  // to[r][c] = from[r][c], and to[c][r] = from[r][c], with these distances between rows.
+  void (*copy)(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to, int64_t to_step);
+  void (*transpose)(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to, int64_t to_step);
 };
 
 // How many words random_words writes.
@@ -102,7 +127,7 @@ struct LevelTable {
   FoldFn fold[kFolds][kDTypes];
   FoldRowFn fold_row[kFolds][kDTypes];
   RowLoops rows_f32, rows_f64;
-  ConvLoops conv;
+  TileLoops tiles;
   // The random words of the kRandomWords / 4 blocks from `first` on, under the key {k0, k1} (ops/random.h).
   void (*random_words)(uint32_t* out, uint64_t first, uint32_t k0, uint32_t k1);
 

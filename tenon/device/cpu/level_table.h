@@ -2,11 +2,11 @@
 #pragma once
 
 #include "tenon/device/cpu/level.h"
-#include "tenon/device/cpu/level_conv.h"
 #include "tenon/device/cpu/level_elementwise.h"
 #include "tenon/device/cpu/level_random.h"
 #include "tenon/device/cpu/level_reduce.h"
 #include "tenon/device/cpu/level_rows.h"
+#include "tenon/device/cpu/level_tile.h"
 
 namespace tenon::cpu::TENON_CPU_LEVEL {
 
@@ -271,7 +271,7 @@ constexpr LevelTable make_table(const char* name) {
   put_casts_to_computed<DType::I2>(t);
   t.rows_f32 = Rows<float>::loops();
   t.rows_f64 = Rows<double>::loops();
-  t.conv = conv_loops();
+  t.tiles = tile_loops();
   t.random_words = random_words;
   return t;
 }

@@ -1,4 +1,4 @@
-// oneDNN on the calling thread alone. The only files that include dnnl are gemm.cpp and conv.cpp, through this one.
+// oneDNN on the calling thread alone. The only file that includes dnnl is conv.cpp, through this one.
 #pragma once
 
 #include <dnnl.hpp>

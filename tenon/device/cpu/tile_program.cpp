@@ -52,7 +52,8 @@ TileProgram::TileProgram(const LevelTable& level, ir::ScalarProgram program) : p
 }
 
 TileProgram::Room::Room(const TileProgram& program, int64_t most)
-    : most_((most + 15) / 16 * 16),
+    : program_(program),
+      most_((most + 15) / 16 * 16),
       memory_(static_cast<size_t>(most_ * program.slots_)),
       values_(program.steps_.size(), nullptr) {
   for (size_t i = 0; i < values_.size(); ++i) {
@@ -63,6 +64,13 @@ TileProgram::Room::Room(const TileProgram& program, int64_t most)
       std::fill_n(values_[i], most_, static_cast<float>(instr.real));
     else
       std::fill_n(reinterpret_cast<uint8_t*>(values_[i]), most_, static_cast<uint8_t>(instr.integer));
+  }
+}
+
+void TileProgram::Room::point(int i, const float* data) {
+  for (size_t v = 0; v < values_.size(); ++v) {
+    const ScalarInstr& instr = program_.program_.code[v];
+    if (instr.op == ScalarOp::Input && instr.args[0] == i) values_[v] = const_cast<float*>(data);
   }
 }
 

@@ -24,10 +24,13 @@ class TileProgram {
    public:
     Room(const TileProgram& program, int64_t most);
     [[nodiscard]] float* input(int i) { return slot(i); }
+    // Operand i > 0 is here instead; nobody writes to it.
+    void point(int i, const float* data);
 
    private:
     friend class TileProgram;
     [[nodiscard]] float* slot(int i) { return memory_.data() + i * most_; }
+    const TileProgram& program_;
     int64_t most_;
     std::vector<float> memory_;
     std::vector<float*> values_;

@@ -1,0 +1,369 @@
+// Tiles of convolutions and products in f32. Included by level_*.cpp only.
+//
+// A tile is `rows` places times `vectors` vectors of columns (filters), kept in registers over the whole sum. Each
+// element is one chain of fused multiply-adds from zero, in the order of the weights, so its bits depend neither on the
+// tile nor on the level (level_math.h has what a CPU without such an instruction does).
+#pragma once
+
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+#include <immintrin.h>
+#endif
+
+#include "tenon/device/cpu/level.h"
+#include "tenon/device/cpu/level_math.h"
+
+namespace tenon::cpu::TENON_CPU_LEVEL {
+
+#if defined(__AVX512F__)
+struct Lanes {
+  using V = __m512;
+  static constexpr int kCount = 16;
+  static constexpr int kMostRows[kTileVectors + 1] = {0, 14, 14, 9, 6};
+  static constexpr int kProductVectors = 3;
+  static V zero() { return _mm512_setzero_ps(); }
+  static V load(const float* p) { return _mm512_loadu_ps(p); }
+  static V splat(const float* p) { return _mm512_set1_ps(*p); }
+  static void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+  static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+  // The first n.
+  using Part = __mmask16;
+  static Part part(int n) { return static_cast<Part>((1U << n) - 1); }
+  static V load(const float* p, Part part) { return _mm512_maskz_loadu_ps(part, p); }
+  static void store(float* p, V v, Part part) { _mm512_mask_storeu_ps(p, part, v); }
+
+  // Swaps the two halves across the diagonal of each square of 2 D: D is 1, 2, 4, 8.
+  template <int D>
+  static void swap(V& a, V& b) {
+    struct Pick {
+      int32_t low[kCount], high[kCount];
+    };
+    static constexpr Pick kPick = [] {
+      Pick p{};
+      for (int c = 0; c < kCount; ++c) {
+        p.low[c] = (c & D) == 0 ? c : kCount + c - D;
+        p.high[c] = (c & D) == 0 ? c + D : kCount + c;
+      }
+      return p;
+    }();
+    const V low = _mm512_permutex2var_ps(a, _mm512_loadu_si512(kPick.low), b);
+    b = _mm512_permutex2var_ps(a, _mm512_loadu_si512(kPick.high), b);
+    a = low;
+  }
+  template <int D>
+  static void swap_all(V (&v)[kCount]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kCount; ++i) {
+      if ((i & D) == 0) swap<D>(v[i], v[i + D]);
+    }
+  }
+  static void transpose(V (&v)[kCount]) {
+    swap_all<1>(v);
+    swap_all<2>(v);
+    swap_all<4>(v);
+    swap_all<8>(v);
+  }
+};
+#elif defined(__AVX2__) && defined(__FMA__)
+struct Lanes {
+  using V = __m256;
+  static constexpr int kCount = 8;
+  static constexpr int kMostRows[kTileVectors + 1] = {0, 8, 6, 4, 0};
+  static constexpr int kProductVectors = 2;
+  static V zero() { return _mm256_setzero_ps(); }
+  static V load(const float* p) { return _mm256_loadu_ps(p); }
+  static V splat(const float* p) { return _mm256_set1_ps(*p); }
+  static void store(float* p, V v) { _mm256_storeu_ps(p, v); }
+  static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+  using Part = __m256i;
+  static Part part(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static V load(const float* p, Part part) { return _mm256_maskload_ps(p, part); }
+  static void store(float* p, V v, Part part) { _mm256_maskstore_ps(p, part, v); }
+
+  static void transpose(V (&v)[kCount]) {
+    V pairs[kCount];
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount; i += 4) {
+      const V a = _mm256_unpacklo_ps(v[i], v[i + 1]), b = _mm256_unpackhi_ps(v[i], v[i + 1]);
+      const V c = _mm256_unpacklo_ps(v[i + 2], v[i + 3]), d = _mm256_unpackhi_ps(v[i + 2], v[i + 3]);
+      pairs[i] = _mm256_shuffle_ps(a, c, 0x44);
+      pairs[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+      pairs[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+      pairs[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      v[i] = _mm256_permute2f128_ps(pairs[i], pairs[i + 4], 0x20);
+      v[i + 4] = _mm256_permute2f128_ps(pairs[i], pairs[i + 4], 0x31);
+    }
+  }
+};
+#else
+struct Lanes {
+  struct V {
+    float at[4];
+  };
+  static constexpr int kCount = 4;
+  static constexpr int kMostRows[kTileVectors + 1] = {0, 8, 4, 0, 0};
+  static constexpr int kProductVectors = 2;
+  static V zero() { return {}; }
+  static V load(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
+  static V splat(const float* p) { return {{*p, *p, *p, *p}}; }
+  static void store(float* p, V v) { store(p, v, kCount); }
+  static V fma(V a, V b, V c) {
+    V r;
+    for (int i = 0; i < kCount; ++i) r.at[i] = fma_f32(a.at[i], b.at[i], c.at[i]);
+    return r;
+  }
+  using Part = int;
+  static Part part(int n) { return n; }
+  static V load(const float* p, Part part) {
+    V v{};
+    for (int i = 0; i < part; ++i) v.at[i] = p[i];
+    return v;
+  }
+  static void store(float* p, V v, Part part) {
+    for (int i = 0; i < part; ++i) p[i] = v.at[i];
+  }
+  static void transpose(V (&v)[kCount]) {
+    for (int i = 0; i < kCount; ++i) {
+      for (int j = 0; j < i; ++j) {
+        const float x = v[i].at[j];
+        v[i].at[j] = v[j].at[i];
+        v[j].at[i] = x;
+      }
+    }
+  }
+};
+#endif
+
+template <int Rows, int Vectors>
+void run_tile(const Tile& t) {
+  using V = Lanes::V;
+  constexpr int64_t kBytes = sizeof(float);
+  const Lanes::Part part = Lanes::part(t.last);
+  V sum[Rows][Vectors];
+  if (t.from == nullptr) {
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 4
+      for (int n = 0; n < Vectors; ++n) sum[m][n] = Lanes::zero();
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) {
+      const float* from = t.from + m * t.y_step;
+#pragma GCC unroll 4
+      for (int n = 0; n < Vectors; ++n)
+        sum[m][n] =
+            n + 1 < Vectors ? Lanes::load(from + n * Lanes::kCount) : Lanes::load(from + n * Lanes::kCount, part);
+    }
+  }
+  if (t.soon != nullptr) {
+    const float* soon = t.soon;
+#pragma GCC unroll 1
+    for (int m = 0; m < Rows; ++m, soon += t.y_step) {
+#pragma GCC unroll 4
+      for (int n = 0; n < Vectors; ++n) __builtin_prefetch(soon + n * Lanes::kCount, 1);
+    }
+  }
+  const float* weight = t.weight;
+  const int64_t weight_step = t.weight_step, x_step = t.x_step * kBytes;
+  // One pointer for seven places: the addresses are sums of it and one of these, once, twice or four times.
+  int64_t step = t.step * kBytes, step3 = 3 * step, step5 = 5 * step;
+  __asm__("" : "+r"(step3), "+r"(step5));  // else compilers make them anew for each k
+  const char* next = reinterpret_cast<const char*>(t.next);
+  const int64_t next_step = t.next_step * kBytes;
+  for (int64_t tap = 0; tap < t.tap_count; ++tap) {
+    const char* x[2] = {reinterpret_cast<const char*>(t.x + t.taps[tap]), nullptr};
+    if constexpr (Rows > kTileSegment) x[1] = x[0] + t.jump * kBytes;
+    for (int64_t k = t.run; k > 0; --k) {
+      V w[Vectors];
+#pragma GCC unroll 4
+      for (int n = 0; n < Vectors; ++n) w[n] = Lanes::load(weight + n * Lanes::kCount);
+#pragma GCC unroll 16
+      for (int m = 0; m < Rows; ++m) {
+        const char* first = x[m / kTileSegment];
+        constexpr auto kPlace = [](const char* at, int place, int64_t one, int64_t three, int64_t five) {
+          switch (place) {
+            case 3:
+              return at + three;
+            case 5:
+              return at + five;
+            case 6:
+              return at + 2 * three;
+            default:
+              return at + place * one;
+          }
+        };
+        const V value =
+            Lanes::splat(reinterpret_cast<const float*>(kPlace(first, m % kTileSegment, step, step3, step5)));
+#pragma GCC unroll 4
+        for (int n = 0; n < Vectors; ++n) sum[m][n] = Lanes::fma(value, w[n], sum[m][n]);
+      }
+      weight += weight_step;
+      __builtin_prefetch(next, 0, 2);
+      next += next_step;
+      x[0] += x_step;
+      __asm__("" : "+r"(x[0]));  // else compilers add everything up anew for each place, and run out of registers
+      if constexpr (Rows > kTileSegment) {
+        x[1] += x_step;
+        __asm__("" : "+r"(x[1]));
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < Rows; ++m) {
+    float* to = t.y + m * t.y_step;
+#pragma GCC unroll 4
+    for (int n = 0; n < Vectors; ++n) {
+      if (n + 1 < Vectors)
+        Lanes::store(to + n * Lanes::kCount, sum[m][n]);
+      else
+        Lanes::store(to + n * Lanes::kCount, sum[m][n], part);
+    }
+  }
+}
+
+// As a tile of one column of weights for each channel: channels are the vectors.
+template <int Rows>
+void depthwise_places(const DepthwiseRow& t, const float* x, float* y, int64_t channel) {
+  using V = Lanes::V;
+  V sum[Rows];
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) sum[m] = Lanes::zero();
+  const float* weight = t.weight + channel;
+  for (int64_t tap = 0; tap < t.tap_count; ++tap, weight += t.channels) {
+    const V w = Lanes::load(weight);
+    const float* at = x + t.taps[tap] + channel;
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) sum[m] = Lanes::fma(Lanes::load(at + m * t.step), w, sum[m]);
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) Lanes::store(y + m * t.y_step + channel, sum[m]);
+}
+inline void depthwise_row(const DepthwiseRow& t) {
+  constexpr int kRows = 7;
+  for (int64_t channel = 0; channel < t.channels; channel += Lanes::kCount) {
+    int64_t place = 0;
+    for (; place + kRows <= t.places; place += kRows)
+      depthwise_places<kRows>(t, t.x + place * t.step, t.y + place * t.y_step, channel);
+    for (; place + 2 <= t.places; place += 2)
+      depthwise_places<2>(t, t.x + place * t.step, t.y + place * t.y_step, channel);
+    if (place < t.places) depthwise_places<1>(t, t.x + place * t.step, t.y + place * t.y_step, channel);
+  }
+}
+
+inline void copy_rows(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to, int64_t to_step) {
+  const int64_t whole = columns / Lanes::kCount * Lanes::kCount;
+  const Lanes::Part part = Lanes::part(static_cast<int>(columns - whole));
+  for (; rows > 0; --rows, from += from_step, to += to_step) {
+    for (int64_t c = 0; c < whole; c += Lanes::kCount) Lanes::store(to + c, Lanes::load(from + c));
+    if (whole < columns) Lanes::store(to + whole, Lanes::load(from + whole, part), part);
+  }
+}
+
+// One square, or what there is of one.
+template <bool Whole>
+void transpose_square(const float* from, int64_t from_step, int rows, int columns, float* to, int64_t to_step) {
+  Lanes::V v[Lanes::kCount];
+  const Lanes::Part row_part = Lanes::part(rows), column_part = Lanes::part(columns);
+#pragma GCC unroll 16
+  for (int i = 0; i < Lanes::kCount; ++i) {
+    if constexpr (Whole)
+      v[i] = Lanes::load(from + i * from_step);
+    else
+      v[i] = i < rows ? Lanes::load(from + i * from_step, column_part) : Lanes::zero();
+  }
+  Lanes::transpose(v);
+#pragma GCC unroll 16
+  for (int i = 0; i < Lanes::kCount; ++i) {
+    if constexpr (Whole)
+      Lanes::store(to + i * to_step, v[i]);
+    else if (i < columns)
+      Lanes::store(to + i * to_step, v[i], row_part);
+  }
+}
+inline void transpose(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to, int64_t to_step) {
+  constexpr int64_t kSide = Lanes::kCount;
+  for (int64_t r = 0; r < rows; r += kSide) {
+    for (int64_t c = 0; c < columns; c += kSide) {
+      const float* at = from + r * from_step + c;
+      float* place = to + c * to_step + r;
+      if (rows - r >= kSide && columns - c >= kSide) {
+        transpose_square<true>(at, from_step, kSide, kSide, place, to_step);
+      } else {
+        transpose_square<false>(at, from_step, static_cast<int>(rows - r < kSide ? rows - r : kSide),
+                                static_cast<int>(columns - c < kSide ? columns - c : kSide), place, to_step);
+      }
+    }
+  }
+}
+
+// Squares of b are transposed in registers, so that each is read once and written nowhere.
+template <int Rows, bool Whole>
+void add_square(const TurnedRows& t, int64_t k, int count, Lanes::V (&sum)[Rows]) {
+  Lanes::V v[Lanes::kCount];
+  const float* b = t.b + k;
+#pragma GCC unroll 16
+  for (int i = 0; i < Lanes::kCount; ++i) {
+    if constexpr (Whole)
+      v[i] = Lanes::load(b + i * t.b_column);
+    else
+      v[i] = i < t.columns ? Lanes::load(b + i * t.b_column, Lanes::part(count)) : Lanes::zero();
+  }
+  Lanes::transpose(v);
+  const float* x = t.x + k * t.x_step;
+#pragma GCC unroll 16
+  for (int i = 0; i < Lanes::kCount; ++i) {
+    if (!Whole && i >= count) break;
+#pragma GCC unroll 4
+    for (int m = 0; m < Rows; ++m) sum[m] = Lanes::fma(Lanes::splat(x + i * t.x_step + m * t.x_row), v[i], sum[m]);
+  }
+}
+template <int Rows>
+void turned_rows(const TurnedRows& t) {
+  const Lanes::Part part = Lanes::part(t.columns);
+  Lanes::V sum[Rows];
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m) sum[m] = t.from == nullptr ? Lanes::zero() : Lanes::load(t.from + m * t.y_step, part);
+  int64_t k = 0;
+  if (t.columns == Lanes::kCount) {
+    for (; k + Lanes::kCount <= t.k; k += Lanes::kCount) add_square<Rows, true>(t, k, Lanes::kCount, sum);
+  }
+  for (; k < t.k; k += Lanes::kCount) {
+    const int64_t left = t.k - k;
+    add_square<Rows, false>(t, k, static_cast<int>(left < Lanes::kCount ? left : Lanes::kCount), sum);
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m) Lanes::store(t.y + m * t.y_step, sum[m], part);
+}
+
+template <int Vectors, int Rows>
+constexpr void put_tiles(TileLoops& loops) {
+  if constexpr (Rows > 0) {
+    loops.tile[Vectors][Rows] = run_tile<Rows, Vectors>;
+    put_tiles<Vectors, Rows - 1>(loops);
+  }
+}
+constexpr TileLoops tile_loops() {
+  TileLoops loops{};
+  loops.lanes = Lanes::kCount;
+  loops.product_vectors = Lanes::kProductVectors;
+  for (int n = 1; n <= kTileVectors; ++n) loops.most_rows[n] = Lanes::kMostRows[n];
+  put_tiles<1, Lanes::kMostRows[1]>(loops);
+  put_tiles<2, Lanes::kMostRows[2]>(loops);
+  put_tiles<3, Lanes::kMostRows[3]>(loops);
+  put_tiles<4, Lanes::kMostRows[4]>(loops);
+  loops.depthwise = depthwise_row;
+  loops.turned[1] = turned_rows<1>;
+  loops.turned[2] = turned_rows<2>;
+  loops.turned[3] = turned_rows<3>;
+  loops.turned[4] = turned_rows<4>;
+  loops.copy = copy_rows;
+  loops.transpose = transpose;
+  return loops;
+}
+
+}  // namespace tenon::cpu::TENON_CPU_LEVEL
