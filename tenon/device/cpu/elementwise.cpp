@@ -78,7 +78,7 @@ struct Step {
 class Run {
  public:
   Run(const LevelTable& level, const ir::ScalarProgram& program, std::span<const ConstView> in, const View& out)
-      : program_(program) {
+      : program_(program), transpose_(level.tiles.transpose) {
     std::vector<const Shape*> strides{&out.strides};
     operands_.reserve(in.size() + 1);
     add_operand(const_cast<std::byte*>(out.data), out.dtype, out.offset);
@@ -222,6 +222,11 @@ class Run {
       piece(to, offset + j * stride, n);
       return;
     }
+    if (strides.size() == 2 && strides[0] == 1 && operand.bytes == 4 && !operand.packed) {
+      transpose_(reinterpret_cast<const float*>(operand.data) + row, stride, nest_.inner(), n / nest_.inner(),
+                 reinterpret_cast<float*>(to), nest_.inner());
+      return;
+    }
     RowCursor cursor(nest_.shape, strides, row);
     for (int64_t done = 0; done < n; done += nest_.inner(), cursor.next()) {
       piece(to + done * operand.bytes, cursor.offset(), nest_.inner());
@@ -345,7 +350,8 @@ class Run {
   }
 
   const ir::ScalarProgram& program_;
-  std::vector<Operand> operands_;  // the output, then the inputs
+  decltype(TileLoops::transpose) transpose_;  // moves 4 bytes, whatever they are
+  std::vector<Operand> operands_;             // the output, then the inputs
   Nest nest_;
   std::vector<Step> steps_;
   std::vector<int> free_slots_;
