@@ -18,13 +18,16 @@ struct SmallCache {
   struct Class {
     std::byte* first;
     uint32_t count;
+    uint32_t most;  // 0 unless the cache is open
   };
   std::array<Class, kClasses> classes;
   bool open;
   bool closed;
 };
-// An allocator's state, the one place where it belongs to the threads.
-thread_local constinit SmallCache small_cache{};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+// An allocator's state, the one place where it belongs to the threads. Small enough for every thread's first block of
+// memory, in which it is found without a call.
+[[gnu::tls_model("initial-exec")]] thread_local constinit SmallCache
+    small_cache{};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 struct Closer {
   ~Closer() {
@@ -36,7 +39,7 @@ struct Closer {
         give_to_system(entry.first);
         entry.first = next;
       }
-      entry.count = 0;
+      entry.count = entry.most = 0;
     }
   }
   void touch() {}
@@ -49,10 +52,15 @@ bool open_small_cache(SmallCache& cache) {
   if (cache.closed) return false;
   closer.touch();  // constructs it, so that its destructor will run
   cache.open = true;
+  for (size_t i = 0; i < cache.classes.size(); ++i)
+    cache.classes[i].most = static_cast<uint32_t>(kKeptPerClass / (kSmallest << i));
   return true;
 }
 
-int class_of(size_t bytes) { return std::bit_width((std::max(bytes, kSmallest) - 1) / kSmallest); }
+int class_of(size_t bytes) {
+  const size_t last = bytes == 0 ? 0 : bytes - 1;
+  return std::bit_width(last | (kSmallest - 1)) - std::countr_zero(kSmallest);
+}
 
 }  // namespace
 
@@ -64,8 +72,7 @@ void give_to_system(std::byte* block) noexcept { ::operator delete(block, std::a
 std::byte* take_small_block(size_t bytes) noexcept {
   if constexpr (!kKeepsBlocks) return take_from_system(std::max<size_t>(bytes, 1));
   const int index = class_of(bytes);
-  SmallCache& cache = small_cache;
-  auto& entry = cache.classes[static_cast<size_t>(index)];
+  auto& entry = small_cache.classes[static_cast<size_t>(index)];
   if (std::byte* block = entry.first; block != nullptr) {
     entry.first = *reinterpret_cast<std::byte**>(block);
     --entry.count;
@@ -74,21 +81,28 @@ std::byte* take_small_block(size_t bytes) noexcept {
   return take_from_system(kSmallest << index);
 }
 
-void give_small_block(std::byte* block, size_t bytes) noexcept {
-  if constexpr (kKeepsBlocks) {
-    const int index = class_of(bytes);
-    SmallCache& cache = small_cache;
-    if (open_small_cache(cache)) {
-      auto& entry = cache.classes[static_cast<size_t>(index)];
-      if (entry.count < kKeptPerClass >> (index + std::countr_zero(kSmallest))) {
-        *reinterpret_cast<std::byte**>(block) = entry.first;
-        entry.first = block;
-        ++entry.count;
-        return;
-      }
-    }
+namespace {
+
+void keep(SmallCache::Class& entry, std::byte* block) {
+  *reinterpret_cast<std::byte**>(block) = entry.first;
+  entry.first = block;
+  ++entry.count;
+}
+// The thread's first block, or one too many.
+[[gnu::noinline]] void give_seldom(SmallCache::Class& entry, std::byte* block) {
+  if (open_small_cache(small_cache) && entry.count < entry.most) {
+    keep(entry, block);
+  } else {
+    give_to_system(block);
   }
-  give_to_system(block);
+}
+
+}  // namespace
+
+void give_small_block(std::byte* block, size_t bytes) noexcept {
+  if constexpr (!kKeepsBlocks) return give_to_system(block);
+  auto& entry = small_cache.classes[static_cast<size_t>(class_of(bytes))];
+  entry.count < entry.most ? keep(entry, block) : give_seldom(entry, block);
 }
 
 }  // namespace tenon

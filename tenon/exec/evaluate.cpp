@@ -52,20 +52,21 @@ void broadcast_view(const Tensor& x, const Shape& shape, ConstView& v) {
   for (size_t i = 0; i < own.size(); ++i) v.strides[lead + i] = own[i] == 1 ? 0 : impl.strides[i];
 }
 
+constexpr size_t kMostFlat = 3;  // operands of a call in one piece
+
 // Operands that lie in one piece, or are one element: no views, no loops over axes. False: it is not so simple.
 bool run_flat(std::span<const Tensor> args, const ElementwiseKernel& kernel, const Tensor& result) {
-  constexpr size_t kMost = 3;
   const TensorImpl& to = *result.impl();
   const int64_t n = numel(to.type.shape);
-  if (args.size() > kMost || n == 0) return false;
-  const std::byte* in[kMost];
+  if (args.size() > kMostFlat || n == 0) return false;
+  const std::byte* in[kMostFlat];
   uint32_t along = 0;
   for (size_t i = 0; i < args.size(); ++i) {
     const TensorImpl& x = *args[i].impl();
     const int bits = info(x.type.dtype).bits;
     if (!x.buffer || (bits < 8 && x.type.dtype != DType::Bool)) return false;
     if (x.type.shape == to.type.shape) {
-      if (!args[i].is_contiguous()) return false;
+      if (x.strides != to.strides && !args[i].is_contiguous()) return false;
       along |= 1U << i;
     } else if (numel(x.type.shape) != 1) {
       return false;
@@ -80,7 +81,7 @@ Tensor run_elementwise(const OpDef& op, std::span<Tensor> args, const ir::Attrs&
   InlineVector<DType, 8> dtypes;
   for (const auto& x : args) dtypes.push_back(x.impl()->type.dtype);
   const auto& ready = s.prepared(op, dtypes, attrs, type.dtype);
-  Result result = allocate_result(op, args, type);
+  Result result = allocate_result(s.options(), op, args, type);
   const bool done = !s.options().reference && run_flat(args, *ready.kernel, result.tensor);
   if (!done && result.tensor.size() != 0) {
     // No op has many operands; a list on the heap would be a good part of the time of a small call.
@@ -148,8 +149,8 @@ Tensors run_kernel(Call& c, const Claim* claim, const ops::Primitive* primitive)
   // Views first: a taken buffer is still read through them.
   for (const auto& x : c.in) in_views.push_back(x.defined() ? view(x) : ConstView{});
   for (const auto& type : c.results) {
-    Result result =
-        c.results.size() == 1 ? allocate_result(c.op, c.in, type) : Result{empty(type.shape, type.dtype), {}};
+    Result result = c.results.size() == 1 ? allocate_result(s.options(), c.op, c.in, type)
+                                          : Result{empty(type.shape, type.dtype), {}};
     out_views.push_back(writable_view(result.tensor));
     out.push_back(std::move(result.tensor));
     if (result.poison) poison = result.poison;

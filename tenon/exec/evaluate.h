@@ -14,6 +14,12 @@ Tensors evaluate(const ops::OpDef& op, Tensors in, const ir::Attrs& attrs, std::
 Tensor evaluate_elementwise(const ops::OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs,
                             const TensorType& result);
 
+// Most eager calls of small models, start to end: an elementwise op on inputs, not yet promoted or checked, of which
+// all are concrete tensors of one type that lie in one piece, tensors of one element and of the same dtype, or numbers.
+// Undefined, and nothing is done, if the call is not so simple, or if `gradients` are recorded and one flows. What is
+// computed is the same either way. Nobody observes or records lazily.
+Tensor evaluate_plain(const ops::OpDef& op, std::span<const Tensor> in, const ir::Attrs& attrs, bool gradients);
+
 // Runs the graph's nodes in order; each value is dropped after its last use. A graph with named sizes is specialised to
 // those of the inputs first.
 // Errors: ShapeError or DTypeError if the inputs do not have the graph's input types.

@@ -16,8 +16,8 @@ bool may_take(const Tensor& x, const TensorType& type) {
 
 }  // namespace
 
-Result allocate_result(const ops::OpDef& op, std::span<Tensor> in, const TensorType& type) {
-  const SessionOptions& options = session().options();
+Result allocate_result(const SessionOptions& options, const ops::OpDef& op, std::span<Tensor> in,
+                       const TensorType& type) {
   if (op.takes != 0 && options.reuse) {
     for (size_t i = 0; i < in.size() && i < 32; ++i) {
       if (!(op.takes & ops::bit(static_cast<int>(i))) || !may_take(in[i], type)) continue;
@@ -26,7 +26,8 @@ Result allocate_result(const ops::OpDef& op, std::span<Tensor> in, const TensorT
     }
   }
   Tensor fresh = empty(type.shape, type.dtype);
-  if (options.poison) overwrite(*fresh.impl()->buffer);
+  if (options.poison) [[unlikely]]
+    overwrite(*fresh.impl()->buffer);
   return {std::move(fresh), {}};
 }
 

@@ -1,7 +1,5 @@
 #include "tenon/exec/session.h"
 
-#include <array>
-#include <atomic>
 #include <deque>
 #include <mutex>
 #include <unordered_map>
@@ -15,27 +13,28 @@ namespace tenon::exec {
 // Programs are few (ops × dtypes), so a list per op is searched linearly. Entries never move or die
 // before the session does, which is what makes handing out references safe.
 struct Session::Programs {
-  // What was asked for lately, by a few bits of the op and its dtypes: found without a lock.
-  std::array<std::atomic<const Prepared*>, 256> recent{};
   std::mutex mutex;
   std::unordered_map<const ops::OpDef*, std::deque<Prepared>> entries;
 };
 
 Session::Session(SessionOptions options)
     : options_(options),
+      plain_calls_(options.reuse && !options.poison && !options.reference),
       device_(make_cpu_device({.max_level = options.cpu_level, .built_kernels = options.built_kernels})),
       pool_(std::make_unique<ThreadPool>(options.threads)),
       programs_(std::make_unique<Programs>()) {}
 Session::~Session() = default;
 
+namespace detail {
+bool same_attrs(const ir::Attrs& a, const ir::Attrs& b) { return a == b; }
+}  // namespace detail
+
 const Session::Prepared& Session::prepared(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,
                                            DType result) {
-  uint64_t key = static_cast<uint64_t>(result);
-  for (DType t : in) key = key * 32 + static_cast<uint64_t>(t) + 1;
-  auto& recent = programs_->recent[((reinterpret_cast<uintptr_t>(&op) >> 4) ^ key * 11) % 256];
-  if (const Prepared* last = recent.load(std::memory_order_acquire);
-      last != nullptr && last->op == &op && last->dtypes == key && last->attrs == attrs)
-    return *last;
+  auto key = static_cast<uint64_t>(result);
+  for (DType t : in) key = with(key, t);
+  auto& recent = recent_[place_of(op, key)];
+  if (const Prepared* last = recent.load(std::memory_order_acquire); is(last, op, key, attrs)) return *last;
   const std::lock_guard lock(programs_->mutex);
   auto& list = programs_->entries[&op];
   for (const auto& entry : list) {
@@ -49,6 +48,12 @@ const Session::Prepared& Session::prepared(const ops::OpDef& op, std::span<const
   list.push_back({&op, key, attrs, std::move(program), std::move(kernel)});
   recent.store(&list.back(), std::memory_order_release);
   return list.back();
+}
+
+const Session::Prepared& Session::prepared_anew(const ops::OpDef& op, size_t inputs, DType dtype,
+                                                const ir::Attrs& attrs, DType result) {
+  const InlineVector<DType, 8> in(inputs, dtype);
+  return prepared(op, in, attrs, result);
 }
 
 namespace {

@@ -4,6 +4,8 @@
 // in Tenon is ambient, except the scopes of trace/ (gradient recording, capture, vmap), which are per thread too.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <memory>
 
 #include "tenon/base/thread_pool.h"
@@ -22,6 +24,10 @@ struct SessionOptions {
   bool reference = false;     // everything by the reference evaluator: slow, the oracle of the tests
 };
 
+namespace detail {
+bool same_attrs(const ir::Attrs& a, const ir::Attrs& b);
+}  // namespace detail
+
 class Session {
  public:
   explicit Session(SessionOptions options = {});
@@ -32,6 +38,8 @@ class Session {
   [[nodiscard]] const SessionOptions& options() const { return options_; }
   [[nodiscard]] Device& device() { return *device_; }
   [[nodiscard]] ThreadPool& pool() { return *pool_; }
+  // Whether calls may go the short way of evaluate_plain: nothing is to be done in another way than usual.
+  [[nodiscard]] bool plain_calls() const { return plain_calls_; }
   // The scalar program of an elementwise call, built once for each combination of op, dtypes and attributes.
   const ir::ScalarProgram& program(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs,
                                    DType result) {
@@ -46,13 +54,35 @@ class Session {
     std::unique_ptr<ElementwiseKernel> kernel;
   };
   const Prepared& prepared(const ops::OpDef& op, std::span<const DType> in, const ir::Attrs& attrs, DType result);
+  // The same when all inputs are of one dtype.
+  const Prepared& prepared(const ops::OpDef& op, size_t inputs, DType dtype, const ir::Attrs& attrs, DType result) {
+    auto key = static_cast<uint64_t>(result);
+    for (size_t i = 0; i < inputs; ++i) key = with(key, dtype);
+    const Prepared* last = recent_[place_of(op, key)].load(std::memory_order_acquire);
+    if (is(last, op, key, attrs)) [[likely]]
+      return *last;
+    return prepared_anew(op, inputs, dtype, attrs, result);
+  }
 
  private:
   struct Programs;
+  const Prepared& prepared_anew(const ops::OpDef& op, size_t inputs, DType dtype, const ir::Attrs& attrs, DType result);
+  static constexpr size_t kRecent = 256;
+  static size_t place_of(const ops::OpDef& op, uint64_t key) {
+    return ((reinterpret_cast<uintptr_t>(&op) >> 4) ^ key * 11) % kRecent;
+  }
+  static uint64_t with(uint64_t key, DType dtype) { return key * 32 + static_cast<uint64_t>(dtype) + 1; }
+  static bool is(const Prepared* entry, const ops::OpDef& op, uint64_t key, const ir::Attrs& attrs) {
+    return entry != nullptr && entry->op == &op && entry->dtypes == key &&
+           ((entry->attrs.empty() && attrs.empty()) || detail::same_attrs(entry->attrs, attrs));
+  }
   SessionOptions options_;
+  bool plain_calls_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Programs> programs_;
+  // What was asked for lately, by a few bits of the op and its dtypes: found without a lock.
+  std::array<std::atomic<const Prepared*>, kRecent> recent_{};
 };
 
 // The session in force on this thread.

@@ -149,33 +149,33 @@ LargeCache& large_cache() {
   return *cache;
 }
 
-std::byte* take(size_t bytes) {
+[[gnu::noinline]] std::byte* take_large(size_t bytes) {
   if (bytes > kMaximum) return nullptr;
-  if (bytes <= kLargestSmallBlock) return take_small_block(bytes);
   return kKeepsBlocks ? large_cache().take(bytes) : take_from_system(bytes);
 }
 
-void give(std::byte* block, size_t bytes) {
-  if (bytes <= kLargestSmallBlock) {
-    give_small_block(block, bytes);
-  } else if (kKeepsBlocks) {
+[[gnu::noinline]] void give_large(std::byte* block, size_t bytes) {
+  if (kKeepsBlocks) {
     large_cache().give(block, bytes);
   } else {
     give_to_system(block);
   }
 }
 
+[[noreturn]] [[gnu::noinline]] void no_memory(size_t bytes) {
+  throw MemoryError({.where = "allocate",
+                     .problem = "the system has no memory for a tensor",
+                     .got = std::to_string(bytes) + " bytes asked, " +
+                            std::to_string(current_bytes.load(std::memory_order_relaxed)) + " bytes in tensors now",
+                     .hint = "smaller batches, or checkpoint(…) around parts of the model"});
+}
+
 }  // namespace
 
 Ref<Buffer> Buffer::allocate(size_t bytes) {
-  std::byte* block = take(bytes);
-  if (!block) {
-    throw MemoryError({.where = "allocate",
-                       .problem = "the system has no memory for a tensor",
-                       .got = std::to_string(bytes) + " bytes asked, " +
-                              std::to_string(current_bytes.load(std::memory_order_relaxed)) + " bytes in tensors now",
-                       .hint = "smaller batches, or checkpoint(…) around parts of the model"});
-  }
+  std::byte* block = bytes <= kLargestSmallBlock ? take_small_block(bytes) : take_large(bytes);
+  if (!block) [[unlikely]]
+    no_memory(bytes);
   Ref<Buffer> buffer(new Buffer(block, bytes, true, nullptr));
   buffer->owned_ = true;
   count(static_cast<int64_t>(bytes));
@@ -188,7 +188,7 @@ Ref<Buffer> Buffer::wrap(void* data, size_t bytes, std::shared_ptr<const void> o
 
 Buffer::~Buffer() {
   if (!owned_) return;
-  give(data_, size_);
+  size_ <= kLargestSmallBlock ? give_small_block(data_, size_) : give_large(data_, size_);
   count(-static_cast<int64_t>(size_));
 }
 

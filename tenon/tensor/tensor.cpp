@@ -189,11 +189,22 @@ std::span<const T> Tensor::data() const {
 }
 
 Tensor empty(const Shape& shape, DType dtype) {
-  const int64_t n = checked_numel("empty", shape);
   auto impl = make_ref<TensorImpl>();
   impl->type.dtype = dtype;
   impl->type.shape = shape;
-  impl->strides = contiguous_strides(shape);
+  impl->strides = shape;  // overwritten at once
+  // The usual shapes are counted on the way; what is odd about the others, checked_numel says.
+  int64_t n = 1;
+  bool plain = true;
+  for (size_t i = shape.size(); i-- > 0;) {
+    impl->strides[i] = n;
+    plain = plain && shape[i] > 0 && shape[i] < (int64_t{1} << 31) && n < (int64_t{1} << 27);
+    n *= plain ? shape[i] : 1;
+  }
+  if (!plain) {
+    n = checked_numel("empty", shape);
+    impl->strides = contiguous_strides(shape);
+  }
   impl->buffer = Buffer::allocate(static_cast<size_t>(byte_size(dtype, n)));
   return Tensor(std::move(impl));
 }

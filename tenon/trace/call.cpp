@@ -187,18 +187,18 @@ Tensors call_in_autocast(const OpDef& op, Tensors in, const ir::Attrs& attrs, DT
   return call(op, std::move(in), attrs);
 }
 
-// Most eager calls of small models: an elementwise op on concrete tensors of one type and numbers, of which no gradient
-// is wanted and which nobody records. They take the steps of call() that do something; what they compute is the same.
-// The input that gives the type of the others; null: the call is not so simple.
+// An elementwise op on concrete tensors of one type and numbers, of which no gradient is wanted and which nobody
+// records: what evaluate_plain leaves, whatever the layout. These calls take the steps of call() that do something;
+// what they compute is the same. The input that gives the type of the others; null: the call is not so simple.
 const TensorImpl* plain_call(const OpDef& op, std::span<const Tensor> in, const ir::Attrs& attrs) {
   if (!std::holds_alternative<Elementwise>(op.meaning) || in.size() != op.inputs.size() ||
-      attrs.size() != op.attrs.size() || exec::observer() != nullptr || trace::state().lazy != nullptr)
+      attrs.size() != op.attrs.size())
     return nullptr;
   const TensorImpl* lead = nullptr;
   bool weak = false;
   for (size_t i = 0; i < in.size(); ++i) {
     const TensorImpl* x = in[i].impl();
-    if (x == nullptr || x->placeholder || !x->buffer || x->tape) return nullptr;
+    if (x == nullptr || !x->buffer || (x->tape && trace::state().record_gradients)) return nullptr;
     if (x->weak) {
       if (!takes_part(op.promote, i)) return nullptr;
       weak = true;
@@ -232,13 +232,22 @@ Tensor call_plain(const OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs,
   return exec::evaluate_elementwise(op, in, attrs, type);
 }
 
+// Undefined unless the call could be computed at once.
+[[gnu::always_inline]] inline Tensor call_at_once(const OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs) {
+  const trace::ThreadState& state = trace::state();
+  if (exec::observer() != nullptr || state.lazy != nullptr) return {};
+  Tensor y = exec::evaluate_plain(op, in, attrs, state.record_gradients);
+  if (y.defined()) return y;
+  const TensorImpl* lead = plain_call(op, in, attrs);
+  return lead == nullptr ? Tensor() : call_plain(op, in, attrs, lead->type);
+}
+
 }  // namespace
 
 Tensors call(const OpDef& op, Inputs inputs, const ir::Attrs& attrs) {
   if (const DType scope = trace::detail::autocast; scope != DType::F32) [[unlikely]]
     return call_in_autocast(op, std::move(inputs).list(), attrs, scope);
-  if (const TensorImpl* lead = plain_call(op, inputs.tensors(), attrs))
-    return {call_plain(op, inputs.tensors(), attrs, lead->type)};
+  if (Tensor y = call_at_once(op, inputs.tensors(), attrs); y.defined()) return {std::move(y)};
   Tensors in = std::move(inputs).list();
   // Optional inputs at the end may be left out.
   while (in.size() < op.inputs.size() && op.inputs[in.size()].kind == ArgKind::Optional) in.emplace_back();
@@ -268,9 +277,8 @@ Tensors call(const OpDef& op, Inputs inputs, const ir::Attrs& attrs) {
 }
 
 Tensor call1(const OpDef& op, Inputs in, const ir::Attrs& attrs) {
-  if (trace::detail::autocast == DType::F32) {
-    if (const TensorImpl* lead = plain_call(op, in.tensors(), attrs))
-      return call_plain(op, in.tensors(), attrs, lead->type);
+  if (trace::detail::autocast == DType::F32) [[likely]] {
+    if (Tensor y = call_at_once(op, in.tensors(), attrs); y.defined()) return y;
   }
   Tensors out = call(op, std::move(in), attrs);
   return std::move(out[0]);

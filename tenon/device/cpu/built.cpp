@@ -60,8 +60,8 @@ void add(const ops::OpDef& op, DType dtype, std::set<Hash128>& seen, std::vector
   }
 }
 
-constexpr int64_t kChunk = 32768;  // elements of one part of a parallel run, about
-constexpr int64_t kShortRow = 8;   // rows so short go block by block, many at once
+constexpr int64_t kChunk = kMostFlat;  // elements of one part of a parallel run, about
+constexpr int64_t kShortRow = 8;       // rows so short go block by block, many at once
 
 // The numbers of a kernel; `strides` of the inputs, then of the output, from row to row.
 class Numbers {
@@ -86,20 +86,6 @@ class Numbers {
 };
 
 }  // namespace
-
-bool run_built_flat(const BuiltProgram& built, std::span<const int64_t> constants, std::span<const std::byte* const> in,
-                    uint32_t along, std::byte* out, int64_t n) {
-  if (n > kChunk || in.size() > kMostBuiltInputs) return false;
-  const BuiltFn run = built.by_layout[along];
-  if (run == nullptr) return false;
-  constexpr int64_t kNoRows[kMostBuiltInputs + 1] = {};
-  Numbers numbers(constants, kNoRows, in.size());
-  std::byte* buffers[kMostBuiltInputs + 1];
-  for (size_t k = 0; k < in.size(); ++k) buffers[k] = const_cast<std::byte*>(in[k]);
-  buffers[in.size()] = out;
-  run(buffers, numbers.of_rows(n), 0, 1);
-  return true;
-}
 
 bool run_built(const BuiltProgram& built, std::span<const ConstView> in, const View& out, ThreadPool& pool) {
   constexpr size_t kMost = kMostBuiltInputs + 1;

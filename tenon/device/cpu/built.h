@@ -51,8 +51,27 @@ BuiltProgram find_built(const ir::ScalarProgram& program, int level);
 bool run_built(const BuiltProgram& built, std::span<const ConstView> in, const View& out, ThreadPool& pool);
 // The same for small calls whose operands lie in one piece, or have one element (bit of `along` not set).
 // `constants` may be others than the program's own.
-bool run_built_flat(const BuiltProgram& built, std::span<const int64_t> constants, std::span<const std::byte* const> in,
-                    uint32_t along, std::byte* out, int64_t n);
+inline constexpr int64_t kMostFlat = 32768;  // elements; more are cut into parts
+inline bool run_built_flat(const BuiltProgram& built, std::span<const int64_t> constants,
+                           std::span<const std::byte* const> in, uint32_t along, std::byte* out, int64_t n) {
+  if (n > kMostFlat || in.size() > kMostBuiltInputs) return false;
+  const BuiltFn run = built.by_layout[along];
+  if (run == nullptr) return false;
+  // No strides: all numbers but n and the constants are zeros.
+  int64_t numbers[1 + 2 * (kMostBuiltInputs + 1) + kMostBuiltConstants];
+  for (int i = 1; i <= 2 * (kMostBuiltInputs + 1); ++i) numbers[i] = 0;
+  numbers[0] = n;
+  if (!constants.empty()) {
+    size_t at = 1 + 2 * in.size();
+    for (int64_t constant : constants) numbers[at++] = constant;
+    numbers[at] = numbers[at + 1] = 0;
+  }
+  std::byte* buffers[kMostBuiltInputs + 1];
+  for (size_t k = 0; k < in.size(); ++k) buffers[k] = const_cast<std::byte*>(in[k]);
+  buffers[in.size()] = out;
+  run(buffers, numbers, 0, 1);
+  return true;
+}
 
 // Of the program without the values of its constants.
 Hash128 structure_of(const ir::ScalarProgram& program);

@@ -54,6 +54,9 @@ struct RowLoops {
   void (*sum)(void* out, const void* x, const void* p, int64_t n);
   void (*sum_of_squares)(void* out, const void* x, const void* p, int64_t n);
   LoopFn standardize, gradient_sums, standardize_grad;
+  // most[r] = max(x[r]), sum[r] = sum(exp(x[r] - most[r])) of rows of n elements of f32 that lie one after the other;
+  // null where nothing is gained (level_exp.h).
+  void (*exp_sums)(float* most, float* sum, const float* x, int64_t rows, int64_t n) = nullptr;
 };
 
 // One tile of a convolution, or of a product of matrices: y[m][c] = from[m][c] + the sum over taps and k of

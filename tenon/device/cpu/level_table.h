@@ -3,6 +3,7 @@
 
 #include "tenon/device/cpu/level.h"
 #include "tenon/device/cpu/level_elementwise.h"
+#include "tenon/device/cpu/level_exp.h"
 #include "tenon/device/cpu/level_random.h"
 #include "tenon/device/cpu/level_reduce.h"
 #include "tenon/device/cpu/level_rows.h"
@@ -270,6 +271,9 @@ constexpr LevelTable make_table(const char* name) {
   put_casts_to_computed<DType::U4>(t);
   put_casts_to_computed<DType::I2>(t);
   t.rows_f32 = Rows<float>::loops();
+#ifdef TENON_EXP_SUMS
+  t.rows_f32.exp_sums = exp_sums;
+#endif
   t.rows_f64 = Rows<double>::loops();
   t.tiles = tile_loops();
   t.random_words = random_words;

@@ -28,16 +28,11 @@ class BuiltExp {
     return dtype == DType::F32 && shift_.by_layout[1] != nullptr && affine_.by_layout[1] != nullptr &&
            twice_.by_layout[1] != nullptr;
   }
-  // y = exp(x - shift). Meanwhile the memory is asked for the row that comes next, if there is one: what is computed
-  // here waits for nothing, and what reads that row first does nothing else.
-  void shift(float* y, const float* x, const float* shift, int64_t n, const float* next = nullptr) const {
-    const int64_t piece = next == nullptr ? kPiece : kAhead;
-    for (int64_t i = 0; i < n; i += piece) {
-      const int64_t count = std::min(piece, n - i);
-      constexpr int64_t kLine = 64 / sizeof(float);
-      for (int64_t j = i; next != nullptr && j < i + count; j += kLine) __builtin_prefetch(next + j, 0, 2);
+  // y = exp(x - shift)
+  void shift(float* y, const float* x, const float* shift, int64_t n) const {
+    for (int64_t i = 0; i < n; i += kPiece) {
       const std::byte* in[] = {reinterpret_cast<const std::byte*>(x + i), reinterpret_cast<const std::byte*>(shift)};
-      run_built_flat(shift_, shift_.constants, in, 1, reinterpret_cast<std::byte*>(y + i), count);
+      run_built_flat(shift_, shift_.constants, in, 1, reinterpret_cast<std::byte*>(y + i), std::min(kPiece, n - i));
     }
   }
   // y = exp((x - p[0]) - p[1]) * p[2] + p[3]
@@ -47,7 +42,6 @@ class BuiltExp {
 
  private:
   static constexpr int64_t kPiece = 16384;  // elements of one call
-  static constexpr int64_t kAhead = 256;    // of one call that asks for as many more: a few lines, so that nobody waits
   static void with_numbers(const BuiltProgram& program, float* y, const float* x, const float* p, int64_t n) {
     int64_t numbers[kMostBuiltConstants];
     const std::span constants = std::span(numbers).first(program.constants.size());
@@ -72,18 +66,12 @@ class Rows {
         log_(level_table(best_level()).loop[static_cast<size_t>(ir::ScalarOp::Log)][static_cast<size_t>(DType::F32)]),
         exp_(BuiltExp::of_this_cpu()),
         built_(exp_.there(dtype)) {}
-  // For `rows` rows of n elements: the maximum, and the logarithm of sum(exp(x - maximum)). `end`: of all rows, of
-  // which those after these will come next.
+  // For `rows` rows of n elements: the maximum, and the logarithm of sum(exp(x - maximum)).
   template <class T>
-  void log_sum_exp(T* most, T* log_sum, const T* x, int64_t rows, int64_t n, const T* end) const {
+  void log_sum_exp(T* most, T* log_sum, const T* x, int64_t rows, int64_t n) const {
     if constexpr (std::is_same_v<T, float>) {
-      if (built_ && n <= kLongest) {
-        alignas(64) float e[kLongest];
-        for (int64_t r = 0; r < rows; ++r) {
-          loops.max(most + r, x + r * n, n);
-          exp_.shift(e, x + r * n, most + r, n, next_row(x + (r + 1) * n, end, n));
-          loops.sum(log_sum + r, e, nullptr, n);
-        }
+      if (loops.exp_sums != nullptr) {
+        loops.exp_sums(most, log_sum, x, rows, n);
         log_(log_sum, log_sum, nullptr, nullptr, rows);
         return;
       }
@@ -116,30 +104,26 @@ class Rows {
     if (!built_) return loops.log_softmax(to, from, n);
     const auto* x = reinterpret_cast<const float*>(from);
     float m[2];
-    log_sum_exp(&m[0], &m[1], x, 1, n, x + n);
+    log_sum_exp(&m[0], &m[1], x, 1, n);
     exp_.shift_twice(reinterpret_cast<float*>(to), x, m, n);
   }
   const RowLoops& loops;
 
  private:
-  static constexpr int64_t kLongest = 8192;  // elements of a row that waits on the stack
-  // Worth asking for: the processor foresees short rows by itself.
-  template <class T>
-  static const T* next_row(const T* next, const T* end, int64_t n) {
-    return n >= 1024 && next < end ? next : nullptr;
-  }
   LoopFn log_;
   const BuiltExp& exp_;
   bool built_;
 };
 
-// How many rows of n elements go together: no more than keep all threads busy.
+// How many rows of n elements go together: more of long ones only if there are so many that all threads stay busy.
 constexpr int64_t kMostTogether = 16;
-int64_t rows_together(int64_t n) { return std::clamp<int64_t>(4096 / n, 1, kMostTogether); }
+int64_t rows_together(int64_t rows, int64_t n) {
+  return std::clamp<int64_t>(std::max(4096 / n, rows / 64), 1, kMostTogether);
+}
 // body(first row, count) for all rows.
 template <class F>
 void for_row_groups(ThreadPool& pool, int64_t rows, int64_t n, const F& body) {
-  const int64_t group = rows_together(n);
+  const int64_t group = rows_together(rows, n);
   for_units(pool, (rows + group - 1) / group, group * n,
             [&](int64_t g) { body(g * group, std::min(group, rows - g * group)); });
 }
@@ -193,7 +177,7 @@ void cross_entropy(const KernelArgs& a) {
   const T smoothing = static_cast<T>(a.attrs.real(1));
   for_row_groups(a.pool, rows, classes, [&](int64_t first, int64_t count) {
     T most[kMostTogether], log_sum[kMostTogether];
-    f.log_sum_exp(most, log_sum, x + first * classes, count, classes, x + rows * classes);
+    f.log_sum_exp(most, log_sum, x + first * classes, count, classes);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t r = first + i;
       const T* row = x + r * classes;
@@ -233,7 +217,7 @@ void cross_entropy_grad(const KernelArgs& a) {
       return;
     }
     T p[4];
-    f.log_sum_exp(&p[0], &p[1], row, 1, classes, logits.as<T>() + rows * classes);
+    f.log_sum_exp(&p[0], &p[1], row, 1, classes);
     p[2] = factor;
     p[3] = -smoothing / static_cast<T>(classes) * factor;
     f.exp_affine(to, row, p, classes);

@@ -1,0 +1,182 @@
+// The maximum and the sum of exponentials of rows of f32, in one pass over the memory and without a place for the
+// exponentials. Included by level_*.cpp only; levels without fused multiply-adds have none (the loops of level_rows.h
+// give the same bits).
+//
+// While the exponentials of a row are added up, which waits for nothing, the next row is read for its maximum, and the
+// memory is asked for what is read soon. Four vectors go side by side: one polynomial alone waits for itself.
+#pragma once
+
+#include "tenon/device/cpu/level_rows.h"
+
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+#define TENON_EXP_SUMS 1
+#include <immintrin.h>
+
+namespace tenon::cpu::TENON_CPU_LEVEL {
+
+#if defined(__AVX512F__)
+struct ExpLanes {
+  using V = __m512;
+  static constexpr int kCount = 16;
+  static V load(const float* p) { return _mm512_loadu_ps(p); }
+  static __mmask16 first(int64_t count) {
+    return static_cast<__mmask16>(count >= kCount ? 0xffff : count <= 0 ? 0 : (1 << count) - 1);
+  }
+  // The first `count` elements, behind them `other`.
+  static V load_first(const float* p, int64_t count, V other) { return _mm512_mask_loadu_ps(other, first(count), p); }
+  // Zero behind the first `count`.
+  static V keep_first(V v, int64_t count) { return _mm512_maskz_mov_ps(first(count), v); }
+  static V splat(float x) { return _mm512_set1_ps(x); }
+  static void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+  static V add(V a, V b) { return _mm512_add_ps(a, b); }
+  static V subtract(V a, V b) { return _mm512_sub_ps(a, b); }
+  static V multiply(V a, V b) { return _mm512_mul_ps(a, b); }
+  static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+  // a > b ? a : b. (With a mask of all, because g++ 12 calls what the plain function leaves out uninitialised.)
+  static V max(V a, V b) { return _mm512_mask_max_ps(a, 0xffff, a, b); }
+  // y * 2^n, rounded once, as the two multiplications of exp_f32 do.
+  static V scale(V y, V n, V /*shifted*/) { return _mm512_mask_scalef_ps(y, 0xffff, y, n); }
+};
+#else
+struct ExpLanes {
+  using V = __m256;
+  static constexpr int kCount = 8;
+  static V load(const float* p) { return _mm256_loadu_ps(p); }
+  static V first(int64_t count) {
+    const int some = static_cast<int>(count >= kCount ? kCount : count <= 0 ? 0 : count);
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(some), lane));
+  }
+  static V load_first(const float* p, int64_t count, V other) {
+    const V mask = first(count);
+    return _mm256_blendv_ps(other, _mm256_maskload_ps(p, _mm256_castps_si256(mask)), mask);
+  }
+  static V keep_first(V v, int64_t count) { return _mm256_and_ps(v, first(count)); }
+  static V splat(float x) { return _mm256_set1_ps(x); }
+  static void store(float* p, V v) { _mm256_storeu_ps(p, v); }
+  static V add(V a, V b) { return _mm256_add_ps(a, b); }
+  static V subtract(V a, V b) { return _mm256_sub_ps(a, b); }
+  static V multiply(V a, V b) { return _mm256_mul_ps(a, b); }
+  static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+  static V max(V a, V b) { return _mm256_max_ps(a, b); }
+  static V scale(V y, V /*n*/, V shifted) {
+    const __m256i k = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4b400000));
+    const __m256i half = _mm256_srai_epi32(k, 1), bias = _mm256_set1_epi32(127);
+    const __m256i s1 = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    const __m256i s2 = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23);
+    return multiply(multiply(y, _mm256_castsi256_ps(s1)), _mm256_castsi256_ps(s2));
+  }
+};
+#endif
+
+inline constexpr int kExpSide = 4;                              // vectors side by side
+inline constexpr int kExpStep = kExpSide * ExpLanes::kCount;    // elements of a step
+inline constexpr int kExpLanes = kRowLanes / ExpLanes::kCount;  // vectors of the sum's lanes
+inline constexpr int kExpAhead = 512;                           // elements between what is read and what is asked for
+using ExpVector = ExpLanes::V;
+
+// f(i) for each vector, so that a step of all stands side by side.
+template <class F>
+[[gnu::always_inline]] inline void each_vector(const F& f) {
+  static_assert(kExpSide == 4);
+  f(0);
+  f(1);
+  f(2);
+  f(3);
+}
+
+// e[i] = exp(e[i]) for arguments that are not above zero, or NaN: the steps of exp_f32.
+[[gnu::always_inline]] inline void exp_vectors(ExpVector (&e)[kExpSide]) {
+  using L = ExpLanes;
+  ExpVector shifted[kExpSide], n[kExpSide], p[kExpSide];
+  each_vector([&](int i) { e[i] = L::max(L::splat(-104.0F), e[i]); });
+  each_vector([&](int i) { shifted[i] = L::fma(e[i], L::splat(1.44269504088896341F), L::splat(12582912.0F)); });
+  each_vector([&](int i) { n[i] = L::subtract(shifted[i], L::splat(12582912.0F)); });
+  each_vector([&](int i) { e[i] = L::fma(n[i], L::splat(-0.693359375F), e[i]); });
+  each_vector([&](int i) { e[i] = L::fma(n[i], L::splat(2.12194440e-4F), e[i]); });
+  each_vector([&](int i) { p[i] = L::fma(L::splat(1.9875691500e-4F), e[i], L::splat(1.3981999507e-3F)); });
+  each_vector([&](int i) { p[i] = L::fma(p[i], e[i], L::splat(8.3334519073e-3F)); });
+  each_vector([&](int i) { p[i] = L::fma(p[i], e[i], L::splat(4.1665795894e-2F)); });
+  each_vector([&](int i) { p[i] = L::fma(p[i], e[i], L::splat(1.6666665459e-1F)); });
+  each_vector([&](int i) { p[i] = L::fma(p[i], e[i], L::splat(5.0000001201e-1F)); });
+  each_vector([&](int i) { e[i] = L::fma(p[i], L::multiply(e[i], e[i]), e[i]); });
+  each_vector([&](int i) { e[i] = L::scale(L::add(e[i], L::splat(1.0F)), n[i], shifted[i]); });
+}
+
+// The maximum of rows: any order of lanes gives the same, but for the sign of a zero, on which nothing depends, and for
+// a NaN, which the sum has then.
+struct RunningMax {
+  ExpVector lane[kExpSide];
+  RunningMax() {
+    each_vector([&](int i) { lane[i] = ExpLanes::splat(-__builtin_inff()); });
+  }
+  [[gnu::always_inline]] void take(const float* x) {
+    each_vector([&](int i) { lane[i] = ExpLanes::max(ExpLanes::load(x + i * ExpLanes::kCount), lane[i]); });
+  }
+  // Of all, with the last `count` elements, less than a step.
+  [[gnu::always_inline]] float finish(const float* x, int64_t count) {
+    using L = ExpLanes;
+    each_vector(
+        [&](int i) { lane[i] = L::max(L::load_first(x + i * L::kCount, count - i * L::kCount, lane[i]), lane[i]); });
+    alignas(64) float one[L::kCount];
+    L::store(one, L::max(L::max(lane[0], lane[1]), L::max(lane[2], lane[3])));
+    for (int width = L::kCount / 2; width > 0; width /= 2) {
+      for (int j = 0; j < width; ++j) one[j] = one[j] > one[j + width] ? one[j] : one[j + width];
+    }
+    return one[0];
+  }
+};
+
+// sum(exp(x - shift)), in the lanes of fold_over. If there is a next row, its maximum goes to *next_most.
+template <bool HasNext>
+inline float exp_sum_and_next(const float* x, float shift, const float* next, float* next_most, int64_t n) {
+  using L = ExpLanes;
+  ExpVector sum[kExpLanes], e[kExpSide];
+  for (ExpVector& one : sum) one = L::splat(0.0F);
+  const ExpVector by = L::splat(shift);
+  RunningMax most;
+  const auto exponentials = [&] {
+    each_vector([&](int j) { e[j] = L::subtract(e[j], by); });
+    exp_vectors(e);
+  };
+  const auto add = [&] { each_vector([&](int j) { sum[j % kExpLanes] = L::add(sum[j % kExpLanes], e[j]); }); };
+  int64_t i = 0;
+  for (; i + kExpStep <= n; i += kExpStep) {
+    if constexpr (HasNext) {
+      for (int line = 0; line < kExpStep; line += 16) __builtin_prefetch(next + i + kExpAhead + line, 0, 3);
+      most.take(next + i);
+    }
+    each_vector([&](int j) { e[j] = L::load(x + i + j * L::kCount); });
+    exponentials();
+    add();
+  }
+  if constexpr (HasNext) *next_most = most.finish(next + i, n - i);
+  if (i < n) {  // behind the row's end zeros are added, which change no sum of numbers that are not negative
+    each_vector([&](int j) { e[j] = L::load_first(x + i + j * L::kCount, n - i - j * L::kCount, by); });
+    exponentials();
+    each_vector([&](int j) { e[j] = L::keep_first(e[j], n - i - j * L::kCount); });
+    add();
+  }
+  alignas(64) float lane[kRowLanes];
+  for (int j = 0; j < kExpLanes; ++j) L::store(lane + j * L::kCount, sum[j]);
+  for (int width = kRowLanes / 2; width > 0; width /= 2) {
+    for (int j = 0; j < width; ++j) lane[j] += lane[j + width];
+  }
+  return lane[0];
+}
+
+// most[r] and sum[r] of `rows` rows of n elements.
+inline void exp_sums(float* most, float* sum, const float* x, int64_t rows, int64_t n) {
+  RunningMax first;
+  int64_t i = 0;
+  for (; i + kExpStep <= n; i += kExpStep) first.take(x + i);
+  most[0] = first.finish(x + i, n - i);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = x + r * n;
+    sum[r] = r + 1 < rows ? exp_sum_and_next<true>(row, most[r], row + n, most + r + 1, n)
+                          : exp_sum_and_next<false>(row, most[r], nullptr, nullptr, n);
+  }
+}
+
+}  // namespace tenon::cpu::TENON_CPU_LEVEL
+#endif
