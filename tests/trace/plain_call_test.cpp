@@ -59,7 +59,7 @@ TEST(PlainCall, GivesTheBitsOfTheUsualWay) {
     };
     const std::vector<Tensor> many{make({8}, -1),
                                    make({3, 5}, -2),
-                                   transpose(make({5, 3}, -2), {1, 0}),
+                                   transpose(make({5, 3}, -2)),
                                    make({0, 4}, 0),
                                    narrow(make({9}, -1), 0, 1, 8),
                                    make({}, 0.3),
