@@ -19,10 +19,10 @@ struct Session::Programs {
 
 Session::Session(SessionOptions options)
     : options_(options),
-      plain_calls_(options.reuse && !options.poison && !options.reference),
       device_(make_cpu_device({.max_level = options.cpu_level, .built_kernels = options.built_kernels})),
       pool_(std::make_unique<ThreadPool>(options.threads)),
-      programs_(std::make_unique<Programs>()) {}
+      programs_(std::make_unique<Programs>()),
+      plain_calls_(options.reuse && !options.poison && !options.reference) {}
 Session::~Session() = default;
 
 namespace detail {

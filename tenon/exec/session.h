@@ -77,12 +77,12 @@ class Session {
            ((entry->attrs.empty() && attrs.empty()) || detail::same_attrs(entry->attrs, attrs));
   }
   SessionOptions options_;
-  bool plain_calls_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Programs> programs_;
   // What was asked for lately, by a few bits of the op and its dtypes: found without a lock.
   std::array<std::atomic<const Prepared*>, kRecent> recent_{};
+  bool plain_calls_;
 };
 
 // The session in force on this thread.

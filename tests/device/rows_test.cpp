@@ -24,7 +24,7 @@ TEST(ExpSums, EqualThePlainLoopsInBits) {
   int levels = 0;
   for (int level : {2, 3, 4}) {
     if (cpu::best_level(level) != level) continue;
-    const cpu::RowLoops& loops = cpu::level_table(level).rows_f32;
+    const cpu::LevelTable& loops = cpu::level_table(level);
     if (loops.exp_sums == nullptr) continue;
     ++levels;
     for (int64_t n : {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 512, 1000, 4096, 5000}) {
@@ -58,7 +58,7 @@ TEST(ExpSums, OddValuesGiveWhatTheyMean) {
   const float inf = std::numeric_limits<float>::infinity();
   for (int level : {3, 4}) {
     if (cpu::best_level(level) != level) continue;
-    const cpu::RowLoops& loops = cpu::level_table(level).rows_f32;
+    const cpu::LevelTable& loops = cpu::level_table(level);
     if (loops.exp_sums == nullptr) continue;
     for (size_t n : {size_t{3}, size_t{70}}) {
       float most = 0, sum = 0;

@@ -1,7 +1,9 @@
-// Attention in tiles of queries and keys: memory beside the results does not grow with the length of the sequences.
+// Attention in tiles of queries and keys: memory grows with the length of the sequences, not with its square.
 //
 // Forward keeps a running maximum and sum for each query (Milakov and Gimelshein, arXiv 1805.02867; Dao et al.,
-// arXiv 2205.14135); backward makes the probabilities again from the logarithm of the denominator.
+// arXiv 2205.14135); backward makes the probabilities again from the logarithm of the denominator. Long sequences run
+// in panels of queries with the products and sums of level_attention.h, short ones and odd widths with gemm.h: the
+// shapes alone decide.
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -16,6 +18,9 @@ namespace {
 
 constexpr int64_t kQueries = 64;
 constexpr int64_t kKeys = 256;
+constexpr int64_t kPanel = kAttentionQueries;
+constexpr int64_t kPanelKeys = 128;
+constexpr int64_t kFewQueries = 32;  // fewer would leave most of a panel empty
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 struct Problem {
@@ -54,6 +59,25 @@ struct Problem {
         for (int64_t c = std::max<int64_t>(0, visible(i + r) - j); c < columns; ++c) row[c] = kMinusInfinity;
       }
     }
+  }
+
+  // The same for panels: a row for each key.
+  void finish_panel(float* s, int64_t matrix, int64_t i, int64_t count, int64_t j, int64_t rows) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      float* row = s + r * kPanel;
+      if (mask.data != nullptr) {
+        const float* m = mask.as<float>() + matrix / heads * mask_strides[0] + matrix % heads * mask_strides[1] +
+                         i * mask_strides[2] + (j + r) * mask_strides[3];
+        for (int64_t c = 0; c < count; ++c) row[c] += m[c * mask_strides[2]];
+      }
+      if (causal) {
+        const int64_t hidden = j + r - (keys - queries) - i;
+        for (int64_t c = 0; c < std::min(hidden, kPanel); ++c) row[c] = kMinusInfinity;
+      }
+    }
+  }
+  [[nodiscard]] bool in_panels() const {
+    return queries >= kFewQueries && width % kAttentionLanes == 0 && value_width % kAttentionLanes == 0;
   }
 
   int64_t heads, matrices, queries, keys, width, value_width;
@@ -133,6 +157,117 @@ void backward_tile(const Problem& p, const RowLoops& loops, const GradientPointe
   }
 }
 
+// to[column][row] = from[row][column] * factor
+void transpose(float* to, int64_t to_step, const float* from, int64_t from_step, int64_t rows, int64_t columns,
+               float factor = 1) {
+  constexpr int64_t kSide = 16;
+  for (int64_t i = 0; i < rows; i += kSide) {
+    for (int64_t j = 0; j < columns; j += kSide) {
+      for (int64_t c = j; c < std::min(j + kSide, columns); ++c) {
+        for (int64_t r = i; r < std::min(i + kSide, rows); ++r) to[c * to_step + r] = from[r * from_step + c] * factor;
+      }
+    }
+  }
+}
+// Of rows that are as long as there are keys, apart enough that not all of them fall on one place of the cache.
+int64_t key_step(const Problem& p) { return (p.keys + 15) / 16 * 16 + 16; }
+
+// Memory for `count` floats.
+struct Scratch {
+  explicit Scratch(int64_t count) : buffer(Buffer::allocate(static_cast<size_t>(count) * sizeof(float))) {}
+  [[nodiscard]] float* data() const { return reinterpret_cast<float*>(buffer->data()); }
+  Ref<Buffer> buffer;
+};
+
+// Scores of keys [j, j + rows) in the panel of queries from i on.
+void panel_scores(const Problem& p, const AttentionLoops& loops, const float* k, const float* q_panel, float* s,
+                  int64_t matrix, int64_t i, int64_t count, int64_t j, int64_t rows) {
+  loops.product({rows, kPanel, p.width, k + j * p.width, p.width, q_panel, kPanel, s, kPanel, false});
+  p.finish_panel(s, matrix, i, count, j, rows);
+}
+
+// `v_columns`: v of this matrix, each column as a row.
+void forward_panel(const Problem& p, const AttentionLoops& loops, const float* q, const float* k,
+                   const float* v_columns, float* y, float* log_denominator, int64_t matrix, int64_t i) {
+  alignas(64) float s[kPanelKeys * kPanel];
+  alignas(64) float most[kPanel], sum[kPanel];
+  const Scratch room((p.width + p.value_width) * kPanel);
+  float* q_panel = room.data();
+  float* out = q_panel + p.width * kPanel;
+  std::fill_n(room.data(), (p.width + p.value_width) * kPanel, 0.0F);
+  std::fill_n(most, kPanel, kMinusInfinity);
+  std::fill_n(sum, kPanel, 0.0F);
+  const int64_t count = std::min(kPanel, p.queries - i), end = p.visible(i + count - 1), step = key_step(p);
+  transpose(q_panel, kPanel, q, p.width, count, p.width, p.scale);
+  for (int64_t j = 0; j < end; j += kPanelKeys) {
+    const int64_t rows = std::min(kPanelKeys, end - j);
+    panel_scores(p, loops, k, q_panel, s, matrix, i, count, j, rows);
+    loops.softmax({s, rows, most, sum, out, j > 0 ? p.value_width : 0});
+    loops.product({p.value_width, kPanel, rows, v_columns + j, step, s, kPanel, out, kPanel, j > 0});
+  }
+  for (int64_t c = 0; c < count; ++c) {
+    const float inverse = sum[c] == 0 ? 0.0F : 1.0F / sum[c];
+    transpose(y + c * p.value_width, 1, out + c, kPanel, p.value_width, 1, inverse);
+    log_denominator[c] = sum[c] == 0 ? kMinusInfinity : most[c] + std::log(sum[c]);
+  }
+}
+
+// All queries of a matrix.
+void backward_panels(const Problem& p, const AttentionLoops& loops, const GradientPointers& g, int64_t matrix) {
+  alignas(64) float s[kPanelKeys * kPanel], ds[kPanelKeys * kPanel];
+  alignas(64) float shift[kPanel], inner[kPanel];
+  const int64_t step = key_step(p);
+  const Scratch k_columns(p.width * step), room((2 * p.width + p.value_width) * kPanel);
+  transpose(k_columns.data(), step, g.k, p.width, p.keys, p.width);
+  float* q_panel = room.data();
+  float* ct_panel = q_panel + p.width * kPanel;
+  float* dq_panel = ct_panel + p.value_width * kPanel;
+  for (int64_t i = 0; i < p.queries; i += kPanel) {
+    const int64_t count = std::min(kPanel, p.queries - i), end = p.visible(i + count - 1);
+    const float* q = g.q + i * p.width;
+    const float* ct = g.ct + i * p.value_width;
+    std::fill_n(room.data(), (2 * p.width + p.value_width) * kPanel, 0.0F);
+    transpose(q_panel, kPanel, q, p.width, count, p.width, p.scale);
+    transpose(ct_panel, kPanel, ct, p.value_width, count, p.value_width);
+    for (int64_t c = 0; c < kPanel; ++c) {
+      const float log_denominator = c < count ? g.log_denominator[i + c] : 0.0F;
+      shift[c] = std::isfinite(log_denominator) ? log_denominator : 0.0F;
+      inner[c] = 0;
+      for (int64_t d = 0; c < count && d < p.value_width; ++d)
+        inner[c] += ct[c * p.value_width + d] * g.y[(i + c) * p.value_width + d];
+    }
+    for (int64_t j = 0; j < end; j += kPanelKeys) {
+      const int64_t rows = std::min(kPanelKeys, end - j);
+      panel_scores(p, loops, g.k, q_panel, s, matrix, i, count, j, rows);
+      loops.product(
+          {rows, kPanel, p.value_width, g.v + j * p.value_width, p.value_width, ct_panel, kPanel, ds, kPanel, false});
+      loops.gradient({s, ds, rows, shift, inner, p.scale});
+      loops.product(
+          {rows, p.value_width, count, s, kPanel, ct, p.value_width, g.dv + j * p.value_width, p.value_width, true});
+      loops.product({rows, p.width, count, ds, kPanel, q, p.width, g.dk + j * p.width, p.width, true});
+      loops.product({p.width, kPanel, rows, k_columns.data() + j, step, ds, kPanel, dq_panel, kPanel, true});
+    }
+    transpose(g.dq + i * p.width, p.width, dq_panel, kPanel, p.width, count);
+  }
+}
+
+void forward_in_panels(const Problem& p, const KernelArgs& a, const float* q, const float* k, const float* v) {
+  const AttentionLoops& loops = level_table(best_level()).attention;
+  const int64_t step = key_step(p), panels = (p.queries + kPanel - 1) / kPanel;
+  const Scratch v_columns(p.matrices * p.value_width * step);
+  for_units(a.pool, p.matrices, p.keys * p.value_width, [&](int64_t m) {
+    transpose(v_columns.data() + m * p.value_width * step, step, v + m * p.keys * p.value_width, p.value_width, p.keys,
+              p.value_width);
+  });
+  for_units(a.pool, p.matrices * panels, kPanel * std::max<int64_t>(1, p.keys), [&](int64_t u) {
+    const int64_t m = u / panels, i = u % panels * kPanel;
+    forward_panel(p, loops, q + (m * p.queries + i) * p.width, k + m * p.keys * p.width,
+                  v_columns.data() + m * p.value_width * step,
+                  a.outputs[0].as<float>() + (m * p.queries + i) * p.value_width,
+                  a.outputs[1].as<float>() + m * p.queries + i, m, i);
+  });
+}
+
 }  // namespace
 
 bool accepts_attention(Types in, const ir::Attrs& /*attrs*/) {
@@ -144,6 +279,7 @@ void run_attention(const KernelArgs& a) {
   const Contiguous q(a.inputs[0], a.pool);
   const Contiguous k(a.inputs[1], a.pool);
   const Contiguous v(a.inputs[2], a.pool);
+  if (p.in_panels()) return forward_in_panels(p, a, q.as<float>(), k.as<float>(), v.as<float>());
   const RowLoops& loops = level_table(best_level()).rows(DType::F32);
   const int64_t tiles = (p.queries + kQueries - 1) / kQueries;
   const int64_t work = std::min(kQueries, p.queries) * std::max<int64_t>(1, p.keys);
@@ -165,7 +301,8 @@ void run_attention_grad(const KernelArgs& a) {
   const Contiguous v(a.inputs[3], a.pool);
   const Contiguous y(a.inputs[5], a.pool);
   const Contiguous log_denominator(a.inputs[6], a.pool);
-  const RowLoops& loops = level_table(best_level()).rows(DType::F32);
+  const LevelTable& level = level_table(best_level());
+  const RowLoops& loops = level.rows(DType::F32);
   for (const View& out : a.outputs) std::fill_n(out.as<float>(), numel(out.shape), 0.0F);
   for_units(a.pool, p.matrices, p.queries * std::max<int64_t>(1, p.keys), [&](int64_t matrix) {
     const GradientPointers g{ct.as<float>() + matrix * p.queries * p.value_width,
@@ -177,6 +314,7 @@ void run_attention_grad(const KernelArgs& a) {
                              a.outputs[0].as<float>() + matrix * p.queries * p.width,
                              a.outputs[1].as<float>() + matrix * p.keys * p.width,
                              a.outputs[2].as<float>() + matrix * p.keys * p.value_width};
+    if (p.in_panels()) return backward_panels(p, level.attention, g, matrix);
     for (int64_t i = 0; i < p.queries; i += kQueries) backward_tile(p, loops, g, matrix, i);
   });
 }

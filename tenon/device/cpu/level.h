@@ -54,9 +54,6 @@ struct RowLoops {
   void (*sum)(void* out, const void* x, const void* p, int64_t n);
   void (*sum_of_squares)(void* out, const void* x, const void* p, int64_t n);
   LoopFn standardize, gradient_sums, standardize_grad;
-  // most[r] = max(x[r]), sum[r] = sum(exp(x[r] - most[r])) of rows of n elements of f32 that lie one after the other;
-  // null where nothing is gained (level_exp.h).
-  void (*exp_sums)(float* most, float* sum, const float* x, int64_t rows, int64_t n) = nullptr;
 };
 
 // One tile of a convolution, or of a product of matrices: y[m][c] = from[m][c] + the sum over taps and k of
@@ -116,6 +113,42 @@ struct TileLoops {
   void (*transpose)(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to, int64_t to_step);
 };
 
+// Attention (attention.cpp): rows of keys, with this many queries side by side.
+inline constexpr int kAttentionQueries = 64;
+inline constexpr int kAttentionLanes = 16;  // widths of heads are multiples of this
+// y[rows, columns] (+)= x[rows, run] weight[run, columns]; `columns` is a multiple of kAttentionLanes.
+struct AttentionProduct {
+  int64_t rows, columns, run;
+  const float* x;
+  int64_t x_step;
+  const float* weight;
+  int64_t weight_step;
+  float* y;
+  int64_t y_step;
+  bool accumulate;
+};
+// One step of the running softmax over keys: scores become exp(score - maximum), `most` and `sum` what they are with
+// these keys, and what was added up before, `out`, is made to fit.
+struct AttentionSoftmax {
+  float* scores;
+  int64_t rows;
+  float *most, *sum;
+  float* out;
+  int64_t out_rows;
+};
+// Scores become probabilities exp(score - shift), and `gradient` (of the probabilities) that of the scores.
+struct AttentionGradient {
+  float *scores, *gradient;
+  int64_t rows;
+  const float *shift, *inner;
+  float scale;
+};
+struct AttentionLoops {
+  void (*product)(const AttentionProduct&);
+  void (*softmax)(const AttentionSoftmax&);
+  void (*gradient)(const AttentionGradient&);
+};
+
 // How many words random_words writes.
 inline constexpr int kRandomWords = 64;
 
@@ -133,6 +166,10 @@ struct LevelTable {
   TileLoops tiles;
   // The random words of the kRandomWords / 4 blocks from `first` on, under the key {k0, k1} (ops/random.h).
   void (*random_words)(uint32_t* out, uint64_t first, uint32_t k0, uint32_t k1);
+  // most[r] = max(x[r]), sum[r] = sum(exp(x[r] - most[r])) of rows of n elements that lie one after the other; null
+  // where nothing is gained (level_exp.h).
+  void (*exp_sums)(float* most, float* sum, const float* x, int64_t rows, int64_t n);
+  AttentionLoops attention;
 
   [[nodiscard]] const RowLoops& rows(DType dtype) const { return dtype == DType::F64 ? rows_f64 : rows_f32; }
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tenon/device/cpu/level.h"
+#include "tenon/device/cpu/level_attention.h"
 #include "tenon/device/cpu/level_elementwise.h"
 #include "tenon/device/cpu/level_exp.h"
 #include "tenon/device/cpu/level_random.h"
@@ -272,10 +273,11 @@ constexpr LevelTable make_table(const char* name) {
   put_casts_to_computed<DType::I2>(t);
   t.rows_f32 = Rows<float>::loops();
 #ifdef TENON_EXP_SUMS
-  t.rows_f32.exp_sums = exp_sums;
+  t.exp_sums = exp_sums;
 #endif
   t.rows_f64 = Rows<double>::loops();
   t.tiles = tile_loops();
+  t.attention = {attention_product, attention_softmax, attention_gradient};
   t.random_words = random_words;
   return t;
 }

@@ -63,6 +63,7 @@ class Rows {
  public:
   explicit Rows(DType dtype)
       : loops(loops_for(dtype)),
+        exp_sums_(level_table(best_level()).exp_sums),
         log_(level_table(best_level()).loop[static_cast<size_t>(ir::ScalarOp::Log)][static_cast<size_t>(DType::F32)]),
         exp_(BuiltExp::of_this_cpu()),
         built_(exp_.there(dtype)) {}
@@ -70,8 +71,8 @@ class Rows {
   template <class T>
   void log_sum_exp(T* most, T* log_sum, const T* x, int64_t rows, int64_t n) const {
     if constexpr (std::is_same_v<T, float>) {
-      if (loops.exp_sums != nullptr) {
-        loops.exp_sums(most, log_sum, x, rows, n);
+      if (exp_sums_ != nullptr) {
+        exp_sums_(most, log_sum, x, rows, n);
         log_(log_sum, log_sum, nullptr, nullptr, rows);
         return;
       }
@@ -110,6 +111,7 @@ class Rows {
   const RowLoops& loops;
 
  private:
+  decltype(LevelTable::exp_sums) exp_sums_;
   LoopFn log_;
   const BuiltExp& exp_;
   bool built_;
