@@ -156,20 +156,24 @@ TEST(Claims, Attention) {
     bool causal;
     int mask;  // 0 none, 1 [queries, keys], 2 [keys] with hidden ones
   };
-  for (const Case& c : {Case{64, 64, true, 0}, Case{100, 300, false, 0}, Case{150, 600, true, 0}, Case{70, 50, true, 0},
-                        Case{33, 290, false, 1}, Case{40, 40, true, 2}, Case{1, 513, false, 2}}) {
-    const Tensor q = random({2, 3, c.queries, 20}, DType::F32, 1);
-    const Tensor k = random({2, 3, c.keys, 20}, DType::F32, 2);
-    const Tensor v = random({2, 3, c.keys, 12}, DType::F32, 3);
-    const Tensor ct = random({2, 3, c.queries, 12}, DType::F32, 4);
-    Tensor mask;
-    if (c.mask == 1) mask = random({c.queries, c.keys}, DType::F32, 5);
-    if (c.mask == 2) mask = where(less(random({c.keys}, DType::F32, 6), 0.0), -INFINITY, 0.0F);
-    const ir::Attrs attrs{c.causal, 0.2};
-    check("attention", 2e-5, [&] { return ops::call(ops::attention_op(), {q, k, v, mask}, attrs); });
-    const Tensors y = ops::call(ops::attention_op(), {q, k, v, mask}, attrs);
-    check("attention_grad", 5e-5,
-          [&] { return ops::call(ops::attention_grad_op(), {ct, q, k, v, mask, y[0], y[1]}, attrs); });
+  // Widths of which some run in panels (many queries) and some do not.
+  for (const auto& [width, value_width] : {std::pair<int64_t, int64_t>{20, 12}, {32, 48}}) {
+    for (const Case& c :
+         {Case{64, 64, true, 0}, Case{100, 300, false, 0}, Case{150, 600, true, 0}, Case{70, 50, true, 0},
+          Case{33, 290, false, 1}, Case{40, 40, true, 2}, Case{1, 513, false, 2}, Case{200, 129, true, 1}}) {
+      const Tensor q = random({2, 3, c.queries, width}, DType::F32, 1);
+      const Tensor k = random({2, 3, c.keys, width}, DType::F32, 2);
+      const Tensor v = random({2, 3, c.keys, value_width}, DType::F32, 3);
+      const Tensor ct = random({2, 3, c.queries, value_width}, DType::F32, 4);
+      Tensor mask;
+      if (c.mask == 1) mask = random({c.queries, c.keys}, DType::F32, 5);
+      if (c.mask == 2) mask = where(less(random({c.keys}, DType::F32, 6), 0.0), -INFINITY, 0.0F);
+      const ir::Attrs attrs{c.causal, 0.2};
+      check("attention", 2e-5, [&] { return ops::call(ops::attention_op(), {q, k, v, mask}, attrs); });
+      const Tensors y = ops::call(ops::attention_op(), {q, k, v, mask}, attrs);
+      check("attention_grad", 5e-5,
+            [&] { return ops::call(ops::attention_grad_op(), {ct, q, k, v, mask, y[0], y[1]}, attrs); });
+    }
   }
 }
 

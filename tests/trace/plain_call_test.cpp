@@ -3,11 +3,13 @@
 
 #include <cstring>
 
+#include "tenon/base/error.h"
 #include "tenon/exec/session.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/tensor/variable.h"
 #include "tenon/trace/state.h"
 
 namespace tenon::test {
@@ -96,7 +98,7 @@ TEST(PlainCall, GivesTheBitsOfTheUsualWay) {
 TEST(PlainCall, OtherDTypesMeetAsBefore) {
   const Tensor f = full({4}, 1.5, f32), d = full({4}, 0.1, f64), n = full({4}, 3, i64);
   EXPECT_EQ((f + d).dtype(), f64);
-  EXPECT_EQ((f + n).dtype(), f32);
+  EXPECT_EQ((f + n).dtype(), f64);
   EXPECT_EQ((n + 0.5).dtype(), f32);
   EXPECT_EQ((n / n).dtype(), f32);
   EXPECT_EQ((d * 0.1).to_vector<double>()[0], 0.1 * 0.1);  // the number as it was written, not the f32 next to it
