@@ -28,6 +28,7 @@
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/normalization.h"
+#include "tenon/ops/operators.h"
 #include "tenon/ops/ordering.h"
 #include "tenon/ops/patches.h"
 #include "tenon/ops/pooling.h"

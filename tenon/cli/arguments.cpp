@@ -78,6 +78,12 @@ ConfigValue parse_value(const Command& command, const Option& option, const std:
                         .hint = near.empty() ? "" : fmt::format("--{} {}", option.name, near)});
     }
     case OptionKind::text:
+      // Only a text to write on may be empty; paths and names may not.
+      if (text.empty() && option.value_name != "TEXT")
+        throw UsageError({.where = place,
+                          .problem = "the value is empty",
+                          .hint = fmt::format("--{} {}", option.name, option.value_name)});
+      break;
     case OptionKind::flag:
       break;
   }

@@ -62,7 +62,12 @@ std::int64_t draw_token(const std::vector<double>& logits, const WriteOptions& o
 
 std::string write_text(const train::Trainer& trainer, const data::CharVocabulary& vocabulary, std::int64_t context,
                        const WriteOptions& options) {
-  std::vector<std::int64_t> tokens = vocabulary.encode(options.prompt);
+  // A text without line ends has no newline to begin with: then its first character does.
+  const std::string all = vocabulary.characters();
+  const bool default_prompt = options.prompt == WriteOptions{}.prompt;
+  std::vector<std::int64_t> tokens = default_prompt && all.find(options.prompt) == std::string::npos
+                                         ? std::vector<std::int64_t>{0}
+                                         : vocabulary.encode(options.prompt, "generate --prompt");
   if (tokens.empty())
     throw ValueError({.where = "generate", .problem = "the prompt is empty", .hint = "--prompt TEXT"});
   data::Random random(data::stream_key(options.seed, 0, 0));
@@ -99,7 +104,12 @@ Task make_language_task(const train::Config& config, const TaskRequest& request)
     validation = data::CharText(path, context, {.vocabulary = vocabulary}).validation();
   } else if (request.use == TaskUse::evaluate) {
     // Other text than the run's is all there to be measured.
-    auto tokens = std::make_shared<const std::vector<std::int64_t>>(vocabulary.encode(read_text_file(path)));
+    auto tokens = std::make_shared<const std::vector<std::int64_t>>(vocabulary.encode(read_text_file(path), path));
+    if (tokens->size() < 2)
+      throw ValueError({.where = path,
+                        .problem = "too short to measure anything",
+                        .expected = "2 characters or more",
+                        .got = fmt::format("{}", tokens->size())});
     validation = data::sequential_windows(std::move(tokens), context);
   }
 

@@ -78,8 +78,16 @@ train::RunFolder open_resumed(const Arguments& arguments, const train::Config& c
   if (!run.has_checkpoint())
     throw FileError({.where = run.checkpoint_path(),
                      .problem = "the run has no checkpoint to go on from",
-                     .hint = "begin it again with --out"});
-  step = train::load_checkpoint(run.checkpoint_path()).loop.step;
+                     .hint = fmt::format("begin it again: rm -r {0}, then tenon train … --out {0}", run.path())});
+  const train::LoopState loop = train::load_checkpoint(run.checkpoint_path()).loop;
+  step = loop.step;
+  for (const auto& [name, done] : {std::pair("steps", loop.step), std::pair("epochs", loop.loader_epoch)}) {
+    if (arguments.was_given(name) && arguments.get<std::int64_t>(name) < done)
+      throw UsageError({.where = fmt::format("tenon train --{}", name),
+                        .problem = "the run is further than that",
+                        .expected = fmt::format("{} or more", done),
+                        .got = fmt::format("{}", arguments.get<std::int64_t>(name))});
+  }
   run.resume_at(step);
   train::Config merged = run.config();
   for (const auto& [name, value] : config.entries()) merged.set(name, value);
@@ -145,6 +153,9 @@ int train_command(const Arguments& arguments, const Console& console) {
   train::Trainer trainer = task.trainer;
   const train::FitResult result = trainer.fit(*task.training, fit);
   bar.finish();
+  if (resumed && result.step == step && !interrupted)
+    console.err(fmt::format("the run had done all its {0}; more: tenon train --resume {1} --{0} N\n",
+                            fit.steps > 0 ? "steps" : "epochs", run.path()));
   run.write_report();
   if (!profile_table.empty()) console.out(profile_table + "\n");
   finish_text(console, run, result, interrupted);

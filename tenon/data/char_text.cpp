@@ -79,7 +79,7 @@ CharText CharText::from_text(std::string_view text, std::int64_t context, const 
   CharText result;
   result.context_ = context;
   result.vocabulary_ = options.vocabulary ? *options.vocabulary : CharVocabulary(text, where);
-  std::vector<std::int64_t> tokens = result.vocabulary_.encode(text);
+  std::vector<std::int64_t> tokens = result.vocabulary_.encode(text, where);
   const auto length = static_cast<double>(tokens.size());
   // nanoGPT's rule: int(n * 0.9) tokens are for training.
   const auto train = static_cast<std::ptrdiff_t>(length * (1 - options.validation_fraction));

@@ -21,15 +21,15 @@ std::string CharVocabulary::characters() const {
   return text;
 }
 
-std::vector<std::int64_t> CharVocabulary::encode(std::string_view text) const {
+std::vector<std::int64_t> CharVocabulary::encode(std::string_view text, std::string_view where) const {
   std::vector<std::int64_t> tokens;
   tokens.reserve(text.size());
-  for (const char32_t c : decode_utf8(text, "CharVocabulary::encode")) {
+  for (const char32_t c : decode_utf8(text, where)) {
     const auto found = std::ranges::lower_bound(characters_, c);
     if (found == characters_.end() || *found != c) {
       std::string shown;
       append_utf8(shown, c);
-      throw ValueError({"CharVocabulary::encode",
+      throw ValueError({std::string(where),
                         fmt::format("character {} of the text is not in the vocabulary", tokens.size()),
                         fmt::format("one of the {} characters of the training text", size()),
                         c < 0x20 ? fmt::format("U+{:04X}", static_cast<std::uint32_t>(c)) : fmt::format("'{}'", shown),

@@ -19,8 +19,9 @@ class CharVocabulary {
   // The characters in order, as UTF-8: CharVocabulary(v.characters()) equals v, so this is its saved form.
   [[nodiscard]] std::string characters() const;
 
-  // Errors: ValueError for a character that is not in the vocabulary; FormatError unless UTF-8.
-  [[nodiscard]] std::vector<std::int64_t> encode(std::string_view text) const;
+  // Errors, naming `where`: ValueError for a character that is not in the vocabulary; FormatError unless UTF-8.
+  [[nodiscard]] std::vector<std::int64_t> encode(std::string_view text,
+                                                 std::string_view where = "CharVocabulary::encode") const;
   // Errors: IndexError for a token out of range.
   [[nodiscard]] std::string decode(std::span<const std::int64_t> tokens) const;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tenon/base/error.h"
+#include "tenon/ops/broadcast.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/indexing.h"
@@ -187,6 +188,12 @@ Tensor set(const Tensor& x, const Indices& indices, const Tensor& value, Scatter
   }
   // The elements' own numbers, read by the same indices, say where the values go.
   const Tensor places = index(reshape(arange(x.size()), x.shape()), indices);
+  if (!broadcasts_to(value.shape(), places.shape()))
+    throw ShapeError({"set",
+                      "the values do not fit the elements that the indices name",
+                      fmt::format("what broadcasts to {}", to_string(places.shape())),
+                      to_string(value.shape()),
+                      {}});
   const Tensor values = expand(cast(value, x.dtype()), places.shape());
   return reshape(scatter_along_axis(reshape(x, {-1}), reshape(places, {-1}), reshape(values, {-1}), 0, mode),
                  x.shape());

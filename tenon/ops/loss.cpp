@@ -31,14 +31,15 @@ void check_classes(const InferArgs& a, size_t logits, size_t target) {
   if (!(s >= 0 && s <= 1)) fail_value(a, "label_smoothing is not a share", "0 to 1", fmt::format("{}", s));
 }
 
-// The targets with the ignored ones at class 0, and which ones count.
+// The targets with the ignored ones at class 0, and which ones count. A negative number is no class, although it is a
+// position: it goes beyond the last one, where reading is an error.
 struct Targets {
   Tensor position;  // [N, 1]
   Tensor counts;    // bool [N]
 };
-Targets targets_of(const Tensor& target, const ir::Attrs& attrs) {
+Targets targets_of(const Tensor& target, int64_t classes, const ir::Attrs& attrs) {
   const Tensor counts = not_equal(target, attrs.integer(0));
-  return {unsqueeze(where(counts, target, 0), {1}), counts};
+  return {unsqueeze(where(counts, where(less(target, 0), classes, target), 0), {1}), counts};
 }
 
 }  // namespace
@@ -55,7 +56,7 @@ const OpDef& cross_entropy_grad_op() {
             return std::vector<TensorType>{a.in[1]};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
-        const Targets t = targets_of(in[2], attrs);
+        const Targets t = targets_of(in[2], in[1].shape(1), attrs);
         const double s = attrs.real(1);
         const int64_t classes = in[1].shape(1);
         const Tensor want =
@@ -87,7 +88,7 @@ const OpDef& cross_entropy_op() {
             return std::vector<TensorType>{{a.in[0].dtype, {a.in[0].shape[0]}}};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
-        const Targets t = targets_of(in[1], attrs);
+        const Targets t = targets_of(in[1], in[0].shape(1), attrs);
         const double s = attrs.real(1);
         const Tensor logp = log_softmax(in[0], 1);
         Tensor loss = squeeze(take_along_axis(logp, t.position, 1), {1}) * (s - 1);
@@ -108,6 +109,7 @@ const OpDef& cross_entropy_op() {
           [] {
             return std::vector<InvalidSample>{
                 {{{{3, 4}}, {{3}, 0, 0, {0, 4, 1}, kI64}}, {int64_t{-100}, 0.0}, "out of range"},
+                {{{{3, 4}}, {{3}, 0, 0, {0, -1, 1}, kI64}}, {int64_t{-100}, 0.0}, "out of range"},
                 {{{{3, 4}}, {{2}, 0, 0, {0, 1}, kI64}}, {int64_t{-100}, 0.0}, "one target"},
                 {{{{3, 4}}, {{3}, 0, 0, {0, 1, 1}, kI64}}, {int64_t{-100}, 2.0}, "not a share"}};
           },
@@ -138,7 +140,7 @@ const OpDef& nll_loss_op() {
             return std::vector<TensorType>{{a.in[0].dtype, {x[0]}}};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
-        const Targets t = targets_of(in[1], attrs);
+        const Targets t = targets_of(in[1], in[0].shape(1), attrs);
         Tensor loss = -squeeze(take_along_axis(in[0], t.position, 1), {1});
         if (in[2].defined()) loss = std::move(loss) * take(in[2], squeeze(t.position, {1}));
         return Tensors{where(t.counts, loss, 0)};
@@ -155,6 +157,9 @@ const OpDef& nll_loss_op() {
           [] {
             return std::vector<InvalidSample>{
                 {{{{3, 4}}, {{3}, 0, 0, {0, 4, 1}, kI64}, {.shape = {}, .absent = true}},
+                 {int64_t{-100}},
+                 "out of range"},
+                {{{{3, 4}}, {{3}, 0, 0, {0, -1, 1}, kI64}, {.shape = {}, .absent = true}},
                  {int64_t{-100}},
                  "out of range"},
                 {{{{3, 4}}, {{2}, 0, 0, {0, 1}, kI64}, {.shape = {}, .absent = true}}, {int64_t{-100}}, "one target"},

@@ -126,7 +126,8 @@ const OpDef& multi_margin_loss_op() {
             return std::vector<TensorType>{{a.in[0].dtype, {a.in[0].shape[0]}}};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
-        const Tensor &x = in[0], &target = in[1];
+        const Tensor& x = in[0];
+        const Tensor target = where(less(in[1], 0), x.shape(1), in[1]);  // a negative number is no class
         Tensor miss = maximum(x - take_along_axis(x, unsqueeze(target, {1}), 1) + attrs.real(1), 0);
         if (attrs.integer(0) == 2) miss = square(miss);
         if (in[2].defined()) miss = miss * unsqueeze(take(in[2], target), {1});

@@ -7,6 +7,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/tensor/element.h"
+#include "tenon/tensor/sparse_rows.h"
 #include "tenon/tensor/tensor_view.h"
 
 namespace tenon {
@@ -16,6 +17,12 @@ namespace {
   if (!x.defined()) {
     throw ValueError({.where = std::string(where),
                       .problem = "the tensor is undefined: it was default-constructed and never given a value"});
+  }
+  if (sparse_rows(x)) {
+    throw ValueError({.where = std::string(where),
+                      .problem = "the tensor is a row-sparse gradient, which has elements of some rows only",
+                      .got = to_string(x),
+                      .hint = "to_dense(x)"});
   }
   throw ValueError({.where = std::string(where),
                     .problem = "the tensor has no elements to read: it stands for a value inside a captured or "
@@ -75,8 +82,11 @@ Ref<TensorImpl> scalar(T value, bool weak) {
 }
 
 template <class T>
+using StoredLiteral =
+    std::conditional_t<std::is_same_v<T, bool>, bool, std::conditional_t<std::is_integral_v<T>, int64_t, float>>;
+template <class T>
 Tensor literal(std::initializer_list<T> values) {
-  using Stored = std::conditional_t<std::is_same_v<T, int>, int64_t, float>;
+  using Stored = StoredLiteral<T>;
   Tensor x = empty({static_cast<int64_t>(values.size())}, dtype_of<Stored>);
   auto* to = reinterpret_cast<Stored*>(mutable_data(x));
   for (T value : values) *to++ = static_cast<Stored>(value);
@@ -85,7 +95,7 @@ Tensor literal(std::initializer_list<T> values) {
 
 template <class T>
 Tensor literal(std::initializer_list<std::initializer_list<T>> rows) {
-  using Stored = std::conditional_t<std::is_same_v<T, int>, int64_t, float>;
+  using Stored = StoredLiteral<T>;
   const size_t columns = rows.size() == 0 ? 0 : rows.begin()->size();
   Tensor x = empty({static_cast<int64_t>(rows.size()), static_cast<int64_t>(columns)}, dtype_of<Stored>);
   auto* to = reinterpret_cast<Stored*>(mutable_data(x));
@@ -274,9 +284,13 @@ Tensor tensor(std::initializer_list<std::initializer_list<T>> rows) {
 template Tensor tensor(std::initializer_list<float> values);
 template Tensor tensor(std::initializer_list<double> values);
 template Tensor tensor(std::initializer_list<int> values);
+template Tensor tensor(std::initializer_list<int64_t> values);
+template Tensor tensor(std::initializer_list<bool> values);
 template Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
 template Tensor tensor(std::initializer_list<std::initializer_list<double>> rows);
 template Tensor tensor(std::initializer_list<std::initializer_list<int>> rows);
+template Tensor tensor(std::initializer_list<std::initializer_list<int64_t>> rows);
+template Tensor tensor(std::initializer_list<std::initializer_list<bool>> rows);
 
 Tensor strengthen(const Tensor& weak, DType dtype) {
   require_elements("strengthen", weak);

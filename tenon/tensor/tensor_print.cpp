@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tenon/tensor/element.h"
+#include "tenon/tensor/sparse_rows.h"
 #include "tenon/tensor/tensor_view.h"
 
 namespace tenon {
@@ -241,6 +242,10 @@ class Printer {
 
 std::string to_string(const Tensor& x) {
   if (!x.defined()) return "tensor(undefined)";
+  if (const SparseRows* rows = sparse_rows(x)) {
+    return fmt::format("tensor(rows {} of {}: {})", to_string(rows->indices), to_string(x.type()),
+                       to_string(rows->values));
+  }
   if (!x.is_concrete()) return fmt::format("tensor({} without elements)", to_string(x.type()));
   if (x.size() == 0) return fmt::format("tensor([], {})", to_string(x.type()));
   return Printer(x).print();

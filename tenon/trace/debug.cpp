@@ -84,12 +84,20 @@ Inputs survey_inputs(const exec::Work& work, const Tensors& in) {
   return result;
 }
 
+// A site without debug information is a function's name.
+std::string advice(const std::string& site) {
+  if (site.empty()) return "compile the calling code with -g, and its line is named here";
+  const size_t colon = site.rfind(':');
+  const bool line = colon != std::string::npos && colon + 1 < site.size() &&
+                    site.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+  return "look at " + site + (line ? "" : " (compile it with -g, and its line is named here)");
+}
+
 [[noreturn]] void report(const exec::Work& work, std::string problem, std::string expected, std::string got) {
   std::string where(work.name);
   if (const auto layer = exec::current_layer(); !layer.empty()) where += fmt::format(" ({})", layer);
   const std::string site = work.site.empty() ? trace::call_site() : std::string(work.site);
-  throw NumericError({std::move(where), std::move(problem), std::move(expected), std::move(got),
-                      site.empty() ? "" : "look at " + site});
+  throw NumericError({std::move(where), std::move(problem), std::move(expected), std::move(got), advice(site)});
 }
 
 // Whether the op is a cast: its result's dtype is what an attribute says.

@@ -1,11 +1,14 @@
 #include "tenon/trace/tape.h"
 
+#include <fmt/format.h>
+
 #include <atomic>
 #include <memory>
 #include <set>
 
 #include "tenon/base/error.h"
 #include "tenon/exec/observe.h"
+#include "tenon/ops/broadcast.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/trace/call_site.h"
@@ -176,6 +179,12 @@ Tensor adapt(const TapeNode& node, size_t i, Tensor ct) {
     if (node.op && !std::holds_alternative<ops::Elementwise>(node.op->meaning))
       throw InternalError(std::string(node.op->name) + ": gradient of input " + std::to_string(i) + " has shape " +
                           to_string(ct.shape()) + ", the input " + to_string(want.shape));
+    if (!node.op && !broadcasts_to(want.shape, ct.shape()))  // from a function of the user's
+      throw GradientError({node.label,
+                           fmt::format("the gradient of input {} has another shape than the input", i),
+                           to_string(want.shape),
+                           to_string(ct.shape()),
+                           {}});
     ct = sum_to(std::move(ct), want.shape);
   }
   if (ct.dtype() != want.dtype || ct.impl()->weak) ct = cast(std::move(ct), want.dtype);

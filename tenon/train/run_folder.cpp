@@ -23,6 +23,12 @@ void make_folder(const fs::path& path) {
                      .got = error ? error.message() : "a file of that name"});
 }
 
+// Without a name the files would lie in the root of the file system.
+void expect_path(const std::string& path) {
+  if (path.empty())
+    throw ValueError({.where = "run folder", .problem = "the path is empty", .hint = "--out runs/name"});
+}
+
 std::string to_json_line(const Sample& sample) {
   return Json{{"step", sample.step}, {"text", sample.text}}.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -54,11 +60,16 @@ void rewrite(const std::string& path, Rows& rows, std::int64_t step) {
 }  // namespace
 
 RunFolder RunFolder::create(const std::string& path, const Config& config) {
-  if (fs::exists(fs::path(path) / "config.json"))
-    throw ValueError(
-        {.where = path,
-         .problem = "a run is already in this folder",
-         .hint = fmt::format("--resume {0} to go on with it, or another folder, such as --out {0}-2", path)});
+  expect_path(path);
+  if (fs::exists(fs::path(path) / "config.json")) {
+    // One that ended before its first checkpoint cannot be gone on with.
+    const bool resumable = fs::exists(fs::path(path) / "checkpoint" / "state.safetensors");
+    throw ValueError({.where = path,
+                      .problem = resumable ? "a run is already in this folder"
+                                           : "a run that ended before its first checkpoint is in this folder",
+                      .hint = fmt::format("{1}, or another folder, such as --out {0}-2", path,
+                                          resumable ? "--resume " + path + " to go on with it" : "rm -r " + path)});
+  }
   make_folder(fs::path(path) / "checkpoint");
   RunFolder run(path, config);
   write_file_atomic(path + "/config.json", config.to_json());
@@ -67,6 +78,7 @@ RunFolder RunFolder::create(const std::string& path, const Config& config) {
 }
 
 RunFolder RunFolder::open(const std::string& path) {
+  expect_path(path);
   const std::string config_path = path + "/config.json";
   if (!fs::exists(config_path))
     throw FileError(

@@ -186,7 +186,7 @@ void Trainer::Fit::step(const data::Example& batch) {
   if (!std::isfinite(value))
     throw NumericError({.where = "fit",
                         .problem = fmt::format("the loss is not finite at step {}", loop_.step + 1),
-                        .got = fmt::format("{}", value),
+                        .got = std::isnan(value) ? "nan" : fmt::format("{}", value),
                         .hint = "a smaller learning rate, or a limit to the gradient (clip_norm)"});
   optim::GradScaler* const scaler = trainer_.scaler_.get();
   (scaler != nullptr ? scaler->scale(loss) : loss).backward();

@@ -212,11 +212,33 @@ TEST_F(Command, InterruptedAndResumedEndsWithTheSameBits) {
   }
 }
 
+// The samples of a run begin with a newline, which not every text has.
+TEST_F(Command, ATextOfOneLineIsLearntAndWritten) {
+  auto words = gpt("run");
+  std::ofstream(folder_ + "/text.txt") << [] {
+    std::string text;
+    while (text.size() < 3000) text += "one two three ";
+    return text;
+  }();
+  const auto trained = tenon(words);
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const auto written = tenon({"generate", folder_ + "/run", "--length", "10"});
+  EXPECT_EQ(written.code, 0) << written.err;
+  EXPECT_EQ(written.out.size(), 1 + 10 + 1u);
+  EXPECT_EQ(tenon({"eval", folder_ + "/run"}).code, 0);
+  // A run that is done says so.
+  const auto again = tenon({"train", "--resume", folder_ + "/run"});
+  EXPECT_EQ(again.code, 0);
+  EXPECT_THAT(again.err, HasSubstr("the run had done all its steps; more: tenon train --resume"));
+}
+
 TEST_F(Command, MistakesSayWhatToDo) {
   ASSERT_EQ(tenon(gpt("run")).code, 0);
   const std::string run = folder_ + "/run";
   std::ofstream(folder_ + "/short.txt") << "abc";
   std::ofstream(folder_ + "/other.txt") << std::string(200, '#');
+  std::ofstream(folder_ + "/binary.txt") << "\xff\xfe";
+  std::ofstream(folder_ + "/one.txt") << "t";
   fs::create_directories(folder_ + "/empty");
 
   const auto damaged = [&](const std::string& name, const std::string& file, const std::string& bytes) {
@@ -249,6 +271,15 @@ TEST_F(Command, MistakesSayWhatToDo) {
        1,
        "train-images"},
       {gpt("run"), 1, "a run is already in this folder"},
+      {gpt("n1", {"--profile", ""}), 2, "--profile: the value is empty"},
+      {{"train", "--task", "language-model", "--data", folder_ + "/text.txt", "--out", ""},
+       2,
+       "--out: the value is empty"},
+      {{"train", "--resume", ""}, 1, "the path is empty"},
+      {{"train", "--resume", run, "--steps", "59"}, 2, "--steps: the run is further than that; expected 60 or more"},
+      {{"eval", ""}, 1, "the path is empty"},
+      {{"eval", run, "--data", folder_ + "/binary.txt"}, 1, "binary.txt: the text is not UTF-8 at byte 0"},
+      {{"eval", run, "--data", folder_ + "/one.txt"}, 1, "one.txt: too short to measure anything"},
       {gpt("n5", {"--lr", "-1"}), 2, "--lr: out of range"},
       {gpt("n6", {"--epochs", "1"}), 2, "--epochs is not an option of --task language-model"},
       {{"train", "--resume", folder_ + "/none"}, 1, "no such run"},

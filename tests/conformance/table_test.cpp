@@ -81,6 +81,60 @@ TEST_P(Conformance, Invalid) {
   }
 }
 
+// What can be done wrong with every op, so that each has wrong calls, with or without samples of its own.
+struct Mistake {
+  Tensors in;
+  ir::Attrs attrs;
+  std::string message;
+};
+std::vector<Mistake> usual_mistakes(const OpDef& op) {
+  const Case c = cases(op).front();
+  const Tensors good = make_inputs(op, c, best_choice(op, c.sample));
+  const auto arg = [&](size_t i) -> const Arg& { return op.inputs[std::min(i, op.inputs.size() - 1)]; };
+  std::vector<Mistake> list;
+  if (op.inputs.empty() || op.inputs.back().kind != ArgKind::Variadic) {
+    list.push_back({good, c.sample.attrs, "wrong number of inputs; expected " + std::to_string(op.inputs.size())});
+    list.back().in.resize(op.inputs.size() + 1);
+  }
+  Tensors foreign = good;
+  bool refused = false;
+  for (size_t i = 0; i < good.size(); ++i) {
+    if (!good[i].defined()) continue;
+    if (arg(i).kind != ArgKind::Optional) {
+      list.push_back({good, c.sample.attrs, "input '" + std::string(arg(i).name) + "' has no value"});
+      list.back().in[i] = Tensor();
+    }
+    if (arg(i).dtypes.has(DType::F8E4M3)) continue;
+    foreign[i] = lay_out(std::vector<double>(static_cast<size_t>(good[i].size()), 1.0),
+                         {DType::F8E4M3, good[i].shape()}, Layout::Contiguous);
+    refused = true;
+  }
+  if (refused) list.push_back({foreign, c.sample.attrs, "f8e4m3"});
+  if (std::holds_alternative<Elementwise>(op.meaning) && good.size() > 1) {
+    Mistake m{{}, c.sample.attrs, "broadcast"};
+    for (size_t i = 0; i < good.size(); ++i) {
+      const Shape shape = i == 0 ? Shape{2, 3} : Shape{4};
+      m.in.push_back(lay_out(std::vector<double>(static_cast<size_t>(numel(shape)), 1.0), {good[i].dtype(), shape},
+                             Layout::Contiguous));
+    }
+    list.push_back(std::move(m));
+  }
+  if (std::holds_alternative<Reduction>(op.meaning)) list.push_back({good, {Ints{7}, false}, "axis"});
+  return list;
+}
+
+TEST_P(Conformance, UsualMistakes) {
+  const auto mistakes = usual_mistakes(op());
+  EXPECT_FALSE(mistakes.empty()) << op().name;
+  for (const auto& m : mistakes) {
+    const Outcome got = run(kKernels, op(), m.in, m.attrs);
+    EXPECT_NE(got.error, "") << op().name << ": no error; wanted '" << m.message << "'";
+    EXPECT_NE(got.error.find(m.message), std::string::npos)
+        << op().name << ": '" << got.error << "' lacks '" << m.message << "'";
+    EXPECT_NE(got.error.find(op().name), std::string::npos) << "'" << got.error << "' does not name " << op().name;
+  }
+}
+
 TEST(OpTable, NamesEveryOpOnceAndFindsIt) {
   for (const OpDef* op : table()) EXPECT_EQ(find(op->name), op) << op->name << " is in the table twice";
 }

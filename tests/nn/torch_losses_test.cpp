@@ -125,6 +125,17 @@ void expect_error(F&& f, const std::string& text) {
   }
 }
 
+// It is a position from the end elsewhere; as a label PyTorch refuses it too.
+TEST(Losses, ANegativeLabelIsNoClass) {
+  const Tensor x = zeros({2, 3}), labels = from_vector<int64_t>({0, -1}, {2});
+  const auto read = [](const Tensor& loss) { return Tensor(loss.item()); };
+  expect_error<IndexError>([&] { return read(cross_entropy(x, labels)); }, "out of range");
+  expect_error<IndexError>([&] { return read(cross_entropy(x, labels, {.weight = ones({3})})); }, "out of range");
+  expect_error<IndexError>([&] { return read(nll_loss(x, labels)); }, "out of range");
+  expect_error<IndexError>([&] { return read(multi_margin_loss(x, labels)); }, "out of range");
+  EXPECT_EQ(cross_entropy(x, labels, {.ignore_index = -1}).item(), cross_entropy(x, zeros({2}, i64)).item());
+}
+
 TEST(Losses, MistakesAreNamed) {
   const Tensor x = zeros({2, 3}), y = zeros({3, 2});
   expect_error<ShapeError>([&] { return mse_loss(x, y); }, "input and target differ in shape");

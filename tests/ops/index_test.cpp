@@ -105,7 +105,10 @@ TEST(Index, MistakesAreExplained) {
   EXPECT_THAT(error_text([&] { index(x, {tensor({0.0, 1.0})}); }), HasSubstr("neither integer nor boolean"));
   EXPECT_THAT(error_text([&] { index(x, {Slice{0, 2, 0}}); }), HasSubstr("the step of a slice is 0"));
   EXPECT_THAT(error_text([&] { index(x, {tensor({0, 1}), tensor({0, 1, 2})}); }), HasSubstr("broadcast"));
-  EXPECT_THAT(error_text([&] { set(x, {0}, zeros({4})); }), HasSubstr("expand"));
+  EXPECT_THAT(
+      error_text([&] { set(x, {0}, zeros({4})); }),
+      HasSubstr(
+          "set: the values do not fit the elements that the indices name; expected what broadcasts to [3], got [4]"));
 }
 
 }  // namespace

@@ -6,7 +6,9 @@
 #include "tenon/ops/call.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
+#include "tenon/ops/reduce.h"
 #include "tenon/tensor/buffer.h"
+#include "tenon/tensor/variable.h"
 
 namespace tenon {
 namespace {
@@ -36,6 +38,27 @@ TEST(Reuse, OneOfTwoTemporariesIsTaken) {
   EXPECT_LT(peak_of([&] { z = (x + y) * (x - y); }), 3 * kBytes);
   EXPECT_EQ(z[0].item(), 8.0);
   EXPECT_EQ(x[0].item() + y[0].item(), 4.0);
+}
+
+// The derivative of a sum needs neither operand: the values on the way die at once, although the tape remembers the
+// calls. That of a sine needs what it was given, until the way back has used it.
+TEST(Reuse, WhatNoGradientNeedsIsFreedAlsoWhereGradientsAreWanted) {
+  const Variable v(full({kElements}, 1.0));
+  const int64_t before = memory_stats().current;
+  Tensor y = v;
+  EXPECT_LT(peak_of([&] {
+              for (int i = 0; i < 10; ++i) y = y + 0.5;
+            }),
+            3 * kBytes);
+  EXPECT_TRUE(y.requires_grad());
+  EXPECT_EQ(y[0].item(), 6.0);
+  for (int i = 0; i < 10; ++i) y = sin(y);
+  Tensor loss = sum(y);
+  y = Tensor();
+  loss.backward();
+  loss = Tensor();
+  EXPECT_NE(v.grad()[0].item(), 0);
+  EXPECT_LT(memory_stats().current - before, 2 * kBytes) << "more than the gradient is left";
 }
 
 TEST(Reuse, AHandleThatIsKeptKeepsItsValue) {

@@ -56,6 +56,9 @@ TEST(Tensor, LiteralsAndVectors) {
   EXPECT_THAT(x.to_vector<int>(), ElementsAre(1, 2, 3, 4));
   EXPECT_EQ(tensor({0.5, 1.5}).dtype(), f32);
   EXPECT_EQ(tensor({{0.5f, 1.f, 2.f}, {1.5f, 1.f, 2.f}}).shape(), (Shape{2, 3}));
+  EXPECT_EQ(tensor({true, false}).dtype(), boolean);
+  EXPECT_THAT(tensor({{true, false}, {false, true}}).to_vector<int>(), ElementsAre(1, 0, 0, 1));
+  EXPECT_THAT(tensor({int64_t{1} << 40, int64_t{2}}).to_vector<int64_t>(), ElementsAre(int64_t{1} << 40, 2));
   EXPECT_EQ(from_vector<double>({1, 2, 3}, {3}).dtype(), f64);
   EXPECT_THAT(from_vector<bool>({true, false}, {2}).to_vector<bool>(), ElementsAre(true, false));
   const std::array<uint16_t, 4> raw{1, 2, 3, 4};

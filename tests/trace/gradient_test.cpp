@@ -6,19 +6,25 @@
 #include "tenon/base/error.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
+#include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/trace/debug.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
 #include "tenon/trace/transforms.h"
 #include "tenon/trace/vmap.h"
+#include "tests/support/error_text.h"
 
 using namespace tenon;
+using testing::AllOf;
 using testing::DoubleNear;
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::Pointwise;
+using testing_support::error_text;
 
 namespace {
 
@@ -167,6 +173,37 @@ TEST(Hook, SeesAndChangesTheGradient) {
   }))).backward();
   EXPECT_THAT(seen, ElementsAre(2, 4));
   EXPECT_THAT(values(v.grad()), ElementsAre(20, 40));
+}
+
+TEST(Hook, AGradientOfAnotherShapeNamesWhoGaveIt) {
+  Variable v(vec({1, 2, 3}));
+  const auto wrong = [](const Tensor&) { return ones({2}); };
+  EXPECT_THAT(
+      error_text<GradientError>([&] { sum(with_gradient_hook(v, wrong) * 2).backward(); }),
+      HasSubstr("gradient hook: the gradient of input 0 has another shape than the input; expected [3], got [2]"));
+  const auto cube = custom_vjp(
+      "cube", [](const Tensors& in) { return Tensors{in[0] * in[0] * in[0]}; },
+      [](const Tensors&, const Tensors&, const Tensors&) { return Tensors{ones({7})}; });
+  EXPECT_THAT(error_text<GradientError>([&] { sum(cube({v})[0]).backward(); }),
+              HasSubstr("cube: the gradient of input 0 has another shape than the input; expected [3], got [7]"));
+}
+
+// This file has no debug information in an ordinary build (debug_test.cpp has): then the way to the line is told.
+TEST(AnomalyDetection, WithoutALineSaysHowToGetIt) {
+  const AnomalyDetection scope;
+  const std::string text = error_text<NumericError>([] { (void)log(vec({-1})); });
+  EXPECT_TRUE(text.find("gradient_test.cpp:") != text.npos ||
+              text.find("compile it with -g, and its line is named here") != text.npos)
+      << text;
+}
+
+TEST(Sparse, PrintsItsRowsAndSaysHowToReadIt) {
+  Variable table(ones({4, 2}));
+  sum(embedding(table, from_vector<int64_t>({1, 3}, {2}), true)).backward();
+  EXPECT_EQ(to_string(table.grad()),
+            "tensor(rows tensor([1, 3], i64) of f32[4, 2]: tensor([[1., 1.],\n        [1., 1.]], f32))");
+  EXPECT_THAT(error_text<ValueError>([&] { (void)table.grad().to_vector(); }),
+              AllOf(HasSubstr("to_vector: the tensor is a row-sparse gradient"), HasSubstr("try: to_dense(x)")));
 }
 
 TEST(NoGradScope, KeepsNothing) {

@@ -131,8 +131,19 @@ TEST(RunFolder, RefusesToOverwriteARun) {
   const auto path = fresh_folder("twice");
   (void)RunFolder::create(path, sample_config());
   EXPECT_EQ(error_text<ValueError>([&] { (void)RunFolder::create(path, sample_config()); }),
+            path + ": a run that ended before its first checkpoint is in this folder\n  try: rm -r " + path +
+                ", or another folder, such as --out " + path + "-2");
+  std::ofstream(path + "/checkpoint/state.safetensors") << "x";
+  EXPECT_EQ(error_text<ValueError>([&] { (void)RunFolder::create(path, sample_config()); }),
             path + ": a run is already in this folder\n  try: --resume " + path +
                 " to go on with it, or another folder, such as --out " + path + "-2");
+}
+
+// Its files would lie in the root of the file system.
+TEST(RunFolder, NeedsAName) {
+  EXPECT_THAT(error_text<ValueError>([] { (void)RunFolder::create("", sample_config()); }),
+              HasSubstr("run folder: the path is empty"));
+  EXPECT_THAT(error_text<ValueError>([] { (void)RunFolder::open(""); }), HasSubstr("the path is empty"));
 }
 
 TEST(RunFolder, MissingRun) {

@@ -158,11 +158,11 @@ int64_t target_class(const ConstView& target, const Contiguous& data, int64_t i,
                      bool strict) {
   const int64_t t = target.dtype == DType::I64 ? data.as<int64_t>()[i] : data.as<int32_t>()[i];
   if (t == ignored) return -1;
-  if (t >= -classes && t < classes) return t < 0 ? t + classes : t;
+  if (t >= 0 && t < classes) return t;
   if (!strict) return -1;
   throw IndexError({.where = "cross_entropy",
                     .problem = "target " + std::to_string(i) + " is out of range",
-                    .expected = std::to_string(-classes) + " to " + std::to_string(classes - 1),
+                    .expected = "0 to " + std::to_string(classes - 1),
                     .got = std::to_string(t),
                     .hint = {}});
 }
