@@ -150,7 +150,7 @@ TEST(OpTable, WhatDependsOnValuesIsNotCaptured) {
     if (!std::holds_alternative<DataDependent>(op->meaning)) continue;
     for (const Case& c : cases(*op)) {
       std::vector<InputSpec> specs;
-      for (const auto& x : make_inputs(*op, c, DType::F32)) specs.push_back({"", x.type()});
+      for (const auto& x : make_inputs(*op, c, DType::F32)) specs.emplace_back("", x.type());
       EXPECT_THROW((void)capture([&](const Tensors& in) { return call(*op, in, c.sample.attrs); }, specs),
                    UnsupportedError)
           << op->name;

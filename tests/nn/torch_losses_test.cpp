@@ -127,13 +127,17 @@ void expect_error(F&& f, const std::string& text) {
 
 // It is a position from the end elsewhere; as a label PyTorch refuses it too.
 TEST(Losses, ANegativeLabelIsNoClass) {
-  const Tensor x = zeros({2, 3}), labels = from_vector<int64_t>({0, -1}, {2});
-  const auto read = [](const Tensor& loss) { return Tensor(loss.item()); };
-  expect_error<IndexError>([&] { return read(cross_entropy(x, labels)); }, "out of range");
-  expect_error<IndexError>([&] { return read(cross_entropy(x, labels, {.weight = ones({3})})); }, "out of range");
-  expect_error<IndexError>([&] { return read(nll_loss(x, labels)); }, "out of range");
-  expect_error<IndexError>([&] { return read(multi_margin_loss(x, labels)); }, "out of range");
-  EXPECT_EQ(cross_entropy(x, labels, {.ignore_index = -1}).item(), cross_entropy(x, zeros({2}, i64)).item());
+  const Tensor labels = from_vector<int64_t>({0, -1}, {2});
+  // Everything anew each time: in a recording, what stands beside a failed call is lost with it.
+  const auto expect_refused = [](const std::function<Tensor(const Tensor& x)>& loss) {
+    expect_error<IndexError>([&] { return Tensor(loss(zeros({2, 3})).item()); }, "out of range");
+  };
+  expect_refused([&](const Tensor& x) { return cross_entropy(x, labels); });
+  expect_refused([&](const Tensor& x) { return cross_entropy(x, labels, {.weight = ones({3})}); });
+  expect_refused([&](const Tensor& x) { return nll_loss(x, labels); });
+  expect_refused([&](const Tensor& x) { return multi_margin_loss(x, labels); });
+  EXPECT_EQ(cross_entropy(zeros({2, 3}), labels, {.ignore_index = -1}).item(),
+            cross_entropy(zeros({2, 3}), zeros({2}, i64)).item());
 }
 
 TEST(Losses, MistakesAreNamed) {

@@ -58,7 +58,7 @@ TEST(Reuse, WhatNoGradientNeedsIsFreedAlsoWhereGradientsAreWanted) {
   loss.backward();
   loss = Tensor();
   EXPECT_NE(v.grad()[0].item(), 0);
-  EXPECT_LT(memory_stats().current - before, 2 * kBytes) << "more than the gradient is left";
+  EXPECT_LE(memory_stats().current - before, 2 * kBytes) << "the way back has left what it needed";
 }
 
 TEST(Reuse, AHandleThatIsKeptKeepsItsValue) {

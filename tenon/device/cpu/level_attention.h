@@ -5,8 +5,8 @@
 // `run`, so its bits depend neither on the tile nor on the level.
 #pragma once
 
-#include "tenon/device/cpu/level_tile.h"
 #include "tenon/device/cpu/level_exp.h"
+#include "tenon/device/cpu/level_tile.h"
 
 namespace tenon::cpu::TENON_CPU_LEVEL {
 
