@@ -58,8 +58,9 @@ class Run {
         loops_(loops),
         follow_(follow),
         lanes_(loops.lanes),
-        columns_(static_cast<int64_t>(loops.product_vectors) * loops.lanes),
-        most_rows_(loops.most_rows[loops.product_vectors]),
+        vectors_(vectors_of(p, loops)),
+        columns_(vectors_ * loops.lanes),
+        most_rows_(loops.most_rows[vectors_]),
         rows_(p.m, most_rows_) {
     const bool thin = rows_.tiles == 1;
     const int64_t right_bytes = p.k * p.n * kFloat;
@@ -123,8 +124,14 @@ class Run {
   }
 
  private:
+  // Two vectors where they leave no thin panel over, as in products of 64 columns.
+  static int64_t vectors_of(const Product& p, const TileLoops& loops) {
+    const int64_t wide = loops.product_vectors, two = 2 * static_cast<int64_t>(loops.lanes);
+    const bool few = p.packed == nullptr && p.n <= 4 * two;
+    return wide > 2 && few && p.n % two == 0 && p.n % (wide * loops.lanes) != 0 ? 2 : wide;
+  }
   [[nodiscard]] bool wants_packed_rows() const {
-    if (p_.a_k != 1) return p_.k > 64;
+    if (p_.a_k != 1) return p_.k > 64 || (p_.a_k * kFloat % 1024 == 0 && p_.k >= 32 && p_.n > columns_);
     if (p_.n > kFewPanels * columns_) return true;
     // Rows that lie in the same sets of the first cache.
     return p_.n > columns_ && p_.a_row * kFloat % 2048 == 0 && p_.k >= 64;
@@ -293,7 +300,7 @@ class Run {
   const Product& p_;
   const TileLoops& loops_;
   const ProductFollow* follow_;
-  int64_t lanes_, columns_, most_rows_;
+  int64_t lanes_, vectors_, columns_, most_rows_;
   Rows rows_;
   bool as_it_is_ = false, pack_right_ = false, pack_left_ = false;
   int64_t block_k_ = 0, block_n_ = 0, row_blocks_ = 1;
