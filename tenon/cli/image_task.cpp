@@ -92,6 +92,7 @@ Built make_network(const train::Config& config, const Images& images) {
 
 void check_same_images(const std::string& folder, const data::Dataset& dataset, const Images& images) {
   const Shape wanted{images.channels, images.height, images.width};
+  if (dataset.size() == 0) throw ValueError({.where = folder, .problem = "no test images"});
   const Tensor input = dataset.get(0)["input"];
   if (input.shape() != wanted)
     throw ShapeError({.where = folder,

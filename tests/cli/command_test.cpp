@@ -241,6 +241,11 @@ TEST_F(Command, MistakesSayWhatToDo) {
   std::ofstream(folder_ + "/one.txt") << "t";
   fs::create_directories(folder_ + "/empty");
 
+  const std::string without_tests = image_folder();
+  write_file_atomic(without_tests + "/t10k-images-idx3-ubyte",
+                    data::encode_idx({.dtype = DType::U8, .shape = {0, 28, 28}, .bytes = {}}));
+  write_file_atomic(without_tests + "/t10k-labels-idx1-ubyte",
+                    data::encode_idx({.dtype = DType::U8, .shape = {0}, .bytes = {}}));
   const auto damaged = [&](const std::string& name, const std::string& file, const std::string& bytes) {
     fs::copy(run, folder_ + "/" + name, fs::copy_options::recursive);
     write_file_atomic(folder_ + "/" + name + "/" + file, bytes);
@@ -275,6 +280,9 @@ TEST_F(Command, MistakesSayWhatToDo) {
       {{"train", "--task", "language-model", "--data", folder_ + "/text.txt", "--out", ""},
        2,
        "--out: the value is empty"},
+      {{"train", "--task", "image-classification", "--data", without_tests, "--out", folder_ + "/n2"},
+       1,
+       "/images: no test images"},
       {{"train", "--resume", ""}, 1, "the path is empty"},
       {{"train", "--resume", run, "--steps", "59"}, 2, "--steps: the run is further than that; expected 60 or more"},
       {{"eval", ""}, 1, "the path is empty"},
