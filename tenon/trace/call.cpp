@@ -198,7 +198,7 @@ const TensorImpl* plain_call(const OpDef& op, std::span<const Tensor> in, const 
   bool weak = false;
   for (size_t i = 0; i < in.size(); ++i) {
     const TensorImpl* x = in[i].impl();
-    if (x == nullptr || !x->buffer || (x->tape && trace::state().record_gradients)) return nullptr;
+    if (x == nullptr || !in[i].has_elements() || (x->tape && trace::state().record_gradients)) return nullptr;
     if (x->weak) {
       if (!takes_part(op.promote, i)) return nullptr;
       weak = true;
@@ -232,10 +232,28 @@ Tensor call_plain(const OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs,
   return exec::evaluate_elementwise(op, in, attrs, type);
 }
 
-// Undefined unless the call could be computed at once.
+// The same for a call that is recorded.
+Tensor record_plain(trace::LazyRecorder& lazy, const OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs,
+                    TensorType type) {
+  for (Tensor& x : in) {
+    if (x.impl()->weak) x = cast(std::move(x), type.dtype);
+  }
+  if (auto* const result = std::get<Elementwise>(op.meaning).result; result != nullptr) {
+    const InlineVector<DType, 8> dtypes(in.size(), type.dtype);
+    type.dtype = result(dtypes, attrs);
+  }
+  return lazy.add_elementwise(op, in, attrs, std::move(type));
+}
+
+// Undefined unless the call could be computed, or recorded, at once.
 [[gnu::always_inline]] inline Tensor call_at_once(const OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs) {
   const trace::ThreadState& state = trace::state();
-  if (exec::observer() != nullptr || state.lazy != nullptr) return {};
+  if (state.lazy != nullptr) {
+    if (!state.recorders.empty() || state.vmap_level != 0 || state.anomaly || !exec::session().plain_calls()) return {};
+    const TensorImpl* lead = plain_call(op, in, attrs);
+    return lead == nullptr ? Tensor() : record_plain(*state.lazy, op, in, attrs, lead->type);
+  }
+  if (exec::observer() != nullptr) return {};
   Tensor y = exec::evaluate_plain(op, in, attrs, state.record_gradients);
   if (y.defined()) return y;
   const TensorImpl* lead = plain_call(op, in, attrs);

@@ -126,7 +126,7 @@ ir::ValueId LazyRecorder::new_leaf(const TensorImpl& impl) {
   return values_++;
 }
 
-bool LazyRecorder::follows(const ops::OpDef& op, const ir::Attrs& attrs, const std::vector<TensorType>& types) const {
+bool LazyRecorder::follows(const ops::OpDef& op, const ir::Attrs& attrs, std::span<const TensorType> types) const {
   const ir::Graph& g = *segment_.predicted;
   if (nodes_ >= g.nodes.size()) return false;
   const ir::Node& node = g.nodes[nodes_];
@@ -146,26 +146,43 @@ void LazyRecorder::leave_prediction() {
   segment_.own.inputs = leaf_values_;
 }
 
-Tensors LazyRecorder::add(const ops::OpDef& op, Tensors in, const ir::Attrs& attrs, std::vector<TensorType> types) {
+void LazyRecorder::begin_node(std::span<Tensor> in) {
   if (nodes_ == 0 && values_ == 0) segment_.predicted = engine_.predict(segments_);
   operands_.clear();
   for (auto& x : in) operands_.push_back(value_of(std::move(x)));
+}
+
+Tensor LazyRecorder::new_result(TensorType type) {
+  auto value = make_ref<LazyValue>();
+  value->recorder = this;
+  value->id = values_++;
+  auto impl = make_ref<TensorImpl>();
+  impl->type = std::move(type);
+  impl->stand_for(value);
+  results_.push_back(std::move(value));
+  return Tensor(std::move(impl));
+}
+
+Tensor LazyRecorder::add_elementwise(const ops::OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs,
+                                     TensorType type) {
+  begin_node(in);
+  if (segment_.predicted && !follows(op, attrs, std::span(&type, 1))) leave_prediction();
+  if (!segment_.predicted) segment_.own.add_node(op, operands_, attrs, {type});
+  ++nodes_;
+  Tensor out = new_result(std::move(type));
+  if (nodes_ >= kLongest) flush("the recording is very long");
+  return out;
+}
+
+Tensors LazyRecorder::add(const ops::OpDef& op, Tensors in, const ir::Attrs& attrs, std::vector<TensorType> types) {
+  begin_node(in);
   in.clear();
   if (segment_.predicted && !follows(op, attrs, types)) leave_prediction();
   if (!segment_.predicted) segment_.own.add_node(op, operands_, attrs, types);
   ++nodes_;
   Tensors out;
   out.reserve(types.size());
-  for (TensorType& type : types) {
-    auto value = make_ref<LazyValue>();
-    value->recorder = this;
-    value->id = values_++;
-    auto impl = make_ref<TensorImpl>();
-    impl->type = std::move(type);
-    impl->stand_for(value);
-    results_.push_back(std::move(value));
-    out.emplace_back(std::move(impl));
-  }
+  for (TensorType& type : types) out.push_back(new_result(std::move(type)));
   if (nodes_ >= kLongest) flush("the recording is very long");
   return out;
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "tenon/ir/graph.h"
@@ -57,6 +58,8 @@ class LazyRecorder {
   [[nodiscard]] bool takes(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs,
                            const std::vector<TensorType>& types) const;
   Tensors add(const ops::OpDef& op, Tensors in, const ir::Attrs& attrs, std::vector<TensorType> types);
+  // The same for an elementwise op, whose inputs have elements: without lists.
+  Tensor add_elementwise(const ops::OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs, TensorType type);
   // Runs what was recorded so far. Errors: what a kernel says of the values (an index out of range).
   void flush(const char* reason);
 
@@ -64,7 +67,9 @@ class LazyRecorder {
   struct LazyValue;
   ir::ValueId value_of(Tensor x);
   ir::ValueId new_leaf(const TensorImpl& impl);
-  [[nodiscard]] bool follows(const ops::OpDef& op, const ir::Attrs& attrs, const std::vector<TensorType>& types) const;
+  [[nodiscard]] bool follows(const ops::OpDef& op, const ir::Attrs& attrs, std::span<const TensorType> types) const;
+  void begin_node(std::span<Tensor> in);
+  Tensor new_result(TensorType type);
   void leave_prediction();
   void rehash();
   void reset();
