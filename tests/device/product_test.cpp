@@ -56,7 +56,7 @@ std::vector<int> levels() {
 
 // Sizes around tiles, vectors and blocks: nothing, one, primes, a block and one more.
 std::vector<Sizes> sizes() {
-  return {{1, 1, 1},    {1, 7, 5},     {7, 1, 5},     {13, 17, 3},    {9, 48, 337}, {10, 49, 336},
+  return {{1, 1, 1},    {1, 7, 5},     {7, 1, 5},     {13, 17, 3},    {9, 48, 513}, {10, 49, 512},
           {3, 130, 67}, {29, 31, 350}, {131, 97, 65}, {200, 250, 20}, {1, 333, 40}, {301, 1, 129}};
 }
 

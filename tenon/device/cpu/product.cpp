@@ -7,7 +7,7 @@
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kBlockK = 336;  // of a panel of kMostColumns in 64 KiB
+constexpr int64_t kBlockK = 512;  // fewer passes over the result count for more than panels in the first cache
 constexpr int64_t kMostColumns = 48;
 constexpr int64_t kMostLanes = 16;
 constexpr int64_t kThinBlockK = 128;                // where a panel is used by one tile of rows only
