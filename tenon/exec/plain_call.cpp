@@ -112,7 +112,7 @@ Buffer* taken(std::span<const Tensor> in, uint32_t candidates) {
   const int bits = info(dtype).bits;
   if (n == 0 || bits < 8) return {};
   const std::byte* data[kMostInputs];
-  std::byte numbers[kMostInputs][8];
+  alignas(double) std::byte numbers[kMostInputs][sizeof(double)];
   for (size_t i = 0; i < in.size(); ++i) {
     const TensorImpl& x = *in[i].impl();
     data[i] = x.buffer->data() + x.offset * (bits / 8);
