@@ -76,6 +76,16 @@ class Rows {
         log_(log_sum, log_sum, nullptr, nullptr, rows);
         return;
       }
+      if (built_ && n <= kLongest) {
+        alignas(64) float e[kLongest];
+        for (int64_t r = 0; r < rows; ++r) {
+          loops.max(most + r, x + r * n, n);
+          exp_.shift(e, x + r * n, most + r, n);
+          loops.sum(log_sum + r, e, nullptr, n);
+        }
+        log_(log_sum, log_sum, nullptr, nullptr, rows);
+        return;
+      }
     }
     for (int64_t r = 0; r < rows; ++r) {
       T m[2];
@@ -111,6 +121,7 @@ class Rows {
   const RowLoops& loops;
 
  private:
+  static constexpr int64_t kLongest = 8192;  // elements of a row that waits on the stack
   decltype(LevelTable::exp_sums) exp_sums_;
   LoopFn log_;
   const BuiltExp& exp_;
