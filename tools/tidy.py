@@ -7,8 +7,8 @@ Most of clang-tidy's time goes into the standard library's headers, which every 
 are checked together, as one unit that includes up to TOGETHER of them. Files whose local names clash do not compile together; such a unit is halved until it does.
 
 A file is checked again only if its text, a project header that it includes (directly or not), its compile command,
-.clang-tidy or clang-tidy itself changed. Clean results are empty files in build/tidy-cache, named by that hash; findings
-are never remembered. Which files: FOLDERS below.
+.clang-tidy or clang-tidy itself changed. Clean results are empty files in TENON_TIDY_CACHE (~/.cache/tenon/tidy), named by
+that hash, so that checkouts share them; findings are never remembered. Which files: FOLDERS below.
 """
 
 import argparse
@@ -100,6 +100,20 @@ def check(sources, flags, folder, fix):
     return blamed, "\n".join([run.stdout.rstrip(), *problems]).strip()
 
 
+def forget_old(cache):
+    """What nobody has asked for since a month goes, so that the folder does not grow for ever."""
+    for result in cache.iterdir():
+        if result.stat().st_mtime < time.time() - 30 * 86400:
+            result.unlink(missing_ok=True)
+
+
+def known_clean(result):
+    if not result.exists():
+        return False
+    result.touch()
+    return True
+
+
 def groups_of(sources, commands, together):
     by_flags = {}
     for source in sources:
@@ -124,10 +138,11 @@ def main():
 
     version = subprocess.run([CLANG_TIDY, "--version"], capture_output=True, check=True).stdout
     common = version + (ROOT / ".clang-tidy").read_bytes()
-    cache = ROOT / "build" / "tidy-cache"
+    cache = Path(os.environ.get("TENON_TIDY_CACHE") or Path.home() / ".cache" / "tenon" / "tidy")
     cache.mkdir(parents=True, exist_ok=True)
+    forget_old(cache)
     keys = {source: key_of(source, commands[source].replace(str(ROOT), ""), common) for source in sources}
-    todo = [source for source in sources if wanted or options.fix or not (cache / keys[source]).exists()]
+    todo = [source for source in sources if wanted or options.fix or not known_clean(cache / keys[source])]
     print(f"clang-tidy: {len(todo)} of {len(sources)} files to check", flush=True)
 
     failed, told = [], set()

@@ -46,7 +46,7 @@ struct Closer {
 };
 thread_local Closer closer;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
-bool open_small_cache(SmallCache& cache) {
+[[maybe_unused]] bool open_small_cache(SmallCache& cache) {
   if (cache.open) [[likely]]
     return true;
   if (cache.closed) return false;

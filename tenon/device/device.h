@@ -69,10 +69,10 @@ class PreparedKernel {
 };
 
 struct Claim {
-  const ops::OpDef* op;
+  const ops::OpDef* op = nullptr;
   // Whether this call is taken; a null pointer takes all.
-  bool (*accepts)(std::span<const TensorType> inputs, const ir::Attrs& attrs);
-  void (*run)(const KernelArgs& args);
+  bool (*accepts)(std::span<const TensorType> inputs, const ir::Attrs& attrs) = nullptr;
+  void (*run)(const KernelArgs& args) = nullptr;
   // Null for kernels that gain nothing by it, and null in answer where this call does not.
   std::unique_ptr<PreparedKernel> (*prepare)(const PrepareArgs& args) = nullptr;
   // Whether `prepare` takes this program as `after`; null: none.

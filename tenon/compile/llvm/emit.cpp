@@ -219,7 +219,8 @@ class Emitter {
       const int bytes = width * std::max(info(s.dtype).bits, 8) / 8;
       const int ahead = p.where == Prefetch::Where::Further ? kPrefetchBytes : 0;
       for (int line = 0; line < bytes; line += kLine) {
-        Value* address = b_.CreateConstGEP1_64(b_.getInt8Ty(), at, static_cast<uint64_t>(line + ahead));
+        Value* address =
+            b_.CreateConstGEP1_64(b_.getInt8Ty(), at, static_cast<uint64_t>(line) + static_cast<uint64_t>(ahead));
         const bool write = s.kind == StmtKind::Store;
         // The next row does not push this one out of the first cache.
         const uint32_t nearness = p.where == Prefetch::Where::NextRow ? 2 : 3;
