@@ -323,7 +323,7 @@ TEST(Complaint12, NothingButKernelsKnowsTheProcessor) {
   const std::set<std::string> known{"compile/llvm/jit.cpp", "device/cpu/level.cpp", "device/cpu/level_v3.cpp",
                                     "device/cpu/level_v4.cpp"};
   const std::string kTiles =
-      "device/cpu/level_conv.h";  // asks for what the compiler's target has; read below as ARM64's
+      "device/cpu/level_tile.h";  // asks for what the compiler's target has; read below as ARM64's
   size_t files = 0;
   for (const auto& entry : fs::recursive_directory_iterator(root)) {
     if (entry.path().extension() != ".cpp" && entry.path().extension() != ".h") continue;
