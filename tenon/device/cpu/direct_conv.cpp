@@ -42,7 +42,8 @@ Strides strides_of(const Shape& strides, int axes) {
   Strides s;
   s.place[0] = strides[0];
   s.channel = strides[1];
-  for (int d = 0; d < axes; ++d) s.place[static_cast<size_t>(4 - axes + d)] = strides[static_cast<size_t>(2 + d)];
+  const auto count = static_cast<size_t>(axes);
+  for (size_t d = 0; d < count; ++d) s.place[4 - count + d] = strides[2 + d];
   return s;
 }
 
@@ -100,11 +101,11 @@ struct DirectConv::Space {
 
 struct DirectConv::Job {
   Space space;
-  const float* x;
+  const float* x = nullptr;
   std::array<int64_t, 4> x_step{};  // from a place to the next one's input
   std::vector<int64_t> taps;
   int64_t run = 1;
-  float* y;
+  float* y = nullptr;
   Strides y_strides;
   std::vector<Operand> operands;
   int64_t tile_rows = 1;     // places of a tile, at most

@@ -112,7 +112,7 @@ struct Lanes {
   static V splat(const float* p) { return {{*p, *p, *p, *p}}; }
   static void store(float* p, V v) { store(p, v, kCount); }
   static V fma(V a, V b, V c) {
-    V r;
+    V r{};
     for (int i = 0; i < kCount; ++i) r.at[i] = fma_f32(a.at[i], b.at[i], c.at[i]);
     return r;
   }
