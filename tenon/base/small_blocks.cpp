@@ -46,7 +46,7 @@ struct Closer {
 };
 thread_local Closer closer;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
-[[maybe_unused]] bool open_small_cache(SmallCache& cache) {
+bool open_small_cache(SmallCache& cache) {
   if (cache.open) [[likely]]
     return true;
   if (cache.closed) return false;

@@ -7,57 +7,40 @@
 #pragma once
 
 #include "tenon/device/cpu/level_rows.h"
+#include "tenon/device/cpu/level_tile.h"
 
 #if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
 #define TENON_EXP_SUMS 1
-#include <immintrin.h>
 
 namespace tenon::cpu::TENON_CPU_LEVEL {
 
+// What a tile's vectors can do, and what exponentials need besides.
+struct ExpLanes : Lanes {
+  static Part first(int64_t count) { return part(static_cast<int>(count >= kCount ? kCount : count <= 0 ? 0 : count)); }
+  using Lanes::splat;
 #if defined(__AVX512F__)
-struct ExpLanes {
-  using V = __m512;
-  static constexpr int kCount = 16;
-  static V load(const float* p) { return _mm512_loadu_ps(p); }
-  static __mmask16 first(int64_t count) {
-    return static_cast<__mmask16>(count >= kCount ? 0xffff : count <= 0 ? 0 : (1 << count) - 1);
-  }
   // The first `count` elements, behind them `other`.
   static V load_first(const float* p, int64_t count, V other) { return _mm512_mask_loadu_ps(other, first(count), p); }
   // Zero behind the first `count`.
   static V keep_first(V v, int64_t count) { return _mm512_maskz_mov_ps(first(count), v); }
   static V splat(float x) { return _mm512_set1_ps(x); }
-  static void store(float* p, V v) { _mm512_storeu_ps(p, v); }
   static V add(V a, V b) { return _mm512_add_ps(a, b); }
   static V subtract(V a, V b) { return _mm512_sub_ps(a, b); }
   static V multiply(V a, V b) { return _mm512_mul_ps(a, b); }
-  static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
   // a > b ? a : b. (With a mask of all, because g++ 12 calls what the plain function leaves out uninitialised.)
   static V max(V a, V b) { return _mm512_mask_max_ps(a, 0xffff, a, b); }
   // y * 2^n, rounded once, as the two multiplications of exp_f32 do.
   static V scale(V y, V n, V /*shifted*/) { return _mm512_mask_scalef_ps(y, 0xffff, y, n); }
-};
 #else
-struct ExpLanes {
-  using V = __m256;
-  static constexpr int kCount = 8;
-  static V load(const float* p) { return _mm256_loadu_ps(p); }
-  static V first(int64_t count) {
-    const int some = static_cast<int>(count >= kCount ? kCount : count <= 0 ? 0 : count);
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(some), lane));
-  }
   static V load_first(const float* p, int64_t count, V other) {
-    const V mask = first(count);
-    return _mm256_blendv_ps(other, _mm256_maskload_ps(p, _mm256_castps_si256(mask)), mask);
+    const Part mask = first(count);
+    return _mm256_blendv_ps(other, load(p, mask), _mm256_castsi256_ps(mask));
   }
-  static V keep_first(V v, int64_t count) { return _mm256_and_ps(v, first(count)); }
+  static V keep_first(V v, int64_t count) { return _mm256_and_ps(v, _mm256_castsi256_ps(first(count))); }
   static V splat(float x) { return _mm256_set1_ps(x); }
-  static void store(float* p, V v) { _mm256_storeu_ps(p, v); }
   static V add(V a, V b) { return _mm256_add_ps(a, b); }
   static V subtract(V a, V b) { return _mm256_sub_ps(a, b); }
   static V multiply(V a, V b) { return _mm256_mul_ps(a, b); }
-  static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
   static V max(V a, V b) { return _mm256_max_ps(a, b); }
   static V scale(V y, V /*n*/, V shifted) {
     const __m256i k = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4b400000));
@@ -66,8 +49,8 @@ struct ExpLanes {
     const __m256i s2 = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23);
     return multiply(multiply(y, _mm256_castsi256_ps(s1)), _mm256_castsi256_ps(s2));
   }
-};
 #endif
+};
 
 inline constexpr int kExpSide = 4;                              // vectors side by side
 inline constexpr int kExpStep = kExpSide * ExpLanes::kCount;    // elements of a step
