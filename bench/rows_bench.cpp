@@ -245,32 +245,34 @@ Case record_op() {
   return c;
 }
 
-// Inference as a package runs it.
+// Inference as a package runs it. The peers get the model in f32 and use bf16 where they are told to.
 Case inference(const char* name, const Tensor& input, const StateDict& weights,
-               const std::function<Tensors(const Tensors&)>& forward, const std::string& folder) {
+               const std::function<Tensors(const Tensors&)>& forward, DType precision, const std::string& folder) {
   const NoGrad no_grad;
-  const auto graph =
-      std::make_shared<const ir::Graph>(capture(forward, {InputSpec(name, TensorType{input.dtype(), input.shape()})}));
-  formats::onnx::export_model(folder + "/model.onnx", *graph, {.weights = weights});
-  const auto program = std::make_shared<const exec::Program>(graph);
+  const std::vector<InputSpec> inputs{InputSpec(name, TensorType{input.dtype(), input.shape()})};
+  formats::onnx::export_model(folder + "/model.onnx", capture(forward, inputs), {.weights = weights});
+  const Autocast scope(bf16, precision == bf16);
+  const auto program =
+      std::make_shared<const exec::Program>(std::make_shared<const ir::Graph>(capture(forward, inputs)));
   Case c;
   c.inputs = dict({{name, input}});
-  c.results.set("y", contiguous(program->run({input})[0]));
+  c.results.set("y", cast(contiguous(program->run({input})[0]), f32));
   c.run = [program, input] { (void)program->run({input}); };
   return c;
 }
 
-Case bert(int64_t tokens, const std::string& folder) {
+Case bert(int64_t tokens, DType precision, const std::string& folder) {
   const models::Bert model(models::BertConfig{});
   nn::eval(model);
   const Tensor ids = remainder(reshape(arange(tokens) * 37, {1, tokens}), 30522);
   return inference(
-      "ids", ids, nn::state_dict(model), [&](const Tensors& in) { return Tensors{model(in[0]).hidden}; }, folder);
+      "ids", ids, nn::state_dict(model), [&](const Tensors& in) { return Tensors{model(in[0]).hidden}; }, precision,
+      folder);
 }
 
 // Running statistics as they might be, not zeros and ones, which a peer could drop.
 template <class Model>
-Case vision(int64_t n, const std::string& folder) {
+Case vision(int64_t n, DType precision, const std::string& folder) {
   Model model;
   for (auto& [name, variable] : nn::named_buffers(model)) {
     if (name.ends_with("running_mean")) variable.set(uniform(variable.shape(), -0.1, 0.1));
@@ -279,7 +281,7 @@ Case vision(int64_t n, const std::string& folder) {
   nn::eval(model);
   return inference(
       "image", normal({n, 3, 224, 224}), nn::state_dict(model),
-      [&](const Tensors& in) { return Tensors{model(in[0])}; }, folder);
+      [&](const Tensors& in) { return Tensors{model(in[0])}; }, precision, folder);
 }
 
 std::vector<Row> rows() {
@@ -300,12 +302,17 @@ std::vector<Row> rows() {
       {"gpt2_small_step_bf16", [](auto&) { return gpt2(true, bf16); }},
       {"adam_10m", [](auto&) { return adam_10m(); }},
       {"attention_4k", [](auto&) { return attention_4k(); }},
-      {"resnet50_b1", [](auto& folder) { return vision<models::ResNet50>(1, folder); }},
-      {"resnet50_b8", [](auto& folder) { return vision<models::ResNet50>(8, folder); }},
-      {"mobilenetv2_b1", [](auto& folder) { return vision<models::MobileNetV2>(1, folder); }},
-      {"bert_base_128", [](auto& folder) { return bert(128, folder); }},
-      {"bert_base_384", [](auto& folder) { return bert(384, folder); }},
   };
+  for (const DType precision : {f32, bf16}) {
+    const char* end = precision == bf16 ? "_bf16" : "";
+    for (const int64_t n : {1, 8})
+      list.push_back({fmt::format("resnet50_b{}{}", n, end),
+                      [=](auto& folder) { return vision<models::ResNet50>(n, precision, folder); }});
+    for (const int64_t tokens : {128, 384})
+      list.push_back(
+          {fmt::format("bert_base_{}{}", tokens, end), [=](auto& folder) { return bert(tokens, precision, folder); }});
+  }
+  list.push_back({"mobilenetv2_b1", [](auto& folder) { return vision<models::MobileNetV2>(1, f32, folder); }});
   for (const char* what : {"softmax", "layer_norm", "cross_entropy", "gelu_bias"}) {
     list.push_back({what, [what](auto&) { return rows_of(what, 8192, 4096); }});
     list.push_back({fmt::format("{}_cached", what), [what](auto&) { return rows_of(what, 64, 512, 20); }});

@@ -23,6 +23,7 @@ PEERS = {  # name: script and mode
     "torch": ("torch_rows.py", "eager"),
     "torch.compile": ("torch_rows.py", "compile"),
     "numpy": ("numpy_rows.py", "numpy"),
+    "jax": ("jax_rows.py", "jax"),
     "onnxruntime": ("onnx_rows.py", "onnxruntime"),
     "openvino": ("onnx_rows.py", "openvino"),
 }

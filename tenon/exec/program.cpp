@@ -15,7 +15,7 @@
 namespace tenon::exec {
 namespace {
 
-constexpr int64_t kFoldedBytes = 64 * 1024;  // of a result that is kept, unless it is a window on a constant
+constexpr int64_t kFoldedBytes = 64 * 1024;  // of a result that is kept in any case
 
 // A dense layout as the axes from the outermost to the innermost; empty: row-major.
 Shape dense_strides(const Shape& shape, const Ints& order) {
@@ -132,21 +132,63 @@ struct Program::Maker {
       return;
     }
     if (std::holds_alternative<ops::ControlFlow>(node.op->meaning)) return;
-    int64_t bytes = 0;
-    for (const ir::ValueId id : node.outputs) {
-      // The result of a data-dependent op has the shape that it had in the capture.
-      bytes += bytes_of(graph.type(id));
-    }
-    const bool window = std::holds_alternative<ops::Relayout>(node.op->meaning);
     const bool known = std::all_of(node.inputs.begin(), node.inputs.end(),
                                    [&](ir::ValueId id) { return id == ir::kAbsent || constant(id).defined(); });
-    if (!known || (!window && bytes > kFoldedBytes)) return;
-    Tensors in;
-    for (const ir::ValueId id : node.inputs) in.push_back(id == ir::kAbsent ? Tensor() : constant(id));
-    const Tensors out = evaluate(*node.op, std::move(in), node.attrs, result_types(graph, node));
-    with_elements(out);
+    if (!known) return;
+    int64_t bytes = 0, from = 0;
+    for (const ir::ValueId id : node.inputs) from += id == ir::kAbsent ? 0 : bytes_of(graph.type(id));
+    // The result of a data-dependent op has the shape that it had in the capture.
+    for (const ir::ValueId id : node.outputs) bytes += bytes_of(graph.type(id));
+    const bool window = std::holds_alternative<ops::Relayout>(node.op->meaning);
+    // What is smaller than what it is made of, as weights that are rounded to bf16.
+    if (!window && bytes > std::max(kFoldedBytes, from / 2)) return;
+    const auto compute = [&] {
+      Tensors in;
+      for (const ir::ValueId id : node.inputs) in.push_back(id == ir::kAbsent ? Tensor() : constant(id));
+      Tensors out = evaluate(*node.op, std::move(in), node.attrs, result_types(graph, node));
+      with_elements(out);
+      return out;
+    };
+    const bool shared = !window && node.outputs.size() == 1 && bytes > 0;
+    const Tensors out = shared ? Tensors{kept(node, compute)} : compute();
     for (size_t i = 0; i < out.size(); ++i) program.constants_[static_cast<size_t>(node.outputs[i])] = out[i];
     ++program.summary_.folded;
+  }
+
+  // One copy for all programs of these constants, at an address that stays theirs: what kernels keep goes by addresses.
+  template <class F>
+  Tensor kept(const ir::Node& node, const F& compute) {
+    constexpr int64_t kFolded = -3;  // no number of groups, which a kernel has there
+    std::vector<int64_t> key{static_cast<int64_t>(reinterpret_cast<intptr_t>(node.op)), kFolded};
+    for (const ir::ValueId id : node.inputs) {
+      if (id == ir::kAbsent) {
+        key.push_back(-1);
+        continue;
+      }
+      const TensorImpl& x = *constant(id).impl();
+      key.push_back(static_cast<int64_t>(reinterpret_cast<intptr_t>(x.buffer->data())));
+      key.push_back(x.offset);
+      key.push_back(static_cast<int64_t>(x.type.dtype));
+      for (const Shape& part : {x.type.shape, Shape(x.strides.begin(), x.strides.end())}) {
+        key.push_back(static_cast<int64_t>(part.size()));
+        key.insert(key.end(), part.begin(), part.end());
+      }
+    }
+    for (size_t i = 0; i < node.attrs.size(); ++i) {
+      const std::string text = ir::to_string(node.attrs[i]);
+      key.push_back(static_cast<int64_t>(text.size()));
+      key.insert(key.end(), text.begin(), text.end());
+    }
+    const TensorType& type = graph.type(node.outputs[0]);
+    const auto dense = contiguous_strides(type.shape);
+    const Ref<Buffer> buffer = program.kept_->get(key, [&] {
+      const Tensor x = compute()[0];
+      if (x.impl()->strides == dense && x.impl()->offset == 0) return x.impl()->buffer;
+      Ref<Buffer> copied = Buffer::allocate(static_cast<size_t>(bytes_of(type)));
+      session().device().copy(view(x), {copied->data(), type.dtype, type.shape, dense, 0}, session().pool());
+      return copied;
+    });
+    return from_buffer(buffer, type, dense, 0);
   }
 
   // The elementwise op as a part of the call that makes one of its inputs last.
@@ -161,7 +203,7 @@ struct Program::Maker {
     Call& call = calls[static_cast<size_t>(at)];
     const ir::ValueId value = call.result();
     if (call.claim == nullptr || call.claim->follows == nullptr) return false;
-    if (graph.type(node.outputs[0]) != graph.type(value)) return false;
+    if (graph.type(node.outputs[0]).shape != graph.type(value).shape) return false;
     std::vector<DType> dtypes;
     std::vector<int> joined;
     std::vector<ir::ValueId> operands;

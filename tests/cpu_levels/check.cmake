@@ -1,16 +1,16 @@
-# cmake -DNM=nm -DOBJECTS=a.o;b.o -P check.cmake: fails if level_vN.cpp's object defines a global or weak symbol outside
-# tenon::cpu::vN.
+# cmake -DNM=nm -DOBJECTS=a.o;b.o -P check.cmake: fails if the object of level_LEVEL.cpp defines a global or weak symbol
+# outside tenon::cpu::LEVEL.
 set(checked 0)
 foreach(object IN LISTS OBJECTS)
-  if(NOT object MATCHES "level_v([0-9])\\.cpp")
+  if(NOT object MATCHES "level_(v[0-9]|amx)\\.cpp")
     continue()
   endif()
   set(level "${CMAKE_MATCH_1}")
   execute_process(COMMAND "${NM}" --defined-only --extern-only "${object}" OUTPUT_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
   string(REGEX MATCHALL "[^\n]+" lines "${text}")
   foreach(line IN LISTS lines)
-    if(NOT line MATCHES "5tenon3cpu2v${level}")
-      message(SEND_ERROR "${object} offers a symbol outside tenon::cpu::v${level}: ${line}")
+    if(NOT line MATCHES "5tenon3cpu[0-9]${level}")
+      message(SEND_ERROR "${object} offers a symbol outside tenon::cpu::${level}: ${line}")
     endif()
   endforeach()
   list(LENGTH lines count)

@@ -5,11 +5,15 @@
 #include <type_traits>
 #include <vector>
 
+#include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/bf16_kernels.h"
 #include "tenon/device/cpu/conv.h"
+#include "tenon/device/cpu/conv_bf16.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/gemm.h"
 #include "tenon/device/cpu/product.h"
+#include "tenon/device/cpu/widen.h"
 #include "tenon/ir/compose.h"
 
 namespace tenon::cpu {
@@ -77,6 +81,10 @@ bool full_floats(std::span<const TensorType> inputs, const ir::Attrs&) {
   return dtype == DType::F32 || dtype == DType::F64;
 }
 
+bool floats(std::span<const TensorType> inputs, const ir::Attrs& attrs) {
+  return is_half(inputs[0].dtype) || full_floats(inputs, attrs);
+}
+
 void claim_matmul(const KernelArgs& args) { matmul(args.inputs[0], args.inputs[1], args.outputs[0], args.pool); }
 
 namespace {
@@ -141,15 +149,24 @@ class PreparedMatmul final : public PreparedKernel {
 std::unique_ptr<PreparedKernel> prepare_matmul(const PrepareArgs& args) {
   const ConstView &a = args.inputs[0], &b = args.inputs[1];
   const bool one = std::all_of(b.shape.begin(), b.shape.end() - 2, [](int64_t e) { return e == 1; });
-  if (b.dtype != DType::F32 || b.data == nullptr || !one || a.shape.back() == 0 || numel(args.result.shape) == 0)
-    return nullptr;
-  return std::make_unique<PreparedMatmul>(args);
+  if (b.data == nullptr || !one || a.shape.back() == 0 || numel(args.result.shape) == 0) return nullptr;
+  if (b.dtype == DType::F32) return std::make_unique<PreparedMatmul>(args);
+  if (b.dtype == DType::BF16 && amx::available()) return prepare_bf16_matmul(args);
+  return nullptr;
 }
 
 void claim_conv(const KernelArgs& args) {
   const ConstView &x = args.inputs[0], &weight = args.inputs[1];
   const View& y = args.outputs[0];
   const ConvShape s = conv_shape(x.shape, weight.shape, y.shape, args.attrs);
+  if (y.dtype == DType::BF16 && amx::available() && Bf16Conv::takes(s)) {
+    bf16_conv(s, args);
+    return;
+  }
+  if (is_half(y.dtype)) {
+    run_widened(args, claim_conv);
+    return;
+  }
   by_dtype(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     const RowMajor<T> ws(weight, args.pool);
@@ -219,13 +236,18 @@ std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args) {
   const ConstView& weight = args.inputs[1];
   const ConstView bias = args.inputs.size() > 2 ? args.inputs[2] : ConstView{};
   const bool bias_changes = !bias.shape.empty() && bias.data == nullptr;
-  if (weight.dtype != DType::F32 || weight.data == nullptr || bias_changes || numel(args.result.shape) == 0)
-    return nullptr;
+  if (weight.data == nullptr || bias_changes || numel(args.result.shape) == 0) return nullptr;
   const ConvShape s = conv_shape(args.inputs[0].shape, weight.shape, args.result.shape, args.attrs);
+  if (weight.dtype == DType::BF16 && amx::available() && Bf16Conv::takes(s)) return prepare_bf16_conv(s, args);
+  if (weight.dtype != DType::F32) return nullptr;
   return std::make_unique<PreparedConv>(s, args, bias);
 }
 
 void claim_conv_input_gradient(const KernelArgs& args) {
+  if (is_half(args.outputs[0].dtype)) {
+    run_widened(args, claim_conv_input_gradient);
+    return;
+  }
   const ConstView &ct = args.inputs[0], &weight = args.inputs[1];
   const View& dx = args.outputs[0];
   const ConvShape s = conv_shape(dx.shape, weight.shape, ct.shape, args.attrs);
@@ -237,6 +259,10 @@ void claim_conv_input_gradient(const KernelArgs& args) {
 }
 
 void claim_conv_weight_gradient(const KernelArgs& args) {
+  if (is_half(args.outputs[0].dtype)) {
+    run_widened(args, claim_conv_weight_gradient);
+    return;
+  }
   const ConstView &x = args.inputs[0], &ct = args.inputs[1];
   const View& dw = args.outputs[0];
   const ConvShape s = conv_shape(x.shape, dw.shape, ct.shape, args.attrs);

@@ -6,15 +6,17 @@
 namespace tenon::cpu {
 
 void claim_matmul(const KernelArgs& args);
-// f32 with a right-hand side that does not change.
+// f32, and bf16 on AMX, with a right-hand side that does not change.
 std::unique_ptr<PreparedKernel> prepare_matmul(const PrepareArgs& args);
 void claim_conv(const KernelArgs& args);
-// f32 with weights that do not change.
+// f32, and bf16 on AMX, with weights that do not change.
 std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args);
 void claim_conv_input_gradient(const KernelArgs& args);
 void claim_conv_weight_gradient(const KernelArgs& args);
 
 // All inputs f32, or all f64.
 bool full_floats(std::span<const TensorType> inputs, const ir::Attrs& attrs);
+// … or f16 or bf16.
+bool floats(std::span<const TensorType> inputs, const ir::Attrs& attrs);
 
 }  // namespace tenon::cpu

@@ -159,6 +159,18 @@ ConstView row_major(const float* data, const ConvShape& s, int64_t channels, con
 
 }  // namespace
 
+ConvShape moved_to_the_end(ConvShape s) {
+  const auto shift = static_cast<size_t>(3 - s.axes);
+  const auto move = [&](ConvShape::Extents& e, int64_t rest) {
+    ConvShape::Extents to{rest, rest, rest};
+    for (size_t d = shift; d < 3; ++d) to[d] = e[d - shift];
+    e = to;
+  };
+  for (auto* e : {&s.in, &s.out, &s.window, &s.stride, &s.dilation}) move(*e, 1);
+  for (auto* e : {&s.low, &s.high}) move(*e, 0);
+  return s;
+}
+
 ir::ScalarProgram add_bias() {
   ir::ScalarBuilder builder;
   const ir::Scalar sum = builder.input(DType::F32), bias = builder.input(DType::F32);

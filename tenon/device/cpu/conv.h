@@ -29,6 +29,9 @@ struct ConvShape {
   [[nodiscard]] int64_t weight_size() const { return filters * (channels / groups) * volume(window); }
 };
 
+// The spatial axes at the end, in front of them axes of extent 1.
+ConvShape moved_to_the_end(ConvShape s);
+
 // `bias` [filters] may be null; x and y may lie in any way.
 void conv_forward(const ConvShape& s, const ConstView& x, const float* weight, const float* bias, const View& y,
                   ThreadPool& pool);

@@ -20,19 +20,6 @@ constexpr int64_t kPartProducts = 512 * 1024;  // multiply-adds of one part, at 
 
 int64_t rounded_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
-// The spatial axes at the end, in front of them axes of extent 1.
-ConvShape moved_to_the_end(ConvShape s) {
-  const auto shift = static_cast<size_t>(3 - s.axes);
-  const auto move = [&](ConvShape::Extents& e, int64_t rest) {
-    ConvShape::Extents to{rest, rest, rest};
-    for (size_t d = shift; d < 3; ++d) to[d] = e[d - shift];
-    e = to;
-  };
-  for (auto* e : {&s.in, &s.out, &s.window, &s.stride, &s.dilation}) move(*e, 1);
-  for (auto* e : {&s.low, &s.high}) move(*e, 0);
-  return s;
-}
-
 // Strides of a tensor [n, channels, spatial…] as {n, depth, height, width, channel}.
 struct Strides {
   std::array<int64_t, 4> place{};  // of the axes that places have

@@ -3,14 +3,18 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 
 #include "tenon/base/error.h"
+#include "tenon/device/cpu/amx.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/level.h"
 #include "tenon/device/cpu/one_thread.h"
 #include "tenon/device/cpu/product.h"
+#include "tenon/device/cpu/product_bf16.h"
+#include "tenon/device/cpu/widen.h"
 
 namespace tenon::cpu {
 namespace {
@@ -168,10 +172,16 @@ void each_product(int64_t count, int64_t work, ThreadPool& pool, const F& f) {
   });
 }
 
-void matmul_f32(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
+// A batch of products as few as possible: run(p) for all at once where the right side is one and rows lie evenly, else
+// alone(p) for each. P is Product or Bf16Product.
+template <class P, class T, class Run, class Alone>
+void each_matrix(P p, const T* a_data, const T* b_data, T* c_data, const ConstView& a, const ConstView& b,
+                 const View& out, ThreadPool& pool, const Run& run, const Alone& alone) {
   const size_t lead = out.shape.size() - 2;
   const size_t ar = a.shape.size(), br = b.shape.size();
-  Product p{.m = out.shape[lead], .n = out.shape[lead + 1], .k = a.shape.back()};
+  p.m = out.shape[lead];
+  p.n = out.shape[lead + 1];
+  p.k = a.shape.back();
   p.a_row = a.strides[ar - 2];
   p.a_k = a.strides[ar - 1];
   p.b_k = b.strides[br - 2];
@@ -179,41 +189,48 @@ void matmul_f32(const ConstView& a, const ConstView& b, const View& out, ThreadP
   if (p.k == 1) p.a_k = 1;
   if (p.n == 1) p.b_column = 1;
   p.c_row = p.n;
-  const auto* a_data = reinterpret_cast<const float*>(a.data);
-  const auto* b_data = reinterpret_cast<const float*>(b.data);
-  const TileLoops& loops = tiles();
-  if (lead == 0) {
-    p.a = a_data + a.offset;
-    p.b = b_data + b.offset;
-    p.c = out.as<float>();
-    product(p, loops, pool);
-    return;
-  }
   const Shape batch(out.shape.begin(), out.shape.end() - 2);
   const int64_t count = numel(batch);
   const bool one_b = std::all_of(b.shape.begin(), b.shape.end() - 2, [](int64_t e) { return e == 1; });
-  const auto step = row_step(a);
-  if (one_b && step && numel(a.shape) == count * p.m * p.k) {
-    p.m *= count;
-    p.a_row = *step;
+  const auto step = lead == 0 ? std::nullopt : row_step(a);
+  const bool together = one_b && step && numel(a.shape) == count * p.m * p.k;
+  if (lead == 0 || together) {
+    if (together) {
+      p.m *= count;
+      p.a_row = *step;
+    }
     p.a = a_data + a.offset;
     p.b = b_data + b.offset;
-    p.c = out.as<float>();
-    product(p, loops, pool);
+    p.c = c_data;
+    run(p);
     return;
   }
   const auto matrix = [&](int64_t i) {
-    Product one = p;
+    P one = p;
     one.a = a_data + matrix_at(a, batch, i);
     one.b = b_data + matrix_at(b, batch, i);
-    one.c = out.as<float>() + i * p.m * p.n;
+    one.c = c_data + i * p.m * p.n;
     return one;
   };
   if (count == 1) {
-    product(matrix(0), loops, pool);
+    run(matrix(0));
   } else {
-    each_product(count, p.m * p.n * p.k, pool, [&](int64_t i) { product(matrix(i), loops); });
+    each_product(count, p.m * p.n * p.k, pool, [&](int64_t i) { alone(matrix(i)); });
   }
+}
+
+void matmul_f32(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
+  const TileLoops& loops = tiles();
+  each_matrix(
+      Product{}, reinterpret_cast<const float*>(a.data), reinterpret_cast<const float*>(b.data), out.as<float>(), a, b,
+      out, pool, [&](const Product& p) { product(p, loops, pool); }, [&](const Product& p) { product(p, loops); });
+}
+
+void matmul_bf16(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
+  each_matrix(
+      Bf16Product{}, reinterpret_cast<const uint16_t*>(a.data), reinterpret_cast<const uint16_t*>(b.data),
+      out.as<uint16_t>(), a, b, out, pool, [&](const Bf16Product& p) { product(p, pool); },
+      [](const Bf16Product& p) { product(p); });
 }
 
 template <class T>
@@ -246,29 +263,6 @@ void matmul_as(const ConstView& a_view, const ConstView& b_view, const View& out
     }
   }
   each_product(count, m * n * k, pool, [&](int64_t i) { gemm_of(product(i)); });
-}
-
-// The elements as contiguous f32.
-Ref<Buffer> widened(const ConstView& v, ThreadPool& pool) {
-  const Contiguous source(v, pool);
-  const int64_t n = numel(v.shape);
-  Ref<Buffer> wide = Buffer::allocate(static_cast<size_t>(std::max<int64_t>(1, n)) * sizeof(float));
-  const LoopFn convert = level_table(best_level()).cast[static_cast<size_t>(v.dtype)][static_cast<size_t>(DType::F32)];
-  convert(wide->data(), source.data(), nullptr, nullptr, n);
-  return wide;
-}
-
-void matmul_narrow(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
-  const Ref<Buffer> wide_a = widened(a, pool);
-  const Ref<Buffer> wide_b = widened(b, pool);
-  const int64_t n = numel(out.shape);
-  const Ref<Buffer> wide_out = Buffer::allocate(static_cast<size_t>(n) * sizeof(float));
-  matmul_f32({wide_a->data(), DType::F32, a.shape, contiguous_strides(a.shape), 0},
-             {wide_b->data(), DType::F32, b.shape, contiguous_strides(b.shape), 0},
-             {wide_out->data(), DType::F32, out.shape, out.strides, 0}, pool);
-  const LoopFn convert =
-      level_table(best_level()).cast[static_cast<size_t>(DType::F32)][static_cast<size_t>(out.dtype)];
-  convert(out.data + out.offset * 2, wide_out->data(), nullptr, nullptr, n);
 }
 
 }  // namespace
@@ -327,11 +321,18 @@ void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool&
       return matmul_f32(a, b, out, pool);
     case DType::F64:
       return matmul_as<double>(a, b, out, pool);
-    case DType::F16:
     case DType::BF16:
-      return matmul_narrow(a, b, out, pool);
+      if (amx::available()) return matmul_bf16(a, b, out, pool);
+      break;
     default:
       break;
+  }
+  if (is_half(out.dtype)) {
+    const std::array inputs{a, b};
+    const ir::Attrs none;
+    run_widened({inputs, {&out, 1}, none, pool},
+                [](const KernelArgs& args) { matmul(args.inputs[0], args.inputs[1], args.outputs[0], args.pool); });
+    return;
   }
   // Products modulo 2^width need no sign.
   switch (info(out.dtype).bits) {

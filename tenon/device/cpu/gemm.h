@@ -1,8 +1,8 @@
 // Matrix products.
 //
-// f32 runs on tiles of our own (product.h), f64 on OpenBLAS, f16 and bf16 in f32 with one rounding, integers in plain
-// loops that wrap. Large products in f64 are cut into blocks of the result by shape alone: the bits do not depend on
-// the number of threads.
+// f32 runs on tiles of our own (product.h), f64 on OpenBLAS, bf16 on AMX where the CPU has it (product_bf16.h), else as
+// f16: in f32 with one rounding. Integers run in plain loops that wrap. Large products in f64 are cut into blocks of
+// the result by shape alone: the bits do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>

@@ -280,20 +280,12 @@ class Run {
       const int64_t n = std::min(kFollowColumns, end - begin);
       for (size_t i = 0; i < follow_->operands.size(); ++i) {
         const auto& o = follow_->operands[i];
-        const int input = static_cast<int>(i) + 1;
-        const float* from = o.data + row * o.row + begin * o.column;
-        if (o.column == 1) {
-          room_->point(input, from);
-        } else if (o.column != 0) {
-          float* to = room_->input(input);
-          for (int64_t j = 0; j < n; ++j) to[j] = from[j * o.column];
-        } else if (o.row != 0) {
-          std::fill_n(room_->input(input), n, *from);
-        }
+        if (o.row == 0 && o.column == 0) continue;  // there already
+        room_->load(static_cast<int>(i) + 1, reinterpret_cast<const std::byte*>(o.data), row * o.row + begin * o.column,
+                    o.column, n);
       }
       float* c = p_.c + row * p_.c_row + begin;
-      const float* result = follow_->program.run(*room_, c, n);
-      if (result != c) std::memcpy(c, result, static_cast<size_t>(n * kFloat));
+      follow_->program.run(*room_, c, n, c);
     }
   }
 

@@ -11,11 +11,13 @@ using ir::ScalarOp;
 
 bool TileProgram::accepts(const ir::ScalarProgram& program) {
   constexpr size_t kMost = 48;
-  if (program.inputs == 0 || program.code.size() > kMost || program.result() != DType::F32) return false;
-  return program.input(0) == DType::F32 && program.code.back().op != ScalarOp::Input &&
-         std::all_of(program.code.begin(), program.code.end(), [](const ScalarInstr& i) {
+  if (program.inputs == 0 || program.code.size() > kMost || program.code.back().op == ScalarOp::Input) return false;
+  const DType first = program.input(0);
+  const auto is_real = [&](DType d) { return d == DType::F32 || (d == DType::BF16 && first == DType::BF16); };
+  return is_real(first) && is_real(program.result()) &&
+         std::all_of(program.code.begin(), program.code.end(), [&](const ScalarInstr& i) {
            return i.op != ScalarOp::Bitcast &&
-                  (i.dtype == DType::F32 || (i.dtype == DType::Bool && i.op != ScalarOp::Input));
+                  (is_real(i.dtype) || (i.dtype == DType::Bool && i.op != ScalarOp::Input));
          });
 }
 
@@ -61,26 +63,49 @@ TileProgram::Room::Room(const TileProgram& program, int64_t most)
     values_[i] = slot(program.steps_[i].slot);
     if (instr.op != ScalarOp::Const) continue;
     if (instr.dtype == DType::F32)
-      std::fill_n(values_[i], most_, static_cast<float>(instr.real));
+      std::fill_n(static_cast<float*>(values_[i]), most_, static_cast<float>(instr.real));
     else
-      std::fill_n(reinterpret_cast<uint8_t*>(values_[i]), most_, static_cast<uint8_t>(instr.integer));
+      std::fill_n(static_cast<uint8_t*>(values_[i]), most_, static_cast<uint8_t>(instr.integer));
   }
 }
 
-void TileProgram::Room::point(int i, const float* data) {
+void TileProgram::Room::point(int i, const void* data) {
   for (size_t v = 0; v < values_.size(); ++v) {
     const ScalarInstr& instr = program_.program_.code[v];
-    if (instr.op == ScalarOp::Input && instr.args[0] == i) values_[v] = const_cast<float*>(data);
+    if (instr.op == ScalarOp::Input && instr.args[0] == i) values_[v] = const_cast<void*>(data);
   }
 }
 
-float* TileProgram::run(Room& room, float* tile, int64_t n) const {
-  const auto at = [&](int32_t value) -> float* {
+namespace {
+template <class T>
+void load_as(const std::byte* data, int64_t first, int64_t step, int64_t n, void* to) {
+  const T* from = reinterpret_cast<const T*>(data) + first;
+  T* out = static_cast<T*>(to);
+  if (step == 0) {
+    std::fill_n(out, n, *from);
+  } else {
+    for (int64_t j = 0; j < n; ++j) out[j] = from[j * step];
+  }
+}
+}  // namespace
+
+void TileProgram::Room::load(int i, const std::byte* data, int64_t first, int64_t step, int64_t n) {
+  const bool narrow = program_.program_.input(i) == DType::BF16;
+  if (step == 1) {
+    point(i, data + first * static_cast<int64_t>(narrow ? sizeof(uint16_t) : sizeof(float)));
+    return;
+  }
+  narrow ? load_as<uint16_t>(data, first, step, n, slot(i)) : load_as<float>(data, first, step, n, slot(i));
+}
+
+void* TileProgram::run(Room& room, void* tile, int64_t n, void* out) const {
+  const auto last = static_cast<int32_t>(steps_.size()) - 1;
+  const auto at = [&](int32_t value) -> void* {
     if (value < 0) return nullptr;
+    if (value == last && out != nullptr) return out;
     const auto i = static_cast<size_t>(value);
     return steps_[i].slot == 0 ? tile : room.values_[i];
   };
-  const auto last = static_cast<int32_t>(steps_.size()) - 1;
   for (int32_t i = 0; i <= last; ++i) {
     const Step& step = steps_[static_cast<size_t>(i)];
     if (step.run != nullptr) step.run(at(i), at(step.args[0]), at(step.args[1]), at(step.args[2]), n);

@@ -2,6 +2,7 @@
 // the tile goes to memory. Each instruction is the level's own loop, so the bits are those of the op by itself.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "tenon/device/cpu/level.h"
@@ -14,7 +15,8 @@ LoopFn loop_for(const LevelTable& level, const ir::ScalarProgram& program, const
 
 class TileProgram {
  public:
-  // Every value an f32 or a bool, the first input and the result f32.
+  // Every value an f32 or a bool, the first input and the result f32. Where the first input is a bf16, values and the
+  // result may be bf16 too.
   static bool accepts(const ir::ScalarProgram& program);
   // InternalError unless accepts(program).
   TileProgram(const LevelTable& level, ir::ScalarProgram program);
@@ -24,19 +26,24 @@ class TileProgram {
    public:
     Room(const TileProgram& program, int64_t most);
     [[nodiscard]] float* input(int i) { return slot(i); }
-    // Operand i > 0 is here instead; nobody writes to it.
-    void point(int i, const float* data);
+    // Operand i > 0, of any dtype, for n elements: data[first], data[first + step], …. Not copied where step is 1.
+    void load(int i, const std::byte* data, int64_t first, int64_t step, int64_t n);
 
    private:
     friend class TileProgram;
     [[nodiscard]] float* slot(int i) { return memory_.data() + i * most_; }
+    void point(int i, const void* data);
     const TileProgram& program_;
     int64_t most_;
     std::vector<float> memory_;
-    std::vector<float*> values_;
+    std::vector<void*> values_;
   };
-  // The result for n elements of `tile` (input 0), which may be overwritten: in `tile` or in the room.
-  float* run(Room& room, float* tile, int64_t n) const;
+  [[nodiscard]] DType result() const { return program_.result(); }
+  // The result for n elements of `tile` (input 0), which may be overwritten: in `out`, which may be the tile or null;
+  // then in `tile` or in the room. Says where.
+  void* run(Room& room, void* tile, int64_t n, void* out) const;
+  // … of f32.
+  float* run(Room& room, float* tile, int64_t n) const { return static_cast<float*>(run(room, tile, n, nullptr)); }
 
  private:
   struct Step {

@@ -1,0 +1,38 @@
+// Convolution of bf16 on AMX, as a product: places by what their windows see, times what the windows see by filters.
+//
+// What the windows of 32 places see is gathered into the order of the tiles when it is needed and stays in the cache;
+// it exists nowhere else. The input is read with its channels side by side, any other layout is copied so first. The
+// result is written so. Each element is one sum over (window, channel) in f32, plus the bias, rounded once.
+#pragma once
+
+#include <span>
+
+#include "tenon/base/thread_pool.h"
+#include "tenon/device/cpu/conv.h"
+#include "tenon/device/cpu/tile_program.h"
+#include "tenon/tensor/buffer.h"
+#include "tenon/tensor/view.h"
+
+namespace tenon::cpu {
+
+class Bf16Conv {
+ public:
+  // Whether this is for such convolutions: one group, and channels.
+  static bool takes(const ConvShape& shape) { return shape.groups == 1 && shape.channels > 0; }
+  explicit Bf16Conv(const ConvShape& shape);
+  // weight [filters, channels, window…], row-major, in the order in which tiles read it.
+  Ref<Buffer> pack(const uint16_t* weight, ThreadPool& pool) const;
+  // x [n, channels, in…] and y [n, filters, out…] with any strides; operands of `after` broadcast to y's shape. Extents
+  // of n may differ from the shape's. `bias` [filters] and `after` may be null; y is of the dtype of what comes out.
+  void run(const ConstView& x, const Ref<Buffer>& packed, const float* bias, const TileProgram* after,
+           std::span<const ConstView> operands, const View& y, ThreadPool& pool) const;
+
+ private:
+  ConvShape s_;           // the spatial axes moved to the end
+  bool merged_ = false;   // the taps of a row of the window lie next to each other: they are one run
+  int64_t taps_ = 0;      // of a run
+  int64_t run_size_ = 0;  // elements of a run
+  int64_t depth_ = 0;     // packed elements of a window: runs filled up to whole steps
+};
+
+}  // namespace tenon::cpu

@@ -1,0 +1,237 @@
+#include "tenon/device/cpu/conv_bf16.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/copy.h"
+#include "tenon/tensor/low_precision.h"
+#include "tests/device/support.h"
+
+namespace tenon::test {
+namespace {
+
+using cpu::Bf16Conv;
+using cpu::ConvShape;
+
+class ConvBf16 : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!cpu::amx::available()) GTEST_SKIP() << "this CPU has no AMX, or TENON_CPU_LEVEL names a level";
+  }
+};
+
+std::vector<uint16_t> draw(int64_t n, uint64_t seed) {
+  Array a(DType::F32, {n});
+  a.fill_random(seed, -1, 1);
+  std::vector<uint16_t> list;
+  for (int64_t i = 0; i < n; ++i) list.push_back(f32_to_bf16(a.data<float>()[i]));
+  return list;
+}
+
+ConvShape made(ConvShape s) {
+  for (size_t d = 0; d < static_cast<size_t>(s.axes); ++d)
+    s.out[d] = (s.in[d] + s.low[d] + s.high[d] - s.dilation[d] * (s.window[d] - 1) - 1) / s.stride[d] + 1;
+  return s;
+}
+// 1 to 3 axes, windows that reach outside and beyond, strides, dilations, cuts, channels around the depth of a tile.
+std::vector<ConvShape> shapes() {
+  std::vector<ConvShape> list;
+  list.push_back({.n = 2,
+                  .channels = 33,
+                  .filters = 40,
+                  .in = {7, 9, 1},
+                  .window = {3, 3, 1},
+                  .low = {1, 1, 0},
+                  .high = {1, 1, 0}});
+  list.push_back({.n = 1,
+                  .channels = 3,
+                  .filters = 64,
+                  .in = {20, 19, 1},
+                  .window = {7, 7, 1},
+                  .stride = {2, 2, 1},
+                  .low = {3, 3, 0},
+                  .high = {3, 3, 0}});
+  list.push_back({.n = 3, .channels = 64, .filters = 5, .in = {6, 6, 1}, .window = {1, 1, 1}, .stride = {2, 2, 1}});
+  list.push_back({.n = 1,
+                  .channels = 20,
+                  .filters = 7,
+                  .in = {9, 8, 1},
+                  .window = {3, 2, 1},
+                  .dilation = {2, 3, 1},
+                  .low = {2, 4, 0},
+                  .high = {1, 3, 0}});
+  list.push_back({.n = 2,
+                  .channels = 4,
+                  .filters = 3,
+                  .in = {9, 8, 1},
+                  .window = {3, 3, 1},
+                  .low = {-1, 1, 0},
+                  .high = {2, -2, 0}});
+  list.push_back({.axes = 1,
+                  .n = 2,
+                  .channels = 5,
+                  .filters = 33,
+                  .in = {70, 1, 1},
+                  .window = {5, 1, 1},
+                  .low = {4, 0, 0},
+                  .high = {4, 0, 0}});
+  list.push_back({.axes = 3,
+                  .n = 1,
+                  .channels = 6,
+                  .filters = 9,
+                  .in = {4, 5, 6},
+                  .window = {2, 3, 3},
+                  .stride = {1, 2, 1},
+                  .low = {1, 1, 1},
+                  .high = {0, 1, 1}});
+  list.push_back({.n = 1,
+                  .channels = 700,
+                  .filters = 36,
+                  .in = {3, 3, 1},
+                  .window = {3, 3, 1},
+                  .low = {1, 1, 0},
+                  .high = {1, 1, 0}});
+  for (ConvShape& s : list) s = made(s);
+  return list;
+}
+
+Shape full_shape(const ConvShape& s, int64_t channels, const ConvShape::Extents& e) {
+  Shape shape{s.n, channels};
+  for (size_t d = 0; d < static_cast<size_t>(s.axes); ++d) shape.push_back(e[d]);
+  return shape;
+}
+Shape last_strides(const Shape& shape) {
+  Shape strides(shape.size(), 0);
+  strides[1] = 1;
+  int64_t next = shape[1];
+  for (size_t d = shape.size(); d-- > 2; next *= shape[d]) strides[d] = next;
+  strides[0] = next;
+  return strides;
+}
+std::vector<uint16_t> laid(const std::vector<uint16_t>& row_major, const Shape& shape, const Shape& strides) {
+  std::vector<uint16_t> to(row_major.size());
+  ThreadPool alone(1);
+  cpu::copy({reinterpret_cast<const std::byte*>(row_major.data()), DType::BF16, shape, contiguous_strides(shape), 0},
+            {reinterpret_cast<std::byte*>(to.data()), DType::BF16, shape, strides, 0}, alone);
+  return to;
+}
+
+// Row-major inputs and result; magnitude: the sum of the absolute products.
+void exact(const ConvShape& s, const std::vector<uint16_t>& x, const std::vector<uint16_t>& weight, int64_t n,
+           int64_t f, const ConvShape::Extents& at, double& sum, double& magnitude) {
+  for (int64_t c = 0; c < s.channels; ++c) {
+    for (int64_t i = 0; i < s.window[0]; ++i) {
+      for (int64_t j = 0; j < s.window[1]; ++j) {
+        for (int64_t k = 0; k < s.window[2]; ++k) {
+          const int64_t p = at[0] * s.stride[0] - s.low[0] + i * s.dilation[0];
+          const int64_t q = at[1] * s.stride[1] - s.low[1] + j * s.dilation[1];
+          const int64_t r = at[2] * s.stride[2] - s.low[2] + k * s.dilation[2];
+          if (p < 0 || p >= s.in[0] || q < 0 || q >= s.in[1] || r < 0 || r >= s.in[2]) continue;
+          const auto xi = static_cast<size_t>((((n * s.channels + c) * s.in[0] + p) * s.in[1] + q) * s.in[2] + r);
+          const auto wi =
+              static_cast<size_t>((((f * s.channels + c) * s.window[0] + i) * s.window[1] + j) * s.window[2] + k);
+          const double product = static_cast<double>(bf16_to_f32(x[xi])) * bf16_to_f32(weight[wi]);
+          sum += product;
+          magnitude += std::abs(product);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ConvBf16, IsTheSumRoundedOnceWithTheSameBitsForEveryLayoutAndThreadCount) {
+  for (const ConvShape& s : shapes()) {
+    const Shape in = full_shape(s, s.channels, s.in), out = full_shape(s, s.filters, s.out);
+    const auto x = draw(numel(in), 1), weight = draw(s.weight_size(), 2);
+    std::vector<float> bias;
+    for (int64_t f = 0; f < s.filters; ++f) bias.push_back(0.125F * static_cast<float>(f % 7));
+    const Bf16Conv conv(s);
+    std::vector<uint16_t> first;
+    for (const int layout : {0, 1, 2, 3}) {
+      const Shape x_strides = layout % 2 == 0 ? contiguous_strides(in) : last_strides(in);
+      const Shape y_strides = layout / 2 == 0 ? contiguous_strides(out) : last_strides(out);
+      const auto placed = laid(x, in, x_strides);
+      std::vector<uint16_t> y(static_cast<size_t>(numel(out)), 0x7fff);
+      ThreadPool pool(layout + 1);
+      conv.run({reinterpret_cast<const std::byte*>(placed.data()), DType::BF16, in, x_strides, 0},
+               conv.pack(weight.data(), pool), bias.data(), nullptr, {},
+               {reinterpret_cast<std::byte*>(y.data()), DType::BF16, out, y_strides, 0}, pool);
+      std::vector<uint16_t> row_major(y.size());
+      cpu::copy({reinterpret_cast<const std::byte*>(y.data()), DType::BF16, out, y_strides, 0},
+                {reinterpret_cast<std::byte*>(row_major.data()), DType::BF16, out, contiguous_strides(out), 0}, pool);
+      if (!first.empty()) {
+        ASSERT_EQ(first, row_major) << "layout " << layout << " of " << to_string(in);
+        continue;
+      }
+      first = row_major;
+      size_t o = 0;
+      for (int64_t n = 0; n < s.n; ++n) {
+        for (int64_t f = 0; f < s.filters; ++f) {
+          for (ConvShape::Extents at{}; at[0] < s.out[0]; ++at[0]) {
+            for (at[1] = 0; at[1] < s.out[1]; ++at[1]) {
+              for (at[2] = 0; at[2] < s.out[2]; ++at[2], ++o) {
+                double sum = bias[static_cast<size_t>(f)], magnitude = sum;
+                exact(s, x, weight, n, f, at, sum, magnitude);
+                const double sums = std::ldexp(1.0, -24) *
+                                    static_cast<double>(s.channels * ConvShape::volume(s.window) + 2) * magnitude;
+                ASSERT_NEAR(bf16_to_f32(first[o]), sum, sums + (std::abs(sum) + sums) * std::ldexp(1.0, -8))
+                    << "element " << o << " of " << to_string(in) << " to " << to_string(out);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// relu(x * factor[channel] + other) with both layouts of `other`, as what stands behind convolutions in networks.
+TEST_F(ConvBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
+  const ConvShape s = made({.n = 2,
+                            .channels = 10,
+                            .filters = 420,
+                            .in = {5, 7, 1},
+                            .window = {3, 3, 1},
+                            .low = {1, 1, 0},
+                            .high = {1, 1, 0}});
+  const Shape in = full_shape(s, s.channels, s.in), out = full_shape(s, s.filters, s.out);
+  const auto x = draw(numel(in), 3), weight = draw(s.weight_size(), 4), other = draw(numel(out), 5);
+  std::vector<float> factor;
+  for (int64_t f = 0; f < s.filters; ++f) factor.push_back(0.5F + 0.01F * static_cast<float>(f));
+  ir::ScalarBuilder builder;
+  const ir::Scalar sum = builder.input(DType::BF16), f = builder.input(DType::F32), o = builder.input(DType::BF16);
+  const ir::Scalar y = sum * f + o;
+  const ir::ScalarProgram text = builder.finish(select(0 < y, y, 0), DType::BF16);
+  ASSERT_TRUE(cpu::TileProgram::accepts(text));
+  const cpu::TileProgram program(cpu::level_table(cpu::best_level()), text);
+  const Bf16Conv conv(s);
+  ThreadPool pool(2);
+  const Ref<Buffer> packed = conv.pack(weight.data(), pool);
+  const ConstView source{reinterpret_cast<const std::byte*>(x.data()), DType::BF16, in, contiguous_strides(in), 0};
+  std::vector<uint16_t> plain(other.size()), got(other.size());
+  const auto view_of = [&](std::vector<uint16_t>& v) {
+    return View{reinterpret_cast<std::byte*>(v.data()), DType::BF16, out, contiguous_strides(out), 0};
+  };
+  conv.run(source, packed, nullptr, nullptr, {}, view_of(plain), pool);
+  Shape of_channel(out.size(), 0);
+  of_channel[1] = 1;
+  for (const bool last : {false, true}) {
+    const Shape strides = last ? last_strides(out) : contiguous_strides(out);
+    const auto placed = laid(other, out, strides);
+    const std::array operands{
+        ConstView{reinterpret_cast<const std::byte*>(factor.data()), DType::F32, out, of_channel, 0},
+        ConstView{reinterpret_cast<const std::byte*>(placed.data()), DType::BF16, out, strides, 0}};
+    conv.run(source, packed, nullptr, &program, operands, view_of(got), pool);
+    const int64_t plane = ConvShape::volume(s.out);
+    for (size_t i = 0; i < got.size(); ++i) {
+      const float want =
+          bf16_to_f32(plain[i]) * factor[i / static_cast<size_t>(plane) % factor.size()] + bf16_to_f32(other[i]);
+      ASSERT_EQ(got[i], f32_to_bf16(want > 0 ? want : 0)) << i << (last ? ", channels last" : "");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tenon::test

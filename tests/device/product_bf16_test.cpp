@@ -1,0 +1,178 @@
+#include "tenon/device/cpu/product_bf16.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "tenon/device/cpu/amx.h"
+#include "tenon/tensor/low_precision.h"
+#include "tests/device/support.h"
+
+namespace tenon::test {
+namespace {
+
+using cpu::Bf16Product;
+
+class ProductBf16 : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!cpu::amx::available()) GTEST_SKIP() << "this CPU has no AMX, or TENON_CPU_LEVEL names a level";
+  }
+};
+
+std::vector<uint16_t> draw(int64_t n, uint64_t seed) {
+  Array a(DType::F32, {n});
+  a.fill_random(seed, -1, 1);
+  std::vector<uint16_t> list;
+  for (int64_t i = 0; i < n; ++i) list.push_back(f32_to_bf16(a.data<float>()[i]));
+  return list;
+}
+
+struct Sizes {
+  int64_t m, n, k;
+};
+// Around blocks of 32: nothing lacks, one lacks, one more; long sums, several strips and blocks of rows.
+std::vector<Sizes> sizes() {
+  return {{1, 1, 1},   {32, 32, 32}, {31, 33, 31}, {33, 31, 33}, {1, 100, 64},
+          {100, 1, 7}, {5, 17, 90},  {64, 800, 1}, {17, 5, 999}, {300, 70, 2000}};
+}
+
+// The exact sum (products of bf16 are exact in f64), and what f32 sums and one rounding may be away from it.
+void expect_near_exact(const Bf16Product& p, const uint16_t* c) {
+  for (int64_t i = 0; i < p.m; ++i) {
+    for (int64_t j = 0; j < p.n; ++j) {
+      double sum = p.bias == nullptr ? 0 : p.bias[j], magnitude = std::abs(sum);
+      for (int64_t k = 0; k < p.k; ++k) {
+        const double product = static_cast<double>(bf16_to_f32(p.a[i * p.a_row + k * p.a_k])) *
+                               bf16_to_f32(p.b[k * p.b_k + j * p.b_column]);
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      const double sums = std::ldexp(1.0, -24) * static_cast<double>(p.k + 2) * magnitude;
+      ASSERT_NEAR(bf16_to_f32(c[i * p.c_row + j]), sum, sums + (std::abs(sum) + sums) * std::ldexp(1.0, -8))
+          << p.m << " x " << p.n << " x " << p.k << " at " << i << ", " << j;
+    }
+  }
+}
+
+TEST_F(ProductBf16, IsTheSumRoundedOnceWithTheSameBitsForEveryLayoutAndThreadCount) {
+  for (const auto& [m, n, k] : sizes()) {
+    const auto a = draw(m * k, 1), b = draw(k * n, 2);
+    const std::vector<float> bias(static_cast<size_t>(n), 0.375F);
+    std::vector<uint16_t> a_turned(a.size()), b_turned(b.size()), a_apart(a.size() * 6), b_apart(b.size() * 6);
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t x = 0; x < k; ++x) a_turned[x * m + i] = a_apart[3 * (i * k + x) * 2] = a[i * k + x];
+    }
+    for (int64_t x = 0; x < k; ++x) {
+      for (int64_t j = 0; j < n; ++j) b_turned[j * k + x] = b_apart[3 * (x * n + j) * 2] = b[x * n + j];
+    }
+    for (const float* add : {static_cast<const float*>(nullptr), bias.data()}) {
+      std::vector<uint16_t> first;
+      for (int layout = 0; layout < 9; ++layout) {
+        Bf16Product p{.m = m, .n = n, .k = k, .bias = add};
+        const int left = layout % 3, right = layout / 3;
+        p.a = left == 0 ? a.data() : left == 1 ? a_turned.data() : a_apart.data();
+        p.a_row = left == 0 ? k : left == 1 ? 1 : 6 * k;
+        p.a_k = left == 0 ? 1 : left == 1 ? m : 6;
+        p.b = right == 0 ? b.data() : right == 1 ? b_turned.data() : b_apart.data();
+        p.b_k = right == 0 ? n : right == 1 ? 1 : 6 * n;
+        p.b_column = right == 0 ? 1 : right == 1 ? k : 6;
+        for (const int threads : {0, 1, 3}) {  // 0: on this thread, with a right side that was packed before
+          std::vector<uint16_t> c(static_cast<size_t>(m * (n + 2)), 0x7fff);
+          p.c = c.data();
+          p.c_row = n + 2;
+          ThreadPool pool(std::max(1, threads));
+          if (threads == 0) {
+            const Ref<Buffer> packed = cpu::pack_right_bf16(p.b, p.b_k, p.b_column, k, n, pool);
+            Bf16Product q = p;
+            q.packed = reinterpret_cast<const uint16_t*>(packed->data());
+            product(q);
+          } else {
+            product(p, pool);
+          }
+          if (first.empty()) {
+            first = c;
+            expect_near_exact(p, c.data());
+            for (int64_t i = 0; i < m; ++i) ASSERT_EQ(c[i * p.c_row + n], 0x7fff) << "written beside the result";
+          }
+          ASSERT_EQ(first, c) << m << " x " << n << " x " << k << ", layout " << layout << ", threads " << threads;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ProductBf16, OneRowGivesWhatAllRowsGive) {
+  const int64_t m = 70, n = 45, k = 77;
+  const auto a = draw(m * k, 3), b = draw(k * n, 4);
+  std::vector<uint16_t> all(m * n), one(n);
+  Bf16Product p{.m = m, .n = n, .k = k, .a = a.data(), .a_row = k, .a_k = 1, .b = b.data(), .b_k = n, .b_column = 1};
+  p.c_row = n;
+  p.c = all.data();
+  product(p);
+  p.m = 1;
+  p.c = one.data();
+  for (int64_t i = 0; i < m; ++i) {
+    p.a = a.data() + i * k;
+    product(p);
+    ASSERT_TRUE(std::equal(one.begin(), one.end(), all.begin() + i * n)) << "row " << i;
+  }
+}
+
+TEST_F(ProductBf16, InfinityAndNanStayInTheirRowsAndColumns) {
+  const int64_t m = 3, n = 40, k = 50;
+  auto a = draw(m * k, 5);
+  const auto b = draw(k * n, 6);
+  a[k + 4] = f32_to_bf16(std::numeric_limits<float>::quiet_NaN());
+  a[2 * k + 9] = f32_to_bf16(std::numeric_limits<float>::infinity());
+  std::vector<uint16_t> c(m * n);
+  Bf16Product p{.m = m, .n = n, .k = k, .a = a.data(), .a_row = k, .a_k = 1, .b = b.data(), .b_k = n, .b_column = 1};
+  p.c = c.data();
+  p.c_row = n;
+  product(p);
+  for (int64_t j = 0; j < n; ++j) {
+    EXPECT_TRUE(std::isfinite(bf16_to_f32(c[j])));
+    EXPECT_TRUE(std::isnan(bf16_to_f32(c[n + j])));
+    EXPECT_TRUE(std::isinf(bf16_to_f32(c[2 * n + j])));
+  }
+}
+
+// x * factor (of the column) + other, with the product rounded to bf16 before and the end rounded too, or in f32.
+TEST_F(ProductBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
+  const int64_t m = 75, n = 450, k = 40;
+  const auto a = draw(m * k, 7), b = draw(k * n, 8), other = draw(m * n, 9);
+  const std::vector<float> factor(static_cast<size_t>(n), 1.25F);
+  Bf16Product p{.m = m, .n = n, .k = k, .a = a.data(), .a_row = k, .a_k = 1, .b = b.data(), .b_k = n, .b_column = 1};
+  std::vector<uint16_t> c(m * n);
+  p.c = c.data();
+  p.c_row = n;
+  product(p);
+  for (const bool wide : {false, true}) {
+    ir::ScalarBuilder builder;
+    const ir::Scalar x = builder.input(DType::BF16), f = builder.input(DType::F32), o = builder.input(DType::BF16);
+    const ir::Scalar y = x * f + o;
+    const DType dtype = wide ? DType::F32 : DType::BF16;
+    const ir::ScalarProgram text = builder.finish(y, dtype);
+    ASSERT_TRUE(cpu::TileProgram::accepts(text)) << to_string(text);
+    const cpu::TileProgram program(cpu::level_table(cpu::best_level()), text);
+    const int64_t size = info(dtype).bits / 8;
+    std::vector<std::byte> out(static_cast<size_t>(m * n * size));
+    const std::vector<cpu::Bf16Follow::Operand> operands{{reinterpret_cast<const std::byte*>(factor.data()), 0, 1},
+                                                         {reinterpret_cast<const std::byte*>(other.data()), n, 1}};
+    const cpu::Bf16Follow follow{program, operands, out.data(), n};
+    ThreadPool pool(2);
+    product(p, pool, &follow);
+    for (int64_t i = 0; i < m * n; ++i) {
+      const float want = bf16_to_f32(c[i]) * 1.25F + bf16_to_f32(other[i]);
+      if (wide)
+        ASSERT_EQ(reinterpret_cast<const float*>(out.data())[i], want) << i;
+      else
+        ASSERT_EQ(reinterpret_cast<const uint16_t*>(out.data())[i], f32_to_bf16(want)) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tenon::test
