@@ -174,8 +174,8 @@ struct Program::Maker {
         key.insert(key.end(), part.begin(), part.end());
       }
     }
-    for (size_t i = 0; i < node.attrs.size(); ++i) {
-      const std::string text = ir::to_string(node.attrs[i]);
+    for (const ir::AttrValue& value : node.attrs) {
+      const std::string text = ir::to_string(value);
       key.push_back(static_cast<int64_t>(text.size()));
       key.insert(key.end(), text.begin(), text.end());
     }
