@@ -48,7 +48,7 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& path)
   return files;
 }
 
-std::int64_t bytes_of(const Tensor& tensor) { return static_cast<std::int64_t>(tensor.data<std::byte>().size()); }
+std::int64_t size_of(const Tensor& tensor) { return static_cast<std::int64_t>(tensor.data<std::byte>().size()); }
 
 }  // namespace
 
@@ -76,7 +76,7 @@ void save_checkpoint(const std::filesystem::path& folder, const StateDict& tenso
   std::vector<StateDict> shards(1);
   std::int64_t filled = 0, total = 0;
   for (const auto& [name, tensor] : tensors) {
-    const std::int64_t bytes = bytes_of(tensor);
+    const std::int64_t bytes = size_of(tensor);
     if (filled > 0 && filled + bytes > shard_bytes) {
       shards.emplace_back();
       filled = 0;
