@@ -23,11 +23,15 @@ def onnxruntime_call(inputs):
 
 
 def openvino_call(inputs):
+    import onnx
+    import onnx.inliner
     import openvino
 
     core = openvino.Core()
+    # OpenVINO does not know functions of a model: their bodies take their place.
+    inlined = onnx.inliner.inline_local_functions(onnx.load(MODEL)).SerializeToString()
     precision = "bf16" if BF16 else "f32"
-    model = core.compile_model(MODEL, "CPU", {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY",
+    model = core.compile_model(core.read_model(inlined), "CPU", {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY",
                                               "INFERENCE_PRECISION_HINT": precision})
     request = model.create_infer_request()
     feed = {i.any_name: inputs[i.any_name] for i in model.inputs}

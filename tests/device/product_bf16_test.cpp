@@ -141,7 +141,7 @@ TEST_F(ProductBf16, InfinityAndNanStayInTheirRowsAndColumns) {
 
 // x * factor (of the column) + other, with the product rounded to bf16 before and the end rounded too, or in f32.
 TEST_F(ProductBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
-  const int64_t m = 75, n = 450, k = 40;
+  const int64_t m = 75, n = 500, k = 1000;  // large enough for two threads, which take columns
   const auto a = draw(m * k, 7), b = draw(k * n, 8), other = draw(m * n, 9);
   const std::vector<float> factor(static_cast<size_t>(n), 1.25F);
   Bf16Product p{.m = m, .n = n, .k = k, .a = a.data(), .a_row = k, .a_k = 1, .b = b.data(), .b_k = n, .b_column = 1};

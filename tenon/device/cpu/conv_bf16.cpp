@@ -79,11 +79,22 @@ class Windows final : public Bf16Rows {
       : s_(s), x_(x), step_(step), taps_(taps) {}
 
   void pack(int64_t first, int64_t count, uint16_t* to) const override {
-    for (int64_t r = 0; r < kSide; ++r) {
-      if (r < count)
-        window(first + r, to + r * kDepth);
-      else
-        amx::spread(nullptr, 0, depth(), to + r * kDepth);
+    int64_t w = first % s_.out[2], h = first / s_.out[2] % s_.out[1];
+    int64_t d = first / (s_.out[2] * s_.out[1]) % s_.out[0], n = first / ConvShape::volume(s_.out);
+    for (int64_t r = 0; r < kSide; ++r, to += kDepth) {
+      if (r >= count) {
+        amx::spread(nullptr, 0, depth(), to);
+        continue;
+      }
+      window(x_ + n * step_[0], d * s_.stride[0] - s_.low[0], h * s_.stride[1] - s_.low[1],
+             w * s_.stride[2] - s_.low[2], to);
+      if (++w < s_.out[2]) continue;
+      w = 0;
+      if (++h < s_.out[1]) continue;
+      h = 0;
+      if (++d < s_.out[0]) continue;
+      d = 0;
+      ++n;
     }
   }
 
@@ -92,12 +103,7 @@ class Windows final : public Bf16Rows {
   [[nodiscard]] int64_t depth() const {
     return s_.window[0] * s_.window[1] * (s_.window[2] / taps_) * run_steps() * kDepth;
   }
-  void window(int64_t place, uint16_t* to) const {
-    const int64_t w = place % s_.out[2] * s_.stride[2] - s_.low[2];
-    const int64_t row = place / s_.out[2];
-    const int64_t h = row % s_.out[1] * s_.stride[1] - s_.low[1];
-    const int64_t d = row / s_.out[1] % s_.out[0] * s_.stride[0] - s_.low[0];
-    const uint16_t* example = x_ + row / s_.out[1] / s_.out[0] * step_[0];
+  void window(const uint16_t* example, int64_t d, int64_t h, int64_t w, uint16_t* to) const {
     for (int64_t i = 0; i < s_.window[0]; ++i) {
       const int64_t at_d = d + i * s_.dilation[0];
       for (int64_t j = 0; j < s_.window[1]; ++j) {
@@ -151,6 +157,11 @@ Bf16Conv::Bf16Conv(const ConvShape& shape) : s_(moved_to_the_end(shape)) {
   depth_ = ConvShape::volume(s_.window) / taps_ * amx::steps(run_size_) * kDepth;
 }
 
+bool Bf16Conv::plain() const {
+  const auto all = [](const ConvShape::Extents& e, int64_t x) { return e == ConvShape::Extents{x, x, x}; };
+  return all(s_.window, 1) && all(s_.stride, 1) && all(s_.low, 0) && all(s_.high, 0);
+}
+
 Ref<Buffer> Bf16Conv::pack(const uint16_t* weight, ThreadPool& pool) const {
   // Filter by filter in the order of the windows, then as the right side of a product.
   const int64_t taps = ConvShape::volume(s_.window), whole = amx::steps(run_size_) * kDepth;
@@ -191,17 +202,26 @@ void Bf16Conv::run(const ConstView& x, const Ref<Buffer>& packed, const float* b
   std::byte* to = there ? y.data + y.offset * size : result->data();
 
   Bf16Product p{.m = numel(y.shape) / s_.filters, .n = s_.filters, .k = depth_, .rows = &windows, .bias = bias};
+  const auto even = place_step(in);
+  if (even && plain()) {
+    // The input's pixels are the rows.
+    p.rows = nullptr;
+    p.a = in.as<uint16_t>();
+    p.a_row = *even;
+    p.a_k = 1;
+    p.k = s_.channels;
+  }
   p.packed = reinterpret_cast<const uint16_t*>(packed->data());
   p.c_row = p.n;
   if (after == nullptr) {
     p.c = reinterpret_cast<uint16_t*>(to);
     product(p, pool);
   } else {
-    std::vector<Even> even;
-    even.reserve(operands.size());
+    std::vector<Even> kept;
+    kept.reserve(operands.size());
     std::vector<Bf16Follow::Operand> list;
     for (const ConstView& o : operands) {
-      const Even& e = even.emplace_back(o, pool);
+      const Even& e = kept.emplace_back(o, pool);
       list.push_back({e.data, e.row, e.column});
     }
     const Bf16Follow follow{*after, list, to, p.n};

@@ -83,6 +83,8 @@ void load_as(const std::byte* data, int64_t first, int64_t step, int64_t n, void
   T* out = static_cast<T*>(to);
   if (step == 0) {
     std::fill_n(out, n, *from);
+  } else if (step == 1) {
+    std::copy_n(from, n, out);
   } else {
     for (int64_t j = 0; j < n; ++j) out[j] = from[j * step];
   }
@@ -96,6 +98,18 @@ void TileProgram::Room::load(int i, const std::byte* data, int64_t first, int64_
     return;
   }
   narrow ? load_as<uint16_t>(data, first, step, n, slot(i)) : load_as<float>(data, first, step, n, slot(i));
+}
+
+void TileProgram::Room::load_rows(int i, const std::byte* data, int64_t first, int64_t row, int64_t step, int64_t rows,
+                                  int64_t n) {
+  float* to = slot(i);
+  point(i, to);
+  for (int64_t r = 0; r < rows; ++r) {
+    if (program_.program_.input(i) == DType::BF16)
+      load_as<uint16_t>(data, first + r * row, step, n, reinterpret_cast<uint16_t*>(to) + r * n);
+    else
+      load_as<float>(data, first + r * row, step, n, to + r * n);
+  }
 }
 
 void* TileProgram::run(Room& room, void* tile, int64_t n, void* out) const {

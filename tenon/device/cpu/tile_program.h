@@ -28,6 +28,8 @@ class TileProgram {
     [[nodiscard]] float* input(int i) { return slot(i); }
     // Operand i > 0, of any dtype, for n elements: data[first], data[first + step], …. Not copied where step is 1.
     void load(int i, const std::byte* data, int64_t first, int64_t step, int64_t n);
+    // … for `rows` rows of n elements: data[first + r * row + j * step], copied.
+    void load_rows(int i, const std::byte* data, int64_t first, int64_t row, int64_t step, int64_t rows, int64_t n);
 
    private:
     friend class TileProgram;
