@@ -22,7 +22,7 @@ class ConvBf16 : public testing::Test {
   }
 };
 
-std::vector<uint16_t> draw(int64_t n, uint64_t seed) {
+std::vector<uint16_t> draw_bf16(int64_t n, uint64_t seed) {
   Array a(DType::F32, {n});
   a.fill_random(seed, -1, 1);
   std::vector<uint16_t> list;
@@ -36,7 +36,7 @@ ConvShape made(ConvShape s) {
   return s;
 }
 // 1 to 3 axes, windows that reach outside and beyond, strides, dilations, cuts, channels around the depth of a tile.
-std::vector<ConvShape> shapes() {
+std::vector<ConvShape> bf16_shapes() {
   std::vector<ConvShape> list;
   list.push_back({.n = 2,
                   .channels = 33,
@@ -142,9 +142,9 @@ void exact(const ConvShape& s, const std::vector<uint16_t>& x, const std::vector
 }
 
 TEST_F(ConvBf16, IsTheSumRoundedOnceWithTheSameBitsForEveryLayoutAndThreadCount) {
-  for (const ConvShape& s : shapes()) {
+  for (const ConvShape& s : bf16_shapes()) {
     const Shape in = full_shape(s, s.channels, s.in), out = full_shape(s, s.filters, s.out);
-    const auto x = draw(numel(in), 1), weight = draw(s.weight_size(), 2);
+    const auto x = draw_bf16(numel(in), 1), weight = draw_bf16(s.weight_size(), 2);
     std::vector<float> bias;
     for (int64_t f = 0; f < s.filters; ++f) bias.push_back(0.125F * static_cast<float>(f % 7));
     const Bf16Conv conv(s);
@@ -197,7 +197,7 @@ TEST_F(ConvBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
                             .low = {1, 1, 0},
                             .high = {1, 1, 0}});
   const Shape in = full_shape(s, s.channels, s.in), out = full_shape(s, s.filters, s.out);
-  const auto x = draw(numel(in), 3), weight = draw(s.weight_size(), 4), other = draw(numel(out), 5);
+  const auto x = draw_bf16(numel(in), 3), weight = draw_bf16(s.weight_size(), 4), other = draw_bf16(numel(out), 5);
   std::vector<float> factor;
   for (int64_t f = 0; f < s.filters; ++f) factor.push_back(0.5F + 0.01F * static_cast<float>(f));
   ir::ScalarBuilder builder;

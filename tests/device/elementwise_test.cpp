@@ -342,6 +342,30 @@ TEST(Elementwise, MultiplyAddRoundsOnce) {
   }
 }
 
+// f32 has a formula of its own; f64 iterates until erf gives the argument back.
+TEST(Elementwise, ErfinvInF32IsThatOfF64Rounded) {
+  const auto in = [](DType dtype, const std::vector<float>& x) {
+    Array a(dtype, {static_cast<int64_t>(x.size())});
+    a.fill([&](int64_t i) { return x[static_cast<size_t>(i)]; });
+    return run(program_of({dtype}, [&](Scalars s) { return call(Erfinv, s[0]); }), {a.in()},
+               {static_cast<int64_t>(x.size())})
+        .reals();
+  };
+  std::vector<float> x{0.0F, -0.0F, 1e-40F, 0.85F, std::nextafter(0.85F, 1.0F), -0.85F, 1 - 0x1p-24F, -1 + 0x1p-24F};
+  for (uint32_t bits = 0; bits < std::bit_cast<uint32_t>(1.0F); bits += 99991)
+    x.push_back((bits % 2 == 0 ? 1.0F : -1.0F) * std::bit_cast<float>(bits));
+  const auto have = in(DType::F32, x), want = in(DType::F64, x);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const auto rounded = static_cast<float>(want[i]), got = static_cast<float>(have[i]);
+    ASSERT_TRUE(got == rounded || got == std::nextafter(rounded, got)) << x[i] << ": " << got << ", " << rounded;
+    ASSERT_EQ(std::signbit(got), std::signbit(x[i])) << x[i];
+  }
+  const auto ends = in(DType::F32, {1.0F, -1.0F, 1.5F, -2.0F, NAN, INFINITY});
+  EXPECT_EQ(ends[0], INFINITY);
+  EXPECT_EQ(ends[1], -INFINITY);
+  for (size_t i = 2; i < ends.size(); ++i) EXPECT_TRUE(std::isnan(ends[i])) << i;
+}
+
 TEST(Elementwise, SpecialFunctions) {
   const auto value = [](ir::ScalarOp op, double x) {
     Array a(DType::F64, {1});

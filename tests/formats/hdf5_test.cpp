@@ -25,11 +25,11 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing_support::error_text;
 
-const fs::path kGoldens = TENON_SOURCE_DIR "/tests/formats/goldens/hdf5";
+const fs::path kHdf5Goldens = TENON_SOURCE_DIR "/tests/formats/goldens/hdf5";
 
 std::vector<fs::path> goldens() {
   std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(kGoldens))
+  for (const auto& entry : fs::directory_iterator(kHdf5Goldens))
     if (entry.path().extension() == ".h5") files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   return files;
@@ -103,7 +103,7 @@ TEST_P(Hdf5Golden, DamageIsATypedErrorOrAValue) {
 }
 
 TEST(Hdf5, DataInOnePieceStaysInTheFile) {
-  const auto file = std::make_shared<const MappedFile>(kGoldens / "plain_earliest.h5");
+  const auto file = std::make_shared<const MappedFile>(kHdf5Goldens / "plain_earliest.h5");
   const Hdf5 read = read_hdf5(file->bytes(), "plain", file);
   const auto inside = [&](const std::string& name) {
     const std::byte* data = read.tensors.at(name).data<std::byte>().data();
@@ -117,7 +117,7 @@ TEST(Hdf5, DataInOnePieceStaysInTheFile) {
 
 // 400,000 chunks of one number, eleven of which were written: the index's blocks are cut into pages.
 TEST(Hdf5, ChunksAreFoundThroughPagesOfAnIndexThatGrows) {
-  const auto x = load_hdf5(kGoldens / "large/pages.h5").tensors.at("x").to_vector<int>();
+  const auto x = load_hdf5(kHdf5Goldens / "large/pages.h5").tensors.at("x").to_vector<int>();
   ASSERT_EQ(x.size(), 400000U);
   std::vector<std::pair<size_t, int>> written;
   for (size_t i = 0; i < x.size(); ++i)
@@ -130,7 +130,7 @@ TEST(Hdf5, ChunksAreFoundThroughPagesOfAnIndexThatGrows) {
 
 TEST(Hdf5, WhatIsNotReadIsRefusedWithItsReason) {
   const auto text = [](const char* name) {
-    const fs::path path = kGoldens / "refused" / name;
+    const fs::path path = kHdf5Goldens / "refused" / name;
     return error_text([&] { (void)load_hdf5(path); });
   };
   EXPECT_THAT(text("lzf.h5"), AllOf(HasSubstr("the data set 'x' is packed by the filter 32000"), HasSubstr("gzip")));
@@ -141,7 +141,7 @@ TEST(Hdf5, WhatIsNotReadIsRefusedWithItsReason) {
 
 TEST(Hdf5, ChecksumsAreThoseOfTheFormat) {
   // A superblock of version 2 ends with the checksum of what is before it; any other byte there is damage.
-  std::vector<std::byte> bytes = read_file(kGoldens / "plain_latest.h5");
+  std::vector<std::byte> bytes = read_file(kHdf5Goldens / "plain_latest.h5");
   bytes[11] ^= std::byte{1};  // the flags
   EXPECT_THAT(error_text([&] { (void)read_hdf5(bytes, "flags.h5"); }), HasSubstr("a checksum differs"));
   EXPECT_NO_THROW((void)read_hdf5(bytes, "flags.h5", nullptr, {.verify_checksums = false}));

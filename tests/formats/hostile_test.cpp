@@ -42,25 +42,28 @@ struct Format {
   bool whole = true;  // a part of the file is never a good file
 };
 
-const fs::path kTests = TENON_SOURCE_DIR "/tests";
+const fs::path kHostileTests = TENON_SOURCE_DIR "/tests";
 
 std::vector<Format> formats_of_files() {
   return {
-      {"safetensors", kTests / "formats/goldens/all.safetensors", [](const fs::path& p) { (void)load_safetensors(p); }},
-      {"package", kTests / "compat/format1/mlp.tenon",
+      {"safetensors", kHostileTests / "formats/goldens/all.safetensors",
+       [](const fs::path& p) { (void)load_safetensors(p); }},
+      {"package", kHostileTests / "compat/format1/mlp.tenon",
        [](const fs::path& p) {
          const Package package = load(p);
          package.verify();
        }},
-      {"onnx", kTests / "fuzz/seeds/onnx/conv.onnx", [](const fs::path& p) { (void)onnx::Model::load(p); }, false},
-      {"pt", kTests / "formats/goldens/plain.pt", [](const fs::path& p) { (void)load_torch(p); }},
-      {"gguf", kTests / "formats/goldens/types.gguf", [](const fs::path& p) { (void)load_gguf(p); }},
-      {"npy", kTests / "compat/format1/mlp.input0.npy", [](const fs::path& p) { (void)data::read_npy(p); }},
-      {"npz", kTests / "data/goldens/deflated.npz", [](const fs::path& p) { (void)data::read_npz(p); }},
-      {"keras", kTests / "models/goldens/keras/sequential.keras",
+      {"onnx", kHostileTests / "fuzz/seeds/onnx/conv.onnx", [](const fs::path& p) { (void)onnx::Model::load(p); },
+       false},
+      {"pt", kHostileTests / "formats/goldens/plain.pt", [](const fs::path& p) { (void)load_torch(p); }},
+      {"gguf", kHostileTests / "formats/goldens/types.gguf", [](const fs::path& p) { (void)load_gguf(p); }},
+      {"npy", kHostileTests / "compat/format1/mlp.input0.npy", [](const fs::path& p) { (void)data::read_npy(p); }},
+      {"npz", kHostileTests / "data/goldens/deflated.npz", [](const fs::path& p) { (void)data::read_npz(p); }},
+      {"keras", kHostileTests / "models/goldens/keras/sequential.keras",
        [](const fs::path& p) { (void)models::KerasModel::load(p); }},
-      {"h5", kTests / "models/goldens/keras/tokens.h5", [](const fs::path& p) { (void)models::KerasModel::load(p); }},
-      {"tokenizer", kTests / "fuzz/seeds/tokenizer/bert",
+      {"h5", kHostileTests / "models/goldens/keras/tokens.h5",
+       [](const fs::path& p) { (void)models::KerasModel::load(p); }},
+      {"tokenizer", kHostileTests / "fuzz/seeds/tokenizer/bert",
        [](const fs::path& p) {
          const std::string text = read_text_file(p);
          (void)text::read_tokenizer_json(text.empty() ? text : text.substr(1), p.string());

@@ -93,7 +93,7 @@ std::string noise(size_t bytes) {
   return out;
 }
 
-void put(std::string& text, uint64_t value, int bytes) {
+void put_bytes(std::string& text, uint64_t value, int bytes) {
   for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
 }
 
@@ -111,19 +111,20 @@ std::string stored_zip(const std::vector<std::pair<std::string, std::string>>& m
   std::string out, central;
   for (const auto& [name, content] : members) {
     std::string common;
-    put(common, 20, 2), put(common, 0, 2), put(common, 0, 2), put(common, 0x210000, 4);
-    put(common, crc32_of(content), 4), put(common, content.size(), 4), put(common, content.size(), 4);
-    put(common, name.size(), 2), put(common, 0, 2);
-    put(central, 0x02014b50, 4), put(central, 20, 2);
+    put_bytes(common, 20, 2), put_bytes(common, 0, 2), put_bytes(common, 0, 2), put_bytes(common, 0x210000, 4);
+    put_bytes(common, crc32_of(content), 4), put_bytes(common, content.size(), 4), put_bytes(common, content.size(), 4);
+    put_bytes(common, name.size(), 2), put_bytes(common, 0, 2);
+    put_bytes(central, 0x02014b50, 4), put_bytes(central, 20, 2);
     central += common;
-    put(central, 0, 6), put(central, 0, 4), put(central, out.size(), 4);
+    put_bytes(central, 0, 6), put_bytes(central, 0, 4), put_bytes(central, out.size(), 4);
     central += name;
-    put(out, 0x04034b50, 4);
+    put_bytes(out, 0x04034b50, 4);
     out.append(common).append(name).append(content);
   }
   std::string end;
-  put(end, 0x06054b50, 4), put(end, 0, 4), put(end, members.size(), 2), put(end, members.size(), 2);
-  put(end, central.size(), 4), put(end, out.size(), 4), put(end, 0, 2);
+  put_bytes(end, 0x06054b50, 4), put_bytes(end, 0, 4), put_bytes(end, members.size(), 2),
+      put_bytes(end, members.size(), 2);
+  put_bytes(end, central.size(), 4), put_bytes(end, out.size(), 4), put_bytes(end, 0, 2);
   return out + central + end;
 }
 
@@ -138,39 +139,40 @@ class Hdf5Writer {
     out_ += elements;
     std::string messages;
     std::string space("\x02\x02\x00\x01", 4);
-    put(space, kSide, 8), put(space, kSide, 8);
+    put_bytes(space, kSide, 8), put_bytes(space, kSide, 8);
     std::string type("\x11\x20\x1f\x00\x04\x00\x00\x00\x00\x00\x20\x00\x17\x08\x00\x17\x7f\x00\x00\x00", 20);
     std::string layout("\x03\x01", 2);
-    put(layout, data, 8), put(layout, elements.size(), 8);
+    put_bytes(layout, data, 8), put_bytes(layout, elements.size(), 8);
     message(messages, 1, space), message(messages, 3, type), message(messages, 8, layout);
     uint64_t below = header(messages);
     for (size_t i = path.size(); i-- > 0;) {
       std::string link("\x01\x00", 2);
-      put(link, path[i].size(), 1);
+      put_bytes(link, path[i].size(), 1);
       link += path[i];
-      put(link, below, 8);
+      put_bytes(link, below, 8);
       std::string group;
       message(group, 6, link);
       below = header(group);
     }
     std::string super("\x89HDF\r\n\x1a\n\x02\x08\x08\x00", 12);
-    put(super, 0, 8), put(super, ~uint64_t{0}, 8), put(super, out_.size(), 8), put(super, below, 8);
-    put(super, checksum(super), 4);
+    put_bytes(super, 0, 8), put_bytes(super, ~uint64_t{0}, 8), put_bytes(super, out_.size(), 8),
+        put_bytes(super, below, 8);
+    put_bytes(super, checksum(super), 4);
     return out_.replace(0, 48, super);
   }
 
  private:
   static uint32_t checksum(const std::string& text) { return hdf5::lookup3(std::as_bytes(std::span(text))); }
   static void message(std::string& to, int type, const std::string& body) {
-    put(to, static_cast<uint64_t>(type), 1), put(to, body.size(), 2), put(to, 0, 1);
+    put_bytes(to, static_cast<uint64_t>(type), 1), put_bytes(to, body.size(), 2), put_bytes(to, 0, 1);
     to += body;
   }
   uint64_t header(const std::string& messages) {
     const uint64_t at = out_.size();
     std::string text("OHDR\x02\x01", 6);
-    put(text, messages.size(), 2);
+    put_bytes(text, messages.size(), 2);
     text += messages;
-    put(text, checksum(text), 4);
+    put_bytes(text, checksum(text), 4);
     out_ += text;
     return at;
   }
@@ -227,7 +229,7 @@ TEST_F(Memory, SafeTensorsAtOddAddresses) {
   std::string header = R"({"w":{"dtype":"F32","shape":[3000,3000],"data_offsets":[0,36000000]}})";
   if (header.size() % 4 == 0) header += ' ';
   std::string file;
-  put(file, header.size(), 8);
+  put_bytes(file, header.size(), 8);
   expect_little_memory(write("odd.safetensors", file + header + noise(kBytes)), [](const fs::path& p) {
     const SafeTensors read = load_safetensors(p);
     ASSERT_EQ(read.tensors.at("w").size(), kSide * kSide);

@@ -17,7 +17,7 @@ using namespace testing_support;
 using std::chrono::seconds;
 using testing::HasSubstr;
 
-const std::string kBody = R"({"instances": [[1, 2]]})";
+const std::string kInstances = R"({"instances": [[1, 2]]})";
 
 std::set<int> allowed_cpus() {
   cpu_set_t set;
@@ -60,7 +60,7 @@ class PoolTest : public testing::Test {
     EXPECT_TRUE(server_->core().repository().settle(seconds(20)));
   }
   int ask(const std::string& model) {
-    return HttpClient(server_->ports().tfs_rest).post("/v1/models/" + model + ":predict", kBody).status;
+    return HttpClient(server_->ports().tfs_rest).post("/v1/models/" + model + ":predict", kInstances).status;
   }
 
   int cpu_;

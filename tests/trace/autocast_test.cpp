@@ -216,7 +216,7 @@ TEST(Autocast, ACaptureHoldsTheCasts) {
 struct Net {
   nn::Conv2d conv{1, 4, 3, {.padding = 1}};
   nn::Linear fc1{4 * 6 * 6, 16};
-  nn::LayerNorm norm{{16}};
+  nn::LayerNorm norm{16};
   nn::Linear fc2{16, 5};
   Tensor operator()(const Tensor& input) const { return fc2(tanh(norm(fc1(flatten(relu(conv(input)), 1))))); }
 };

@@ -148,7 +148,6 @@ inline double lgamma_double(double x) {
   return ::lgamma_r(x, &sign);
 }
 inline float lgamma_single(float x) { return static_cast<float>(lgamma_double(x)); }
-inline float erfinv_single(float x) { return static_cast<float>(erfinv_f64(x)); }
 inline float digamma_single(float x) { return static_cast<float>(digamma_f64(x)); }
 
 constexpr void put_math(LevelTable& t) {
@@ -182,7 +181,7 @@ constexpr void put_math(LevelTable& t) {
   put_float1<Math1<atanh_single, atanh_double>>(t, Atanh);
   put_float1<Math1<erf_f32, erf_double>>(t, Erf);
   put_float1<Math1<erfc_single, erfc_double>>(t, Erfc);
-  put_float1<Math1<erfinv_single, erfinv_f64>>(t, Erfinv);
+  put_float1<Math1<erfinv_f32, erfinv_f64>>(t, Erfinv);
   put_float1<Math1<lgamma_single, lgamma_double>>(t, Lgamma);
   put_float1<Math1<digamma_single, digamma_f64>>(t, Digamma);
   put_test<IsNanOp>(t, IsNan);
