@@ -159,6 +159,26 @@ Expansion expansion_of(const Stmt& s) {
   }
 }
 
+// The instructions from `begin` on in the order of a walk from the last one, operands from left to right: C++ leaves it
+// to the compiler in which order nested calls of a Writer are made.
+void put_in_order(std::vector<Stmt>& out, size_t begin) {
+  std::vector<Stmt> written(out.begin() + static_cast<std::ptrdiff_t>(begin), out.end());
+  out.resize(begin);
+  const int32_t first = written.front().result;  // registers are numbered as they are written
+  std::vector<int32_t> name(written.size(), -1);
+  const auto put = [&](const auto& self, int32_t reg) -> int32_t {
+    if (reg < first) return reg;
+    int32_t& now = name[static_cast<size_t>(reg - first)];
+    if (now >= 0) return now;
+    Stmt s = written[static_cast<size_t>(reg - first)];
+    for (int a = 0; a < ir::info(s.op).arity; ++a) s.args[a] = self(self, s.args[a]);
+    now = s.result = first + static_cast<int32_t>(out.size() - begin);
+    out.push_back(std::move(s));
+    return now;
+  };
+  put(put, written.back().result);
+}
+
 void expand(Kernel& k, std::vector<Stmt>& body) {
   std::vector<Stmt> out;
   out.reserve(body.size());
@@ -174,7 +194,9 @@ void expand(Kernel& k, std::vector<Stmt>& body) {
       continue;
     }
     Writer w(k, out);
+    const size_t begin = out.size();
     expansion(w, s.args[0]);
+    put_in_order(out, begin);
     // The last instruction gives the result.
     out.back().result = s.result;
   }

@@ -319,13 +319,6 @@ ScalarProgram ScalarBuilder::finish(const Scalar& result, DType dtype) const {
     end = computed(dtype) == dtype ? converted.id() : narrow_form(converted);
   }
 
-  std::vector<bool> needed(copy.code_.size());
-  needed[static_cast<size_t>(end)] = true;
-  for (size_t i = static_cast<size_t>(end) + 1; i-- > 0;) {
-    const ScalarInstr& instr = copy.code_[i];
-    if (!needed[i]) continue;
-    for (int a = 0; a < info(instr.op).arity; ++a) needed[static_cast<size_t>(instr.args[a])] = true;
-  }
   // Inputs keep their numbers, used or not.
   ScalarProgram program;
   program.inputs = copy.inputs_;
@@ -335,15 +328,19 @@ ScalarProgram ScalarBuilder::finish(const Scalar& result, DType dtype) const {
     place[i] = static_cast<int32_t>(program.code.size());
     program.code.push_back(copy.code_[i]);
   }
-  for (size_t i = 0; i < copy.code_.size(); ++i) {
-    if (!needed[i] || place[i] >= 0) continue;
-    ScalarInstr instr = copy.code_[i];
-    for (int a = 0; a < info(instr.op).arity; ++a) instr.args[a] = place[static_cast<size_t>(instr.args[a])];
-    place[i] = static_cast<int32_t>(program.code.size());
+  // In the order of a walk from the result, operands from left to right: C++ leaves it to the compiler in which order
+  // the operands of an expression are written down, and a program must not depend on it.
+  const auto put = [&](const auto& self, int32_t i) -> int32_t {
+    int32_t& at = place[static_cast<size_t>(i)];
+    if (at >= 0) return at;
+    ScalarInstr instr = copy.code_[static_cast<size_t>(i)];
+    for (int a = 0; a < info(instr.op).arity; ++a) instr.args[a] = self(self, instr.args[a]);
+    at = static_cast<int32_t>(program.code.size());
     program.code.push_back(instr);
-  }
+    return at;
+  };
+  const int32_t at = put(put, end);
   // The result is the last instruction; an input that is not the last one is repeated by a Cast to its own dtype.
-  const int32_t at = place[static_cast<size_t>(end)];
   if (static_cast<size_t>(at) + 1 != program.code.size()) {
     program.code.push_back({.op = ScalarOp::Cast, .dtype = dtype, .args = {at, -1, -1}});
   }

@@ -19,10 +19,10 @@ TEST(Scalar, AnExpressionBecomesInstructions) {
   const Scalar y = x / (1.0 + apply_op(ScalarOp::Exp, std::array{-x}));
   EXPECT_EQ(to_string(b.finish(y, DType::F32)),
             "%0: f32 = input 0\n"
-            "%1: f32 = neg %0\n"
-            "%2: f32 = exp %1\n"
-            "%3: f32 = const 1\n"
-            "%4: f32 = add %3, %2\n"
+            "%1: f32 = const 1\n"
+            "%2: f32 = neg %0\n"
+            "%3: f32 = exp %2\n"
+            "%4: f32 = add %1, %3\n"
             "%5: f32 = div %0, %4\n");
 }
 
