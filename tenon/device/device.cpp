@@ -2,6 +2,17 @@
 
 namespace tenon {
 
+void KeptConstants::hold(Ref<Buffer> source) {
+  const std::lock_guard lock(mutex_);
+  const Buffer* key = source.get();
+  sources_.try_emplace(key, std::move(source));
+}
+
+bool KeptConstants::holds(const Buffer& source) const {
+  const std::lock_guard lock(mutex_);
+  return sources_.contains(&source);
+}
+
 Ref<Buffer> KeptConstants::get(const std::vector<int64_t>& key, const std::function<Ref<Buffer>()>& make) {
   const std::lock_guard lock(mutex_);
   Ref<Buffer>& kept = kept_[key];

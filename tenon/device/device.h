@@ -40,12 +40,17 @@ struct KernelArgs {
 // it. To be called from several threads.
 class KeptConstants {
  public:
+  // Memory whose elements never change and that lives as long as this. What is made of any other memory is no program's
+  // to share: somebody else's numbers may lie there once its constant is gone.
+  void hold(Ref<Buffer> source);
+  [[nodiscard]] bool holds(const Buffer& source) const;
   // What `make` gave for this key the first time. The key says whose form it is, and of which elements.
   Ref<Buffer> get(const std::vector<int64_t>& key, const std::function<Ref<Buffer>()>& make);
   [[nodiscard]] int64_t bytes() const;
 
  private:
   mutable std::mutex mutex_;
+  std::map<const Buffer*, Ref<Buffer>> sources_;
   std::map<std::vector<int64_t>, Ref<Buffer>> kept_;
 };
 

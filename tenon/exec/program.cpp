@@ -149,10 +149,17 @@ struct Program::Maker {
       with_elements(out);
       return out;
     };
-    const bool shared = !window && node.outputs.size() == 1 && bytes > 0;
+    const bool shared = !window && node.outputs.size() == 1 && bytes > 0 && held(node);
     const Tensors out = shared ? Tensors{kept(node, compute)} : compute();
     for (size_t i = 0; i < out.size(); ++i) program.constants_[static_cast<size_t>(node.outputs[i])] = out[i];
     ++program.summary_.folded;
+  }
+
+  // Whether all inputs are constants that stay as long as what is kept.
+  [[nodiscard]] bool held(const ir::Node& node) const {
+    return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId id) {
+      return id == ir::kAbsent || !constant(id).defined() || program.kept_->holds(*constant(id).impl()->buffer);
+    });
   }
 
   // One copy for all programs of these constants, at an address that stays theirs: what kernels keep goes by addresses.
@@ -188,6 +195,7 @@ struct Program::Maker {
       session().device().copy(view(x), {copied->data(), type.dtype, type.shape, dense, 0}, session().pool());
       return copied;
     });
+    program.kept_->hold(buffer);
     return from_buffer(buffer, type, dense, 0);
   }
 
@@ -288,8 +296,9 @@ struct Program::Maker {
         in.push_back({nullptr, type.dtype, type.shape, dense_strides(type.shape, order[static_cast<size_t>(id)]), 0});
       }
     }
+    KeptConstants& kept = held(*call.node) ? *program.kept_ : program.own_;
     return call.claim->prepare(
-        {in, graph.type(call.result()), call.node->attrs, call.follow ? &*call.follow : nullptr, *program.kept_});
+        {in, graph.type(call.result()), call.node->attrs, call.follow ? &*call.follow : nullptr, kept});
   }
 
   void emit_plain(const ir::Node& node) {

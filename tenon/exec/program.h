@@ -19,7 +19,7 @@ namespace tenon::exec {
 class Program {
  public:
   // For the session in force on this thread. The graph has no named sizes. Programs of the same constants (a graph at
-  // several sizes) share `kept`.
+  // several sizes) share `kept`, which holds the memory of those constants.
   explicit Program(std::shared_ptr<const ir::Graph> graph, std::shared_ptr<KeptConstants> kept = {});
   ~Program();
   Program(const Program&) = delete;
@@ -47,9 +47,10 @@ class Program {
   [[nodiscard]] Tensors run_step(const Step& step, Tensors& values, const Ref<Buffer>& arena) const;
 
   std::shared_ptr<const ir::Graph> graph_;
-  std::shared_ptr<KeptConstants> kept_;
-  Tensors constants_;             // by value; undefined where a value is none
-  std::vector<uint8_t> ordered_;  // by value: whether it lies in another order than row-major
+  std::shared_ptr<KeptConstants> kept_;  // of constants that others have too
+  KeptConstants own_;                    // of all others
+  Tensors constants_;                    // by value; undefined where a value is none
+  std::vector<uint8_t> ordered_;         // by value: whether it lies in another order than row-major
   std::vector<Step> steps_;
   Summary summary_;
   mutable std::mutex mutex_;

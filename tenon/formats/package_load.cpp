@@ -272,6 +272,9 @@ Package read_package(std::span<const std::byte> bytes, const std::shared_ptr<con
   for (const std::string& name : state->names) {
     ir::Graph graph = read_graph(texts, name, table, where);
     state->signatures[name] = signature_of(graph);
+    for (const ir::Node& node : graph.nodes) {
+      if (!node.op) state->kept->hold(node.constant.impl()->buffer);
+    }
     state->graphs.emplace(name, std::move(graph));
   }
   std::stable_partition(state->names.begin(), state->names.end(), [](const auto& name) { return name == "main"; });

@@ -1,5 +1,6 @@
-// Real pretrained models: node by node, compiled, as a package, and after export to ONNX again, each against the
-// outputs that ONNX Runtime or the model's authors gave. Compiled and packaged they give the bits of the first.
+// Real pretrained models: node by node, prepared, compiled, as a package, and after export to ONNX again, each against
+// the outputs that ONNX Runtime or the model's authors gave. Prepared, compiled and packaged they give the bits of the
+// first.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,6 +14,7 @@
 #include "tenon/exec/evaluate.h"
 #include "tenon/formats/onnx/capture.h"
 #include "tenon/formats/onnx/export.h"
+#include "tenon/formats/onnx/prepared_model.h"
 #include "tenon/formats/onnx/proto.h"
 #include "tenon/package.h"
 #include "tenon/tenon.h"
@@ -39,9 +41,10 @@ double apart(const Tensor& got, const Tensor& want) {
   return testing_support::largest_difference(got, want);
 }
 
-// The model in its four forms.
+// The model in its forms.
 struct Forms {
   Model eager;
+  PreparedModel prepared;
   testing_support::TensorFunction compiled;
   Package package;
   Model again;
@@ -52,6 +55,7 @@ struct Forms {
       : Forms(name, model, capture_model(model, options)) {}
   Forms(const std::string& name, Model model, const ir::Graph& graph)
       : eager(std::move(model)),
+        prepared(eager),
         compiled(testing_support::compiled([run = eager](const Tensors& in) { return run(in); })) {
     const std::string stem = testing_support::temp_folder() + "/" + name;
     save(stem + ".tenon", graph, {.weights = parameters_of(eager)});
@@ -73,6 +77,13 @@ void expect_reference(const std::string& name, const Forms& forms, const Tensors
   const Tensors eager = forms.eager(in), compiled = forms.compiled(in), packaged = forms.package(in),
                 exported = forms.again(in);
   ASSERT_EQ(eager.size(), want.size());
+  for (int run = 0; run < 2; ++run) {
+    const Tensors prepared = forms.prepared(in);
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_TRUE(same_bits(eager[i], prepared[i]))
+          << name << ": output " << i << " of the prepared model differs by " << apart(eager[i], prepared[i]);
+  }
+  EXPECT_EQ(forms.prepared.execution(), "as a program") << name;
   for (size_t i = 0; i < want.size(); ++i) {
     EXPECT_LE(apart(eager[i], want[i]), allowed) << name << ", output " << i;
     EXPECT_LE(apart(exported[i], want[i]), allowed) << name << " exported, output " << i;
@@ -170,21 +181,26 @@ TEST(RealModels, SileroVoiceDetectorAsAStream) {
   export_model(stem + ".onnx", graph);
   const Model again = Model::load(stem + ".onnx");
   const auto compiled = testing_support::compiled(step);
+  const PreparedModel prepared(model);  // a program for this rate
   const Tensor pcm = npy(data / "pcm_300x512.npy");
   const auto want = npy(data / "prob_300.npy").to_vector<double>();
   Tensor context = zeros({1, 64});
-  Tensors states(4, zeros({2, 1, 128}));
+  Tensors states(5, zeros({2, 1, 128}));
   for (int64_t t = 0; t < 300; ++t) {
     const Tensor chunk = narrow(pcm, 0, t, 1), input = concat({context, chunk}, 1);
     const Tensors eager = step({input, states[0]}), packaged = package({input, states[1]}),
-                  exported = again({input, states[2]}), fused = compiled({input, states[3]});
+                  exported = again({input, states[2]}), fused = compiled({input, states[3]}),
+                  ready = prepared({input, states[4], rate});
     ASSERT_NEAR(eager[0].item<double>(), want[static_cast<size_t>(t)], 1e-4) << "step " << t;
     ASSERT_NEAR(exported[0].item<double>(), want[static_cast<size_t>(t)], 1e-4) << "step " << t;
     ASSERT_TRUE(same_bits(packaged[0], eager[0]) && same_bits(packaged[1], eager[1])) << "step " << t;
     ASSERT_TRUE(same_bits(fused[0], eager[0]) && same_bits(fused[1], eager[1])) << "step " << t;
-    states = {eager[1], packaged[1], exported[1], fused[1]};
+    ASSERT_TRUE(same_bits(ready[0], eager[0]) && same_bits(ready[1], eager[1])) << "step " << t;
+    states = {eager[1], packaged[1], exported[1], fused[1], ready[1]};
     context = narrow(chunk, 1, 448, 64);
   }
+  EXPECT_EQ(prepared.report().programs_made, 1);
+  EXPECT_EQ(prepared.report().program_runs, 300);
 }
 
 // With past keys and values: prefill against the reference, then the generation loop to length 10.
@@ -216,6 +232,7 @@ TEST(RealModels, TinyGpt2Generates) {
   const std::vector<std::vector<int64_t>> want{{0, 0, 0, 52, 204, 204, 204, 204, 204, 204},
                                                {0, 0, 195, 731, 731, 114, 114, 114, 114, 114}};
   EXPECT_EQ(generate(forms.eager), want);
+  EXPECT_EQ(generate(forms.prepared), want);
   EXPECT_EQ(generate(forms.compiled), want);
   EXPECT_EQ(generate(forms.package), want);
   EXPECT_EQ(generate(forms.again), want);

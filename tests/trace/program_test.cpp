@@ -113,11 +113,28 @@ TEST(Program, SizesShareWhatIsKeptOfWeights) {
   const NoGrad no_grad;
   const Network model = evaluating();
   const auto kept = std::make_shared<KeptConstants>();
+  for (const auto& [name, weight] : nn::state_dict(model)) kept->hold(weight.impl()->buffer);
   const exec::Program one(graph_of(model, 1), kept);
   const int64_t bytes = kept->bytes();
   EXPECT_GT(bytes, 0);
   const exec::Program two(graph_of(model, 2), kept);
   EXPECT_EQ(kept->bytes(), bytes);
+}
+
+// A constant that goes with its program leaves its address to others.
+TEST(Program, NothingIsKeptOfConstantsThatDoNotStay) {
+  const NoGrad no_grad;
+  const auto kept = std::make_shared<KeptConstants>();
+  const Tensor x = uniform({3, 40}, -1, 1);
+  for (int i = 0; i < 8; ++i) {
+    const Tensor right = contiguous(full({40, 20}, i));
+    const auto graph = std::make_shared<const ir::Graph>(
+        capture([&](const Tensors& in) { return Tensors{matmul(in[0], right)}; }, {{"x", x.type()}}));
+    const exec::Program program(graph, kept);
+    EXPECT_EQ(program.summary().prepared, 1);
+    expect_same(program.run({x}), exec::run(*graph, {x}));
+  }
+  EXPECT_EQ(kept->bytes(), 0);
 }
 
 TEST(Program, InputsMustFit) {

@@ -8,8 +8,9 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tenon/exec/evaluate.h"
 #include "tenon/formats/onnx/call.h"
-#include "tenon/formats/onnx/model.h"
+#include "tenon/formats/onnx/prepared_model.h"
 
 namespace tenon::formats::onnx {
 namespace {
@@ -138,6 +139,19 @@ std::string compare(const Value& got, const Value& want, const Comparison& how) 
   return want.empty() ? std::string() : fmt::format("nothing, expected {}", want.describe());
 }
 
+// Empty if the bits are the same; of a NaN only that it is one.
+std::string bits_apart(const Value& got, const Value& want) {
+  if (const Tensor *a = got.tensor(), *b = want.tensor(); a && b && a->type() == b->type()) {
+    const Tensor x = exec::contiguous(*a), y = exec::contiguous(*b);
+    if (std::ranges::equal(x.data<std::byte>(), y.data<std::byte>())) return {};
+    // Half bytes may end in the middle of a byte.
+    const bool half = info(x.dtype()).bits < 8;
+    if (!is_float(x.dtype()) && !(half && x.to_vector<int64_t>() == y.to_vector<int64_t>()))
+      return "other whole numbers";
+  }
+  return compare(got, want, {.relative = 0, .absolute = 0});
+}
+
 bool any_node(const std::vector<NodeData>& nodes, const std::function<bool(const NodeData&)>& test) {
   return std::any_of(nodes.begin(), nodes.end(), [&](const NodeData& node) {
     if (test(node)) return true;
@@ -146,7 +160,8 @@ bool any_node(const std::vector<NodeData>& nodes, const std::function<bool(const
   });
 }
 
-void run_set(const Model& model, const fs::path& set, Comparison how) {
+void run_set(const PreparedModel& prepared, const fs::path& set, Comparison how) {
+  const Model& model = prepared.model();
   const auto& graph = model.data().graph;
   std::map<std::string, Value> inputs;
   const auto in_files = files_of(set, "input"), out_files = files_of(set, "output");
@@ -157,6 +172,13 @@ void run_set(const Model& model, const fs::path& set, Comparison how) {
     // Dropout is random in training only: then two runs differ.
     const Values again = model.run(inputs);
     for (size_t i = 0; i < got.size() && !how.random; ++i) how.random = !compare(got[i], again[i], {}).empty();
+  }
+  for (const char* run : {"the first", "the second"}) {
+    const Values also = prepared.run(inputs);
+    for (size_t i = 0; i < got.size() && !how.random; ++i) {
+      if (const std::string apart = bits_apart(also[i], got[i]); !apart.empty())
+        throw NumericError({fmt::format("{} run of the prepared model", run), apart, {}, {}, {}});
+    }
   }
   for (size_t i = 0; i < out_files.size() && i < got.size(); ++i) {
     const Value want = read_value(out_files[i], graph.outputs[i].type);
@@ -169,9 +191,9 @@ void run_set(const Model& model, const fs::path& set, Comparison how) {
 CaseResult run_case(const fs::path& folder, const std::string& name) {
   CaseResult result{name, CaseResult::Outcome::Passed, {}};
   try {
-    const Model model = Model::load(folder / "model.onnx");
+    const PreparedModel model = PreparedModel::load(folder / "model.onnx");
     Comparison how;
-    how.random = any_node(model.data().graph.nodes, [](const NodeData& node) {
+    how.random = any_node(model.model().data().graph.nodes, [](const NodeData& node) {
       const Rule* rule = find_rule(node.domain, node.op_type);
       return rule && rule->random;
     });
@@ -184,6 +206,9 @@ CaseResult run_case(const fs::path& folder, const std::string& name) {
       result.outcome = CaseResult::Outcome::Skipped;
       result.reason = "no test data beside the model";
     }
+    const PreparedModel::Report report = model.report();
+    result.program = report.program_runs > 0;
+    result.node_reason = report.reason;
   } catch (const UnsupportedError& error) {
     result.outcome = CaseResult::Outcome::Skipped;
     result.reason = error.what();

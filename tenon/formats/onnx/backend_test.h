@@ -12,13 +12,15 @@ namespace tenon::formats::onnx {
 struct CaseResult {
   std::string name;  // the folder, relative to where the search began
   enum class Outcome : uint8_t { Passed, Failed, Skipped } outcome = Outcome::Passed;
-  std::string reason;  // why not passed
+  std::string reason;         // why not passed
+  bool program = false;       // it ran as a program too, with the same bits as node by node
+  std::string node_reason{};  // why not (prepared_model.h)
 };
 
 // Every folder below `root` that holds a model.onnx with test data, in the order of their names. Values agree within
 // the tolerances of the ONNX backend, 1e-3 relative and 1e-7 absolute, without an exception. Outputs of random
 // operators are compared in type, shape, mean and deviation. A case is skipped if the model uses what is not supported.
-// `each` sees each result as it comes.
+// Each model runs node by node and prepared, and both must give the same bits. `each` sees each result as it comes.
 std::vector<CaseResult> run_backend_tests(const std::filesystem::path& root,
                                           const std::function<void(const CaseResult&)>& each = {});
 

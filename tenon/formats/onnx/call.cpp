@@ -14,6 +14,9 @@ namespace tenon::formats::onnx {
 void Call::unsupported(std::string problem, std::string hint) const {
   throw UnsupportedError({where, std::move(problem), {}, {}, std::move(hint)});
 }
+void Call::draws() const {
+  if (for_later_runs) unsupported("draws other numbers each time");
+}
 void Call::fail(std::string problem, std::string expected, std::string got) const {
   throw ValueError({where, std::move(problem), std::move(expected), std::move(got), {}});
 }

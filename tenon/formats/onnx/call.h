@@ -22,6 +22,7 @@ class Call {
   std::span<const Attribute* const> attributes;
   // Runs a graph among the attributes: it sees the values around it.
   std::function<Values(const GraphData&, Values)> run_graph;
+  bool for_later_runs = false;  // what is recorded now stands for runs with other inputs
 
   [[nodiscard]] bool has(size_t i) const { return i < in.size() && !in[i].empty(); }
   // The i-th input. Errors: DTypeError or ValueError naming the node if it is absent or no tensor.
@@ -45,6 +46,8 @@ class Call {
   // A list that was an attribute up to some opset and an input afterwards; empty optional: neither is given.
   [[nodiscard]] std::optional<std::vector<int64_t>> integers_of(size_t input, std::string_view name) const;
 
+  // To be called by who draws numbers at random. Errors: UnsupportedError where later runs would get the same ones.
+  void draws() const;
   [[noreturn]] void unsupported(std::string problem, std::string hint = {}) const;
   [[noreturn]] void fail(std::string problem, std::string expected = {}, std::string got = {}) const;
 };

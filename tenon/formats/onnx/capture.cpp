@@ -76,10 +76,7 @@ ir::Graph capture_model(const Model& model, const ModelCaptureOptions& options) 
   CaptureOptions how{.name = model.data().graph.name};
   for (const auto& info : model.outputs()) how.outputs.push_back(info.name);
   how.check = options.check;
-  // Weights stay as they are; small parameters are often numbers that the graph is made from.
-  for (const auto& [name, tensor] : parameters_of(model)) {
-    if (tensor.ndim() >= 2 && tensor.size() > 16) how.weights.set(name, tensor);
-  }
+  how.weights = captured_weights(model);
   const auto fn = [&](const Tensors& in) { return model(in); };
   try {
     const ir::Graph graph = capture(fn, specs, how);
@@ -91,6 +88,14 @@ ir::Graph capture_model(const Model& model, const ModelCaptureOptions& options) 
     parts.hint = fmt::format("numbers for sizes that the model cannot leave open: {}", fmt::join(open, ", "));
     throw UnsupportedError(parts);
   }
+}
+
+StateDict captured_weights(const Model& model) {
+  StateDict dict;
+  for (const auto& [name, tensor] : parameters_of(model)) {
+    if (tensor.ndim() >= 2 && tensor.size() > 16) dict.set(name, tensor);
+  }
+  return dict;
 }
 
 StateDict parameters_of(const Model& model) {

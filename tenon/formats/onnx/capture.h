@@ -20,6 +20,9 @@ struct ModelCaptureOptions {
 // Errors: UnsupportedError for inputs that are no tensors, and those of capture(): a model that looks at values or
 // sizes may need `sizes`, whose names the text then lists.
 ir::Graph capture_model(const Model& model, const ModelCaptureOptions& options = {});
+// The parameters that stay constants as they are in a capture: small ones are often numbers that the graph is made
+// from.
+StateDict captured_weights(const Model& model);
 // The tensors among the parameters, under their names.
 StateDict parameters_of(const Model& model);
 

@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/base/nearest.h"
 #include "tenon/formats/onnx/call.h"
+#include "tenon/formats/onnx/node_watch.h"
 #include "tenon/trace/state.h"
 
 namespace tenon::formats::onnx {
@@ -155,6 +158,22 @@ struct Scope {
   }
 };
 
+}  // namespace
+
+Value NodeWatch::same(const void* place, Value value) {
+  constexpr int64_t kSmall = 16;
+  const Tensor* x = value.tensor();
+  if (!x || !x->is_concrete() || x->size() <= kSmall || !x->is_contiguous()) return value;
+  const auto [at, fresh] = constants.try_emplace(place, *x);
+  // An attribute of the function around is another one at the next call.
+  if (fresh || at->second.type() != x->type() ||
+      !std::ranges::equal(at->second.data<std::byte>(), x->data<std::byte>()))
+    return value;
+  return at->second;
+}
+
+namespace {
+
 // A weight inside of a graph stays as it is in a capture, like those that are parameters (capture.h).
 Value kept(Value value) {
   const auto& recorders = trace::state().recorders;
@@ -165,7 +184,8 @@ Value kept(Value value) {
 
 class Runner {
  public:
-  Runner(const Plan& plan, const std::string& where) : plan_(plan), where_(where) {}
+  Runner(const Plan& plan, const std::string& where, NodeWatch* watch = nullptr)
+      : plan_(plan), where_(where), watch_(watch) {}
 
   // The attributes of the function call around, if any.
   using FunctionAttributes = std::map<std::string, const Attribute*>;
@@ -174,7 +194,8 @@ class Runner {
              const FunctionAttributes* around) {
     if (!scope.weights) {  // else they are there
       for (const auto& data : graph.initializers) {
-        if (!scope.values.contains(data.name)) scope.values[data.name] = kept(read_tensor(data, nullptr, {}, where_));
+        if (!scope.values.contains(data.name))
+          scope.values[data.name] = weight(&data, read_tensor(data, nullptr, {}, where_));
       }
     }
     run_nodes(graph.nodes, scope, opsets, around);
@@ -188,6 +209,11 @@ class Runner {
   }
 
  private:
+  // What stands at this place of the file.
+  Value weight(const void* place, Value value) {
+    return kept(watch_ != nullptr ? watch_->same(place, std::move(value)) : std::move(value));
+  }
+
   void run_nodes(const std::vector<NodeData>& nodes, Scope& scope, const std::map<std::string, int64_t>& opsets,
                  const FunctionAttributes* around) {
     for (const NodeData& node : nodes) {
@@ -205,7 +231,7 @@ class Runner {
       }
       const bool constant = in.empty();
       Values out = call(node, std::move(in), scope, opsets, around);
-      if (constant && out.size() == 1) out[0] = kept(std::move(out[0]));
+      if (constant && out.size() == 1) out[0] = weight(&node, std::move(out[0]));
       for (size_t i = 0; i < node.outputs.size(); ++i) {
         if (node.outputs[i].empty()) continue;
         if (i >= out.size())
@@ -252,9 +278,10 @@ class Runner {
                                   {}});
              for (size_t i = 0; i < inputs.size(); ++i) inner.values[graph.inputs[i].name] = std::move(inputs[i]);
              return run(graph, inner, opsets, around);
-           }};
+           },
+           watch_ != nullptr};
     try {
-      return step.rule->compute(c);
+      return watch_ != nullptr ? watched(*step.rule, c) : step.rule->compute(c);
     } catch (const ShapeError& error) {
       throw ShapeError(named(error, where));
     } catch (const DTypeError& error) {
@@ -264,6 +291,15 @@ class Runner {
     } catch (const ValueError& error) {
       throw ValueError(named(error, where));
     }
+  }
+
+  Values watched(const Rule& rule, Call& c) {
+    const NodeData* around = std::exchange(watch_->node, &c.node);
+    if (rule.random) c.draws();
+    if (--watch_->nodes_left < 0) c.unsupported("loops are unrolled, and that would be too many nodes");
+    Values out = rule.compute(c);
+    watch_->node = around;
+    return out;
   }
 
   // The error of a function that a rule called, under the node's name.
@@ -293,6 +329,7 @@ class Runner {
 
   const Plan& plan_;
   const std::string& where_;
+  NodeWatch* watch_;
 };
 
 void check_input(const ValueInfo& info, const Value& value, const std::string& where) {
@@ -396,7 +433,9 @@ Values Model::run(const std::map<std::string, Value>& inputs) const {
   return Runner(*plan_, where_).run(data_->graph, scope, data_->opsets, nullptr);
 }
 
-Values Model::run_in_order(Values given) const {
+Values Model::run_in_order(Values given) const { return run_in_order(std::move(given), nullptr); }
+
+Values Model::run_in_order(Values given, NodeWatch* watch) const {
   Scope scope{.weights = &parameters_};
   size_t next = 0;
   for (const auto& info : data_->graph.inputs) {
@@ -409,12 +448,22 @@ Values Model::run_in_order(Values given) const {
   }
   if (next != given.size())
     throw ValueError({where_, "another number of inputs", std::to_string(next), std::to_string(given.size()), {}});
-  return Runner(*plan_, where_).run(data_->graph, scope, data_->opsets, nullptr);
+  return Runner(*plan_, where_, watch).run(data_->graph, scope, data_->opsets, nullptr);
+}
+
+void Model::check_inputs(const Values& given) const {
+  size_t next = 0;
+  for (const auto& info : data_->graph.inputs)
+    if (!parameters_.contains(info.name)) check_input(info, given[next++], where_);
 }
 
 Tensors Model::operator()(const Tensors& given) const {
+  return tensors_of(run_in_order(Values(given.begin(), given.end())));
+}
+
+Tensors Model::tensors_of(const Values& outputs) const {
   Tensors out;
-  for (const Value& value : run_in_order(Values(given.begin(), given.end()))) {
+  for (const Value& value : outputs) {
     if (!value.tensor())
       throw UnsupportedError({where_, "an output is no tensor", {}, value.describe(), "run({{name, value}, …})"});
     out.push_back(*value.tensor());

@@ -25,6 +25,7 @@ struct UnsupportedNode {
 };
 
 class Plan;
+struct NodeWatch;
 
 class Model {
  public:
@@ -51,6 +52,11 @@ class Model {
   [[nodiscard]] Tensors operator()(const Tensors& inputs) const;
 
  private:
+  friend class PreparedModel;
+  [[nodiscard]] Values run_in_order(Values inputs, NodeWatch* watch) const;
+  void check_inputs(const Values& inputs) const;  // by position, as inputs() has them
+  [[nodiscard]] Tensors tensors_of(const Values& outputs) const;
+
   std::shared_ptr<const void> owner_;  // the bytes that data_ has views of
   std::shared_ptr<const ModelData> data_;
   std::shared_ptr<const Plan> plan_;  // of data_'s nodes

@@ -255,7 +255,8 @@ Values bit_cast(Call& c) {
   const Tensor x = c.tensor(0);
   const DType to = dtype_of(static_cast<DataType>(c.integer_attribute("to", 0)), c.where);
   if (info(to).bits != info(x.dtype()).bits) c.fail("the types differ in width");
-  const Tensor flat = contiguous(x);
+  const Tensor flat = contiguous(c.value(0));
+  if (!flat.is_concrete()) c.unsupported("has no form in a graph");
   return {from_buffer(flat.impl()->buffer, {to, flat.shape()}, flat.impl()->offset)};
 }
 

@@ -405,6 +405,7 @@ Values dropout_rule(Call& c) {
   const double ratio = c.opset >= 12 ? (c.has(1) ? c.number(1) : 0.5) : c.real_attribute("ratio", 0.5);
   const bool training = c.opset >= 12 && c.has(2) && c.value(2).item<bool>();
   if (!training || ratio == 0) return {x, ones(x.shape(), boolean)};
+  c.draws();
   const Tensor keep = bernoulli(1 - ratio, x.shape());
   return {where(keep, x / (1 - ratio), zeros_like(x)), keep};
 }
