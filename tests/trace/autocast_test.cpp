@@ -267,7 +267,8 @@ TEST(GradScaler, SkipsShrinksAndGrowsAsPyTorchs) {
   const Variable w(tensor({1.0f, -2.0f}));
   auto optimizer = optim::SGD({w}, {.lr = 0.1});
   optim::GradScaler scaler({.init_scale = 1024, .growth_interval = 3});
-  for (const auto& row : goldens()["scaler"]) {
+  const nlohmann::json rows = goldens()["scaler"];
+  for (const auto& row : rows) {
     optimizer.zero_grad();
     const Tensor loss = sum(w.value() * w.value()) * row["factor"].get<double>();
     scaler.scale(loss).backward();
