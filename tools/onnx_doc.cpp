@@ -23,8 +23,12 @@ namespace onnx = formats::onnx;
 constexpr std::string_view kResults = "## ONNX's own cases\n";
 
 std::string results(const nlohmann::json& json) {
-  std::string text = fmt::format("\nOf ONNX's backend test cases {} pass, {} fail and {} are skipped. The others:\n\n",
+  std::string text = fmt::format("\nOf ONNX's backend test cases {} pass, {} fail and {} are skipped. ",
                                  json["passed"].get<int>(), json["failed"].get<int>(), json["skipped"].get<int>());
+  text += fmt::format(
+      "Each runs node by node and prepared, with the same bits;\n{} run as programs, the rest have texts, sequences or "
+      "optionals, draw numbers at random, or look at values that are inputs.\nThose that do not pass:\n\n",
+      json["programs"].get<int>());
   text += "| Case | Outcome | Reason |\n|---|---|---|\n";
   for (const auto& row : json["cases"]) {
     if (row["outcome"] == "passed") continue;
@@ -46,7 +50,10 @@ std::string page(const std::string& results_section) {
       "node: on "
       "concrete\ntensors it computes, in a capture it records (`formats::onnx::capture_model`, `tenon convert`), and "
       "gradients "
-      "flow to inputs\nand parameters. These operators are known:\n";
+      "flow to inputs\nand parameters. `formats::onnx::PreparedModel`, which is what `tenon serve` and `tenon run` "
+      "use, "
+      "makes a program of the captured graph\nfor each kind of inputs, and runs node by node, with the reason, where "
+      "there is none.\nThese operators are known:\n";
   std::string_view domain = "?";
   for (const onnx::Rule* rule : onnx::all_rules()) {
     if (rule->domain != domain) {

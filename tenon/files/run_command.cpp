@@ -16,7 +16,7 @@
 #include "tenon/files/commands.h"
 #include "tenon/files/model_file.h"
 #include "tenon/formats/detect.h"
-#include "tenon/formats/onnx/model.h"
+#include "tenon/formats/onnx/prepared_model.h"
 #include "tenon/ir/specialize.h"
 #include "tenon/ops/catalog.h"
 #include "tenon/ops/movement.h"
@@ -43,26 +43,31 @@ struct Result {
 // A model that is ready to run on these inputs, as often as one likes.
 struct Ready {
   std::function<Tensors()> run;
-  std::vector<std::string> names;  // of the results
+  std::vector<std::string> names;               // of the results
+  std::function<std::string()> execution = {};  // how it ran, if there is something to say
 };
 
-// An ONNX model runs node by node as it stands: it may look at values, which a graph cannot.
+// An ONNX model runs as a program, or node by node if it looks at values, which a graph cannot.
 Ready ready_onnx(const std::string& path, const std::map<std::string, Tensor>& inputs) {
-  const auto model = formats::onnx::Model::load(path);
+  const auto model = formats::onnx::PreparedModel::load(path);
   Ready ready;
-  for (const auto& output : model.outputs()) ready.names.push_back(output.name);
+  for (const auto& output : model.model().outputs()) ready.names.push_back(output.name);
   const std::map<std::string, formats::onnx::Value> named(inputs.begin(), inputs.end());
   ready.run = [model, named, path] {
     const auto values = model.run(named);
     Tensors results;
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (!values[i].tensor())
-        throw UnsupportedError(
-            {path, fmt::format("output '{}' is no tensor", model.outputs()[i].name), {}, values[i].describe(), {}});
+        throw UnsupportedError({path,
+                                fmt::format("output '{}' is no tensor", model.model().outputs()[i].name),
+                                {},
+                                values[i].describe(),
+                                {}});
       results.push_back(*values[i].tensor());
     }
     return results;
   };
+  ready.execution = [model] { return model.execution(); };
   return ready;
 }
 
@@ -137,7 +142,8 @@ int run_command(const Arguments& arguments, const Console& console) {
     if (!arguments.has("output")) console.out(fmt::format("{}\n", to_string(values[i])));
   }
   if (profile) console.out(to_table(*profile) + "\n");
-  console.err(fmt::format("loaded and run in {:.1f} ms\n", taken.count()));
+  const std::string how = ready.execution && !compiles ? ", " + ready.execution() : "";
+  console.err(fmt::format("loaded and run in {:.1f} ms{}\n", taken.count(), how));
   return exit_done;
 }
 

@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "tenon/exec/evaluate.h"
-#include "tenon/formats/onnx/model.h"
+#include "tenon/formats/onnx/prepared_model.h"
 #include "tenon/formats/package.h"
 #include "tenon/serve/status.h"
 
@@ -31,14 +31,21 @@ TensorSpec spec_of(const onnx::ValueInfo& info, const std::string& where) {
   return spec;
 }
 
+// Runs as a program for each kind of inputs, where there is one. Warming up makes those of the allowed batch sizes;
+// what has one size only is made ready here.
 class OnnxModel final : public Model {
  public:
-  explicit OnnxModel(const fs::path& path) : model_(onnx::Model::load(path)) {
-    for (const auto& info : model_.inputs()) inputs_.push_back(spec_of(info, path.string()));
-    for (const auto& info : model_.outputs()) outputs_.push_back(spec_of(info, path.string()));
+  explicit OnnxModel(const fs::path& path) : model_(onnx::PreparedModel::load(path)) {
+    const onnx::Model& model = model_.model();
+    for (const auto& info : model.inputs()) inputs_.push_back(spec_of(info, path.string()));
+    for (const auto& info : model.outputs()) outputs_.push_back(spec_of(info, path.string()));
     platform_ = "onnx_onnxv1";
-    metadata_ = model_.data().metadata;
+    metadata_ = model.data().metadata;
+    model_.prepare();
   }
+
+  // Only what does not run as a program is worth a word.
+  std::string execution() const override { return model_.report().reason.empty() ? "" : model_.execution(); }
 
   std::vector<Value> run(std::vector<Value> inputs) const override {
     onnx::Values given;
@@ -64,7 +71,7 @@ class OnnxModel final : public Model {
   }
 
  private:
-  onnx::Model model_;
+  onnx::PreparedModel model_;
 };
 
 // A Tenon package: its function "main", with "preprocess" before and "postprocess" after it if it has them. Tensors go

@@ -1,7 +1,7 @@
 // A loaded model as the server sees it: named inputs and outputs, and run().
 //
-// A model is immutable and run() may be called by several threads at once. To add a kind of file: a class here and a
-// row in load_model (model.cpp).
+// A model gives the same answers all its life, and run() may be called by several threads at once. To add a kind of
+// file: a class here and a row in load_model (model.cpp).
 #pragma once
 
 #include <filesystem>
@@ -34,6 +34,9 @@ class Model {
   // One value for each input, in the order of inputs(); outputs in the order of outputs().
   // Errors: those of the model's ops.
   [[nodiscard]] virtual std::vector<Value> run(std::vector<Value> inputs) const = 0;
+
+  // How it runs, where there is something to say: "node by node (NonZero: …)".
+  [[nodiscard]] virtual std::string execution() const { return {}; }
 
   // Itself, if it is made of other models.
   [[nodiscard]] virtual const Pipeline* pipeline() const { return nullptr; }

@@ -484,6 +484,8 @@ void Repository::finish_load(const Task& task, LanePtr lane, Status status) {
       Labels fields = which;
       if (found->second->config.lane.batching.enabled && !version.lane->options().batching.enabled)
         fields.emplace_back("no_batching", version.lane->why_no_batching());
+      if (std::string how = version.lane->model().execution(); !how.empty())
+        fields.emplace_back("execution", std::move(how));
       log("info", "version_available", fields);
     } else {
       ++version.attempts;

@@ -416,6 +416,7 @@ std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& la
   for (const auto& label : labels)
     parameters["label:" + label.label] = {
         {"string_value", fmt::format("version {}{}", label.version, label.ready ? "" : " (pending)")}};
+  if (const std::string how = lane.model().execution(); !how.empty()) parameters["execution"] = {{"string_value", how}};
   if (!lane.why_no_batching().empty()) parameters["why_no_batching"] = {{"string_value", lane.why_no_batching()}};
   if (traffic && traffic->options() != TrafficOptions())
     parameters["traffic"] = {{"string_value", traffic_json(lane.model_name(), *traffic)}};

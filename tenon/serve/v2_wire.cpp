@@ -349,7 +349,9 @@ WireWriter write_v2_config(const Lane& lane) {
   };
   for (const auto& spec : model.inputs()) tensor(5, spec, 4);
   for (const auto& spec : model.outputs()) tensor(6, spec, 3);
-  for (const auto& [key, text] : model.metadata()) {
+  std::map<std::string, std::string> parameters = model.metadata();
+  if (const std::string how = model.execution(); !how.empty()) parameters["execution"] = how;
+  for (const auto& [key, text] : parameters) {
     WireWriter parameter, entry;
     parameter.text(1, text);
     entry.text(1, key);

@@ -241,6 +241,7 @@ TEST_F(ModelCommand, ConformancePrintsALineForEachCase) {
   EXPECT_EQ(json["passed"], 1);
   EXPECT_EQ(json["failed"], 1);
   EXPECT_EQ(json["skipped"], 1);
+  EXPECT_EQ(json["programs"], 1);
   ASSERT_EQ(json["cases"].size(), 3U);
   EXPECT_EQ(json["cases"][1]["name"], "b_right");
   EXPECT_EQ(json["cases"][1]["outcome"], "passed");
