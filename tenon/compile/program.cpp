@@ -504,7 +504,8 @@ Tensors Program::run(const trace::Segment& segment) {
       case PlaceKind::Leaf: {
         const trace::Leaf& leaf = segment.leaves[static_cast<size_t>(place.number)];
         const int64_t elements = leaf.offset + storage.base;
-        base[i] = leaf.buffer->data() + elements * info(storage.dtype).bits / 8;
+        // A buffer without elements may have no memory.
+        if (std::byte* data = leaf.buffer->data()) base[i] = data + elements * info(storage.dtype).bits / 8;
         break;
       }
       case PlaceKind::Arena:

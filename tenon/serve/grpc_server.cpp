@@ -382,6 +382,12 @@ GrpcServer::~GrpcServer() {
   s.guards.clear();
   for (auto& loop : s.loops) loop->io.stop();
   for (auto& loop : s.loops) loop->thread.join();
+  // What was closed a moment ago has handlers that have not run: each keeps its connection, that its loop, and the loop
+  // the handlers.
+  for (auto& loop : s.loops) {
+    loop->io.restart();
+    loop->io.poll();
+  }
 }
 
 const std::vector<int>& GrpcServer::ports() const { return state_->ports; }
