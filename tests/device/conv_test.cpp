@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <optional>
 
+#include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/elementwise.h"
 #include "tests/device/support.h"
@@ -74,6 +76,21 @@ std::vector<ConvShape> shapes() {
       shape_of(2, 2, 3, 4, 1, {9, 9, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {-1, 0, 0}, {0, -2, 0}),
       shape_of(2, 37, 16, 16, 1, {16, 16, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
       shape_of(2, 0, 3, 4, 1, {5, 5, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
+      // Elements of x that fall into phases: with taps of their own, with none, in groups, by themselves, cropped.
+      shape_of(2, 5, 5, 7, 1, {11, 10, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+      shape_of(2, 2, 5, 20, 1, {13, 9, 1}, {2, 1, 1}, {3, 2, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
+      shape_of(2, 2, 6, 9, 3, {13, 12, 1}, {3, 5, 1}, {2, 3, 1}, {2, 2, 1}, {2, 3, 0}, {1, 4, 0}),
+      shape_of(2, 2, 18, 18, 18, {11, 9, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+      shape_of(2, 3, 16, 16, 16, {9, 9, 1}, {3, 2, 1}, {2, 2, 1}, {1, 3, 1}, {0, 1, 0}, {2, 1, 0}),
+      shape_of(3, 2, 4, 6, 2, {5, 6, 7}, {3, 2, 3}, {2, 1, 2}, {1, 2, 1}, {1, 1, 0}, {0, 1, 2}),
+      shape_of(2, 2, 4, 5, 1, {12, 9, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {-2, 0, 0}, {1, -3, 0}),
+      shape_of(1, 2, 2, 3, 1, {1500, 1, 1}, {9, 1, 1}, {1, 1, 1}, {1, 1, 1}, {4, 0, 0}, {4, 0, 0}),
+      shape_of(1, 2, 3, 3, 3, {300, 1, 1}, {4, 1, 1}, {1, 1, 1}, {2, 1, 1}, {3, 0, 0}, {0, 0, 0}),
+      // Many channels, in blocks; in groups too.
+      shape_of(2, 3, 258, 5, 1, {4, 5, 1}, {3, 3, 1}, {2, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+      shape_of(1, 2, 514, 4, 2, {5, 1, 1}, {2, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {1, 0, 0}),
+      // Few places and long sums: examples side by side.
+      shape_of(2, 33, 90, 9, 1, {4, 4, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
   };
 }
 
@@ -146,6 +163,18 @@ TEST(Conv, SameBitsForAnyNumberOfThreads) {
   EXPECT_EQ(std::memcmp(seen[0].data(), seen[2].data(), seen[0].size() * 4), 0);
 }
 
+// A product is (input, weight) or (weight, input) or (input, cotangent); `at` is its place in the chain.
+struct Link {
+  int64_t at;
+  float a, b;
+};
+float chained(std::vector<Link>& links) {
+  std::sort(links.begin(), links.end(), [](const Link& a, const Link& b) { return a.at < b.at; });
+  float sum = 0;
+  for (const Link& link : links) sum = std::fma(link.a, link.b, sum);
+  return sum;
+}
+
 // Shapes that reach every loop of DirectConv: tiles of several widths and depths, pairs of short rows, groups, each
 // channel by itself with and without a rest, padding on one side, places in one run.
 std::vector<ConvShape> direct_shapes() {
@@ -159,6 +188,7 @@ std::vector<ConvShape> direct_shapes() {
         shape_of(2, 1, 32, 32, 32, {15, 13, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
         shape_of(2, 3, 19, 19, 19, {6, 8, 1}, {5, 3, 1}, {1, 1, 1}, {1, 2, 1}, {2, 2, 0}, {2, 2, 0}),
         shape_of(2, 1, 12, 24, 12, {6, 8, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+        shape_of(2, 8, 96, 20, 1, {2, 2, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
         shape_of(2, 5, 24, 33, 1, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
         shape_of(2, 1, 16, 16, 1, {8, 8, 1}, {1, 3, 1}, {1, 1, 1}, {1, 1, 1}, {0, 3, 0}, {0, 0, 0})})
     all.push_back(s);
@@ -199,6 +229,14 @@ ir::ScalarProgram what_follows() {
   });
 }
 
+// The same as a chain of steps, one after the other.
+ir::ScalarProgram what_follows_in_steps() {
+  const DType f = DType::F32;
+  return program_of({f, f, f, f},
+                    [](auto x) { return ir::apply_op(ir::ScalarOp::Max, std::array{x[2] + x[0] * x[1], x[3]}); });
+}
+enum class Follows : uint8_t { Nothing, Program, Steps };
+
 // One chain of fused multiply-adds over (window, channel) for every element, whatever lies where and whoever computes
 // it: all layouts, CPU levels and numbers of threads, and the scalar program as if it ran by itself.
 TEST(Conv, BitsAreThoseOfOneChain) {
@@ -232,8 +270,11 @@ TEST(Conv, BitsAreThoseOfOneChain) {
       const cpu::LevelTable& loops = cpu::level_table(level);
       for (int threads : {1, 3}) {
         ThreadPool pool(threads);
-        for (bool follow : {false, true}) {
-          cpu::DirectConv conv(s, loops, follow ? std::optional(what_follows()) : std::nullopt);
+        for (const Follows kind : {Follows::Nothing, Follows::Program, Follows::Steps}) {
+          const bool follow = kind != Follows::Nothing;
+          std::optional<ir::ScalarProgram> program;
+          if (follow) program = kind == Follows::Program ? what_follows() : what_follows_in_steps();
+          cpu::DirectConv conv(s, loops, program);
           conv.use(conv.pack(w.data<float>()));
           for (bool in_last : {false, true}) {
             for (bool out_last : {false, true}) {
@@ -250,8 +291,126 @@ TEST(Conv, BitsAreThoseOfOneChain) {
                 const float scaled = want[o] * scale.data<float>()[o / plane % static_cast<size_t>(s.filters)];
                 want[o] = std::max(scaled + other.data<float>()[o], least.data<float>()[0]);
               }
-              EXPECT_TRUE(same_bits(floats(y), want)) << level << threads << follow << in_last << out_last;
+              EXPECT_TRUE(same_bits(floats(y), want))
+                  << level << threads << static_cast<int>(kind) << in_last << out_last;
             }
+          }
+        }
+      }
+    }
+  }
+}
+
+// The gradients likewise: of the input one chain over (window, filter), where the window runs as dy does; of the weight
+// one over places, where the batch is one part and no channel is by itself. In every case sums in f64 bear them out.
+TEST(Conv, BitsOfGradientsAreThoseOfOneChain) {
+  for (const ConvShape& s : direct_shapes()) {
+    const Shape x_shape = full_shape(s, false), y_shape = full_shape(s, true);
+    SCOPED_TRACE(to_string(x_shape) + " -> " + to_string(y_shape));
+    Array x(DType::F32, x_shape), w(DType::F32, {s.weight_size()}), dy(DType::F32, y_shape);
+    x.fill_random(1);
+    w.fill_random(2);
+    dy.fill_random(3);
+    const int64_t fg = s.filters / std::max<int64_t>(1, s.groups), taps = ConvShape::volume(s.window);
+    const int64_t places = ConvShape::volume(s.out);
+    std::vector<std::vector<Link>> of_x(static_cast<size_t>(numel(x_shape))),
+        of_w(static_cast<size_t>(s.weight_size()));
+    each_product(s, [&](int64_t o, int64_t i, int64_t k) {
+      const int64_t filter = o / places % s.filters, example = o / places / s.filters;
+      of_x[static_cast<size_t>(i)].push_back(
+          {(taps - 1 - k % taps) * fg + filter % fg, dy.data<float>()[o], w.data<float>()[k]});
+      of_w[static_cast<size_t>(k)].push_back({example * places + o % places, x.data<float>()[i], dy.data<float>()[o]});
+    });
+    const bool one_chain = s.groups != s.channels && places * s.n * s.weight_size() < 1024 * 1024;
+    std::vector<float> want_dx, want_dw;
+    for (auto& links : of_x) want_dx.push_back(chained(links));
+    for (auto& links : of_w) want_dw.push_back(chained(links));
+    Array x_last = channels_last(x_shape), dy_last = channels_last(y_shape);
+    x_last.fill([&](int64_t i) { return x.data<float>()[i]; });
+    dy_last.fill([&](int64_t i) { return dy.data<float>()[i]; });
+    std::vector<float> first;
+    for (int level : {2, 3, 4}) {
+      if (cpu::best_level() < level) continue;
+      const cpu::LevelTable& loops = cpu::level_table(level);
+      for (int threads : {1, 3}) {
+        ThreadPool pool(threads);
+        for (bool last : {false, true}) {
+          Array dx = last ? channels_last(x_shape) : Array(DType::F32, x_shape);
+          cpu::conv_input_gradient(s, last ? dy_last.in() : dy.in(), w.data<float>(), dx.out(), loops, pool);
+          EXPECT_TRUE(same_bits(floats(dx), want_dx)) << level << threads << last;
+          std::vector<float> dw(want_dw.size());
+          cpu::conv_weight_gradient(s, last ? x_last.in() : x.in(), last ? dy_last.in() : dy.in(), dw.data(), loops,
+                                    pool);
+          EXPECT_TRUE(!one_chain || same_bits(dw, want_dw)) << level << threads << last;
+          if (first.empty()) first = dw;
+          EXPECT_TRUE(same_bits(dw, first)) << level << threads << last;
+        }
+      }
+    }
+    for (size_t k = 0; k < first.size(); ++k) {
+      double sum = 0, size = 0;
+      for (const Link& link : of_w[k]) {
+        const double product = static_cast<double>(link.a) * static_cast<double>(link.b);
+        sum += product;
+        size += std::abs(product);
+      }
+      ASSERT_NEAR(first[k], sum, 1e-6 * size) << k;
+    }
+  }
+}
+
+TEST(TileProgram, KnowsChains) {
+  const DType f = DType::F32;
+  EXPECT_FALSE(cpu::chain_of(what_follows()));
+  const auto steps = cpu::chain_of(what_follows_in_steps());
+  ASSERT_TRUE(steps);
+  ASSERT_EQ(steps->size(), 3U);
+  EXPECT_EQ((*steps)[0].input, 1);
+  EXPECT_EQ((*steps)[1].input, 2);
+  EXPECT_EQ((*steps)[2].op, cpu::TileOp::Larger);
+  const auto number = cpu::chain_of(program_of({f}, [](auto x) { return x[0] * 2.5; }));
+  ASSERT_TRUE(number);
+  EXPECT_EQ((*number)[0].input, 0);
+  EXPECT_EQ((*number)[0].number, 2.5F);
+  // Values that are used twice, and sides that matter.
+  EXPECT_FALSE(cpu::chain_of(program_of({f}, [](auto x) { return x[0] * x[0]; })));
+  EXPECT_FALSE(cpu::chain_of(program_of({f, f}, [](auto x) { return x[1] - x[0]; })));
+  EXPECT_FALSE(cpu::chain_of(program_of({f, f}, [](auto x) { return (x[0] + x[1]) * (x[0] - x[1]); })));
+  EXPECT_FALSE(cpu::chain_of(program_of({f}, [](auto x) { return x[0] / 3.0; })));
+}
+
+// Each step gives the bits of the device's own loop, whatever the numbers and the level are.
+TEST(TileProgram, StepsAreTheLoopsOfTheirOps) {
+  constexpr int64_t kPlaces = 11, kColumns = 37;
+  const float nan = std::nanf("");
+  const float special[] = {0.0F, -0.0F, nan, INFINITY, -INFINITY, 1e-45F, 3e38F, 6.0F};
+  std::vector<float> a(kPlaces * kColumns), b(a.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    a[i] = i % 3 == 0 ? special[i / 3 % 8] : static_cast<float>(i) * 0.37F - 50;
+    b[i] = i % 4 == 0 ? special[i / 24 % 8] : 20 - static_cast<float>(i) * 0.11F;
+  }
+  for (int level : {2, 3, 4}) {
+    if (cpu::best_level() < level) continue;
+    const cpu::LevelTable& table = cpu::level_table(level);
+    for (const auto& [step_op, op] :
+         {std::pair{cpu::TileOp::Add, ir::ScalarOp::Add}, std::pair{cpu::TileOp::Subtract, ir::ScalarOp::Sub},
+          std::pair{cpu::TileOp::Multiply, ir::ScalarOp::Mul}, std::pair{cpu::TileOp::Larger, ir::ScalarOp::Max},
+          std::pair{cpu::TileOp::Smaller, ir::ScalarOp::Min}}) {
+      for (const int reach : {0, 1, 2}) {  // of b: every place, the same for all, one number
+        std::vector<float> other = b, want(a.size()), got(a.size(), 99.0F);
+        for (size_t i = 0; i < b.size(); ++i) {
+          if (reach == 1) other[i] = b[i % kColumns];
+          if (reach == 2) other[i] = b[24];
+        }
+        table.loop[static_cast<size_t>(op)][static_cast<size_t>(DType::F32)](want.data(), a.data(), other.data(),
+                                                                             nullptr, kPlaces * kColumns);
+        const cpu::TileStep step{step_op, reach == 2, reach == 2 ? &b[24] : b.data(), reach == 0 ? kColumns : 0};
+        table.tiles.finish({a.data(), kColumns, kPlaces, kColumns, &step, 1, got.data(), kColumns});
+        for (size_t i = 0; i < a.size(); ++i) {
+          if (std::isnan(want[i])) {
+            EXPECT_TRUE(std::isnan(got[i])) << i;
+          } else {
+            EXPECT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want[i])) << a[i] << ' ' << other[i];
           }
         }
       }

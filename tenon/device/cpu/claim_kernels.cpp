@@ -253,8 +253,12 @@ void claim_conv_input_gradient(const KernelArgs& args) {
   const ConvShape s = conv_shape(dx.shape, weight.shape, ct.shape, args.attrs);
   by_dtype(ct.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const RowMajor<T> cts(ct, args.pool), ws(weight, args.pool);
-    conv_backward_data(s, cts.data(), ws.data(), dx.as<T>(), args.pool);
+    const RowMajor<T> ws(weight, args.pool);
+    if constexpr (std::is_same_v<T, float>) {
+      conv_backward_data(s, ct, ws.data(), dx, args.pool);
+    } else {
+      conv_backward_data(s, RowMajor<T>(ct, args.pool).data(), ws.data(), dx.as<T>(), args.pool);
+    }
   });
 }
 
@@ -268,8 +272,12 @@ void claim_conv_weight_gradient(const KernelArgs& args) {
   const ConvShape s = conv_shape(x.shape, dw.shape, ct.shape, args.attrs);
   by_dtype(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const RowMajor<T> xs(x, args.pool), cts(ct, args.pool);
-    conv_backward_weight(s, xs.data(), cts.data(), dw.as<T>(), args.pool);
+    if constexpr (std::is_same_v<T, float>) {
+      conv_backward_weight(s, x, ct, dw.as<T>(), args.pool);
+    } else {
+      const RowMajor<T> xs(x, args.pool), cts(ct, args.pool);
+      conv_backward_weight(s, xs.data(), cts.data(), dw.as<T>(), args.pool);
+    }
   });
 }
 

@@ -2,10 +2,8 @@
 // convolution) and for the weight.
 //
 // x is [n, channels, in…], weight [filters, channels / groups, window…], y [n, filters, out…], all row-major.
-// Forward in f32 is direct_conv.h. Its gradients run on oneDNN in the layouts that it likes best, with reorders around:
-// measured on LeNet and ResNet-18 shapes that beats its plain NCHW path 1.4 to 6 times and NHWC nearly always; windows
-// of one element stay plain. f64, and gradients with padding below zero, go through im2col. The batch is cut into parts
-// by shape alone, and the parts' weight gradients are added in order: the bits do not depend on the number of threads.
+// In f32 all three run on tiles (direct_conv.h, conv_gradients.h), in f64 as products of matrices (im2col.h). No bits
+// depend on the number of threads.
 #pragma once
 
 #include <array>
@@ -42,8 +40,10 @@ void conv_forward(const ConvShape& s, const float* x, const float* weight, const
                   ThreadPool& pool);
 void conv_forward(const ConvShape& s, const double* x, const double* weight, const double* bias, double* y,
                   ThreadPool& pool);
+void conv_backward_data(const ConvShape& s, const ConstView& dy, const float* weight, const View& dx, ThreadPool& pool);
 void conv_backward_data(const ConvShape& s, const float* dy, const float* weight, float* dx, ThreadPool& pool);
 void conv_backward_data(const ConvShape& s, const double* dy, const double* weight, double* dx, ThreadPool& pool);
+void conv_backward_weight(const ConvShape& s, const ConstView& x, const ConstView& dy, float* dw, ThreadPool& pool);
 void conv_backward_weight(const ConvShape& s, const float* x, const float* dy, float* dw, ThreadPool& pool);
 void conv_backward_weight(const ConvShape& s, const double* x, const double* dy, double* dw, ThreadPool& pool);
 

@@ -1,10 +1,10 @@
 // Convolution in f32 without reorders of results: tiles of places by filters, kept in registers over the whole sum.
 //
 // The input is read with its channels side by side ("channels last"); any other layout, and padding, is copied so
-// first. The result may lie either way. Weights are packed once. Every element is one chain of fused multiply-adds over
-// (window, channel), then what `after` says: its bits depend on no layout, tile, thread or batch, so an eager call and
-// a program that keeps its layouts agree. Channels that are groups of their own (depthwise) have a loop of their own.
-// To add a shape of tile: level_tile.h.
+// first. (Channels by themselves need no padding: taps outside are left out.) The result may lie either way. Weights
+// are packed once. Every element is one chain of fused multiply-adds over (window, channel), then what `after` says:
+// its bits depend on no layout, tile, thread or batch, so an eager call and a program that keeps its layouts agree.
+// Channels that are groups of their own (depthwise) have a loop of their own. To add a shape of tile: level_tile.h.
 #pragma once
 
 #include <mutex>
@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "tenon/base/thread_pool.h"
-#include "tenon/device/cpu/conv.h"
-#include "tenon/device/cpu/tile_program.h"
+#include "tenon/device/cpu/conv_finish.h"
+#include "tenon/device/cpu/conv_plan.h"
 #include "tenon/tensor/buffer.h"
 #include "tenon/tensor/view.h"
 
@@ -27,6 +27,8 @@ class DirectConv {
   // `weight` [filters, channels / groups, window…], row-major, in the order in which tiles read it. Besides the weight
   // that depends on `packing()` alone.
   [[nodiscard]] Ref<Buffer> pack(const float* weight) const;
+  // The same from weights that lie in another way.
+  [[nodiscard]] Ref<Buffer> pack(const ConvWeights& weights) const;
   [[nodiscard]] Ints packing() const { return {depthwise_ ? 0 : columns_, channel_stride_}; }
   // Before the first run.
   void use(Ref<Buffer> packed) { weights_ = std::move(packed); }
@@ -35,23 +37,27 @@ class DirectConv {
   void run(const ConstView& x, std::span<const ConstView> operands, const View& y, ThreadPool& pool) const;
 
  private:
-  struct Space;
   struct Job;
   Ref<Buffer> take_space(int64_t bytes) const;
   void give_back(Ref<Buffer> space) const;
-  void place(const ConstView& x, float* to, ThreadPool& pool) const;
   void run_placed(const Job& job, ThreadPool& pool) const;
   void run_tiles(const Job& job, int64_t first, int64_t end, int64_t panel, int64_t panel_end) const;
-  void run_depthwise(const Job& job, int64_t first, int64_t end) const;
+  void run_depthwise(const Job& job, ThreadPool& pool) const;
+  void run_depthwise_rows(const Job& job, int64_t first, int64_t end) const;
+  void inner_rows(const Job& job, int64_t row, std::vector<DepthwiseTap>& rows) const;
+  void inner_taps(const Job& job, int64_t column, std::span<const DepthwiseTap> rows,
+                  std::vector<DepthwiseTap>& taps) const;
   void choose_tile();
+  [[nodiscard]] int64_t places_of_tile(int64_t width) const;
+  [[nodiscard]] bool wants_examples_side_by_side(int64_t examples, int64_t width) const;
 
   ConvShape s_;  // the spatial axes moved to the end: columns are axis 2
   TileLoops loops_;
-  std::optional<TileProgram> after_;
+  ConvProgram after_;
   bool depthwise_ = false;
   bool merged_ = false;         // neighbouring taps of a row are one run
-  int64_t channel_stride_ = 0;  // of a placed input: channels, rounded up where vectors of them are read
-  ConvShape::Extents padded_{1, 1, 1};
+  int64_t channel_stride_ = 0;  // of a placed input: channels, rounded up where vectors are read
+  PlacedInput placed_;
   int vectors_ = 1;      // of a panel of weights
   int64_t columns_ = 0;  // of a panel
   int64_t panels_ = 0;   // of a group

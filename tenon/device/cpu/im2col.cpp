@@ -112,9 +112,7 @@ void im2col_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw, 
 }
 
 template void im2col_forward(const ConvShape&, const double*, const double*, const double*, double*, ThreadPool&);
-template void im2col_backward_data(const ConvShape&, const float*, const float*, float*, ThreadPool&);
 template void im2col_backward_data(const ConvShape&, const double*, const double*, double*, ThreadPool&);
-template void im2col_backward_weight(const ConvShape&, const float*, const float*, float*, ThreadPool&);
 template void im2col_backward_weight(const ConvShape&, const double*, const double*, double*, ThreadPool&);
 
 }  // namespace tenon::cpu

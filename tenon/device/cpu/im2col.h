@@ -1,4 +1,4 @@
-// Convolution as products of matrices: the path for f64 and for what oneDNN does not take.
+// Convolution as products of matrices: the path for f64.
 #pragma once
 
 #include "tenon/device/cpu/conv.h"

@@ -77,16 +77,35 @@ struct Tile {
   int64_t next_step;
   const float* soon;  // null, or a y that will be wanted next
 };
-// A row of places, each channel by itself: y[m][c] = sum over taps of x[m * step + tap + c] times weight[tap][c].
-// `channels` is a multiple of the lanes, and x may be read and y written so far.
+// A row of places, each channel by itself: y[m][c] = sum over taps of x[m * step + tap.x + c] times weight[tap.weight +
+// c]. `channels` is a multiple of the lanes, and x may be read and y written so far.
+struct DepthwiseTap {
+  int64_t x, weight;
+};
 struct DepthwiseRow {
   const float* x;
   int64_t step, places, channels;
-  const int64_t* taps;
+  const DepthwiseTap* taps;
   int64_t tap_count;
   const float* weight;
   float* y;
   int64_t y_step;
+};
+// What follows a tile, element by element, each step rounded by itself: the element op an operand.
+enum class TileOp : uint8_t { Add, Subtract, Multiply, Larger, Smaller };  // the last two give NaN for NaN
+struct TileStep {
+  TileOp op;
+  bool one;           // one number for all
+  const float* data;  // of the first place and column
+  int64_t place;      // from place to place; 0: the same for all
+};
+struct TileFinish {
+  const float* from;
+  int64_t from_step, places, columns;
+  const TileStep* steps;
+  int step_count;
+  float* to;  // may be `from`
+  int64_t to_step;
 };
 // Few rows times a matrix whose columns lie in memory as rows, by as many columns as a vector has, or the first of
 // them: y[m][c] = from[m][c] + the sum over k of x[m][k] times b[c][k].
@@ -107,6 +126,7 @@ struct TileLoops {
   int most_rows[kTileVectors + 1];                             // by the number of vectors; 0: no such tile
   void (*tile[kTileVectors + 1][kTileRows + 1])(const Tile&);  // by vectors and places
   void (*depthwise)(const DepthwiseRow&);
+  void (*finish)(const TileFinish&);
   void (*turned[kTurnedRows + 1])(const TurnedRows&);  // by rows
   // to[r][c] = from[r][c], and to[c][r] = from[r][c], with these distances between rows.
   void (*copy)(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to, int64_t to_step);

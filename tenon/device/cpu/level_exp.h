@@ -24,9 +24,6 @@ struct ExpLanes : Lanes {
   // Zero behind the first `count`.
   static V keep_first(V v, int64_t count) { return _mm512_maskz_mov_ps(first(count), v); }
   static V splat(float x) { return _mm512_set1_ps(x); }
-  static V add(V a, V b) { return _mm512_add_ps(a, b); }
-  static V subtract(V a, V b) { return _mm512_sub_ps(a, b); }
-  static V multiply(V a, V b) { return _mm512_mul_ps(a, b); }
   // a > b ? a : b. (With a mask of all, because g++ 12 calls what the plain function leaves out uninitialised.)
   static V max(V a, V b) { return _mm512_mask_max_ps(a, 0xffff, a, b); }
   // y * 2^n, rounded once, as the two multiplications of exp_f32 do.
@@ -38,9 +35,6 @@ struct ExpLanes : Lanes {
   }
   static V keep_first(V v, int64_t count) { return _mm256_and_ps(v, _mm256_castsi256_ps(first(count))); }
   static V splat(float x) { return _mm256_set1_ps(x); }
-  static V add(V a, V b) { return _mm256_add_ps(a, b); }
-  static V subtract(V a, V b) { return _mm256_sub_ps(a, b); }
-  static V multiply(V a, V b) { return _mm256_mul_ps(a, b); }
   static V max(V a, V b) { return _mm256_max_ps(a, b); }
   static V scale(V y, V /*n*/, V shifted) {
     const __m256i k = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4b400000));

@@ -25,6 +25,17 @@ struct Lanes {
   static V splat(const float* p) { return _mm512_set1_ps(*p); }
   static void store(float* p, V v) { _mm512_storeu_ps(p, v); }
   static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+  static V add(V a, V b) { return _mm512_add_ps(a, b); }
+  static V subtract(V a, V b) { return _mm512_sub_ps(a, b); }
+  static V multiply(V a, V b) { return _mm512_mul_ps(a, b); }
+  // a > b or a is NaN ? a : b. (With a mask of all, because g++ 12 calls what the plain function leaves out
+  // uninitialised.)
+  static V larger(V a, V b) {
+    return _mm512_mask_mov_ps(_mm512_mask_max_ps(a, 0xffff, a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+  }
+  static V smaller(V a, V b) {
+    return _mm512_mask_mov_ps(_mm512_mask_min_ps(a, 0xffff, a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+  }
   // The first n.
   using Part = __mmask16;
   static Part part(int n) { return static_cast<Part>((1U << n) - 1); }
@@ -74,6 +85,12 @@ struct Lanes {
   static V splat(const float* p) { return _mm256_set1_ps(*p); }
   static void store(float* p, V v) { _mm256_storeu_ps(p, v); }
   static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+  static V add(V a, V b) { return _mm256_add_ps(a, b); }
+  static V subtract(V a, V b) { return _mm256_sub_ps(a, b); }
+  static V multiply(V a, V b) { return _mm256_mul_ps(a, b); }
+  // a > b or a is NaN ? a : b.
+  static V larger(V a, V b) { return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
+  static V smaller(V a, V b) { return _mm256_blendv_ps(_mm256_min_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
   using Part = __m256i;
   static Part part(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -115,6 +132,26 @@ struct Lanes {
     V r{};
     for (int i = 0; i < kCount; ++i) r.at[i] = fma_f32(a.at[i], b.at[i], c.at[i]);
     return r;
+  }
+  template <class F>
+  static V each(V a, V b, const F& f) {
+    for (int i = 0; i < kCount; ++i) a.at[i] = f(a.at[i], b.at[i]);
+    return a;
+  }
+  static V add(V a, V b) {
+    return each(a, b, [](float x, float y) { return x + y; });
+  }
+  static V subtract(V a, V b) {
+    return each(a, b, [](float x, float y) { return x - y; });
+  }
+  static V multiply(V a, V b) {
+    return each(a, b, [](float x, float y) { return x * y; });
+  }
+  static V larger(V a, V b) {
+    return each(a, b, [](float x, float y) { return x > y || x != x ? x : y; });
+  }
+  static V smaller(V a, V b) {
+    return each(a, b, [](float x, float y) { return x < y || x != x ? x : y; });
   }
   using Part = int;
   static Part part(int n) { return n; }
@@ -234,14 +271,24 @@ void depthwise_places(const DepthwiseRow& t, const float* x, float* y, int64_t c
 #pragma GCC unroll 8
   for (int m = 0; m < Rows; ++m) sum[m] = Lanes::zero();
   const float* weight = t.weight + channel;
-  for (int64_t tap = 0; tap < t.tap_count; ++tap, weight += t.channels) {
-    const V w = Lanes::load(weight);
-    const float* at = x + t.taps[tap] + channel;
+  for (int64_t tap = 0; tap < t.tap_count; ++tap) {
+    const V w = Lanes::load(weight + t.taps[tap].weight);
+    const float* at = x + t.taps[tap].x + channel;
 #pragma GCC unroll 8
     for (int m = 0; m < Rows; ++m) sum[m] = Lanes::fma(Lanes::load(at + m * t.step), w, sum[m]);
   }
 #pragma GCC unroll 8
   for (int m = 0; m < Rows; ++m) Lanes::store(y + m * t.y_step + channel, sum[m]);
+}
+template <int Rows>
+void depthwise_rest(const DepthwiseRow& t, int64_t place, int64_t channel) {
+  if constexpr (Rows > 0) {
+    if (t.places - place == Rows) {
+      depthwise_places<Rows>(t, t.x + place * t.step, t.y + place * t.y_step, channel);
+    } else {
+      depthwise_rest<Rows - 1>(t, place, channel);
+    }
+  }
 }
 inline void depthwise_row(const DepthwiseRow& t) {
   constexpr int kRows = 7;
@@ -249,10 +296,88 @@ inline void depthwise_row(const DepthwiseRow& t) {
     int64_t place = 0;
     for (; place + kRows <= t.places; place += kRows)
       depthwise_places<kRows>(t, t.x + place * t.step, t.y + place * t.y_step, channel);
-    for (; place + 2 <= t.places; place += 2)
-      depthwise_places<2>(t, t.x + place * t.step, t.y + place * t.y_step, channel);
-    if (place < t.places) depthwise_places<1>(t, t.x + place * t.step, t.y + place * t.y_step, channel);
+    depthwise_rest<kRows - 1>(t, place, channel);
   }
+}
+
+// What follows a tile: a few places of one vector of columns stay in registers over all steps.
+template <bool Whole>
+Lanes::V load_columns(const float* p, Lanes::Part part) {
+  if constexpr (Whole)
+    return Lanes::load(p);
+  else
+    return Lanes::load(p, part);
+}
+template <int Rows, bool Whole, Lanes::V (*F)(Lanes::V, Lanes::V)>
+void finish_step(const TileStep& step, int64_t place, int64_t column, Lanes::Part part, Lanes::V (&v)[Rows]) {
+  if (step.place == 0) {
+    const Lanes::V w = step.one ? Lanes::splat(step.data) : load_columns<Whole>(step.data + column, part);
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) v[m] = F(v[m], w);
+    return;
+  }
+  const float* at = step.data + place * step.place + column;
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) v[m] = F(v[m], load_columns<Whole>(at + m * step.place, part));
+}
+template <int Rows, bool Whole>
+void finish_places(const TileFinish& t, int64_t place, int64_t column, Lanes::Part part) {
+  using V = Lanes::V;
+  V v[Rows];
+  const float* from = t.from + place * t.from_step + column;
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) v[m] = load_columns<Whole>(from + m * t.from_step, part);
+  for (int i = 0; i < t.step_count; ++i) {
+    const TileStep& step = t.steps[i];
+    switch (step.op) {
+      case TileOp::Add:
+        finish_step<Rows, Whole, Lanes::add>(step, place, column, part, v);
+        break;
+      case TileOp::Subtract:
+        finish_step<Rows, Whole, Lanes::subtract>(step, place, column, part, v);
+        break;
+      case TileOp::Multiply:
+        finish_step<Rows, Whole, Lanes::multiply>(step, place, column, part, v);
+        break;
+      case TileOp::Larger:
+        finish_step<Rows, Whole, Lanes::larger>(step, place, column, part, v);
+        break;
+      case TileOp::Smaller:
+        finish_step<Rows, Whole, Lanes::smaller>(step, place, column, part, v);
+        break;
+    }
+  }
+  float* to = t.to + place * t.to_step + column;
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) {
+    if constexpr (Whole)
+      Lanes::store(to + m * t.to_step, v[m]);
+    else
+      Lanes::store(to + m * t.to_step, v[m], part);
+  }
+}
+template <int Rows, bool Whole>
+void finish_rest(const TileFinish& t, int64_t place, int64_t column, Lanes::Part part) {
+  if constexpr (Rows > 0) {
+    if (t.places - place == Rows) {
+      finish_places<Rows, Whole>(t, place, column, part);
+    } else {
+      finish_rest<Rows - 1, Whole>(t, place, column, part);
+    }
+  }
+}
+template <bool Whole>
+void finish_columns(const TileFinish& t, int64_t column, int columns) {
+  constexpr int kRows = 7;
+  const Lanes::Part part = Lanes::part(columns);
+  int64_t place = 0;
+  for (; place + kRows <= t.places; place += kRows) finish_places<kRows, Whole>(t, place, column, part);
+  finish_rest<kRows - 1, Whole>(t, place, column, part);
+}
+inline void finish_tile(const TileFinish& t) {
+  int64_t column = 0;
+  for (; column + Lanes::kCount <= t.columns; column += Lanes::kCount) finish_columns<true>(t, column, Lanes::kCount);
+  if (column < t.columns) finish_columns<false>(t, column, static_cast<int>(t.columns - column));
 }
 
 inline void copy_rows(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to, int64_t to_step) {
@@ -357,6 +482,7 @@ constexpr TileLoops tile_loops() {
   put_tiles<3, Lanes::kMostRows[3]>(loops);
   put_tiles<4, Lanes::kMostRows[4]>(loops);
   loops.depthwise = depthwise_row;
+  loops.finish = finish_tile;
   loops.turned[1] = turned_rows<1>;
   loops.turned[2] = turned_rows<2>;
   loops.turned[3] = turned_rows<3>;

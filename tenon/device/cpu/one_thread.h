@@ -1,6 +1,6 @@
 // Vendor libraries on the calling thread alone.
 //
-// Debian's oneDNN and the OpenMP build of OpenBLAS run their own threads by OpenMP. Tenon's pool splits the work
+// The OpenMP build of OpenBLAS runs its own threads by OpenMP. Tenon's pool splits the work
 // instead, into parts that the shapes alone decide, so each call runs with one OpenMP thread: the same bits for any
 // number of threads.
 #pragma once

@@ -127,4 +127,49 @@ void* TileProgram::run(Room& room, void* tile, int64_t n, void* out) const {
   return at(last);
 }
 
+std::optional<std::vector<ChainStep>> chain_of(const ir::ScalarProgram& program) {
+  const auto op_of = [](ScalarOp op) -> std::optional<TileOp> {
+    switch (op) {
+      case ScalarOp::Add:
+        return TileOp::Add;
+      case ScalarOp::Sub:
+        return TileOp::Subtract;
+      case ScalarOp::Mul:
+        return TileOp::Multiply;
+      case ScalarOp::Max:
+        return TileOp::Larger;
+      case ScalarOp::Min:
+        return TileOp::Smaller;
+      default:
+        return std::nullopt;
+    }
+  };
+  const auto& code = program.code;
+  const auto is_operand = [&](int32_t i) {
+    const ScalarInstr& instr = code[static_cast<size_t>(i)];
+    return instr.op == ScalarOp::Const || (instr.op == ScalarOp::Input && instr.args[0] != 0);
+  };
+  std::vector<ChainStep> steps;
+  int32_t before = 0;  // inputs come first, in order
+  for (int32_t i = 0; i < static_cast<int32_t>(code.size()); ++i) {
+    const ScalarInstr& instr = code[static_cast<size_t>(i)];
+    if (instr.dtype != DType::F32) return std::nullopt;
+    if (instr.op == ScalarOp::Input || instr.op == ScalarOp::Const) continue;
+    const auto op = op_of(instr.op);
+    if (!op) return std::nullopt;
+    int32_t other = instr.args[1];
+    const bool turns = *op == TileOp::Add || *op == TileOp::Multiply;
+    if (instr.args[0] != before) {
+      if (!turns || other != before) return std::nullopt;
+      other = instr.args[0];
+    }
+    if (!is_operand(other)) return std::nullopt;
+    const ScalarInstr& operand = code[static_cast<size_t>(other)];
+    const bool number = operand.op == ScalarOp::Const;
+    steps.push_back({*op, number ? 0 : operand.args[0], number ? static_cast<float>(operand.real) : 0.0F});
+    before = i;
+  }
+  return steps;
+}
+
 }  // namespace tenon::cpu

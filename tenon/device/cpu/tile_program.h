@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "tenon/device/cpu/level.h"
@@ -57,5 +58,14 @@ class TileProgram {
   std::vector<Step> steps_;
   int slots_ = 0;
 };
+
+// A program that is a chain: each instruction takes the result of the one before it, and an operand or a number. Such a
+// one can run over vectors in registers (TileFinish), with the same bits.
+struct ChainStep {
+  TileOp op;
+  int input;  // 0: the number
+  float number;
+};
+std::optional<std::vector<ChainStep>> chain_of(const ir::ScalarProgram& program);
 
 }  // namespace tenon::cpu

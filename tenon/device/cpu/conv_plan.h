@@ -1,0 +1,58 @@
+// The geometry of a convolution, said once for the product itself and for both gradients: how inputs are laid out for
+// tiles, where the taps of a place lie, and which convolutions the gradient of the input consists of.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "tenon/base/thread_pool.h"
+#include "tenon/device/cpu/conv.h"
+#include "tenon/device/cpu/level.h"
+
+namespace tenon::cpu {
+
+// Shapes here have their spatial axes at the end (moved_to_the_end): columns are axis 2.
+
+// Strides of a tensor [n, channels, spatial…].
+struct PlaceStrides {
+  std::array<int64_t, 4> place{};  // n, depth, rows, columns; 0 where there is no such axis
+  int64_t channel = 0;
+};
+PlaceStrides place_strides(const Shape& strides);
+
+// An input with its padding, as far as taps reach, and its channels side by side.
+struct PlacedInput {
+  ConvShape::Extents in{1, 1, 1}, low{0, 0, 0}, extent{1, 1, 1};  // of one example, of what it gets in front, of both
+  int64_t channels = 0, channel_stride = 0;
+
+  [[nodiscard]] int64_t row() const { return extent[2] * channel_stride; }
+  [[nodiscard]] int64_t size() const { return ConvShape::volume(extent) * channel_stride; }
+  // From one example to the next. Not a multiple of a page: tiles read the same place of many examples.
+  [[nodiscard]] int64_t distance() const { return size() % 256 == 0 ? size() + 16 : size(); }
+  [[nodiscard]] PlaceStrides strides() const { return {{distance(), extent[1] * row(), row(), channel_stride}, 1}; }
+  // One example.
+  void place(const float* x, const PlaceStrides& from, float* to, const TileLoops& loops, ThreadPool& pool) const;
+};
+PlacedInput placed_input(const ConvShape& s, int64_t channel_stride);
+
+// Where the input of each tap lies, from the place's own; with `rows` only of the first tap of each row of the window.
+std::vector<int64_t> tap_offsets(const ConvShape& s, const PlaceStrides& strides, bool rows);
+
+// Where the weights of a convolution lie in memory.
+struct ConvWeights {
+  const float* data = nullptr;
+  int64_t group = 0, filter = 0, channel = 0;  // steps
+  std::vector<int64_t> taps;                   // offsets
+};
+ConvWeights plain_weights(const ConvShape& s, const float* weight);
+
+// The gradient of the input is one convolution of the result's gradient, with a step of one, for each remainder that
+// elements leave when they are divided by the strides.
+struct InputPhase {
+  ConvShape shape;             // no taps (window 0): these elements are zero
+  ConvShape::Extents first{};  // of x's elements; the others follow in strides
+  std::vector<int64_t> taps;   // of the weight's window, in the order of the phase's taps
+};
+std::vector<InputPhase> input_phases(const ConvShape& s);
+
+}  // namespace tenon::cpu
