@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <set>
 
 #include "tenon/exec/evaluate.h"
 #include "tenon/exec/observe.h"
@@ -98,6 +99,7 @@ struct Program::Maker {
     [[nodiscard]] ir::ValueId result() const { return after.empty() ? node->outputs[0] : after.back()->outputs[0]; }
   };
   std::vector<Call> calls = {};
+  std::set<const ir::Node*> taken = {};  // went into a call with the op before them
   std::vector<int> readers = std::vector<int>(graph.values.size(), 0);
   std::vector<int> made_by = std::vector<int>(graph.values.size(), -1);  // the call; -1: an input or a constant
   std::vector<Ints> order = std::vector<Ints>(graph.values.size());
@@ -199,25 +201,62 @@ struct Program::Maker {
     return from_buffer(buffer, type, dense, 0);
   }
 
-  // The elementwise op as a part of the call that makes one of its inputs last.
+  // Elementwise ops that become a part of a call together, as one scalar program.
+  struct Piece {
+    std::vector<const ir::Node*> nodes;
+    ir::ScalarProgram program;
+    std::vector<ir::ValueId> inputs;  // of the program
+  };
+  [[nodiscard]] Piece piece_of(const ir::Node& node) const {
+    std::vector<DType> dtypes;
+    for (const ir::ValueId id : node.inputs) dtypes.push_back(graph.type(id).dtype);
+    return {{&node}, session().program(*node.op, dtypes, node.attrs, graph.type(node.outputs[0]).dtype), node.inputs};
+  }
+
+  // The elementwise op as a part of the call that makes one of its inputs last, alone or with the one behind it: in
+  // x * sigmoid(x) two read x, so neither could go alone.
   bool join(const ir::Node& node) {
-    if (!is_elementwise(node) || node.inputs.empty()) return false;
-    int at = -1;
-    for (const ir::ValueId id : node.inputs) {
-      if (id == ir::kAbsent) return false;
-      at = std::max(at, maker_of(id));
+    if (taken.contains(&node)) return true;
+    const auto fits = [](const ir::Node& n) {
+      return is_elementwise(n) && !n.inputs.empty() && std::ranges::count(n.inputs, ir::kAbsent) == 0;
+    };
+    if (!fits(node)) return false;
+    const Piece alone = piece_of(node);
+    if (attach(alone)) return true;
+    const ir::ValueId result = node.outputs[0];
+    const auto reads = [&](const ir::Node& n) { return std::ranges::count(n.inputs, result); };
+    const auto behind = std::find_if(graph.nodes.begin() + (&node - graph.nodes.data()) + 1, graph.nodes.end(),
+                                     [&](const ir::Node& n) { return reads(n) > 0; });
+    if (behind == graph.nodes.end() || !fits(*behind) || reads(*behind) != readers[static_cast<size_t>(result)])
+      return false;
+    const Piece second = piece_of(*behind);
+    Piece both{{&node, &*behind}, {}, alone.inputs};
+    std::vector<int> joined;
+    for (size_t i = 0; i < second.inputs.size(); ++i) {
+      if (second.inputs[i] == result)
+        joined.push_back(static_cast<int>(i));
+      else
+        both.inputs.push_back(second.inputs[i]);
     }
+    both.program = ir::compose(alone.program, second.program, joined);
+    if (!attach(both)) return false;
+    taken.insert(&*behind);
+    return true;
+  }
+
+  bool attach(const Piece& piece) {
+    int at = -1;
+    for (const ir::ValueId id : piece.inputs) at = std::max(at, maker_of(id));
     if (at < 0) return false;
     Call& call = calls[static_cast<size_t>(at)];
     const ir::ValueId value = call.result();
     if (call.claim == nullptr || call.claim->follows == nullptr) return false;
-    if (graph.type(node.outputs[0]).shape != graph.type(value).shape) return false;
-    std::vector<DType> dtypes;
+    for (const ir::Node* node : piece.nodes)
+      if (graph.type(node->outputs[0]).shape != graph.type(value).shape) return false;
     std::vector<int> joined;
     std::vector<ir::ValueId> operands;
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      const ir::ValueId id = node.inputs[i];
-      dtypes.push_back(graph.type(id).dtype);
+    for (size_t i = 0; i < piece.inputs.size(); ++i) {
+      const ir::ValueId id = piece.inputs[i];
       if (id == value)
         joined.push_back(static_cast<int>(i));
       else if (maker_of(id) == at)
@@ -226,16 +265,18 @@ struct Program::Maker {
         operands.push_back(id);
     }
     if (joined.empty() || readers[static_cast<size_t>(value)] != static_cast<int>(joined.size())) return false;
-    const ir::ScalarProgram& own = session().program(*node.op, dtypes, node.attrs, graph.type(node.outputs[0]).dtype);
+    const ir::ScalarProgram& own = piece.program;
     if (own.code.back().op == ir::ScalarOp::Input) return false;
     // The first joined input becomes the result of the call, which is input 0 of what follows.
     ir::ScalarProgram next =
         call.follow ? ir::compose(*call.follow, own, joined) : ir::compose(identity(own, joined), own, joined);
     if (!call.claim->follows(next)) return false;
     call.follow = std::move(next);
-    call.after.push_back(&node);
     call.operands.insert(call.operands.end(), operands.begin(), operands.end());
-    made_by[static_cast<size_t>(node.outputs[0])] = at;
+    for (const ir::Node* node : piece.nodes) {
+      call.after.push_back(node);
+      made_by[static_cast<size_t>(node->outputs[0])] = at;
+    }
     return true;
   }
   // One input and nothing else, so that the call's result comes first.

@@ -137,6 +137,33 @@ TEST(Program, NothingIsKeptOfConstantsThatDoNotStay) {
   EXPECT_EQ(kept->bytes(), 0);
 }
 
+// x * sigmoid(x) and its like, written as two ops, as most exporters do: both readers of x go into the convolution.
+TEST(Program, TwoOpsThatReadOneValueGoIntoTheCallTogether) {
+  const NoGrad no_grad;
+  manual_seed(5);
+  const nn::Conv2d first(3, 20, 3), second(20, 24, 1);
+  const auto model = [&](const Tensors& in) {
+    Tensor h = first(in[0]);
+    h = h * sigmoid(h);
+    h = second(h);
+    const Tensor gate = clamp(h + 3.0, 0.0, 6.0);
+    h = in[1] - h * gate;
+    const Tensor other = second(slice(h, {1}, {0}, {20}));
+    return Tensors{h, other * tanh(other), tanh(other * 2.0) + other, other};  // which three read
+  };
+  const Tensors in{uniform({2, 3, 12, 12}, -2, 2), uniform({2, 24, 10, 10}, -1, 1)};
+  const auto graph = std::make_shared<const ir::Graph>(capture(model, {{"x", in[0].type()}, {"y", in[1].type()}}));
+  const exec::Program program(graph);
+  EXPECT_GE(program.summary().fused, 2);
+  expect_same(program.run(in), exec::run(*graph, in));
+  expect_same(program.run(in), model(in));
+  Profiler profiler;
+  (void)program.run(in);
+  const Profile profile = profiler.stop();
+  EXPECT_TRUE(std::any_of(profile.events.begin(), profile.events.end(),
+                          [](const ProfileEvent& event) { return event.name.ends_with("sigmoid+multiply"); }));
+}
+
 TEST(Program, InputsMustFit) {
   const NoGrad no_grad;
   const exec::Program program(graph_of(evaluating(), 1));
