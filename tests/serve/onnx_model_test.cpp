@@ -24,7 +24,7 @@ ModelPtr loaded(const std::string& onnx) {
   return load_model(folder);
 }
 
-std::vector<float> answer(const Model& model, std::vector<float> x, const Shape& shape) {
+std::vector<float> answer(const Model& model, const std::vector<float>& x, const Shape& shape) {
   return std::get<Tensor>(model.run({from_vector(x, shape)})[0]).to_vector<float>();
 }
 
