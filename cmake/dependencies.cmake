@@ -9,8 +9,7 @@ set(TENON_DEPENDENCIES
   PNG
   JPEG
   LibZip         # NPZ archives
-  OneDNN         # matmul and convolution
-  OpenBLAS       # small products, f64 products, LAPACK
+  OpenBLAS       # products in f64, LAPACK
   PCRE2          # regular expressions of tokenizers
   Utf8proc       # Unicode tables: normal forms, categories
   Libbacktrace   # file and line of the user's code in messages; comes with GCC, optional
@@ -24,7 +23,6 @@ set(TENON_SERVE_DEPENDENCIES
 )
 
 # The names that the rooms' LIBRARIES lists use for the last of them.
-set(TENON_ONEDNN OneDNN::dnnl)
 set(TENON_OPENBLAS OpenBLAS::OpenBLAS)
 set(TENON_LIBZIP LibZip::LibZip)
 set(TENON_PCRE2 PCRE2::PCRE2)

@@ -113,8 +113,9 @@ TEST(Program, SizesShareWhatIsKeptOfWeights) {
   const NoGrad no_grad;
   const Network model = evaluating();
   const auto kept = std::make_shared<KeptConstants>();
+  const auto graph = graph_of(model, 1);  // its constants have elements, also where ops are recorded
   for (const auto& [name, weight] : nn::state_dict(model)) kept->hold(weight.impl()->buffer);
-  const exec::Program one(graph_of(model, 1), kept);
+  const exec::Program one(graph, kept);
   const int64_t bytes = kept->bytes();
   EXPECT_GT(bytes, 0);
   const exec::Program two(graph_of(model, 2), kept);

@@ -1,11 +1,10 @@
-// Vendor libraries on the calling thread alone.
+// OpenBLAS on the calling thread alone.
 //
-// The OpenMP build of OpenBLAS runs its own threads by OpenMP. Tenon's pool splits the work
-// instead, into parts that the shapes alone decide, so each call runs with one OpenMP thread: the same bits for any
-// number of threads.
+// Its OpenMP build runs threads of its own by OpenMP. Tenon's pool splits the work instead, into parts that the shapes
+// alone decide, so each call runs with one OpenMP thread: the same bits for any number of threads.
 #pragma once
 
-// Of the OpenMP runtime that the libraries are linked with; declared here because omp.h belongs to a compiler's own
+// Of the OpenMP runtime that it is linked with; declared here because omp.h belongs to a compiler's own
 // runtime.
 extern "C" {
 void omp_set_num_threads(int threads);
