@@ -114,12 +114,25 @@ void Metrics::hide(const std::string& label, const std::string& value) {
 }
 
 std::string Metrics::text() const {
+  // Values are asked for without the lock: who answers may hold locks of its own while it makes a metric.
+  std::map<const Cell*, std::function<double()>> asked;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, family] : families_) {
+      for (const auto& [labels, c] : family.cells) {
+        if (c->ask && !c->hidden) asked.emplace(c.get(), c->ask);
+      }
+    }
+  }
+  std::map<const Cell*, double> answers;
+  for (const auto& [c, ask] : asked) answers.emplace(c, ask());
   const std::lock_guard lock(mutex_);
   std::string out;
   for (const auto& [name, family] : families_) {
     bool opened = false;
     for (const auto& [labels, c] : family.cells) {
-      if (c->hidden) continue;
+      const auto answer = answers.find(c.get());
+      if (c->hidden || (c->ask && answer == answers.end())) continue;  // made meanwhile
       if (!opened) {
         if (!family.help.empty()) out += fmt::format("# HELP {} {}\n", name, family.help);
         out += fmt::format("# TYPE {} {}\n", name, family.type);
@@ -128,7 +141,7 @@ std::string Metrics::text() const {
       if (family.type == "counter") {
         out += fmt::format("{}{} {}\n", name, braces(labels), c->counter.value());
       } else if (family.type == "gauge") {
-        out += fmt::format("{}{} {}\n", name, braces(labels), number(c->ask ? c->ask() : c->gauge.value()));
+        out += fmt::format("{}{} {}\n", name, braces(labels), number(c->ask ? answer->second : c->gauge.value()));
       } else {
         const Histogram& h = *c->histogram;
         const std::string comma = labels.empty() ? "" : labels + ",";

@@ -15,6 +15,18 @@ namespace {
 using namespace testing_support;
 using std::chrono::milliseconds;
 
+// As a part of the server does that makes its counters under a lock which the gauge's answer takes too.
+TEST(Metrics, AGaugeMayMakeAMetricWhenItIsAsked) {
+  Metrics metrics;
+  metrics.gauge("tenon_asked", "", {}, [&] {
+    metrics.counter("tenon_made", "").add(2);
+    return 3.0;
+  });
+  const std::string page = metrics.text();
+  EXPECT_NE(page.find("tenon_asked 3\n"), std::string::npos) << page;
+  EXPECT_NE(page.find("tenon_made 2\n"), std::string::npos) << page;
+}
+
 TEST(Metrics, PromtoolAcceptsThePage) {
   if (std::system("command -v promtool >/dev/null 2>&1") != 0)
     GTEST_SKIP() << "promtool is not there (Debian: apt-get install prometheus)";
