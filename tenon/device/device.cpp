@@ -5,7 +5,7 @@ namespace tenon {
 void KeptConstants::hold(Ref<Buffer> source) {
   const std::lock_guard lock(mutex_);
   const Buffer* key = source.get();
-  sources_.try_emplace(key, std::move(source));
+  sources_.insert_or_assign(key, std::move(source));
 }
 
 bool KeptConstants::holds(const Buffer& source) const {
