@@ -1,10 +1,10 @@
 // Program: a graph made ready to run many times. What packages run.
 //
-// Made once: what depends on constants alone is computed if it is small, calls whose claim can be made ready are (their
-// weights are packed), chains of elementwise ops behind them become a part of the call where the claim takes them, and
-// values between such calls stay in the layout that these like, in one block of memory whose places are planned. The
-// layout of every value is decided here. Results are bit for bit those of exec::run on the same graph, which runs node
-// by node.
+// Made once: what depends on constants alone is computed if it is small or at most half as large, calls whose claim can
+// be made ready are (their weights are packed), chains of elementwise ops behind them become a part of the call where
+// the claim takes them, and values between such calls stay in the layout that these like, in one block of memory whose
+// places are planned. The layout of every value is decided here. Results are bit for bit those of exec::run on the same
+// graph, which runs node by node.
 #pragma once
 
 #include <memory>

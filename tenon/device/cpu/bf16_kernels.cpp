@@ -89,13 +89,7 @@ class PreparedBf16Conv final : public PreparedKernel {
     bias_ = wide_bias(args.inputs, alone);
     if (args.after != nullptr) after_.emplace(level_table(best_level()), *args.after);
   }
-  // Channels last, wherever there are several.
-  [[nodiscard]] Ints order() const override {
-    Ints axes{0};
-    for (size_t d = 2; d < rank_; ++d) axes.push_back(static_cast<int64_t>(d));
-    axes.push_back(1);
-    return axes;
-  }
+  [[nodiscard]] Ints order() const override { return channels_last_order(rank_); }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
            ThreadPool& pool) const override {
     conv_.run(inputs[0], packed_, bias_.empty() ? nullptr : bias_.data(), after_ ? &*after_ : nullptr, operands, out,

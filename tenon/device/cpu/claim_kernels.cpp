@@ -193,13 +193,7 @@ class PreparedConv final : public PreparedKernel {
     const RowMajor<float> b(bias, alone);
     bias_.assign(b.data(), b.data() + numel(bias.shape));
   }
-  // Channels last, wherever there are several.
-  [[nodiscard]] Ints order() const override {
-    Ints axes{0};
-    for (size_t d = 2; d < rank_; ++d) axes.push_back(static_cast<int64_t>(d));
-    axes.push_back(1);
-    return axes;
-  }
+  [[nodiscard]] Ints order() const override { return channels_last_order(rank_); }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
            ThreadPool& pool) const override {
     if (bias_.empty()) {

@@ -34,6 +34,13 @@ ConvShape moved_to_the_end(ConvShape s) {
   return s;
 }
 
+Ints channels_last_order(size_t rank) {
+  Ints axes{0};
+  for (size_t d = 2; d < rank; ++d) axes.push_back(static_cast<int64_t>(d));
+  axes.push_back(1);
+  return axes;
+}
+
 ir::ScalarProgram add_bias() {
   ir::ScalarBuilder builder;
   const ir::Scalar sum = builder.input(DType::F32), bias = builder.input(DType::F32);

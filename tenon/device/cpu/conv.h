@@ -33,6 +33,8 @@ ConvShape moved_to_the_end(ConvShape s);
 // `bias` [filters] may be null; x and y may lie in any way.
 void conv_forward(const ConvShape& s, const ConstView& x, const float* weight, const float* bias, const View& y,
                   ThreadPool& pool);
+// The axes [n, spatial…, channels] from the outermost to the innermost: channels last, wherever there are several.
+Ints channels_last_order(size_t rank);
 // What a bias is: the second input added to the first, and the bias as an operand with the result's shape `y`.
 ir::ScalarProgram add_bias();
 ConstView bias_view(const float* bias, const Shape& y);

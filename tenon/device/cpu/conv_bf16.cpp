@@ -151,8 +151,7 @@ class Windows final : public Bf16Rows {
 }  // namespace
 
 Bf16Conv::Bf16Conv(const ConvShape& shape) : s_(moved_to_the_end(shape)) {
-  merged_ = s_.dilation[2] == 1;
-  taps_ = merged_ ? s_.window[2] : 1;
+  taps_ = s_.dilation[2] == 1 ? s_.window[2] : 1;
   run_size_ = taps_ * s_.channels;
   depth_ = ConvShape::volume(s_.window) / taps_ * amx::steps(run_size_) * kDepth;
 }
@@ -180,14 +179,14 @@ void Bf16Conv::run(const ConstView& x, const Ref<Buffer>& packed, const float* b
                    std::span<const ConstView> operands, const View& y, ThreadPool& pool) const {
   if (numel(y.shape) == 0) return;
   // Pixels of a line must be neighbours where runs are longer than one; other axes may lie anywhere.
-  std::optional<Ref<Buffer>> copied;
+  Ref<Buffer> copied;
   ConstView in = x;
   const size_t last = in.shape.size() - 1;
   const bool pixels = taps_ == 1 || in.strides[last] == s_.channels || in.shape[last] == 1;
   if (!(in.strides[1] == 1 || in.shape[1] == 1) || !pixels) {
     copied = Buffer::allocate(static_cast<size_t>(std::max<int64_t>(1, numel(x.shape)) * kElement));
-    copy(x, {(*copied)->data(), x.dtype, x.shape, channels_last(x.shape), 0}, pool);
-    in = {(*copied)->data(), x.dtype, x.shape, channels_last(x.shape), 0};
+    copy(x, {copied->data(), x.dtype, x.shape, channels_last(x.shape), 0}, pool);
+    in = {copied->data(), x.dtype, x.shape, channels_last(x.shape), 0};
   }
   std::array<int64_t, 4> step{in.strides[0], 0, 0, 0};
   for (size_t d = 0; d < static_cast<size_t>(s_.axes); ++d)

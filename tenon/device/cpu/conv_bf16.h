@@ -30,8 +30,7 @@ class Bf16Conv {
  private:
   [[nodiscard]] bool plain() const;  // every place sees one pixel, its own
   ConvShape s_;                      // the spatial axes moved to the end
-  bool merged_ = false;              // the taps of a row of the window lie next to each other: they are one run
-  int64_t taps_ = 0;                 // of a run
+  int64_t taps_ = 0;                 // of a run: a row of the window if its taps lie next to each other, else one
   int64_t run_size_ = 0;             // elements of a run
   int64_t depth_ = 0;                // packed elements of a window: runs filled up to whole steps
 };

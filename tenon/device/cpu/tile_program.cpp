@@ -97,7 +97,7 @@ void TileProgram::Room::load(int i, const std::byte* data, int64_t first, int64_
     point(i, data + first * static_cast<int64_t>(narrow ? sizeof(uint16_t) : sizeof(float)));
     return;
   }
-  narrow ? load_as<uint16_t>(data, first, step, n, slot(i)) : load_as<float>(data, first, step, n, slot(i));
+  load_rows(i, data, first, 0, step, 1, n);
 }
 
 void TileProgram::Room::load_rows(int i, const std::byte* data, int64_t first, int64_t row, int64_t step, int64_t rows,
