@@ -11,6 +11,9 @@
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/elementwise.h"
+#include "tenon/device/cpu/widen.h"
+#include "tenon/ir/compose.h"
+#include "tenon/tensor/low_precision.h"
 #include "tests/device/support.h"
 
 namespace tenon::test {
@@ -377,6 +380,61 @@ TEST(TileProgram, KnowsChains) {
   EXPECT_FALSE(cpu::chain_of(program_of({f, f}, [](auto x) { return x[1] - x[0]; })));
   EXPECT_FALSE(cpu::chain_of(program_of({f, f}, [](auto x) { return (x[0] + x[1]) * (x[0] - x[1]); })));
   EXPECT_FALSE(cpu::chain_of(program_of({f}, [](auto x) { return x[0] / 3.0; })));
+}
+
+// Rounding to f16 and back is a step; to bf16 it is none.
+TEST(TileProgram, RoundingToF16IsAStep) {
+  const auto rounding = [](DType to) {
+    ir::ScalarBuilder builder;
+    const ir::Scalar sum = builder.input(DType::F32), bias = builder.input(DType::F32);
+    return builder.finish(apply_op(ir::ScalarOp::Max, std::array{builder.cast(sum + bias, to), ir::Scalar(0.0)}),
+                          DType::F32);
+  };
+  const auto steps = cpu::chain_of(rounding(DType::F16));
+  ASSERT_TRUE(steps);
+  ASSERT_EQ(steps->size(), 3U);
+  EXPECT_EQ((*steps)[0].op, cpu::TileOp::Add);
+  EXPECT_EQ((*steps)[1].op, cpu::TileOp::Half);
+  EXPECT_EQ((*steps)[2].op, cpu::TileOp::Larger);
+  EXPECT_FALSE(cpu::chain_of(rounding(DType::BF16)));
+}
+
+// Programs over halves as programs over f32 that hold the same numbers.
+TEST(TileProgram, WidenedProgramsRoundWhereTheResultsOfOpsDo) {
+  const DType h = DType::F16;
+  const auto relu =
+      program_of({h}, [](auto x) { return apply_op(ir::ScalarOp::Max, std::array{x[0], ir::Scalar(0.0)}); }, h);
+  EXPECT_EQ(ir::to_string(cpu::widened_program(relu)),
+            "%0: f32 = input 0\n%1: f16 = cast %0\n%2: f32 = cast %1\n%3: f32 = const 0\n%4: f32 = max %2, %3\n");
+  // Scaled, then the residual: two roundings, that of the result is the writer's.
+  const auto scaled = program_of({h, h}, [](auto x) { return x[0] * x[1]; }, h);
+  const auto sum = program_of({h, h}, [](auto x) { return x[0] + x[1]; }, h);
+  const auto both = cpu::widened_program(ir::compose(scaled, sum, std::array{0}));
+  const auto steps = cpu::chain_of(both);
+  ASSERT_TRUE(steps);
+  ASSERT_EQ(steps->size(), 4U);
+  EXPECT_EQ((*steps)[0].op, cpu::TileOp::Half);
+  EXPECT_EQ((*steps)[1].op, cpu::TileOp::Multiply);
+  EXPECT_EQ((*steps)[2].op, cpu::TileOp::Half);
+  EXPECT_EQ((*steps)[3].op, cpu::TileOp::Add);
+  // The program as it was, element by element on the device, gives the bits.
+  std::vector<uint16_t> a(4000), b(a.size()), c(a.size()), want(a.size());
+  std::vector<float> wide[3];
+  for (size_t i = 0; i < a.size(); ++i) {
+    const auto n = static_cast<float>(i);
+    a[i] = f32_to_f16(std::sin(n) * 40), b[i] = f32_to_f16(std::cos(n * 1.7F)), c[i] = f32_to_f16(std::sin(n * 0.3F));
+    want[i] = f32_to_f16(f16_to_f32(f32_to_f16(f16_to_f32(a[i]) * f16_to_f32(b[i]))) + f16_to_f32(c[i]));
+    wide[0].push_back(f16_to_f32(a[i])), wide[1].push_back(f16_to_f32(b[i])), wide[2].push_back(f16_to_f32(c[i]));
+  }
+  for (int level : {2, 3, 4}) {
+    if (cpu::best_level() < level) continue;
+    const cpu::LevelTable& table = cpu::level_table(level);
+    std::vector<cpu::TileStep> list;
+    for (const auto& s : *steps) list.push_back({s.op, false, s.input == 0 ? nullptr : wide[s.input].data(), 0});
+    std::vector<float> got(a.size());
+    table.tiles.finish({wide[0].data(), 0, 1, 4000, list.data(), 4, got.data(), 0});
+    for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(f32_to_f16(got[i]), want[i]) << i;
+  }
 }
 
 // Each step gives the bits of the device's own loop, whatever the numbers and the level are.

@@ -6,6 +6,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/data/random.h"
+#include "tenon/device/cpu/level.h"
 #include "tenon/tensor/low_precision.h"
 #include "tests/device/support.h"
 
@@ -154,6 +155,37 @@ TEST(Elementwise, CastsAgreeWithTheReference) {
       for (size_t i = 0; i < a.size(); ++i) {
         ASSERT_TRUE(a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i])))
             << from.name << " -> " << to.name << " of " << x.reals()[i] << ": " << a[i] << ", want " << b[i];
+      }
+    }
+  }
+}
+
+// The loops of every level, whole vectors and rests, against the conversions of tensors.
+TEST(Elementwise, HalvesAreRoundedAlikeOnEveryLevel) {
+  std::vector<float> numbers;
+  for (uint64_t bits = 0; bits < uint64_t{1} << 32; bits += 9973)
+    numbers.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
+  for (uint32_t i = 0; i < 0x7c00; ++i) {  // ties and their neighbours
+    const float low = f16_to_f32(static_cast<uint16_t>(i)), high = f16_to_f32(static_cast<uint16_t>(i + 1));
+    const float tie = i + 1 == 0x7c00 ? 65520.0F : (low + high) / 2;
+    for (const float x : {tie, std::nextafterf(tie, 0.0F), std::nextafterf(tie, INFINITY), -tie}) numbers.push_back(x);
+  }
+  constexpr auto kHalf = static_cast<size_t>(DType::F16), kSingle = static_cast<size_t>(DType::F32);
+  for (int level : {2, 3, 4}) {
+    if (cpu::best_level() < level) continue;
+    const cpu::LevelTable& table = cpu::level_table(level);
+    std::vector<uint16_t> halves(numbers.size());
+    std::vector<float> back(numbers.size());
+    for (const size_t n : {numbers.size(), size_t{37}, size_t{1}, size_t{0}}) {
+      table.cast[kSingle][kHalf](halves.data(), numbers.data(), nullptr, nullptr, static_cast<int64_t>(n));
+      table.cast[kHalf][kSingle](back.data(), halves.data(), nullptr, nullptr, static_cast<int64_t>(n));
+      for (size_t i = 0; i < n; ++i) {
+        if (std::isnan(numbers[i])) {
+          ASSERT_TRUE(std::isnan(f16_to_f32(halves[i])) && std::isnan(back[i])) << level << ' ' << i;
+        } else {
+          ASSERT_EQ(halves[i], f32_to_f16(numbers[i])) << level << ' ' << numbers[i];
+          ASSERT_EQ(std::bit_cast<uint32_t>(back[i]), std::bit_cast<uint32_t>(f16_to_f32(halves[i]))) << level;
+        }
       }
     }
   }

@@ -165,6 +165,47 @@ TEST(Program, TwoOpsThatReadOneValueGoIntoTheCallTogether) {
                           [](const ProfileEvent& event) { return event.name.ends_with("sigmoid+multiply"); }));
 }
 
+// In f16 and bf16 likewise: weights are packed once, each op rounds its own result.
+TEST(Program, HalvesHaveTheBitsOfARunNodeByNode) {
+  const NoGrad no_grad;
+  manual_seed(7);
+  for (const DType half : {f16, bf16}) {
+    const auto weight = [&](const Shape& shape) { return contiguous(cast(uniform(shape, -0.5, 0.5), half)); };
+    const Tensor first = weight({20, 3, 3, 3}), bias = weight({20}), wide = weight({24, 20, 1, 1}),
+                 depthwise = weight({24, 1, 3, 3}), head = weight({24, 5}), scale = weight({24, 1, 1});
+    const auto model = [&](const Tensors& in) {
+      Tensor h = relu(conv2d(in[0], first, bias, {.stride = {2}, .padding = {1}}));
+      h = max_pool2d(h, {3}, {.stride = {2}});
+      h = conv2d(h, wide) * scale + in[1];
+      const Tensor gate = conv2d(silu(h), depthwise, {}, {.padding = {1}, .groups = 24});
+      h = relu(h + gate);
+      const Tensor shown = avg_pool2d(h, {2});
+      return Tensors{cast(matmul(reshape(mean(h, {2, 3}), {2, 24}), head), f32), cast(shown, f32),
+                     cast(conv2d(in[0], first), f32)};
+    };
+    const Tensors in{cast(uniform({2, 3, 31, 31}, -2, 2), half), cast(uniform({2, 24, 7, 7}, -1, 1), half)};
+    const auto graph = std::make_shared<const ir::Graph>(capture(model, {{"x", in[0].type()}, {"y", in[1].type()}}));
+    const exec::Program program(graph);
+    EXPECT_EQ(program.summary().prepared, 6) << "four convolutions, the pooling and the product";
+    EXPECT_GE(program.summary().fused, 5);
+    expect_same(program.run(in), model(in));
+    for (const exec::SessionOptions& options :
+         {exec::SessionOptions{.threads = 3}, exec::SessionOptions{.poison = true},
+          exec::SessionOptions{.threads = 1, .reuse = false, .built_kernels = false}}) {
+      exec::Session session(options);
+      const exec::SessionScope scope(session);
+      expect_same(program.run(in), exec::run(*graph, in));
+      expect_same(exec::Program(graph).run(in), exec::run(*graph, in));
+    }
+    // By the ops' own meanings, but for the order of sums.
+    exec::Session plain(exec::SessionOptions{.claims = false});
+    const exec::SessionScope scope(plain);
+    const Tensors want = exec::run(*graph, in), got = program.run(in);
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_LT(max(abs(got[i] - want[i])).item<float>(), half == f16 ? 0.02F : 0.15F) << i;
+  }
+}
+
 TEST(Program, InputsMustFit) {
   const NoGrad no_grad;
   const exec::Program program(graph_of(evaluating(), 1));

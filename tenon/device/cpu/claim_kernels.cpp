@@ -69,6 +69,18 @@ ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y, const 
   return s;
 }
 
+// What does not change, as floats: f32, or f16 and bf16 widened.
+std::vector<float> floats_of(const ConstView& x) {
+  std::vector<float> values(static_cast<size_t>(numel(x.shape)));
+  ThreadPool alone(1);
+  widen(x, values.data(), alone);
+  return values;
+}
+// Where it begins.
+int64_t address_of(const ConstView& x) {
+  return static_cast<int64_t>(reinterpret_cast<intptr_t>(x.data)) + x.offset * (info(x.dtype).bits / 8);
+}
+
 template <class F>
 void by_dtype(DType dtype, F&& f) {
   dtype == DType::F32 ? f(float{}) : f(double{});
@@ -97,10 +109,11 @@ class PreparedMatmul final : public PreparedKernel {
     const ConstView& b = args.inputs[1];
     const size_t r = b.shape.size();
     const int64_t n = b.shape[r - 1], b_k = b.strides[r - 2], b_column = b.strides[r - 1];
-    const auto address = static_cast<int64_t>(reinterpret_cast<intptr_t>(b.as<float>()));
     constexpr int64_t kProduct = -1;  // no number of groups, which a convolution has here
-    right_ = args.kept.get({address, kProduct, k_, n, b_k, b_column, level_.tiles.lanes},
-                           [&] { return pack_right(b.as<float>(), b_k, b_column, k_, n, level_.tiles); });
+    right_ = args.kept.get({address_of(b), kProduct, k_, n, b_k, b_column, level_.tiles.lanes}, [&] {
+      if (!is_half(b.dtype)) return pack_right(b.as<float>(), b_k, b_column, k_, n, level_.tiles);
+      return pack_right(floats_of(b).data(), n, 1, k_, n, level_.tiles);
+    });
     if (args.after != nullptr) after_.emplace(level_, *args.after);
   }
   [[nodiscard]] Ints order() const override { return {}; }
@@ -150,9 +163,9 @@ std::unique_ptr<PreparedKernel> prepare_matmul(const PrepareArgs& args) {
   const ConstView &a = args.inputs[0], &b = args.inputs[1];
   const bool one = std::all_of(b.shape.begin(), b.shape.end() - 2, [](int64_t e) { return e == 1; });
   if (b.data == nullptr || !one || a.shape.back() == 0 || numel(args.result.shape) == 0) return nullptr;
-  if (b.dtype == DType::F32) return std::make_unique<PreparedMatmul>(args);
+  if (a.dtype == DType::F32) return std::make_unique<PreparedMatmul>(args);
   if (b.dtype == DType::BF16 && amx::available()) return prepare_bf16_matmul(args);
-  return nullptr;
+  return is_half(b.dtype) ? prepare_widened(args, prepare_matmul) : nullptr;
 }
 
 void claim_conv(const KernelArgs& args) {
@@ -186,12 +199,9 @@ class PreparedConv final : public PreparedKernel {
  public:
   PreparedConv(const ConvShape& s, const PrepareArgs& args, const ConstView& bias)
       : rank_(args.result.shape.size()), conv_(s, level_table(best_level()), program(args, bias)) {
-    ThreadPool alone(1);
     const ConstView& weight = args.inputs[1];
-    conv_.use(args.kept.get(key(weight, s), [&] { return conv_.pack(RowMajor<float>(weight, alone).data()); }));
-    if (bias.data == nullptr) return;
-    const RowMajor<float> b(bias, alone);
-    bias_.assign(b.data(), b.data() + numel(bias.shape));
+    conv_.use(args.kept.get(key(weight, s), [&] { return conv_.pack(floats_of(weight).data()); }));
+    if (bias.data != nullptr) bias_ = floats_of(bias);
   }
   [[nodiscard]] Ints order() const override { return channels_last_order(rank_); }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
@@ -207,8 +217,7 @@ class PreparedConv final : public PreparedKernel {
 
  private:
   [[nodiscard]] std::vector<int64_t> key(const ConstView& weight, const ConvShape& s) const {
-    const auto address = static_cast<int64_t>(reinterpret_cast<intptr_t>(weight.as<float>()));
-    std::vector<int64_t> key{address, s.groups};
+    std::vector<int64_t> key{address_of(weight), s.groups};
     for (const Ints& part : {weight.shape, weight.strides, conv_.packing()})
       key.insert(key.end(), part.begin(), part.end());
     return key;
@@ -232,9 +241,9 @@ std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args) {
   const bool bias_changes = !bias.shape.empty() && bias.data == nullptr;
   if (weight.data == nullptr || bias_changes || numel(args.result.shape) == 0) return nullptr;
   const ConvShape s = conv_shape(args.inputs[0].shape, weight.shape, args.result.shape, args.attrs);
+  if (args.inputs[0].dtype == DType::F32) return std::make_unique<PreparedConv>(s, args, bias);
   if (weight.dtype == DType::BF16 && amx::available() && Bf16Conv::takes(s)) return prepare_bf16_conv(s, args);
-  if (weight.dtype != DType::F32) return nullptr;
-  return std::make_unique<PreparedConv>(s, args, bias);
+  return is_half(weight.dtype) ? prepare_widened(args, prepare_conv) : nullptr;
 }
 
 void claim_conv_input_gradient(const KernelArgs& args) {

@@ -52,9 +52,9 @@ void run_take_along_axis(const KernelArgs& a);
 bool accepts_scatter(Types in, const ir::Attrs& attrs);
 void run_scatter(const KernelArgs& a);
 
-// pool.cpp: f32, f64
+// pool.cpp: f32, f64, f16, bf16
 void run_max_pool(const KernelArgs& a);
-// f32 with the channels last; only the values.
+// With the channels last, not f64; only the values.
 std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args);
 void run_average_pool(const KernelArgs& a);
 void run_average_pool_gradient(const KernelArgs& a);

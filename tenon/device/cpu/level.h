@@ -91,8 +91,9 @@ struct DepthwiseRow {
   float* y;
   int64_t y_step;
 };
-// What follows a tile, element by element, each step rounded by itself: the element op an operand.
-enum class TileOp : uint8_t { Add, Subtract, Multiply, Larger, Smaller };  // the last two give NaN for NaN
+// What follows a tile, element by element, each step rounded by itself: the element op an operand. Larger and Smaller
+// give NaN for NaN; Half rounds to f16 and needs no operand.
+enum class TileOp : uint8_t { Add, Subtract, Multiply, Larger, Smaller, Half };
 struct TileStep {
   TileOp op;
   bool one;           // one number for all

@@ -3,6 +3,10 @@
 // An instruction is a struct with `f` on one element; the loop templates do the rest. Semantics: ir/scalar.h.
 #pragma once
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include "tenon/device/cpu/level_math.h"
 #include "tenon/tensor/low_precision.h"
 
@@ -464,6 +468,35 @@ inline uint16_t float_to_brain(float x) {
   const uint32_t rounded = (u + 0x7fffU + ((u >> 16) & 1U)) >> 16;
   return static_cast<uint16_t>((u & 0x7fffffffU) > 0x7f800000U ? ((u >> 16) | 0x40U) : rounded);
 }
+// The conversions of whole runs by the instructions for them; of a rest by the formulas, which give the same bits.
+#if defined(__F16C__)
+inline void widen_halves(void* out, const void* a, const void* /*b*/, const void* /*c*/, int64_t n) {
+  float* r = static_cast<float*>(out);
+  const uint16_t* x = static_cast<const uint16_t*>(a);
+  int64_t i = 0;
+#if defined(__AVX512F__)
+  for (; i + 16 <= n; i += 16)
+    _mm512_storeu_ps(r + i, _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i))));
+#endif
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(r + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i))));
+  for (; i < n; ++i) r[i] = half_to_float(x[i]);
+}
+inline void round_to_halves(void* out, const void* a, const void* /*b*/, const void* /*c*/, int64_t n) {
+  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  uint16_t* r = static_cast<uint16_t*>(out);
+  const float* x = static_cast<const float*>(a);
+  int64_t i = 0;
+#if defined(__AVX512F__)
+  for (; i + 16 <= n; i += 16)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(r + i),
+                        _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(x + i), kNearest));
+#endif
+  for (; i + 8 <= n; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(r + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), kNearest));
+  for (; i < n; ++i) r[i] = float_to_half(x[i]);
+}
+#endif
 // f64 to f32 with the lost bits kept as one odd bit, so that a second rounding to fewer bits is right.
 inline float float_to_odd(double x) {
   const float nearest = static_cast<float>(x);

@@ -264,6 +264,10 @@ constexpr LevelTable make_table(const char* name) {
   put_folds<DType::F32, DType::F32>(t);
   put_folds<DType::F64, DType::F64>(t);
   put_narrow_float<DType::F16>(t);
+#if defined(__F16C__)
+  t.cast[at(DType::F16)][at(DType::F32)] = widen_halves;
+  t.cast[at(DType::F32)][at(DType::F16)] = round_to_halves;
+#endif
   put_narrow_float<DType::BF16>(t);
   put_narrow_float<DType::F8E4M3>(t);
   put_narrow_float<DType::F8E5M2>(t);

@@ -5,11 +5,12 @@
 // tile nor on the level (level_math.h has what a CPU without such an instruction does).
 #pragma once
 
-#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__) && defined(__F16C__))
 #include <immintrin.h>
 #endif
 
 #include "tenon/device/cpu/level.h"
+#include "tenon/device/cpu/level_elementwise.h"
 #include "tenon/device/cpu/level_math.h"
 
 namespace tenon::cpu::TENON_CPU_LEVEL {
@@ -35,6 +36,10 @@ struct Lanes {
   }
   static V smaller(V a, V b) {
     return _mm512_mask_mov_ps(_mm512_mask_min_ps(a, 0xffff, a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+  }
+  static V half(V a) {
+    const __m256i bits = _mm512_maskz_cvtps_ph(0xffff, a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm512_maskz_cvtph_ps(0xffff, bits);
   }
   // The first n.
   using Part = __mmask16;
@@ -74,7 +79,7 @@ struct Lanes {
     swap_all<8>(v);
   }
 };
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 struct Lanes {
   using V = __m256;
   static constexpr int kCount = 8;
@@ -91,6 +96,7 @@ struct Lanes {
   // a > b or a is NaN ? a : b.
   static V larger(V a, V b) { return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
   static V smaller(V a, V b) { return _mm256_blendv_ps(_mm256_min_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
+  static V half(V a) { return _mm256_cvtph_ps(_mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
   using Part = __m256i;
   static Part part(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -152,6 +158,9 @@ struct Lanes {
   }
   static V smaller(V a, V b) {
     return each(a, b, [](float x, float y) { return x < y || x != x ? x : y; });
+  }
+  static V half(V a) {
+    return each(a, a, [](float x, float) { return half_to_float(float_to_half(x)); });
   }
   using Part = int;
   static Part part(int n) { return n; }
@@ -344,6 +353,10 @@ void finish_places(const TileFinish& t, int64_t place, int64_t column, Lanes::Pa
         break;
       case TileOp::Smaller:
         finish_step<Rows, Whole, Lanes::smaller>(step, place, column, part, v);
+        break;
+      case TileOp::Half:
+#pragma GCC unroll 8
+        for (int m = 0; m < Rows; ++m) v[m] = Lanes::half(v[m]);
         break;
     }
   }

@@ -4,6 +4,7 @@
 
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/kernels.h"
+#include "tenon/device/cpu/widen.h"
 #include "tenon/ops/window.h"
 
 namespace tenon::cpu {
@@ -193,10 +194,20 @@ void average_pool_gradient(const KernelArgs& a) {
   });
 }
 
+void by_dtype(const KernelArgs& a, void (*single)(const KernelArgs&), void (*wide)(const KernelArgs&)) {
+  const DType dtype = a.inputs[0].dtype;
+  if (is_half(dtype)) {
+    run_widened(a, single);
+  } else {
+    (dtype == DType::F64 ? wide : single)(a);
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args) {
   const ConstView& x = args.inputs[0];
+  if (is_half(x.dtype)) return prepare_widened(args, prepare_max_pool);
   if (x.dtype != DType::F32 || x.data != nullptr || numel(args.result.shape) == 0) return nullptr;
   Ints order{0};
   Shape shape{x.shape[0]}, strides{x.strides[0]};
@@ -209,12 +220,10 @@ std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args) {
   if (!ConstView{nullptr, x.dtype, shape, strides, 0}.contiguous()) return nullptr;
   return std::make_unique<ChannelsLastMaxPool>(args, order);
 }
-void run_max_pool(const KernelArgs& a) { a.inputs[0].dtype == DType::F64 ? max_pool<double>(a) : max_pool<float>(a); }
-void run_average_pool(const KernelArgs& a) {
-  a.inputs[0].dtype == DType::F64 ? average_pool<double>(a) : average_pool<float>(a);
-}
+void run_max_pool(const KernelArgs& a) { by_dtype(a, max_pool<float>, max_pool<double>); }
+void run_average_pool(const KernelArgs& a) { by_dtype(a, average_pool<float>, average_pool<double>); }
 void run_average_pool_gradient(const KernelArgs& a) {
-  a.inputs[0].dtype == DType::F64 ? average_pool_gradient<double>(a) : average_pool_gradient<float>(a);
+  by_dtype(a, average_pool_gradient<float>, average_pool_gradient<double>);
 }
 
 }  // namespace tenon::cpu

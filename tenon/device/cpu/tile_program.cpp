@@ -12,12 +12,13 @@ using ir::ScalarOp;
 bool TileProgram::accepts(const ir::ScalarProgram& program) {
   constexpr size_t kMost = 48;
   if (program.inputs == 0 || program.code.size() > kMost || program.code.back().op == ScalarOp::Input) return false;
+  const auto is_half = [](DType d) { return d == DType::F16 || d == DType::BF16; };
   const DType first = program.input(0);
-  const auto is_real = [&](DType d) { return d == DType::F32 || (d == DType::BF16 && first == DType::BF16); };
-  return is_real(first) && is_real(program.result()) &&
+  const auto comes_and_goes = [&](DType d) { return d == DType::F32 || (is_half(d) && d == first); };
+  return comes_and_goes(first) && comes_and_goes(program.result()) &&
          std::all_of(program.code.begin(), program.code.end(), [&](const ScalarInstr& i) {
-           return i.op != ScalarOp::Bitcast &&
-                  (is_real(i.dtype) || (i.dtype == DType::Bool && i.op != ScalarOp::Input));
+           if (i.op == ScalarOp::Input) return comes_and_goes(i.dtype);
+           return i.op != ScalarOp::Bitcast && (i.dtype == DType::F32 || i.dtype == DType::Bool || is_half(i.dtype));
          });
 }
 
@@ -149,10 +150,20 @@ std::optional<std::vector<ChainStep>> chain_of(const ir::ScalarProgram& program)
     const ScalarInstr& instr = code[static_cast<size_t>(i)];
     return instr.op == ScalarOp::Const || (instr.op == ScalarOp::Input && instr.args[0] != 0);
   };
+  const auto is_cast = [&](int32_t i, DType to) {
+    return i < static_cast<int32_t>(code.size()) && code[static_cast<size_t>(i)].op == ScalarOp::Cast &&
+           code[static_cast<size_t>(i)].dtype == to && code[static_cast<size_t>(i)].args[0] == i - 1;
+  };
   std::vector<ChainStep> steps;
   int32_t before = 0;  // inputs come first, in order
   for (int32_t i = 0; i < static_cast<int32_t>(code.size()); ++i) {
     const ScalarInstr& instr = code[static_cast<size_t>(i)];
+    if (instr.op == ScalarOp::Cast && instr.dtype == DType::F16 && instr.args[0] == before &&
+        is_cast(i + 1, DType::F32)) {
+      steps.push_back({TileOp::Half, 0, 0.0F});
+      before = ++i;
+      continue;
+    }
     if (instr.dtype != DType::F32) return std::nullopt;
     if (instr.op == ScalarOp::Input || instr.op == ScalarOp::Const) continue;
     const auto op = op_of(instr.op);

@@ -16,8 +16,8 @@ LoopFn loop_for(const LevelTable& level, const ir::ScalarProgram& program, const
 
 class TileProgram {
  public:
-  // Every value an f32 or a bool, the first input and the result f32. Where the first input is a bf16, values and the
-  // result may be bf16 too.
+  // Every value an f32, f16, bf16 or a bool, the inputs and the result f32 or, if the first input is an f16 or a bf16,
+  // of that dtype.
   static bool accepts(const ir::ScalarProgram& program);
   // InternalError unless accepts(program).
   TileProgram(const LevelTable& level, ir::ScalarProgram program);
@@ -59,8 +59,8 @@ class TileProgram {
   int slots_ = 0;
 };
 
-// A program that is a chain: each instruction takes the result of the one before it, and an operand or a number. Such a
-// one can run over vectors in registers (TileFinish), with the same bits.
+// A program that is a chain: each instruction takes the result of the one before it, and an operand or a number, or
+// rounds it to f16 and goes on in f32. Such a one can run over vectors in registers (TileFinish), with the same bits.
 struct ChainStep {
   TileOp op;
   int input;  // 0: the number
