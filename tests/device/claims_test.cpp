@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -26,6 +27,8 @@
 #include "tenon/ops/pooling.h"
 #include "tenon/ops/random.h"
 #include "tenon/ops/softmax.h"
+#include "tenon/tensor/tensor_view.h"
+#include "tests/device/support.h"
 #include "tests/support/error_text.h"
 
 namespace tenon {
@@ -178,7 +181,7 @@ TEST(Claims, Attention) {
 }
 
 TEST(Claims, Pooling) {
-  for (DType t : {DType::F32, DType::F64}) {
+  for (DType t : {DType::F32, DType::F64, DType::F16, DType::BF16}) {
     struct Case {
       Shape x;
       Ints window, stride, low, high, dilation;
@@ -197,7 +200,7 @@ TEST(Claims, Pooling) {
       for (bool include : {true, false}) {
         if (c.dilation[0] != 1) continue;
         const ir::Attrs attrs{c.window, c.stride, c.low, c.high, c.ceil, include};
-        const double tolerance = t == DType::F32 ? 1e-6 : 1e-14;
+        const double tolerance = t == DType::F64 ? 1e-14 : t == DType::F32 ? 1e-6 : t == DType::F16 ? 2e-3 : 1.6e-2;
         check("average_pool", tolerance, [&] { return ops::call(ops::average_pool_op(), {x}, attrs); });
         const Shape y = ops::call1(ops::average_pool_op(), {x}, attrs).shape();
         const Tensor ct = random(y, t, 2);
@@ -213,6 +216,60 @@ TEST(Claims, Pooling) {
     const Ints one{1, 1}, zero{0, 0};
     return ops::call(ops::max_pool_op(), {x}, {Ints{1, 2}, one, zero, zero, one, false});
   });
+}
+
+// The kernel that is made ready for channels last gives the values of the claim: of equal elements the first, so that
+// of 0 and -0 it is known which, and NaN before all.
+TEST(Claims, PreparedMaxPoolHasTheBitsOfMaxPool) {
+  const float special[] = {0.0F, -0.0F, NAN, INFINITY, -INFINITY, 1.0F, -1.0F};
+  struct Case {
+    Shape x;
+    Ints window, stride, low, high, dilation;
+  };
+  for (const Case& c : {Case{{2, 5, 9, 12}, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}},
+                        Case{{1, 33, 13, 13}, {5, 5}, {1, 1}, {2, 2}, {2, 2}, {1, 1}},
+                        Case{{3, 4, 10, 11}, {2, 3}, {3, 1}, {0, 1}, {1, 0}, {2, 2}},
+                        Case{{2, 3, 5, 6, 7}, {2, 2, 3}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}, {1, 1, 1}}}) {
+    Shape last{c.x[0]};
+    for (size_t d = 2; d < c.x.size(); ++d) last.push_back(c.x[d]);
+    last.push_back(c.x[1]);
+    const auto rank = static_cast<int64_t>(c.x.size());
+    std::vector<float> values(static_cast<size_t>(numel(c.x)));
+    std::mt19937 random(3);
+    for (float& v : values) v = special[random() % std::size(special)];
+    const Tensor lying = permute(from_vector(values, last), [&] {
+      Ints axes{0, rank - 1};
+      for (int64_t d = 1; d + 1 < rank; ++d) axes.push_back(d);
+      return axes;
+    }());
+    const ir::Attrs attrs{c.window, c.stride, c.low, c.high, c.dilation, false};
+    const Tensor want = ops::call(ops::max_pool_op(), {lying}, attrs)[0];
+    const auto claims = cpu::cpu_claims();
+    const auto claim = std::ranges::find(claims, &ops::max_pool_op(), &Claim::op);
+    KeptConstants kept;
+    const ConstView x = view(lying);
+    const ConstView changing{nullptr, x.dtype, x.shape, x.strides, 0};
+    const auto kernel = claim->prepare({{&changing, 1}, want.type(), attrs, nullptr, kept});
+    ASSERT_NE(kernel, nullptr);
+    Shape strides(c.x.size(), 0);
+    int64_t next = 1;
+    const Ints order = kernel->order();
+    for (size_t i = order.size(); i-- > 0;) {
+      strides[static_cast<size_t>(order[i])] = next;
+      next *= want.shape()[static_cast<size_t>(order[i])];
+    }
+    test::Array got(DType::F32, want.shape(), strides, 0, want.size());
+    ThreadPool pool(3);
+    kernel->run({&x, 1}, {}, got.out(), pool);
+    const std::vector<float> wanted = want.to_vector<float>();
+    const std::vector<double> reals = got.reals();
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      const auto y = static_cast<float>(reals[i]);
+      ASSERT_TRUE(std::bit_cast<uint32_t>(y) == std::bit_cast<uint32_t>(wanted[i]) ||
+                  (std::isnan(y) && std::isnan(wanted[i])))
+          << i << ": " << y << ", want " << wanted[i];
+    }
+  }
 }
 
 TEST(Claims, Moves) {

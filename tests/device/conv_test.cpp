@@ -223,6 +223,13 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
+// … but of a NaN only that it is one.
+bool same_numbers(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::ranges::equal(a, b, [](float x, float y) {
+    return (std::isnan(x) && std::isnan(y)) || std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y);
+  });
+}
+
 // sum * operand 1 (a channel's number), plus operand 2 (another tensor), at least operand 3 (one number).
 ir::ScalarProgram what_follows() {
   const DType f = DType::F32;
@@ -239,6 +246,15 @@ ir::ScalarProgram what_follows_in_steps() {
                     [](auto x) { return ir::apply_op(ir::ScalarOp::Max, std::array{x[2] + x[0] * x[1], x[3]}); });
 }
 enum class Follows : uint8_t { Nothing, Program, Steps };
+
+// (x + bias) times its sigmoid.
+ir::ScalarProgram swish() {
+  const DType f = DType::F32;
+  return program_of({f, f}, [](auto x) {
+    const ir::Scalar y = x[0] + x[1];
+    return y * (1.0 / (1.0 + ir::apply_op(ir::ScalarOp::Exp, std::array{-y})));
+  });
+}
 
 // One chain of fused multiply-adds over (window, channel) for every element, whatever lies where and whoever computes
 // it: all layouts, CPU levels and numbers of threads, and the scalar program as if it ran by itself.
@@ -375,11 +391,37 @@ TEST(TileProgram, KnowsChains) {
   ASSERT_TRUE(number);
   EXPECT_EQ((*number)[0].input, 0);
   EXPECT_EQ((*number)[0].number, 2.5F);
-  // Values that are used twice, and sides that matter.
-  EXPECT_FALSE(cpu::chain_of(program_of({f}, [](auto x) { return x[0] * x[0]; })));
-  EXPECT_FALSE(cpu::chain_of(program_of({f, f}, [](auto x) { return x[1] - x[0]; })));
+  using enum cpu::TileOp;
+  const auto ops = [](const ir::ScalarProgram& program) {
+    std::vector<cpu::TileOp> list;
+    const auto chain = cpu::chain_of(program);
+    for (const cpu::ChainStep& step : chain.value_or(std::vector<cpu::ChainStep>{})) list.push_back(step.op);
+    return list;
+  };
+  using Ops = std::vector<cpu::TileOp>;
+  EXPECT_EQ(ops(program_of({f, f}, [](auto x) { return x[1] - x[0]; })), Ops{SubtractFrom});
+  EXPECT_EQ(ops(program_of({f}, [](auto x) { return x[0] / 3.0; })), Ops{Divide});
+  // One value that is used later is kept; a second one, once the first is done with.
+  EXPECT_EQ(ops(program_of({f}, [](auto x) { return x[0] * x[0]; })), (Ops{Keep, Multiply}));
+  EXPECT_EQ(ops(swish()), (Ops{Add, Keep, Negate, Exp, Add, DivideInto, Multiply}));
+  EXPECT_EQ(ops(program_of({f},
+                           [](auto x) {
+                             const ir::Scalar a = x[0] * -x[0], b = a + 1.0;
+                             return b / (b + 2.0);
+                           })),
+            (Ops{Keep, Negate, Multiply, Add, Keep, Add, DivideInto}));
+  EXPECT_FALSE(cpu::chain_of(program_of({f}, [](auto x) {
+    const ir::Scalar a = x[0] + 1.0, b = a * 2.0;
+    return (b + 1.0) * x[0] - a;
+  })));
   EXPECT_FALSE(cpu::chain_of(program_of({f, f}, [](auto x) { return (x[0] + x[1]) * (x[0] - x[1]); })));
-  EXPECT_FALSE(cpu::chain_of(program_of({f}, [](auto x) { return x[0] / 3.0; })));
+  // Of 0 and -0 the larger is the second.
+  const auto larger = [](int a, int b) {
+    return program_of({DType::F32, DType::F32},
+                      [=](auto x) { return ir::apply_op(ir::ScalarOp::Max, std::array{x[a], x[b]}); });
+  };
+  EXPECT_EQ(ops(larger(0, 1)), Ops{Larger});
+  EXPECT_FALSE(cpu::chain_of(larger(1, 0)));
 }
 
 // Rounding to f16 and back is a step; to bf16 it is none.
@@ -452,16 +494,19 @@ TEST(TileProgram, StepsAreTheLoopsOfTheirOps) {
     const cpu::LevelTable& table = cpu::level_table(level);
     for (const auto& [step_op, op] :
          {std::pair{cpu::TileOp::Add, ir::ScalarOp::Add}, std::pair{cpu::TileOp::Subtract, ir::ScalarOp::Sub},
-          std::pair{cpu::TileOp::Multiply, ir::ScalarOp::Mul}, std::pair{cpu::TileOp::Larger, ir::ScalarOp::Max},
-          std::pair{cpu::TileOp::Smaller, ir::ScalarOp::Min}}) {
+          std::pair{cpu::TileOp::SubtractFrom, ir::ScalarOp::Sub}, std::pair{cpu::TileOp::Multiply, ir::ScalarOp::Mul},
+          std::pair{cpu::TileOp::Divide, ir::ScalarOp::Div}, std::pair{cpu::TileOp::DivideInto, ir::ScalarOp::Div},
+          std::pair{cpu::TileOp::Larger, ir::ScalarOp::Max}, std::pair{cpu::TileOp::Smaller, ir::ScalarOp::Min}}) {
+      const bool turned = step_op == cpu::TileOp::SubtractFrom || step_op == cpu::TileOp::DivideInto;
       for (const int reach : {0, 1, 2}) {  // of b: every place, the same for all, one number
         std::vector<float> other = b, want(a.size()), got(a.size(), 99.0F);
         for (size_t i = 0; i < b.size(); ++i) {
           if (reach == 1) other[i] = b[i % kColumns];
           if (reach == 2) other[i] = b[24];
         }
-        table.loop[static_cast<size_t>(op)][static_cast<size_t>(DType::F32)](want.data(), a.data(), other.data(),
-                                                                             nullptr, kPlaces * kColumns);
+        table.loop[static_cast<size_t>(op)][static_cast<size_t>(DType::F32)](
+            want.data(), turned ? other.data() : a.data(), turned ? a.data() : other.data(), nullptr,
+            kPlaces * kColumns);
         const cpu::TileStep step{step_op, reach == 2, reach == 2 ? &b[24] : b.data(), reach == 0 ? kColumns : 0};
         table.tiles.finish({a.data(), kColumns, kPlaces, kColumns, &step, 1, got.data(), kColumns});
         for (size_t i = 0; i < a.size(); ++i) {
@@ -473,6 +518,44 @@ TEST(TileProgram, StepsAreTheLoopsOfTheirOps) {
         }
       }
     }
+  }
+}
+
+// Negation, exponentials, roundings and what is kept, likewise.
+TEST(TileProgram, StepsWithoutOperandsAreTheLoopsOfTheirOps) {
+  std::vector<float> a{0.0F,  -0.0F,   std::nanf(""), INFINITY, -INFINITY, 1e-45F,
+                       3e38F, -104.5F, -103.9F,       -87.4F,   88.8F,     89.5F};
+  for (int i = 0; i < 20000; ++i) a.push_back(static_cast<float>(i - 10000) * 0.0113F);
+  const auto n = static_cast<int64_t>(a.size());
+  constexpr auto kF32 = static_cast<size_t>(DType::F32), kF16 = static_cast<size_t>(DType::F16);
+  for (int level : {2, 3, 4}) {
+    if (cpu::best_level() < level) continue;
+    const cpu::LevelTable& table = cpu::level_table(level);
+    const auto loop = [&](ir::ScalarOp op, const std::vector<float>& x, const std::vector<float>& y = {}) {
+      std::vector<float> out(x.size());
+      table.loop[static_cast<size_t>(op)][kF32](out.data(), x.data(), y.data(), nullptr, n);
+      return out;
+    };
+    const auto steps = [&](const std::vector<cpu::TileStep>& list) {
+      std::vector<float> out(a.size());
+      // In rows of 37, so that there are parts of vectors, then what is left.
+      const int64_t rows = n / 37;
+      table.tiles.finish({a.data(), 37, rows, 37, list.data(), static_cast<int>(list.size()), out.data(), 37});
+      table.tiles.finish({a.data() + rows * 37, 0, 1, n - rows * 37, list.data(), static_cast<int>(list.size()),
+                          out.data() + rows * 37, 0});
+      return out;
+    };
+    const auto alone = [](cpu::TileOp op) { return cpu::TileStep{op, false, nullptr, 0}; };
+    EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Negate)}), loop(ir::ScalarOp::Neg, a))) << level;
+    EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Exp)}), loop(ir::ScalarOp::Exp, a))) << level;
+    std::vector<uint16_t> halves(a.size());
+    std::vector<float> rounded(a.size());
+    table.cast[kF32][kF16](halves.data(), a.data(), nullptr, nullptr, n);
+    table.cast[kF16][kF32](rounded.data(), halves.data(), nullptr, nullptr, n);
+    EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Half)}), rounded)) << level;
+    EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Keep), alone(cpu::TileOp::Exp), alone(cpu::TileOp::Subtract)}),
+                             loop(ir::ScalarOp::Sub, loop(ir::ScalarOp::Exp, a), a)))
+        << level;
   }
 }
 

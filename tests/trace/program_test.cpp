@@ -70,7 +70,7 @@ TEST(Program, HasTheBitsOfARunNodeByNode) {
   for (const int64_t n : {1, 3}) {
     const auto graph = graph_of(model, n);
     const exec::Program program(graph);
-    EXPECT_EQ(program.summary().prepared, 7) << "five convolutions, the pooling and the product of the head";
+    EXPECT_EQ(program.summary().prepared, 8) << "five convolutions, the pooling, the concat and the product";
     EXPECT_GE(program.summary().fused, 8);
     EXPECT_GT(program.summary().arena_bytes, 0);
     const Tensor x = uniform({n, 3, 29, 29}, -1, 1);
@@ -163,6 +163,31 @@ TEST(Program, TwoOpsThatReadOneValueGoIntoTheCallTogether) {
   const Profile profile = profiler.stop();
   EXPECT_TRUE(std::any_of(profile.events.begin(), profile.events.end(),
                           [](const ProfileEvent& event) { return event.name.ends_with("sigmoid+multiply"); }));
+}
+
+// What is put together stays in the order in which most of it lies.
+TEST(Program, ConcatsKeepTheOrderOfTheirInputs) {
+  const NoGrad no_grad;
+  manual_seed(9);
+  const nn::Conv2d left(3, 10, 1), right(3, 23, 3, {.padding = 1}), after(39, 8, 3);
+  const auto model = [&](const Tensors& in) {
+    const Tensor a = relu(left(in[0])), b = right(in[0]);
+    const Tensor all = concat({a, b, in[1]}, 1);
+    const Tensor rows = concat({a, left(in[0] * 0.5)}, -2);
+    const Tensor little = concat({in[1], in[1], left(in[0]), in[1]}, 1);  // row-major
+    return Tensors{after(max_pool2d(all, {5}, {.stride = {1}, .padding = {2}})), rows, little, concat({all, all}, 0)};
+  };
+  const Tensors in{uniform({2, 3, 9, 11}, -2, 2), uniform({2, 6, 9, 11}, -1, 1)};
+  const auto graph = std::make_shared<const ir::Graph>(capture(model, {{"x", in[0].type()}, {"y", in[1].type()}}));
+  const exec::Program program(graph);
+  EXPECT_EQ(program.summary().prepared, 10) << "five convolutions, the pooling and four concats";
+  for (const exec::SessionOptions& options :
+       {exec::SessionOptions{.threads = 3}, exec::SessionOptions{.poison = true}}) {
+    exec::Session session(options);
+    const exec::SessionScope scope(session);
+    expect_same(program.run(in), model(in));
+    expect_same(exec::Program(graph).run(in), model(in));
+  }
 }
 
 // In f16 and bf16 likewise: weights are packed once, each op rounds its own result.

@@ -45,7 +45,7 @@ std::span<const Claim> cpu_claims() {
       Claim{&ops::full_op(), accepts_full, run_full},
       Claim{&ops::iota_op(), accepts_iota, run_iota},
       Claim{&ops::pad_op(), accepts_whole_bytes, run_pad},
-      Claim{&ops::concat_op(), nullptr, run_concat},
+      Claim{&ops::concat_op(), nullptr, run_concat, prepare_concat},
       Claim{&ops::take_op(), accepts_whole_bytes, run_take},
       Claim{&ops::index_add_op(), accepts_index_add, run_index_add},
       Claim{&ops::embedding_op(), accepts_whole_bytes, run_embedding},

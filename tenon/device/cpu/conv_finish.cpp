@@ -81,7 +81,7 @@ ConvFinish::ConvFinish(const ConvResult& result, const PlaceSpace& space, const 
   });
   if (program.chain && !apart) {
     for (const ChainStep& step : *program.chain) {
-      const float* number = step.input == 0 ? &step.number : nullptr;
+      const float* number = step.input == 0 ? &step.number : nullptr;  // or null: what is kept, or set for each tile
       steps_.push_back({step.op, number != nullptr, number, 0});
     }
     return;
@@ -99,7 +99,7 @@ void ConvFinish::filters(int64_t first, int64_t count) {
   }
   for (size_t i = 0; i < steps_.size(); ++i) {
     const int input = (*program_.chain)[i].input;
-    if (input == 0) continue;
+    if (input <= 0) continue;
     const ConvResult::Operand& operand = result_.operands[static_cast<size_t>(input) - 1];
     TileStep& step = steps_[i];
     step.one = operand.reach == Reach::One;
@@ -136,7 +136,7 @@ void ConvFinish::run_chain(const PlaceTile& tile, float* block) {
     const PlaceTile::Piece& piece = tile.piece[p];
     for (size_t i = 0; i < steps_.size(); ++i) {
       const int input = (*program_.chain)[i].input;
-      if (input == 0) continue;
+      if (input <= 0) continue;
       const ConvResult::Operand& operand = result_.operands[static_cast<size_t>(input) - 1];
       if (operand.reach != Reach::All) continue;
       steps_[i].data = operand.data + result_.place_of(space_, operand.strides, piece) + filter_;

@@ -42,6 +42,8 @@ bool accepts_iota(Types in, const ir::Attrs& attrs);
 void run_iota(const KernelArgs& a);
 void run_pad(const KernelArgs& a);
 void run_concat(const KernelArgs& a);
+// In the order in which most of its inputs lie: row-major, or the channels last.
+std::unique_ptr<PreparedKernel> prepare_concat(const PrepareArgs& args);
 
 // take.cpp: elements and slices at given positions
 void run_take(const KernelArgs& a);

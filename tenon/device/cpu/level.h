@@ -92,12 +92,26 @@ struct DepthwiseRow {
   int64_t y_step;
 };
 // What follows a tile, element by element, each step rounded by itself: the element op an operand. Larger and Smaller
-// give NaN for NaN; Half rounds to f16 and needs no operand.
-enum class TileOp : uint8_t { Add, Subtract, Multiply, Larger, Smaller, Half };
+// give NaN for NaN.
+enum class TileOp : uint8_t {
+  Add,
+  Subtract,
+  SubtractFrom,  // operand - element
+  Multiply,
+  Divide,
+  DivideInto,  // operand / element
+  Larger,
+  Smaller,
+  // without an operand
+  Negate,
+  Exp,
+  Half,  // rounds to f16
+  Keep   // the element becomes the operand of steps without data
+};
 struct TileStep {
   TileOp op;
   bool one;           // one number for all
-  const float* data;  // of the first place and column
+  const float* data;  // of the first place and column; null: what was kept last
   int64_t place;      // from place to place; 0: the same for all
 };
 struct TileFinish {

@@ -29,6 +29,17 @@ struct Lanes {
   static V add(V a, V b) { return _mm512_add_ps(a, b); }
   static V subtract(V a, V b) { return _mm512_sub_ps(a, b); }
   static V multiply(V a, V b) { return _mm512_mul_ps(a, b); }
+  static V divide(V a, V b) { return _mm512_div_ps(a, b); }
+  static V negate(V a) {
+    return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN)));
+  }
+  static V number(float x) { return _mm512_set1_ps(x); }
+  // A NaN stays.
+  static V between(V x, float low, float high) {
+    return _mm512_mask_max_ps(x, 0xffff, number(low), _mm512_mask_min_ps(x, 0xffff, number(high), x));
+  }
+  // y * 2^n, rounded once, as the two multiplications of exp_f32 do.
+  static V scaled(V y, V /*shifted*/, V n) { return _mm512_mask_scalef_ps(y, 0xffff, y, n); }
   // a > b or a is NaN ? a : b. (With a mask of all, because g++ 12 calls what the plain function leaves out
   // uninitialised.)
   static V larger(V a, V b) {
@@ -93,6 +104,19 @@ struct Lanes {
   static V add(V a, V b) { return _mm256_add_ps(a, b); }
   static V subtract(V a, V b) { return _mm256_sub_ps(a, b); }
   static V multiply(V a, V b) { return _mm256_mul_ps(a, b); }
+  static V divide(V a, V b) { return _mm256_div_ps(a, b); }
+  static V negate(V a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0F)); }
+  static V number(float x) { return _mm256_set1_ps(x); }
+  // A NaN stays.
+  static V between(V x, float low, float high) { return _mm256_max_ps(number(low), _mm256_min_ps(number(high), x)); }
+  // y * 2^n as exp_f32 does; n is in the low bits of `shifted`.
+  static V scaled(V y, V shifted, V /*n*/) {
+    const __m256i k = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4b400000));
+    const __m256i half = _mm256_srai_epi32(k, 1), bias = _mm256_set1_epi32(127);
+    const __m256i s1 = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    const __m256i s2 = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23);
+    return multiply(multiply(y, _mm256_castsi256_ps(s1)), _mm256_castsi256_ps(s2));
+  }
   // a > b or a is NaN ? a : b.
   static V larger(V a, V b) { return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
   static V smaller(V a, V b) { return _mm256_blendv_ps(_mm256_min_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
@@ -152,6 +176,15 @@ struct Lanes {
   }
   static V multiply(V a, V b) {
     return each(a, b, [](float x, float y) { return x * y; });
+  }
+  static V divide(V a, V b) {
+    return each(a, b, [](float x, float y) { return x / y; });
+  }
+  static V negate(V a) {
+    return each(a, a, [](float x, float) { return -x; });
+  }
+  static V exp(V a) {
+    return each(a, a, [](float x, float) { return exp_f32(x); });
   }
   static V larger(V a, V b) {
     return each(a, b, [](float x, float y) { return x > y || x != x ? x : y; });
@@ -317,8 +350,42 @@ Lanes::V load_columns(const float* p, Lanes::Part part) {
   else
     return Lanes::load(p, part);
 }
+// The steps of exp_f32, for vectors side by side: one alone waits for itself.
+template <int Rows>
+void exp_step(Lanes::V (&v)[Rows]) {
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__) && defined(__F16C__))
+  using V = Lanes::V;
+  static constexpr float kFactors[] = {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F,
+                                       5.0000001201e-1F};
+  V shifted[Rows], n[Rows], p[Rows];
+  const V magic = Lanes::number(12582912.0F);
+  const auto each = [](const auto& f) {
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) f(m);
+  };
+  each([&](int m) { v[m] = Lanes::between(v[m], -104.0F, 89.0F); });
+  each([&](int m) { shifted[m] = Lanes::fma(v[m], Lanes::number(1.44269504088896341F), magic); });
+  each([&](int m) { n[m] = Lanes::subtract(shifted[m], magic); });
+  each([&](int m) { v[m] = Lanes::fma(n[m], Lanes::number(-0.693359375F), v[m]); });
+  each([&](int m) { v[m] = Lanes::fma(n[m], Lanes::number(2.12194440e-4F), v[m]); });
+  each([&](int m) { p[m] = Lanes::number(1.9875691500e-4F); });
+  for (const float c : kFactors) each([&](int m) { p[m] = Lanes::fma(p[m], v[m], Lanes::number(c)); });
+  each([&](int m) { p[m] = Lanes::fma(p[m], Lanes::multiply(v[m], v[m]), v[m]); });
+  each([&](int m) { v[m] = Lanes::scaled(Lanes::add(p[m], Lanes::number(1.0F)), shifted[m], n[m]); });
+#else
+  for (int m = 0; m < Rows; ++m) v[m] = Lanes::exp(v[m]);
+#endif
+}
+inline Lanes::V subtract_from(Lanes::V a, Lanes::V b) { return Lanes::subtract(b, a); }
+inline Lanes::V divide_into(Lanes::V a, Lanes::V b) { return Lanes::divide(b, a); }
 template <int Rows, bool Whole, Lanes::V (*F)(Lanes::V, Lanes::V)>
-void finish_step(const TileStep& step, int64_t place, int64_t column, Lanes::Part part, Lanes::V (&v)[Rows]) {
+void finish_step(const TileStep& step, int64_t place, int64_t column, Lanes::Part part, const Lanes::V (&kept)[Rows],
+                 Lanes::V (&v)[Rows]) {
+  if (step.data == nullptr) {
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) v[m] = F(v[m], kept[m]);
+    return;
+  }
   if (step.place == 0) {
     const Lanes::V w = step.one ? Lanes::splat(step.data) : load_columns<Whole>(step.data + column, part);
 #pragma GCC unroll 8
@@ -336,23 +403,44 @@ void finish_places(const TileFinish& t, int64_t place, int64_t column, Lanes::Pa
   const float* from = t.from + place * t.from_step + column;
 #pragma GCC unroll 8
   for (int m = 0; m < Rows; ++m) v[m] = load_columns<Whole>(from + m * t.from_step, part);
+  V kept[Rows] = {};
   for (int i = 0; i < t.step_count; ++i) {
     const TileStep& step = t.steps[i];
     switch (step.op) {
       case TileOp::Add:
-        finish_step<Rows, Whole, Lanes::add>(step, place, column, part, v);
+        finish_step<Rows, Whole, Lanes::add>(step, place, column, part, kept, v);
         break;
       case TileOp::Subtract:
-        finish_step<Rows, Whole, Lanes::subtract>(step, place, column, part, v);
+        finish_step<Rows, Whole, Lanes::subtract>(step, place, column, part, kept, v);
+        break;
+      case TileOp::SubtractFrom:
+        finish_step<Rows, Whole, subtract_from>(step, place, column, part, kept, v);
         break;
       case TileOp::Multiply:
-        finish_step<Rows, Whole, Lanes::multiply>(step, place, column, part, v);
+        finish_step<Rows, Whole, Lanes::multiply>(step, place, column, part, kept, v);
+        break;
+      case TileOp::Divide:
+        finish_step<Rows, Whole, Lanes::divide>(step, place, column, part, kept, v);
+        break;
+      case TileOp::DivideInto:
+        finish_step<Rows, Whole, divide_into>(step, place, column, part, kept, v);
         break;
       case TileOp::Larger:
-        finish_step<Rows, Whole, Lanes::larger>(step, place, column, part, v);
+        finish_step<Rows, Whole, Lanes::larger>(step, place, column, part, kept, v);
         break;
       case TileOp::Smaller:
-        finish_step<Rows, Whole, Lanes::smaller>(step, place, column, part, v);
+        finish_step<Rows, Whole, Lanes::smaller>(step, place, column, part, kept, v);
+        break;
+      case TileOp::Negate:
+#pragma GCC unroll 8
+        for (int m = 0; m < Rows; ++m) v[m] = Lanes::negate(v[m]);
+        break;
+      case TileOp::Exp:
+        exp_step(v);
+        break;
+      case TileOp::Keep:
+#pragma GCC unroll 8
+        for (int m = 0; m < Rows; ++m) kept[m] = v[m];
         break;
       case TileOp::Half:
 #pragma GCC unroll 8

@@ -1,6 +1,7 @@
 #include <array>
 #include <cstring>
 
+#include "tenon/device/cpu/conv.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/kernels.h"
 #include "tenon/tensor/element.h"
@@ -75,16 +76,60 @@ void run_pad(const KernelArgs& a) {
   copy(from, to, a.pool);
 }
 
-void run_concat(const KernelArgs& a) {
-  const View& out = a.outputs[0];
-  const auto rank = static_cast<int64_t>(out.shape.size());
-  const auto axis = static_cast<size_t>(a.attrs.integer(0) < 0 ? a.attrs.integer(0) + rank : a.attrs.integer(0));
+namespace {
+
+// The inputs one after the other along an axis of `out`, which may lie in any way.
+void concat(std::span<const ConstView> inputs, size_t axis, const View& out, ThreadPool& pool) {
   View to = out;
-  for (const ConstView& part : a.inputs) {
+  for (const ConstView& part : inputs) {
     to.shape = part.shape;
-    copy(part, to, a.pool);
+    copy(part, to, pool);
     to.offset += part.shape[axis] * out.strides[axis];
   }
+}
+size_t axis_of(const ir::Attrs& attrs, const Shape& shape) {
+  const int64_t axis = attrs.integer(0);
+  return static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(shape.size()) : axis);
+}
+
+class PreparedConcat final : public PreparedKernel {
+ public:
+  PreparedConcat(size_t axis, Ints order) : axis_(axis), order_(std::move(order)) {}
+  [[nodiscard]] Ints order() const override { return order_; }
+  void run(std::span<const ConstView> inputs, std::span<const ConstView>, const View& out,
+           ThreadPool& pool) const override {
+    concat(inputs, axis_, out, pool);
+  }
+
+ private:
+  size_t axis_;
+  Ints order_;
+};
+
+// Whether elements lie in this order of axes, from the outermost to the innermost, and not row-major as well.
+bool lies_in(const ConstView& x, const Ints& order) {
+  if (x.shape.size() != order.size() || x.contiguous()) return false;
+  int64_t expected = 1;
+  for (size_t i = order.size(); i-- > 0;) {
+    const auto axis = static_cast<size_t>(order[i]);
+    if (x.shape[axis] != 1 && x.strides[axis] != expected) return false;
+    expected *= x.shape[axis];
+  }
+  return true;
+}
+
+}  // namespace
+
+void run_concat(const KernelArgs& a) { concat(a.inputs, axis_of(a.attrs, a.outputs[0].shape), a.outputs[0], a.pool); }
+
+std::unique_ptr<PreparedKernel> prepare_concat(const PrepareArgs& args) {
+  const Shape& shape = args.result.shape;
+  if (info(args.result.dtype).bits < 8) return nullptr;
+  const Ints last = shape.size() > 2 ? channels_last_order(shape.size()) : Ints{};
+  int64_t there = 0;
+  for (const ConstView& x : args.inputs) there += x.data == nullptr && lies_in(x, last) ? numel(x.shape) : 0;
+  return std::make_unique<PreparedConcat>(axis_of(args.attrs, shape),
+                                          2 * there >= numel(shape) && there > 0 ? last : Ints{});
 }
 
 }  // namespace tenon::cpu

@@ -1,9 +1,12 @@
 // Pooling, plane by plane (a plane is one channel of one example): taps in the outer loops, places of a row in the
 // inner one, so that every place sees its taps in order.
+#include <array>
+#include <limits>
 #include <vector>
 
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/kernels.h"
+#include "tenon/device/cpu/level.h"
 #include "tenon/device/cpu/widen.h"
 #include "tenon/ops/window.h"
 
@@ -83,13 +86,16 @@ void max_pool(const KernelArgs& a) {
   });
 }
 
-// The largest value of each window, channels side by side: the same comparisons in the same order as max_pool.
+// The largest value of each window, channels side by side, a row of places at a time. From minus infinity on, so that
+// it is the largest as max_pool has it: of equal ones the first, and a NaN before all.
 class ChannelsLastMaxPool final : public PreparedKernel {
  public:
   ChannelsLastMaxPool(const PrepareArgs& args, Ints order)
       : windows_(ops::make_windows(ops::spatial(args.inputs[0].shape), ops::spatial(args.result.shape),
                                    args.attrs.ints(0), args.attrs.ints(1), args.attrs.ints(2), args.attrs.ints(4))),
-        order_(std::move(order)) {}
+        order_(std::move(order)),
+        larger_(
+            level_table(best_level()).loop[static_cast<size_t>(ir::ScalarOp::Max)][static_cast<size_t>(DType::F32)]) {}
   [[nodiscard]] Ints order() const override { return order_; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView>, const View& out,
            ThreadPool& pool) const override {
@@ -97,42 +103,43 @@ class ChannelsLastMaxPool final : public PreparedKernel {
     const int64_t channels = out.shape[1], in = volume(w.in) * channels, row = w.out[2] * channels;
     const int64_t rows = w.out[0] * w.out[1];
     for_units(pool, out.shape[0] * rows, row * volume(w.window), [&](int64_t unit) {
-      const float* from = inputs[0].as<float>() + unit / rows * in;
-      float* to = out.as<float>() + unit * row;
-      for (int64_t c = 0; c < w.out[2]; ++c)
-        place(from, to + c * channels, channels, {unit % rows / w.out[1], unit % rows % w.out[1], c});
+      row_of_places(inputs[0].as<float>() + unit / rows * in, out.as<float>() + unit * row, channels,
+                    {unit % rows / w.out[1], unit % rows % w.out[1]});
     });
   }
 
  private:
-  void place(const float* from, float* best, int64_t channels, const Windows::Extents& at) const {
+  void row_of_places(const float* from, float* best, int64_t channels, const std::array<int64_t, 2>& at) const {
     const Windows& w = windows_;
-    const auto element = [&](size_t axis, int64_t tap) {
-      return at[axis] * w.stride[axis] + tap * w.dilation[axis] - w.low[axis];
-    };
-    bool first = true;
+    std::fill_n(best, w.out[2] * channels, -std::numeric_limits<float>::infinity());
     for (int64_t i = 0; i < w.window[0]; ++i) {
-      const int64_t x = element(0, i);
+      const int64_t x = at[0] * w.stride[0] + i * w.dilation[0] - w.low[0];
       if (x < 0 || x >= w.in[0]) continue;
       for (int64_t j = 0; j < w.window[1]; ++j) {
-        const int64_t y = element(1, j);
+        const int64_t y = at[1] * w.stride[1] + j * w.dilation[1] - w.low[1];
         if (y < 0 || y >= w.in[1]) continue;
         for (int64_t k = 0; k < w.window[2]; ++k) {
-          const int64_t z = element(2, k);
-          if (z < 0 || z >= w.in[2]) continue;
-          const float* value = from + ((x * w.in[1] + y) * w.in[2] + z) * channels;
-          if (first) {
-            std::copy(value, value + channels, best);
-          } else {
-            for (int64_t c = 0; c < channels; ++c) best[c] = beats(value[c], best[c]) ? value[c] : best[c];
-          }
-          first = false;
+          const Range places = inside(w, 2, k);
+          const int64_t z = places.first * w.stride[2] + k * w.dilation[2] - w.low[2];
+          tap(best, from + ((x * w.in[1] + y) * w.in[2] + z) * channels, places, channels);
         }
       }
     }
   }
+  // best[o] and the element `value` + o * stride, of those that are greater or a NaN the latter.
+  void tap(float* best, const float* value, const Range& places, int64_t channels) const {
+    const int64_t stride = windows_.stride[2];
+    best += places.first * channels;
+    if (stride == 1) {
+      if (places.first < places.end) larger_(best, value, best, nullptr, (places.end - places.first) * channels);
+      return;
+    }
+    for (int64_t o = places.first; o < places.end; ++o, best += channels, value += stride * channels)
+      larger_(best, value, best, nullptr, channels);
+  }
   Windows windows_;
   Ints order_;
+  LoopFn larger_;
 };
 
 // What the elements of each window are divided by.

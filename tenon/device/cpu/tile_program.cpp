@@ -128,59 +128,101 @@ void* TileProgram::run(Room& room, void* tile, int64_t n, void* out) const {
   return at(last);
 }
 
-std::optional<std::vector<ChainStep>> chain_of(const ir::ScalarProgram& program) {
-  const auto op_of = [](ScalarOp op) -> std::optional<TileOp> {
-    switch (op) {
-      case ScalarOp::Add:
-        return TileOp::Add;
-      case ScalarOp::Sub:
-        return TileOp::Subtract;
-      case ScalarOp::Mul:
-        return TileOp::Multiply;
-      case ScalarOp::Max:
-        return TileOp::Larger;
-      case ScalarOp::Min:
-        return TileOp::Smaller;
-      default:
-        return std::nullopt;
+namespace {
+
+// What an instruction is as a step: on the first argument with the second as operand, and the other way round if it can
+// be turned. (Of 0 and -0 the larger is the second.)
+struct StepOps {
+  ScalarOp instr;
+  TileOp first, second;
+  bool turns;
+};
+constexpr StepOps kStepOps[] = {
+    {ScalarOp::Add, TileOp::Add, TileOp::Add, true},
+    {ScalarOp::Sub, TileOp::Subtract, TileOp::SubtractFrom, true},
+    {ScalarOp::Mul, TileOp::Multiply, TileOp::Multiply, true},
+    {ScalarOp::Div, TileOp::Divide, TileOp::DivideInto, true},
+    {ScalarOp::Max, TileOp::Larger, TileOp::Larger, false},
+    {ScalarOp::Min, TileOp::Smaller, TileOp::Smaller, false},
+    {ScalarOp::Neg, TileOp::Negate, TileOp::Negate, false},
+    {ScalarOp::Exp, TileOp::Exp, TileOp::Exp, false},
+};
+
+// A step, and which value it takes besides the one before it if that is an earlier one: its number of steps, -1: none.
+struct Draft {
+  ChainStep step;
+  int64_t kept = -1;
+};
+
+// With a step Keep where a value is made that a later step takes. There is one place for such.
+std::optional<std::vector<ChainStep>> with_keeps(const std::vector<Draft>& drafts) {
+  std::vector<int64_t> keeps;
+  int64_t last_use = 0;
+  for (size_t i = 0; i < drafts.size(); ++i) {
+    const int64_t kept = drafts[i].kept;
+    if (kept < 0) continue;
+    if (keeps.empty() || keeps.back() != kept) {
+      if (!keeps.empty() && kept < last_use) return std::nullopt;
+      keeps.push_back(kept);
     }
-  };
-  const auto& code = program.code;
-  const auto is_operand = [&](int32_t i) {
-    const ScalarInstr& instr = code[static_cast<size_t>(i)];
-    return instr.op == ScalarOp::Const || (instr.op == ScalarOp::Input && instr.args[0] != 0);
-  };
-  const auto is_cast = [&](int32_t i, DType to) {
-    return i < static_cast<int32_t>(code.size()) && code[static_cast<size_t>(i)].op == ScalarOp::Cast &&
-           code[static_cast<size_t>(i)].dtype == to && code[static_cast<size_t>(i)].args[0] == i - 1;
-  };
+    last_use = static_cast<int64_t>(i) + 1;
+  }
   std::vector<ChainStep> steps;
+  for (size_t i = 0, k = 0; i < drafts.size(); ++i) {
+    if (k < keeps.size() && keeps[k] == static_cast<int64_t>(i)) {
+      steps.push_back({TileOp::Keep, 0, 0.0F});
+      ++k;
+    }
+    steps.push_back(drafts[i].step);
+  }
+  return steps;
+}
+
+}  // namespace
+
+std::optional<std::vector<ChainStep>> chain_of(const ir::ScalarProgram& program) {
+  const auto& code = program.code;
+  const auto count = static_cast<int32_t>(code.size());
+  const auto at = [&](int32_t i) -> const ScalarInstr& { return code[static_cast<size_t>(i)]; };
+  std::vector<int64_t> made(code.size(), -1);  // how many steps give this value; -1: it is no part of the chain
+  std::vector<Draft> drafts;
   int32_t before = 0;  // inputs come first, in order
-  for (int32_t i = 0; i < static_cast<int32_t>(code.size()); ++i) {
-    const ScalarInstr& instr = code[static_cast<size_t>(i)];
-    if (instr.op == ScalarOp::Cast && instr.dtype == DType::F16 && instr.args[0] == before &&
-        is_cast(i + 1, DType::F32)) {
-      steps.push_back({TileOp::Half, 0, 0.0F});
-      before = ++i;
+  made[0] = 0;
+  const auto append = [&](int32_t i, const Draft& draft) {
+    drafts.push_back(draft);
+    made[static_cast<size_t>(i)] = static_cast<int64_t>(drafts.size());
+    before = i;
+  };
+  for (int32_t i = 0; i < count; ++i) {
+    const ScalarInstr& instr = at(i);
+    if (instr.op == ScalarOp::Cast && instr.dtype == DType::F16 && instr.args[0] == before && i + 1 < count &&
+        at(i + 1).op == ScalarOp::Cast && at(i + 1).dtype == DType::F32 && at(i + 1).args[0] == i) {
+      append(++i, {{TileOp::Half, 0, 0.0F}});
       continue;
     }
     if (instr.dtype != DType::F32) return std::nullopt;
     if (instr.op == ScalarOp::Input || instr.op == ScalarOp::Const) continue;
-    const auto op = op_of(instr.op);
-    if (!op) return std::nullopt;
-    int32_t other = instr.args[1];
-    const bool turns = *op == TileOp::Add || *op == TileOp::Multiply;
-    if (instr.args[0] != before) {
-      if (!turns || other != before) return std::nullopt;
-      other = instr.args[0];
+    const auto* ops = std::ranges::find(kStepOps, instr.op, &StepOps::instr);
+    const bool first = instr.args[0] == before;
+    if (ops == std::end(kStepOps) || (!first && (!ops->turns || instr.args[1] != before))) return std::nullopt;
+    if (info(instr.op).arity == 1) {
+      append(i, {{ops->first, 0, 0.0F}});
+      continue;
     }
-    if (!is_operand(other)) return std::nullopt;
-    const ScalarInstr& operand = code[static_cast<size_t>(other)];
-    const bool number = operand.op == ScalarOp::Const;
-    steps.push_back({*op, number ? 0 : operand.args[0], number ? static_cast<float>(operand.real) : 0.0F});
-    before = i;
+    const int32_t other = instr.args[first ? 1 : 0];
+    const ScalarInstr& operand = at(other);
+    Draft draft{{first ? ops->first : ops->second, 0, 0.0F}};
+    if (const int64_t steps = made[static_cast<size_t>(other)]; steps >= 0) {
+      draft.step.input = ChainStep::kKept;
+      draft.kept = steps;
+    } else if (operand.op == ScalarOp::Const) {
+      draft.step.number = static_cast<float>(operand.real);
+    } else {
+      draft.step.input = operand.args[0];
+    }
+    append(i, draft);
   }
-  return steps;
+  return with_keeps(drafts);
 }
 
 }  // namespace tenon::cpu
