@@ -559,6 +559,36 @@ TEST(TileProgram, StepsWithoutOperandsAreTheLoopsOfTheirOps) {
   }
 }
 
+// Inverses are those of a division: of every fraction there is, and of numbers of every size.
+TEST(TileProgram, InversesAreRoundedAsByDivision) {
+  std::vector<float> x, got;
+  const auto check = [&](const cpu::LevelTable& table) {
+    const float one = 1;
+    const cpu::TileStep step{cpu::TileOp::DivideInto, true, &one, 0};
+    got.assign(x.size(), 0);
+    table.tiles.finish({x.data(), 64, static_cast<int64_t>(x.size()) / 64, 64, &step, 1, got.data(), 64});
+    int64_t wrong = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const float want = 1.0F / x[i];
+      wrong += std::bit_cast<uint32_t>(got[i]) != std::bit_cast<uint32_t>(want) && !std::isnan(want) ? 1 : 0;
+      wrong += std::isnan(got[i]) != std::isnan(want) ? 1 : 0;
+    }
+    EXPECT_EQ(wrong, 0) << table.name;
+  };
+  for (int level : {2, 3, 4}) {
+    if (cpu::best_level() < level) continue;
+    x.clear();
+    for (uint32_t i = 0; i < 1U << 23; ++i) x.push_back(std::bit_cast<float>(0x3f800000U | i));
+    check(cpu::level_table(level));
+    x.clear();  // tiles of one exponent each: some are computed in one way, some in the other
+    for (uint32_t exponent = 0; exponent < 512; ++exponent) {
+      for (uint32_t i = 0; i < 64 * 16; ++i)
+        x.push_back(std::bit_cast<float>((exponent << 23) | (i % 5 == 0 ? 0x7fffffU - i / 5 : i * 8179U % 0x7fffffU)));
+    }
+    check(cpu::level_table(level));
+  }
+}
+
 TEST(TileProgram, RunsEveryInstructionAsTheDeviceDoes) {
   const DType f = DType::F32;
   const auto apply = [](ir::ScalarOp op, const ir::Scalar& x) { return ir::apply_op(op, std::array{x}); };

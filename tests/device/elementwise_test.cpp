@@ -116,7 +116,7 @@ TEST(Elementwise, MinAndMaxPropagateNan) {
 TEST(Elementwise, BoolsHaveLogic) {
   const Array a = Array::of<uint8_t>({0, 0, 1, 1}, {4});
   const Array b = Array::of<uint8_t>({0, 1, 0, 1}, {4});
-  const auto check = [&](ir::ScalarOp op, std::vector<double> want) {
+  const auto check = [&](ir::ScalarOp op, const std::vector<double>& want) {
     const auto program = program_of({DType::Bool, DType::Bool}, [&](Scalars x) { return call(op, x[0], x[1]); });
     ConstView x = a.in();
     ConstView y = b.in();

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstring>
 
+#include "tenon/device/cpu/level.h"
 #include "tenon/device/cpu/nest.h"
 
 namespace tenon::cpu {
@@ -124,6 +126,35 @@ void copy_transposed(const Nest& nest, int loop, const Pointers& p, ThreadPool& 
   });
 }
 
+// Short rows that lie apart, as the channels of places: a plane of them at a time, in words. False: they are not so.
+bool copy_short_rows(const Nest& nest, const Pointers& p, ThreadPool& pool) {
+  constexpr int64_t kShort = 1024, kWord = sizeof(float), kPlane = 4096;
+  const size_t rank = nest.shape.size();
+  const int64_t bytes = nest.inner() * p.bytes;
+  if (rank < 2 || nest.strides[0].back() != 1 || nest.strides[1].back() != 1 || bytes > kShort) return false;
+  const int64_t rows = nest.shape[rank - 2], planes = nest.rows() / rows;
+  if (planes > 1 && rows * bytes < kPlane) return false;
+  auto apart = reinterpret_cast<uintptr_t>(p.in) | reinterpret_cast<uintptr_t>(p.out) | static_cast<uintptr_t>(bytes);
+  for (const Shape& strides : nest.strides) {
+    for (size_t d = 0; d + 1 < rank; ++d) apart |= static_cast<uintptr_t>(strides[d] * p.bytes);
+  }
+  if (apart % kWord != 0) return false;
+  Nest outer = nest;  // its innermost loop is over the rows of a plane
+  outer.shape.pop_back();
+  for (Shape& strides : outer.strides) strides.pop_back();
+  const int64_t out_step = outer.strides[0].back() * p.bytes, in_step = outer.strides[1].back() * p.bytes;
+  const int64_t group = std::max<int64_t>(1, kChunk / nest.inner()), parts = (rows + group - 1) / group;
+  const auto copy_words = level_table(best_level()).tiles.copy;
+  pool.run(planes * parts, [&](int64_t unit) {
+    const RowCursor to(outer.shape, outer.strides[0], unit / parts), from(outer.shape, outer.strides[1], unit / parts);
+    const int64_t first = unit % parts * group;
+    copy_words(reinterpret_cast<const float*>(p.in + from.offset() * p.bytes + first * in_step), in_step / kWord,
+               std::min(group, rows - first), bytes / kWord,
+               reinterpret_cast<float*>(p.out + to.offset() * p.bytes + first * out_step), out_step / kWord);
+  });
+  return true;
+}
+
 void copy_rows(const Nest& nest, const Pointers& p, ThreadPool& pool) {
   const int64_t inner = nest.inner();
   const int64_t out_stride = nest.strides[0].back();
@@ -233,7 +264,7 @@ void copy(const ConstView& in, const View& out, ThreadPool& pool) {
   const int loop = transposed_loop(nest);
   if (loop >= 0) {
     copy_transposed(nest, loop, p, pool);
-  } else {
+  } else if (!copy_short_rows(nest, p, pool)) {
     copy_rows(nest, p, pool);
   }
 }
