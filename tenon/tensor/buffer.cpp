@@ -66,19 +66,26 @@ size_t large_class(size_t bytes) {
 
 class LargeCache {
  public:
-  std::byte* take(size_t bytes) {
-    const size_t size = large_class(bytes);
+  struct Block {
+    std::byte* data = nullptr;
+    size_t size = 0;  // a class
+  };
+  // A kept block may have up to `factor` times the size.
+  Block take(size_t bytes, size_t factor) {
+    size_t size = large_class(bytes);
     std::vector<Block> excess;
     std::byte* block = nullptr;
     {
       const std::lock_guard lock(mutex_);
-      in_use_ += size;
-      if (auto found = free_.find(size); found != free_.end()) {
+      if (auto found = free_.lower_bound(size); found != free_.end() && found->first <= factor * size) {
+        size = found->first;
         block = found->second.back();
         found->second.pop_back();
         if (found->second.empty()) free_.erase(found);
         kept_ -= size;
+        in_use_ += size;
       } else {
+        in_use_ += size;
         shrink(in_use_ >= highest_ ? 0 : highest_ - in_use_, excess);
       }
       highest_ = std::max(highest_, in_use_);
@@ -93,7 +100,7 @@ class LargeCache {
       const std::lock_guard lock(mutex_);
       in_use_ -= size;
     }
-    return block;
+    return {block, size};
   }
 
   void give(std::byte* block, size_t bytes) {
@@ -121,10 +128,6 @@ class LargeCache {
   }
 
  private:
-  struct Block {
-    std::byte* data;
-    size_t size;
-  };
   // Drops blocks, the largest first, until at most `limit` bytes are kept.
   void shrink(size_t limit, std::vector<Block>& excess) {
     while (kept_ > limit) {
@@ -151,7 +154,7 @@ LargeCache& large_cache() {
 
 [[gnu::noinline]] std::byte* take_large(size_t bytes) {
   if (bytes > kMaximum) return nullptr;
-  return kKeepsBlocks ? large_cache().take(bytes) : take_from_system(bytes);
+  return kKeepsBlocks ? large_cache().take(bytes, 1).data : take_from_system(bytes);
 }
 
 [[gnu::noinline]] void give_large(std::byte* block, size_t bytes) {
@@ -179,6 +182,16 @@ Ref<Buffer> Buffer::allocate(size_t bytes) {
   Ref<Buffer> buffer(new Buffer(block, bytes, true, nullptr));
   buffer->owned_ = true;
   count(static_cast<int64_t>(bytes));
+  return buffer;
+}
+
+Ref<Buffer> Buffer::allocate_scratch(size_t bytes) {
+  if (bytes <= kLargestSmallBlock || bytes > kMaximum || !kKeepsBlocks) return allocate(bytes);
+  const auto [block, size] = large_cache().take(bytes, 4);
+  if (!block) no_memory(bytes);
+  Ref<Buffer> buffer(new Buffer(block, size, true, nullptr));
+  buffer->owned_ = true;
+  count(static_cast<int64_t>(size));
   return buffer;
 }
 

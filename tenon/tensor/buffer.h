@@ -19,6 +19,9 @@ class Buffer final : public RefCounted, public SmallBlock {
   // Fresh memory, aligned to 64 bytes, contents undefined. Small blocks come from a per-thread cache.
   // MemoryError if the system has none.
   static Ref<Buffer> allocate(size_t bytes);
+  // The same for the length of one call: at least so many bytes, in a freed block of up to four times the size where
+  // there is one, so that kernels of different sizes share it.
+  static Ref<Buffer> allocate_scratch(size_t bytes);
   // Memory that somebody else owns (a mapped file, a user's array); `owner` keeps it alive.
   static Ref<Buffer> wrap(void* data, size_t bytes, std::shared_ptr<const void> owner, bool writable = false);
   ~Buffer() override;

@@ -10,11 +10,9 @@
 
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/direct_conv.h"
-#include "tenon/device/cpu/elementwise.h"
-#include "tenon/device/cpu/widen.h"
-#include "tenon/ir/compose.h"
-#include "tenon/tensor/low_precision.h"
+#include "tenon/device/cpu/winograd.h"
 #include "tests/device/support.h"
+#include "tests/device/tile_support.h"
 
 namespace tenon::test {
 namespace {
@@ -97,6 +95,20 @@ std::vector<ConvShape> shapes() {
   };
 }
 
+// Those that go by transforms of 4 x 4 places: odd extents, channels and filters that fill no vector, padding of every
+// kind, few and many tiles, whole images in one band, planes of a third axis.
+std::vector<ConvShape> winograd_shapes() {
+  return {
+      shape_of(2, 2, 32, 32, 1, {7, 7, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+      shape_of(2, 1, 41, 70, 1, {9, 16, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+      shape_of(2, 21, 40, 48, 1, {4, 4, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+      shape_of(2, 2, 36, 33, 1, {14, 37, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
+      shape_of(2, 1, 32, 35, 1, {8, 11, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {3, 0, 0}, {-1, 1, 0}),
+      shape_of(2, 1, 256, 160, 1, {6, 6, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+      shape_of(3, 2, 32, 32, 1, {3, 6, 8}, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}, {0, 1, 1}),
+  };
+}
+
 template <class T>
 std::vector<T> numbers(int64_t n, int seed) {
   std::vector<T> v(static_cast<size_t>(n));
@@ -109,7 +121,9 @@ std::vector<T> numbers(int64_t n, int seed) {
 template <class T>
 void check_all() {
   ThreadPool pool(2);
-  for (const ConvShape& s : shapes()) {
+  std::vector<ConvShape> all = shapes();
+  for (const ConvShape& s : winograd_shapes()) all.push_back(s);
+  for (const ConvShape& s : all) {
     const auto x = numbers<T>(s.n * s.x_size(), 1);
     const auto w = numbers<T>(s.weight_size(), 2);
     const auto b = numbers<T>(s.filters, 3);
@@ -186,7 +200,7 @@ std::vector<ConvShape> direct_shapes() {
   for (const ConvShape& s :
        {shape_of(2, 1, 3, 64, 1, {14, 14, 1}, {7, 7, 1}, {2, 2, 1}, {1, 1, 1}, {3, 3, 0}, {3, 3, 0}),
         shape_of(2, 1, 40, 100, 1, {9, 9, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
-        shape_of(2, 1, 180, 32, 1, {7, 7, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+        shape_of(2, 1, 180, 32, 1, {7, 7, 1}, {3, 3, 1}, {1, 1, 1}, {2, 2, 1}, {2, 2, 0}, {2, 2, 0}),
         shape_of(2, 1, 64, 48, 1, {14, 14, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
         shape_of(2, 1, 32, 32, 32, {15, 13, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
         shape_of(2, 3, 19, 19, 19, {6, 8, 1}, {5, 3, 1}, {1, 1, 1}, {1, 2, 1}, {2, 2, 0}, {2, 2, 0}),
@@ -195,6 +209,7 @@ std::vector<ConvShape> direct_shapes() {
         shape_of(2, 5, 24, 33, 1, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
         shape_of(2, 1, 16, 16, 1, {8, 8, 1}, {1, 3, 1}, {1, 1, 1}, {1, 1, 1}, {0, 3, 0}, {0, 0, 0})})
     all.push_back(s);
+  for (const ConvShape& s : all) EXPECT_FALSE(cpu::winograd_takes(cpu::moved_to_the_end(s)));
   return all;
 }
 
@@ -215,108 +230,111 @@ Shape full_shape(const ConvShape& s, bool y) {
   return shape;
 }
 
-std::vector<float> floats(const Array& x) {
-  const std::vector<double> reals = x.reals();
-  return {reals.begin(), reals.end()};
-}
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
-
-// … but of a NaN only that it is one.
-bool same_numbers(const std::vector<float>& a, const std::vector<float>& b) {
-  return std::ranges::equal(a, b, [](float x, float y) {
-    return (std::isnan(x) && std::isnan(y)) || std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y);
-  });
-}
-
-// sum * operand 1 (a channel's number), plus operand 2 (another tensor), at least operand 3 (one number).
-ir::ScalarProgram what_follows() {
-  const DType f = DType::F32;
-  return program_of({f, f, f, f}, [](auto x) {
-    const ir::Scalar y = x[0] * x[1] + x[2];
-    return select(y < x[3], x[3], y);
-  });
-}
-
-// The same as a chain of steps, one after the other.
-ir::ScalarProgram what_follows_in_steps() {
-  const DType f = DType::F32;
-  return program_of({f, f, f, f},
-                    [](auto x) { return ir::apply_op(ir::ScalarOp::Max, std::array{x[2] + x[0] * x[1], x[3]}); });
-}
 enum class Follows : uint8_t { Nothing, Program, Steps };
 
-// (x + bias) times its sigmoid.
-ir::ScalarProgram swish() {
-  const DType f = DType::F32;
-  return program_of({f, f}, [](auto x) {
-    const ir::Scalar y = x[0] + x[1];
-    return y * (1.0 / (1.0 + ir::apply_op(ir::ScalarOp::Exp, std::array{-y})));
-  });
-}
-
-// One chain of fused multiply-adds over (window, channel) for every element, whatever lies where and whoever computes
-// it: all layouts, CPU levels and numbers of threads, and the scalar program as if it ran by itself.
-TEST(Conv, BitsAreThoseOfOneChain) {
-  for (const ConvShape& s : direct_shapes()) {
-    const Shape x_shape = full_shape(s, false), y_shape = full_shape(s, true);
-    SCOPED_TRACE(to_string(x_shape) + " -> " + to_string(y_shape));
-    Array x(DType::F32, x_shape), w(DType::F32, {s.weight_size()}), scale(DType::F32, {s.filters}),
-        other(DType::F32, y_shape), least(DType::F32, {1});
+// The operands of a convolution.
+struct Operands {
+  explicit Operands(const ConvShape& s)
+      : x_shape(full_shape(s, false)),
+        y_shape(full_shape(s, true)),
+        x(DType::F32, x_shape),
+        w(DType::F32, {s.weight_size()}),
+        dy(DType::F32, y_shape) {
     x.fill_random(1);
     w.fill_random(2);
-    scale.fill_random(3);
-    other.fill_random(4);
-    least.fill_random(5, -1, 0);
-    std::vector<float> sums(static_cast<size_t>(numel(y_shape)), 0.0F);
-    // each_product visits (channel, window); the chain is (window, channel).
-    const int64_t cg = s.channels / s.groups, taps = ConvShape::volume(s.window);
-    std::vector<std::vector<std::pair<int64_t, std::pair<float, float>>>> chains(sums.size());
-    each_product(s, [&](int64_t o, int64_t i, int64_t k) {
-      const int64_t place = k % taps * cg + k / taps % cg;
-      chains[static_cast<size_t>(o)].push_back({place, {x.data<float>()[i], w.data<float>()[k]}});
-    });
-    for (size_t o = 0; o < sums.size(); ++o) {
-      std::sort(chains[o].begin(), chains[o].end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-      for (const auto& [place, factors] : chains[o]) sums[o] = std::fma(factors.first, factors.second, sums[o]);
-    }
-    Array x_last = channels_last(x_shape), other_last = channels_last(y_shape);
-    x_last.fill([&](int64_t i) { return x.data<float>()[i]; });
-    other_last.fill([&](int64_t i) { return other.data<float>()[i]; });
-    for (int level : {2, 3, 4}) {
-      if (cpu::best_level() < level) continue;
-      const cpu::LevelTable& loops = cpu::level_table(level);
-      for (int threads : {1, 3}) {
-        ThreadPool pool(threads);
-        for (const Follows kind : {Follows::Nothing, Follows::Program, Follows::Steps}) {
-          const bool follow = kind != Follows::Nothing;
-          std::optional<ir::ScalarProgram> program;
-          if (follow) program = kind == Follows::Program ? what_follows() : what_follows_in_steps();
-          cpu::DirectConv conv(s, loops, program);
-          conv.use(conv.pack(w.data<float>()));
-          for (bool in_last : {false, true}) {
-            for (bool out_last : {false, true}) {
-              Array y = out_last ? channels_last(y_shape) : Array(DType::F32, y_shape);
-              std::vector<ConstView> operands{cpu::bias_view(scale.data<float>(), y_shape),
-                                              in_last ? other_last.in() : other.in(), least.in()};
-              operands[2].shape = y_shape;
-              operands[2].strides = Shape(y_shape.size(), 0);
-              if (!follow) operands.clear();
-              conv.run(in_last ? x_last.in() : x.in(), operands, y.out(), pool);
-              std::vector<float> want = sums;
-              for (size_t o = 0; follow && o < want.size(); ++o) {
-                const size_t plane = want.size() / static_cast<size_t>(s.n * s.filters);
-                const float scaled = want[o] * scale.data<float>()[o / plane % static_cast<size_t>(s.filters)];
-                want[o] = std::max(scaled + other.data<float>()[o], least.data<float>()[0]);
-              }
-              EXPECT_TRUE(same_bits(floats(y), want))
-                  << level << threads << static_cast<int>(kind) << in_last << out_last;
+    dy.fill_random(3);
+  }
+  Shape x_shape, y_shape;
+  Array x, w, dy;
+};
+
+// That the convolution's sums have these bits whatever lies where and whoever computes it: all layouts, CPU levels and
+// numbers of threads, and the scalar program as if it ran by itself.
+void expect_every_way(const ConvShape& s, const Operands& of, const std::vector<float>& sums) {
+  const Shape &x_shape = of.x_shape, &y_shape = of.y_shape;
+  Array scale(DType::F32, {s.filters}), other(DType::F32, y_shape), least(DType::F32, {1});
+  scale.fill_random(4);
+  other.fill_random(5);
+  least.fill_random(6, -1, 0);
+  Array x_last = channels_last(x_shape), other_last = channels_last(y_shape);
+  x_last.fill([&](int64_t i) { return of.x.data<float>()[i]; });
+  other_last.fill([&](int64_t i) { return other.data<float>()[i]; });
+  for (int level : {2, 3, 4}) {
+    if (cpu::best_level() < level) continue;
+    const cpu::LevelTable& loops = cpu::level_table(level);
+    for (int threads : {1, 3}) {
+      ThreadPool pool(threads);
+      for (const Follows kind : {Follows::Nothing, Follows::Program, Follows::Steps}) {
+        const bool follow = kind != Follows::Nothing;
+        std::optional<ir::ScalarProgram> program;
+        if (follow) program = kind == Follows::Program ? what_follows() : what_follows_in_steps();
+        cpu::DirectConv conv(s, loops, program);
+        conv.use(conv.pack(of.w.data<float>()));
+        for (bool in_last : {false, true}) {
+          for (bool out_last : {false, true}) {
+            Array y = out_last ? channels_last(y_shape) : Array(DType::F32, y_shape);
+            std::vector<ConstView> operands{cpu::bias_view(scale.data<float>(), y_shape),
+                                            in_last ? other_last.in() : other.in(), least.in()};
+            operands[2].shape = y_shape;
+            operands[2].strides = Shape(y_shape.size(), 0);
+            if (!follow) operands.clear();
+            conv.run(in_last ? x_last.in() : of.x.in(), operands, y.out(), pool);
+            std::vector<float> want = sums;
+            for (size_t o = 0; follow && o < want.size(); ++o) {
+              const size_t plane = want.size() / static_cast<size_t>(s.n * s.filters);
+              const float scaled = want[o] * scale.data<float>()[o / plane % static_cast<size_t>(s.filters)];
+              want[o] = std::max(scaled + other.data<float>()[o], least.data<float>()[0]);
             }
+            EXPECT_TRUE(same_bits(floats(y), want))
+                << level << threads << static_cast<int>(kind) << in_last << out_last;
           }
         }
       }
     }
+  }
+}
+
+// The same of both gradients; `dw` may be empty, then its bits only have to be the same every time. They are returned.
+std::vector<float> expect_gradients_every_way(const ConvShape& s, const Operands& of, const std::vector<float>& want_dx,
+                                              std::vector<float> want_dw) {
+  Array x_last = channels_last(of.x_shape), dy_last = channels_last(of.y_shape);
+  x_last.fill([&](int64_t i) { return of.x.data<float>()[i]; });
+  dy_last.fill([&](int64_t i) { return of.dy.data<float>()[i]; });
+  for (int level : {2, 3, 4}) {
+    if (cpu::best_level() < level) continue;
+    const cpu::LevelTable& loops = cpu::level_table(level);
+    for (int threads : {1, 3}) {
+      ThreadPool pool(threads);
+      for (bool last : {false, true}) {
+        Array dx = last ? channels_last(of.x_shape) : Array(DType::F32, of.x_shape);
+        cpu::conv_input_gradient(s, last ? dy_last.in() : of.dy.in(), of.w.data<float>(), dx.out(), loops, pool);
+        EXPECT_TRUE(same_bits(floats(dx), want_dx)) << level << threads << last;
+        std::vector<float> dw(static_cast<size_t>(s.weight_size()));
+        cpu::conv_weight_gradient(s, last ? x_last.in() : of.x.in(), last ? dy_last.in() : of.dy.in(), dw.data(), loops,
+                                  pool);
+        if (want_dw.empty()) want_dw = dw;
+        EXPECT_TRUE(same_bits(dw, want_dw)) << level << threads << last;
+      }
+    }
+  }
+  return want_dw;
+}
+
+// One chain of fused multiply-adds over (window, channel) for every element.
+TEST(Conv, BitsAreThoseOfOneChain) {
+  for (const ConvShape& s : direct_shapes()) {
+    const Operands of(s);
+    SCOPED_TRACE(to_string(of.x_shape) + " -> " + to_string(of.y_shape));
+    // each_product visits (channel, window); the chain is (window, channel).
+    std::vector<std::vector<Link>> chains(static_cast<size_t>(numel(of.y_shape)));
+    const int64_t cg = s.channels / s.groups, taps = ConvShape::volume(s.window);
+    each_product(s, [&](int64_t o, int64_t i, int64_t k) {
+      const int64_t place = k % taps * cg + k / taps % cg;
+      chains[static_cast<size_t>(o)].push_back({place, of.x.data<float>()[i], of.w.data<float>()[k]});
+    });
+    std::vector<float> sums;
+    for (auto& links : chains) sums.push_back(chained(links));
+    expect_every_way(s, of, sums);
   }
 }
 
@@ -324,297 +342,212 @@ TEST(Conv, BitsAreThoseOfOneChain) {
 // one over places, where the batch is one part and no channel is by itself. In every case sums in f64 bear them out.
 TEST(Conv, BitsOfGradientsAreThoseOfOneChain) {
   for (const ConvShape& s : direct_shapes()) {
-    const Shape x_shape = full_shape(s, false), y_shape = full_shape(s, true);
-    SCOPED_TRACE(to_string(x_shape) + " -> " + to_string(y_shape));
-    Array x(DType::F32, x_shape), w(DType::F32, {s.weight_size()}), dy(DType::F32, y_shape);
-    x.fill_random(1);
-    w.fill_random(2);
-    dy.fill_random(3);
+    const Operands of(s);
+    SCOPED_TRACE(to_string(of.x_shape) + " -> " + to_string(of.y_shape));
     const int64_t fg = s.filters / std::max<int64_t>(1, s.groups), taps = ConvShape::volume(s.window);
     const int64_t places = ConvShape::volume(s.out);
-    std::vector<std::vector<Link>> of_x(static_cast<size_t>(numel(x_shape))),
+    std::vector<std::vector<Link>> of_x(static_cast<size_t>(numel(of.x_shape))),
         of_w(static_cast<size_t>(s.weight_size()));
     each_product(s, [&](int64_t o, int64_t i, int64_t k) {
       const int64_t filter = o / places % s.filters, example = o / places / s.filters;
-      of_x[static_cast<size_t>(i)].push_back(
-          {(taps - 1 - k % taps) * fg + filter % fg, dy.data<float>()[o], w.data<float>()[k]});
-      of_w[static_cast<size_t>(k)].push_back({example * places + o % places, x.data<float>()[i], dy.data<float>()[o]});
+      const float dy = of.dy.data<float>()[o];
+      of_x[static_cast<size_t>(i)].push_back({(taps - 1 - k % taps) * fg + filter % fg, dy, of.w.data<float>()[k]});
+      of_w[static_cast<size_t>(k)].push_back({example * places + o % places, of.x.data<float>()[i], dy});
     });
     const bool one_chain = s.groups != s.channels && places * s.n * s.weight_size() < 1024 * 1024;
     std::vector<float> want_dx, want_dw;
     for (auto& links : of_x) want_dx.push_back(chained(links));
     for (auto& links : of_w) want_dw.push_back(chained(links));
-    Array x_last = channels_last(x_shape), dy_last = channels_last(y_shape);
-    x_last.fill([&](int64_t i) { return x.data<float>()[i]; });
-    dy_last.fill([&](int64_t i) { return dy.data<float>()[i]; });
-    std::vector<float> first;
-    for (int level : {2, 3, 4}) {
-      if (cpu::best_level() < level) continue;
-      const cpu::LevelTable& loops = cpu::level_table(level);
-      for (int threads : {1, 3}) {
-        ThreadPool pool(threads);
-        for (bool last : {false, true}) {
-          Array dx = last ? channels_last(x_shape) : Array(DType::F32, x_shape);
-          cpu::conv_input_gradient(s, last ? dy_last.in() : dy.in(), w.data<float>(), dx.out(), loops, pool);
-          EXPECT_TRUE(same_bits(floats(dx), want_dx)) << level << threads << last;
-          std::vector<float> dw(want_dw.size());
-          cpu::conv_weight_gradient(s, last ? x_last.in() : x.in(), last ? dy_last.in() : dy.in(), dw.data(), loops,
-                                    pool);
-          EXPECT_TRUE(!one_chain || same_bits(dw, want_dw)) << level << threads << last;
-          if (first.empty()) first = dw;
-          EXPECT_TRUE(same_bits(dw, first)) << level << threads << last;
-        }
-      }
-    }
-    for (size_t k = 0; k < first.size(); ++k) {
+    const std::vector<float> dw =
+        expect_gradients_every_way(s, of, want_dx, one_chain ? want_dw : std::vector<float>{});
+    for (size_t k = 0; k < dw.size(); ++k) {
       double sum = 0, size = 0;
       for (const Link& link : of_w[k]) {
         const double product = static_cast<double>(link.a) * static_cast<double>(link.b);
         sum += product;
         size += std::abs(product);
       }
-      ASSERT_NEAR(first[k], sum, 1e-6 * size) << k;
+      ASSERT_NEAR(dw[k], sum, 1e-6 * size) << k;
     }
   }
 }
 
-TEST(TileProgram, KnowsChains) {
-  const DType f = DType::F32;
-  EXPECT_FALSE(cpu::chain_of(what_follows()));
-  const auto steps = cpu::chain_of(what_follows_in_steps());
-  ASSERT_TRUE(steps);
-  ASSERT_EQ(steps->size(), 3U);
-  EXPECT_EQ((*steps)[0].input, 1);
-  EXPECT_EQ((*steps)[1].input, 2);
-  EXPECT_EQ((*steps)[2].op, cpu::TileOp::Larger);
-  const auto number = cpu::chain_of(program_of({f}, [](auto x) { return x[0] * 2.5; }));
-  ASSERT_TRUE(number);
-  EXPECT_EQ((*number)[0].input, 0);
-  EXPECT_EQ((*number)[0].number, 2.5F);
-  using enum cpu::TileOp;
-  const auto ops = [](const ir::ScalarProgram& program) {
-    std::vector<cpu::TileOp> list;
-    const auto chain = cpu::chain_of(program);
-    for (const cpu::ChainStep& step : chain.value_or(std::vector<cpu::ChainStep>{})) list.push_back(step.op);
-    return list;
-  };
-  using Ops = std::vector<cpu::TileOp>;
-  EXPECT_EQ(ops(program_of({f, f}, [](auto x) { return x[1] - x[0]; })), Ops{SubtractFrom});
-  EXPECT_EQ(ops(program_of({f}, [](auto x) { return x[0] / 3.0; })), Ops{Divide});
-  // One value that is used later is kept; a second one, once the first is done with.
-  EXPECT_EQ(ops(program_of({f}, [](auto x) { return x[0] * x[0]; })), (Ops{Keep, Multiply}));
-  EXPECT_EQ(ops(swish()), (Ops{Add, Keep, Negate, Exp, Add, DivideInto, Multiply}));
-  EXPECT_EQ(ops(program_of({f},
-                           [](auto x) {
-                             const ir::Scalar a = x[0] * -x[0], b = a + 1.0;
-                             return b / (b + 2.0);
-                           })),
-            (Ops{Keep, Negate, Multiply, Add, Keep, Add, DivideInto}));
-  EXPECT_FALSE(cpu::chain_of(program_of({f}, [](auto x) {
-    const ir::Scalar a = x[0] + 1.0, b = a * 2.0;
-    return (b + 1.0) * x[0] - a;
-  })));
-  EXPECT_FALSE(cpu::chain_of(program_of({f, f}, [](auto x) { return (x[0] + x[1]) * (x[0] - x[1]); })));
-  // Of 0 and -0 the larger is the second.
-  const auto larger = [](int a, int b) {
-    return program_of({DType::F32, DType::F32},
-                      [=](auto x) { return ir::apply_op(ir::ScalarOp::Max, std::array{x[a], x[b]}); });
-  };
-  EXPECT_EQ(ops(larger(0, 1)), Ops{Larger});
-  EXPECT_FALSE(cpu::chain_of(larger(1, 0)));
+// F(2 x 2, 3 x 3) as the paper has it, rows first, each sum of two numbers rounded: the bits that are promised.
+using Four = std::array<float, 4>;
+Four of_input(const Four& d) { return {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]}; }
+Four of_weight(const std::array<float, 3>& g) {
+  const float outer = g[0] + g[2];
+  return {g[0], (outer + g[1]) * 0.5F, (outer - g[1]) * 0.5F, g[2]};
+}
+std::array<float, 2> of_result(const Four& m) { return {m[0] + m[1] + m[2], m[1] - m[2] - m[3]}; }
+Four of_cotangent(const std::array<float, 2>& d) { return {d[0], d[0] + d[1], d[0] - d[1], 0.0F - d[1]}; }
+std::array<float, 3> of_gradient(const Four& u) {
+  const float sum = (u[1] + u[2]) * 0.5F;
+  return {u[0] + sum, (u[1] - u[2]) * 0.5F, sum + u[3]};
+}
+template <size_t From, class F>
+auto both_ways(const std::array<std::array<float, From>, From>& square, const F& f) {
+  using To = decltype(f(square[0]));
+  constexpr size_t kTo = std::tuple_size_v<To>;
+  std::array<To, From> rows{};
+  for (size_t i = 0; i < From; ++i) rows[i] = f(square[i]);
+  std::array<To, kTo> all{};
+  for (size_t j = 0; j < kTo; ++j) {
+    std::array<float, From> column{};
+    for (size_t i = 0; i < From; ++i) column[i] = rows[i][j];
+    const To to = f(column);
+    for (size_t i = 0; i < kTo; ++i) all[i][j] = to[i];
+  }
+  return all;
 }
 
-// Rounding to f16 and back is a step; to bf16 it is none.
-TEST(TileProgram, RoundingToF16IsAStep) {
-  const auto rounding = [](DType to) {
-    ir::ScalarBuilder builder;
-    const ir::Scalar sum = builder.input(DType::F32), bias = builder.input(DType::F32);
-    return builder.finish(apply_op(ir::ScalarOp::Max, std::array{builder.cast(sum + bias, to), ir::Scalar(0.0)}),
-                          DType::F32);
-  };
-  const auto steps = cpu::chain_of(rounding(DType::F16));
-  ASSERT_TRUE(steps);
-  ASSERT_EQ(steps->size(), 3U);
-  EXPECT_EQ((*steps)[0].op, cpu::TileOp::Add);
-  EXPECT_EQ((*steps)[1].op, cpu::TileOp::Half);
-  EXPECT_EQ((*steps)[2].op, cpu::TileOp::Larger);
-  EXPECT_FALSE(cpu::chain_of(rounding(DType::BF16)));
-}
+// A plain loop over images [n, channels, plane] of an operand; what lies outside is zero.
+struct Planes {
+  const float* data;
+  int64_t channels;
+  ConvShape::Extents in;  // planes, rows, columns
+  [[nodiscard]] float at(int64_t image, int64_t c, int64_t row, int64_t column) const {
+    if (row < 0 || row >= in[1] || column < 0 || column >= in[2]) return 0;
+    const int64_t n = image / in[0], plane = image % in[0];
+    return data[(((n * channels + c) * in[0] + plane) * in[1] + row) * in[2] + column];
+  }
+  template <size_t Side>
+  [[nodiscard]] std::array<std::array<float, Side>, Side> square(int64_t image, int64_t c, int64_t row,
+                                                                 int64_t column) const {
+    std::array<std::array<float, Side>, Side> d{};
+    for (size_t i = 0; i < Side; ++i) {
+      for (size_t j = 0; j < Side; ++j)
+        d[i][j] = at(image, c, row + static_cast<int64_t>(i), column + static_cast<int64_t>(j));
+    }
+    return d;
+  }
+};
+using Taps = std::array<std::array<float, 3>, 3>;
 
-// Programs over halves as programs over f32 that hold the same numbers.
-TEST(TileProgram, WidenedProgramsRoundWhereTheResultsOfOpsDo) {
-  const DType h = DType::F16;
-  const auto relu =
-      program_of({h}, [](auto x) { return apply_op(ir::ScalarOp::Max, std::array{x[0], ir::Scalar(0.0)}); }, h);
-  EXPECT_EQ(ir::to_string(cpu::widened_program(relu)),
-            "%0: f32 = input 0\n%1: f16 = cast %0\n%2: f32 = cast %1\n%3: f32 = const 0\n%4: f32 = max %2, %3\n");
-  // Scaled, then the residual: two roundings, that of the result is the writer's.
-  const auto scaled = program_of({h, h}, [](auto x) { return x[0] * x[1]; }, h);
-  const auto sum = program_of({h, h}, [](auto x) { return x[0] + x[1]; }, h);
-  const auto both = cpu::widened_program(ir::compose(scaled, sum, std::array{0}));
-  const auto steps = cpu::chain_of(both);
-  ASSERT_TRUE(steps);
-  ASSERT_EQ(steps->size(), 4U);
-  EXPECT_EQ((*steps)[0].op, cpu::TileOp::Half);
-  EXPECT_EQ((*steps)[1].op, cpu::TileOp::Multiply);
-  EXPECT_EQ((*steps)[2].op, cpu::TileOp::Half);
-  EXPECT_EQ((*steps)[3].op, cpu::TileOp::Add);
-  // The program as it was, element by element on the device, gives the bits.
-  std::vector<uint16_t> a(4000), b(a.size()), c(a.size()), want(a.size());
-  std::vector<float> wide[3];
-  for (size_t i = 0; i < a.size(); ++i) {
-    const auto n = static_cast<float>(i);
-    a[i] = f32_to_f16(std::sin(n) * 40), b[i] = f32_to_f16(std::cos(n * 1.7F)), c[i] = f32_to_f16(std::sin(n * 0.3F));
-    want[i] = f32_to_f16(f16_to_f32(f32_to_f16(f16_to_f32(a[i]) * f16_to_f32(b[i]))) + f16_to_f32(c[i]));
-    wide[0].push_back(f16_to_f32(a[i])), wide[1].push_back(f16_to_f32(b[i])), wide[2].push_back(f16_to_f32(c[i]));
-  }
-  for (int level : {2, 3, 4}) {
-    if (cpu::best_level() < level) continue;
-    const cpu::LevelTable& table = cpu::level_table(level);
-    std::vector<cpu::TileStep> list;
-    for (const auto& s : *steps) list.push_back({s.op, false, s.input == 0 ? nullptr : wide[s.input].data(), 0});
-    std::vector<float> got(a.size());
-    table.tiles.finish({wide[0].data(), 0, 1, 4000, list.data(), 4, got.data(), 0});
-    for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(f32_to_f16(got[i]), want[i]) << i;
-  }
-}
-
-// Each step gives the bits of the device's own loop, whatever the numbers and the level are.
-TEST(TileProgram, StepsAreTheLoopsOfTheirOps) {
-  constexpr int64_t kPlaces = 11, kColumns = 37;
-  const float nan = std::nanf("");
-  const float special[] = {0.0F, -0.0F, nan, INFINITY, -INFINITY, 1e-45F, 3e38F, 6.0F};
-  std::vector<float> a(kPlaces * kColumns), b(a.size());
-  for (size_t i = 0; i < a.size(); ++i) {
-    a[i] = i % 3 == 0 ? special[i / 3 % 8] : static_cast<float>(i) * 0.37F - 50;
-    b[i] = i % 4 == 0 ? special[i / 24 % 8] : 20 - static_cast<float>(i) * 0.11F;
-  }
-  for (int level : {2, 3, 4}) {
-    if (cpu::best_level() < level) continue;
-    const cpu::LevelTable& table = cpu::level_table(level);
-    for (const auto& [step_op, op] :
-         {std::pair{cpu::TileOp::Add, ir::ScalarOp::Add}, std::pair{cpu::TileOp::Subtract, ir::ScalarOp::Sub},
-          std::pair{cpu::TileOp::SubtractFrom, ir::ScalarOp::Sub}, std::pair{cpu::TileOp::Multiply, ir::ScalarOp::Mul},
-          std::pair{cpu::TileOp::Divide, ir::ScalarOp::Div}, std::pair{cpu::TileOp::DivideInto, ir::ScalarOp::Div},
-          std::pair{cpu::TileOp::Larger, ir::ScalarOp::Max}, std::pair{cpu::TileOp::Smaller, ir::ScalarOp::Min}}) {
-      const bool turned = step_op == cpu::TileOp::SubtractFrom || step_op == cpu::TileOp::DivideInto;
-      for (const int reach : {0, 1, 2}) {  // of b: every place, the same for all, one number
-        std::vector<float> other = b, want(a.size()), got(a.size(), 99.0F);
-        for (size_t i = 0; i < b.size(); ++i) {
-          if (reach == 1) other[i] = b[i % kColumns];
-          if (reach == 2) other[i] = b[24];
-        }
-        table.loop[static_cast<size_t>(op)][static_cast<size_t>(DType::F32)](
-            want.data(), turned ? other.data() : a.data(), turned ? a.data() : other.data(), nullptr,
-            kPlaces * kColumns);
-        const cpu::TileStep step{step_op, reach == 2, reach == 2 ? &b[24] : b.data(), reach == 0 ? kColumns : 0};
-        table.tiles.finish({a.data(), kColumns, kPlaces, kColumns, &step, 1, got.data(), kColumns});
-        for (size_t i = 0; i < a.size(); ++i) {
-          if (std::isnan(want[i])) {
-            EXPECT_TRUE(std::isnan(got[i])) << i;
-          } else {
-            EXPECT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want[i])) << a[i] << ' ' << other[i];
+// weight(filter, channel) are the taps; `low` what lies in front of x.
+template <class F>
+std::vector<float> winograd_loop(int64_t images, const Planes& x, int64_t filters, ConvShape::Extents out,
+                                 ConvShape::Extents low, const F& weight) {
+  std::vector<float> y(static_cast<size_t>(images * filters * out[1] * out[2]));
+  for (int64_t image = 0; image < images; ++image) {
+    for (int64_t row = 0; row < out[1]; row += 2) {
+      for (int64_t column = 0; column < out[2]; column += 2) {
+        for (int64_t f = 0; f < filters; ++f) {
+          std::array<Four, 4> m{};
+          for (int64_t c = 0; c < x.channels; ++c) {
+            const auto v = both_ways(x.square<4>(image, c, row - low[1], column - low[2]), of_input);
+            const auto u = both_ways(weight(f, c), of_weight);
+            for (size_t i = 0; i < 4; ++i) {
+              for (size_t j = 0; j < 4; ++j) m[i][j] = std::fma(v[i][j], u[i][j], m[i][j]);
+            }
+          }
+          const auto tile = both_ways(m, of_result);
+          const int64_t n = image / out[0], plane = image % out[0];
+          for (int64_t i = row; i < std::min(row + 2, out[1]); ++i) {
+            for (int64_t j = column; j < std::min(column + 2, out[2]); ++j)
+              y[static_cast<size_t>((((n * filters + f) * out[0] + plane) * out[1] + i) * out[2] + j)] =
+                  tile[static_cast<size_t>(i - row)][static_cast<size_t>(j - column)];
           }
         }
       }
     }
   }
+  return y;
 }
 
-// Negation, exponentials, roundings and what is kept, likewise.
-TEST(TileProgram, StepsWithoutOperandsAreTheLoopsOfTheirOps) {
-  std::vector<float> a{0.0F,  -0.0F,   std::nanf(""), INFINITY, -INFINITY, 1e-45F,
-                       3e38F, -104.5F, -103.9F,       -87.4F,   88.8F,     89.5F};
-  for (int i = 0; i < 20000; ++i) a.push_back(static_cast<float>(i - 10000) * 0.0113F);
-  const auto n = static_cast<int64_t>(a.size());
-  constexpr auto kF32 = static_cast<size_t>(DType::F32), kF16 = static_cast<size_t>(DType::F16);
-  for (int level : {2, 3, 4}) {
-    if (cpu::best_level() < level) continue;
-    const cpu::LevelTable& table = cpu::level_table(level);
-    const auto loop = [&](ir::ScalarOp op, const std::vector<float>& x, const std::vector<float>& y = {}) {
-      std::vector<float> out(x.size());
-      table.loop[static_cast<size_t>(op)][kF32](out.data(), x.data(), y.data(), nullptr, n);
-      return out;
+std::vector<float> winograd_weight_loop(int64_t images, const Planes& x, const Planes& dy, ConvShape::Extents low) {
+  std::vector<float> dw;
+  for (int64_t f = 0; f < dy.channels; ++f) {
+    for (int64_t c = 0; c < x.channels; ++c) {
+      std::array<Four, 4> sum{};
+      for (int64_t image = 0; image < images; ++image) {
+        for (int64_t row = 0; row < dy.in[1]; row += 2) {
+          for (int64_t column = 0; column < dy.in[2]; column += 2) {
+            const auto v = both_ways(x.square<4>(image, c, row - low[1], column - low[2]), of_input);
+            const auto z = both_ways(dy.square<2>(image, f, row, column), of_cotangent);
+            for (size_t i = 0; i < 4; ++i) {
+              for (size_t j = 0; j < 4; ++j) sum[i][j] = std::fma(v[i][j], z[i][j], sum[i][j]);
+            }
+          }
+        }
+      }
+      for (const auto& row : both_ways(sum, of_gradient)) dw.insert(dw.end(), row.begin(), row.end());
+    }
+  }
+  return dw;
+}
+
+TEST(Conv, BitsOfWindowsOfThreeByThreeAreThoseOfWinogradsTiles) {
+  for (const ConvShape& given : winograd_shapes()) {
+    const ConvShape s = cpu::moved_to_the_end(given);
+    ASSERT_TRUE(cpu::winograd_takes(s));
+    const Operands of(given);
+    SCOPED_TRACE(to_string(of.x_shape) + " -> " + to_string(of.y_shape));
+    const Planes x{of.x.data<float>(), s.channels, s.in}, dy{of.dy.data<float>(), s.filters, s.out};
+    const int64_t images = s.n * s.out[0];
+    const auto taps = [&](int64_t f, int64_t c) {
+      Taps g{};
+      const float* from = of.w.data<float>() + (f * s.channels + c) * 9;
+      for (size_t t = 0; t < 9; ++t) g[t / 3][t % 3] = from[t];
+      return g;
     };
-    const auto steps = [&](const std::vector<cpu::TileStep>& list) {
-      std::vector<float> out(a.size());
-      // In rows of 37, so that there are parts of vectors, then what is left.
-      const int64_t rows = n / 37;
-      table.tiles.finish({a.data(), 37, rows, 37, list.data(), static_cast<int>(list.size()), out.data(), 37});
-      table.tiles.finish({a.data() + rows * 37, 0, 1, n - rows * 37, list.data(), static_cast<int>(list.size()),
-                          out.data() + rows * 37, 0});
-      return out;
+    const auto turned = [&](int64_t c, int64_t f) {
+      Taps g = taps(f, c);
+      std::reverse(g.begin(), g.end());
+      for (auto& row : g) std::reverse(row.begin(), row.end());
+      return g;
     };
-    const auto alone = [](cpu::TileOp op) { return cpu::TileStep{op, false, nullptr, 0}; };
-    EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Negate)}), loop(ir::ScalarOp::Neg, a))) << level;
-    EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Exp)}), loop(ir::ScalarOp::Exp, a))) << level;
-    std::vector<uint16_t> halves(a.size());
-    std::vector<float> rounded(a.size());
-    table.cast[kF32][kF16](halves.data(), a.data(), nullptr, nullptr, n);
-    table.cast[kF16][kF32](rounded.data(), halves.data(), nullptr, nullptr, n);
-    EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Half)}), rounded)) << level;
-    EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Keep), alone(cpu::TileOp::Exp), alone(cpu::TileOp::Subtract)}),
-                             loop(ir::ScalarOp::Sub, loop(ir::ScalarOp::Exp, a), a)))
-        << level;
+    expect_every_way(given, of, winograd_loop(images, x, s.filters, s.out, s.low, taps));
+    const std::vector<float> dx = winograd_loop(images, dy, s.channels, s.in, {0, 2 - s.low[1], 2 - s.low[2]}, turned);
+    const int64_t tiles = images * ((s.out[1] + 1) / 2) * ((s.out[2] + 1) / 2);
+    const bool one_chain = cpu::winograd_takes_weight_gradient(s) && tiles * 16 * s.channels * s.filters < 2048 * 1024;
+    expect_gradients_every_way(given, of, dx,
+                               one_chain ? winograd_weight_loop(images, x, dy, s.low) : std::vector<float>{});
   }
 }
 
-// Inverses are those of a division: of every fraction there is, and of numbers of every size.
-TEST(TileProgram, InversesAreRoundedAsByDivision) {
-  std::vector<float> x, got;
-  const auto check = [&](const cpu::LevelTable& table) {
-    const float one = 1;
-    const cpu::TileStep step{cpu::TileOp::DivideInto, true, &one, 0};
-    got.assign(x.size(), 0);
-    table.tiles.finish({x.data(), 64, static_cast<int64_t>(x.size()) / 64, 64, &step, 1, got.data(), 64});
-    int64_t wrong = 0;
-    for (size_t i = 0; i < x.size(); ++i) {
-      const float want = 1.0F / x[i];
-      wrong += std::bit_cast<uint32_t>(got[i]) != std::bit_cast<uint32_t>(want) && !std::isnan(want) ? 1 : 0;
-      wrong += std::isnan(got[i]) != std::isnan(want) ? 1 : 0;
-    }
-    EXPECT_EQ(wrong, 0) << table.name;
-  };
-  for (int level : {2, 3, 4}) {
-    if (cpu::best_level() < level) continue;
-    x.clear();
-    for (uint32_t i = 0; i < 1U << 23; ++i) x.push_back(std::bit_cast<float>(0x3f800000U | i));
-    check(cpu::level_table(level));
-    x.clear();  // tiles of one exponent each: some are computed in one way, some in the other
-    for (uint32_t exponent = 0; exponent < 512; ++exponent) {
-      for (uint32_t i = 0; i < 64 * 16; ++i)
-        x.push_back(std::bit_cast<float>((exponent << 23) | (i % 5 == 0 ? 0x7fffffU - i / 5 : i * 8179U % 0x7fffffU)));
-    }
-    check(cpu::level_table(level));
-  }
-}
-
-TEST(TileProgram, RunsEveryInstructionAsTheDeviceDoes) {
-  const DType f = DType::F32;
-  const auto apply = [](ir::ScalarOp op, const ir::Scalar& x) { return ir::apply_op(op, std::array{x}); };
-  const std::vector<ir::ScalarProgram> programs{
-      program_of({f}, [&](auto x) { return x[0] / (1.0 + apply(ir::ScalarOp::Exp, -x[0])); }),
-      program_of({f, f}, [](auto x) { return (x[0] * x[1] + x[0]) * (x[0] - x[1]); }),
-      program_of({f, f},
-                 [&](auto x) { return select(x[1] < x[0], x[0] * 2.0, apply(ir::ScalarOp::Tanh, x[1]) + x[0]); }),
-  };
+// What the transforms cost in digits: against sums in f64 no more than the plain chain loses.
+TEST(Conv, WinogradsTilesAreAsAccurateAsTheChain) {
   ThreadPool pool(1);
-  for (const auto& program : programs) {
-    ASSERT_TRUE(cpu::TileProgram::accepts(program));
-    Array a(f, {77}), b(f, {77}), want(f, {77});
-    a.fill_random(1);
-    b.fill_random(2);
-    const std::vector<ConstView> in{a.in(), b.in()};
-    const auto& level = cpu::level_table(cpu::best_level());
-    cpu::elementwise(level, program, std::span(in).first(static_cast<size_t>(program.inputs)), want.out(), pool);
-    const cpu::TileProgram tile(level, program);
-    cpu::TileProgram::Room room(tile, 80);
-    if (program.inputs > 1) std::copy_n(b.data<float>(), 77, room.input(1));
-    const float* got = tile.run(room, a.data<float>(), 77);
-    EXPECT_TRUE(same_bits({got, got + 77}, floats(want))) << to_string(program);
+  for (const int64_t channels : {32, 256}) {
+    const ConvShape s =
+        shape_of(2, 1, channels, 32, 1, {8, 8, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0});
+    const Operands of(s);
+    std::vector<float> y(static_cast<size_t>(s.n * s.y_size())), chain(y.size());
+    std::vector<double> exact(y.size());
+    each_product(s, [&](int64_t o, int64_t i, int64_t k) {
+      const float a = of.x.data<float>()[i], b = of.w.data<float>()[k];
+      chain[static_cast<size_t>(o)] = std::fma(a, b, chain[static_cast<size_t>(o)]);
+      exact[static_cast<size_t>(o)] += static_cast<double>(a) * static_cast<double>(b);
+    });
+    cpu::conv_forward(s, of.x.data<float>(), of.w.data<float>(), nullptr, y.data(), pool);
+    double worst = 0, worst_of_chain = 0;
+    for (size_t i = 0; i < y.size(); ++i) {
+      worst = std::max(worst, std::abs(y[i] - exact[i]));
+      worst_of_chain = std::max(worst_of_chain, std::abs(chain[i] - exact[i]));
+    }
+    EXPECT_LT(worst, 1.5 * worst_of_chain) << channels;
+    EXPECT_GT(worst, 0);
   }
-  EXPECT_FALSE(cpu::TileProgram::accepts(program_of({f}, [](auto x) { return x[0]; })));
-  EXPECT_FALSE(cpu::TileProgram::accepts(program_of({DType::F64}, [](auto x) { return x[0] + x[0]; })));
+}
+
+// Tiles share places, so an infinity spreads, but only to tiles that see it.
+TEST(Conv, AnInfinityReachesOnlyTilesThatSeeIt) {
+  ThreadPool pool(1);
+  const ConvShape s = shape_of(2, 1, 32, 32, 1, {12, 12, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0});
+  Operands of(s);
+  of.x.data<float>()[5 * 12 + 5] = INFINITY;
+  std::vector<float> y(static_cast<size_t>(s.y_size()));
+  cpu::conv_forward(s, of.x.data<float>(), of.w.data<float>(), nullptr, y.data(), pool);
+  for (int64_t row = 0; row < 12; ++row) {
+    for (int64_t column = 0; column < 12; ++column) {
+      const bool sees = std::abs(row - 5) <= 1 && std::abs(column - 5) <= 1;
+      const bool tile_sees = row >= 4 && row < 8 && column >= 4 && column < 8;
+      const float value = y[static_cast<size_t>(row * 12 + column)];
+      EXPECT_FALSE(sees && std::isfinite(value)) << row << column;
+      EXPECT_TRUE(tile_sees || std::isfinite(value)) << row << column;
+    }
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <random>
 
 #include "tenon/base/file.h"
+#include "tenon/base/small_blocks.h"
 #include "tenon/data/npy.h"
 #include "tenon/data/to_tensor.h"
 #include "tenon/formats/gguf.h"
@@ -183,6 +184,7 @@ class Hdf5Writer {
 class Memory : public testing::Test {
  protected:
   void SetUp() override {
+    if (!kKeepsBlocks) GTEST_SKIP() << "sanitizers take memory of their own";
     folder_ = testing_support::temp_folder();
     for (int i = 0; i < 2; ++i) weights_.set("w" + std::to_string(i), full({kSide, kSide}, i, f32));
   }

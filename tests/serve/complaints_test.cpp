@@ -14,6 +14,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
+#include "tenon/base/small_blocks.h"
 #include "tenon/serve/loadtest.h"
 #include "tenon/serve/server.h"
 #include "tenon/serve/tfs_json.h"
@@ -27,14 +28,6 @@ using namespace testing_support;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::HasSubstr;
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-constexpr bool kSanitized = __has_feature(thread_sanitizer) || __has_feature(address_sanitizer);
-#else
-constexpr bool kSanitized = false;
-#endif
 
 // A server on free ports whose model "m" is a FakeModel that calls `before`.
 ServerOptions fake(std::function<void(const Tensor&)> before, int threads = 1) {
@@ -121,7 +114,7 @@ TEST(Complaint01, RollingRestartLosesNoRequest) {
 }
 
 TEST(Complaint02, JsonTakesNoMoreThanBodyAndTensor) {
-  if (kSanitized) GTEST_SKIP() << "sanitizers take memory of their own";
+  if (!kKeepsBlocks) GTEST_SKIP() << "sanitizers take memory of their own";
   const int64_t count = 4'000'000;
   std::string body = "{\"instances\": [[";
   for (int64_t i = 0; i < count; ++i) body += i % 2 == 0 ? "1.5," : "0.25,";
@@ -179,7 +172,7 @@ TEST(Complaint04, EveryAllowedBatchSizeIsWarmBeforeTheVersionIsAvailable) {
 }
 
 TEST(Complaint05, MemoryComesBackAfterUnload) {
-  if (kSanitized) GTEST_SKIP() << "sanitizers take memory of their own";
+  if (!kKeepsBlocks) GTEST_SKIP() << "sanitizers take memory of their own";
   const fs::path base = fresh_folder("weights");
   // x + sum of a weight of 8 MB
   std::string raw(size_t{8} << 20, '\1');

@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <thread>
 
 #include "tenon/base/error.h"
+#include "tenon/base/small_blocks.h"
 #include "tenon/tensor/element.h"
 #include "tenon/tensor/tensor_view.h"
 #include "tenon/tensor/variable.h"
@@ -152,6 +154,24 @@ TEST(Buffer, StatisticsFollowTheBlocks) {
   EXPECT_EQ(memory_stats().current, before);
   EXPECT_GE(memory_stats().peak - before, 100 + (1 << 20));
   release_cached_memory();
+}
+
+// Blocks of up to four times the size serve as scratch memory; tensors get their own size.
+TEST(Buffer, ScratchOfOtherSizesSharesABlock) {
+  if (!kKeepsBlocks) GTEST_SKIP() << "under a sanitizer nothing is kept";
+  release_cached_memory();
+  const std::byte* freed = Buffer::allocate(size_t{8} << 20)->data();
+  const int64_t before = memory_stats().current;
+  for (const size_t bytes : {size_t{8} << 20, size_t{5} << 20, size_t{2} << 20}) {
+    const auto scratch = Buffer::allocate_scratch(bytes);
+    EXPECT_EQ(scratch->data(), freed);
+    EXPECT_GE(scratch->size(), bytes);
+    EXPECT_EQ(memory_stats().current, before + static_cast<int64_t>(scratch->size()));
+    std::fill_n(scratch->data(), scratch->size(), std::byte{1});
+  }
+  EXPECT_EQ(memory_stats().current, before);
+  EXPECT_NE(Buffer::allocate_scratch(size_t{1} << 20)->data(), freed);
+  EXPECT_EQ(Buffer::allocate_scratch(100)->size(), 100U);
 }
 
 TEST(Buffer, BlocksOfAllSizesComeBackWholeFromManyThreads) {

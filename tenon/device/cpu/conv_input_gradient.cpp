@@ -96,7 +96,7 @@ class Phases {
 
   void run_examples(const ConstView& dy, const View& dx, int64_t first, int64_t count, ThreadPool& pool) const {
     const int64_t dy_size = count * placed_.distance(), dx_size = count * s_.x_size();
-    const Ref<Buffer> space = Buffer::allocate(static_cast<size_t>(dy_size + dx_size) * sizeof(float));
+    const Ref<Buffer> space = Buffer::allocate_scratch(static_cast<size_t>(dy_size + dx_size) * sizeof(float));
     auto* placed = reinterpret_cast<float*>(space->data());
     float* result = placed + dy_size;
     const PlaceStrides from = place_strides(dy.strides), inside = placed_.strides();

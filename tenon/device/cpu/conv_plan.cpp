@@ -127,6 +127,39 @@ ConvWeights plain_weights(const ConvShape& s, const float* weight) {
   return w;
 }
 
+TapRows::TapRows(const ConvWeights& weights, const TileLoops& loops) : weights_(weights), loops_(loops) {
+  for (size_t t = 1; t < weights.taps.size(); ++t) {
+    forwards_ = forwards_ && weights.taps[t] == weights.taps[t - 1] + 1;
+    backwards_ = backwards_ && weights.taps[t] == weights.taps[t - 1] - 1;
+  }
+}
+
+void TapRows::operator()(const float* first, int64_t filters, float* to, int64_t step) const {
+  const std::vector<int64_t>& taps = weights_.taps;
+  const auto count = static_cast<int64_t>(taps.size());
+  if (count == 0) return;
+  if (forwards_) {
+    loops_.transpose(first + taps.front(), weights_.filter, filters, count, to, step);
+  } else if (backwards_) {
+    loops_.transpose(first + taps.back(), weights_.filter, filters, count, to + (count - 1) * step, -step);
+  } else {
+    for (const int64_t tap : taps) {
+      for (int64_t f = 0; f < filters; ++f) to[f] = first[f * weights_.filter + tap];
+      to += step;
+    }
+  }
+}
+
+Panels panels_of(int64_t filters, const TileLoops& loops, std::span<const int> wanted) {
+  Panels best;
+  for (const int vectors : wanted) {
+    if (loops.most_rows[vectors] == 0) continue;
+    const int64_t columns = static_cast<int64_t>(vectors) * loops.lanes, count = (filters + columns - 1) / columns;
+    if (best.count == 0 || columns * count < best.columns * best.count) best = {vectors, columns, count};
+  }
+  return best;
+}
+
 std::vector<InputPhase> input_phases(const ConvShape& s) {
   std::vector<InputPhase> phases;
   for (int64_t a = 0; a < s.stride[0]; ++a) {

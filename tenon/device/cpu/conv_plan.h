@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <span>
 #include <vector>
 
 #include "tenon/base/thread_pool.h"
@@ -45,6 +46,27 @@ struct ConvWeights {
   std::vector<int64_t> taps;                   // offsets
 };
 ConvWeights plain_weights(const ConvShape& s, const float* weight);
+
+// to[tap * step + f] = the weight of that tap and filter f. Taps one after the other, forwards or backwards, are
+// transposed in squares.
+class TapRows {
+ public:
+  TapRows(const ConvWeights& weights, const TileLoops& loops);
+  void operator()(const float* first, int64_t filters, float* to, int64_t step) const;
+
+ private:
+  const ConvWeights& weights_;
+  const TileLoops& loops_;
+  bool forwards_ = true, backwards_ = true;
+};
+
+// Filters, or other columns of a tile, in panels of `vectors` vectors.
+struct Panels {
+  int vectors = 1;
+  int64_t columns = 0, count = 0;
+};
+// Those that leave the fewest columns empty; of those, the first one in `wanted` that has tiles.
+Panels panels_of(int64_t filters, const TileLoops& loops, std::span<const int> wanted);
 
 // The gradient of the input is one convolution of the result's gradient, with a step of one, for each remainder that
 // elements leave when they are divided by the strides.

@@ -3,6 +3,7 @@
 
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/conv_plan.h"
+#include "tenon/device/cpu/winograd.h"
 #include "tenon/tensor/buffer.h"
 
 namespace tenon::cpu {
@@ -36,10 +37,11 @@ class WeightGradient {
         channels_(s.channels / s.groups),
         filters_(s.filters / s.groups),
         taps_(ConvShape::volume(s.window)) {
-    if (!depthwise_) choose_tile();
+    // Narrow panels have the most places at a time.
+    if (!depthwise_) panels_ = panels_of(filters_, loops_, std::array{2, 3, 4, 1});
     int64_t channel_stride = depthwise_ ? rounded_up(s.channels, loops_.lanes) : s.channels;
     if (blocked_) {
-      blocks_ = parts_of(channels_, loops_.most_rows[vectors_]);
+      blocks_ = parts_of(channels_, loops_.most_rows[panels_.vectors]);
       channel_stride = parts_of(channels_, blocks_);
     }
     x_ = placed_input(s, channel_stride);
@@ -49,7 +51,8 @@ class WeightGradient {
       columns_ = channel_stride;
       sums_ = taps_ * channel_stride;
     } else {
-      sums_ = s.groups * panels_ * taps_ * channels_ * columns_;
+      columns_ = panels_.columns;
+      sums_ = s.groups * panels_.count * taps_ * channels_ * columns_;
     }
     dy_ = {.in = s.out, .low = {}, .extent = s.out, .channels = filters_, .channel_stride = columns_};
     find_rows();
@@ -61,7 +64,7 @@ class WeightGradient {
   }
 
   void run(const ConstView& x, const ConstView& dy, float* dw, ThreadPool& pool) const {
-    const Ref<Buffer> memory = Buffer::allocate(static_cast<size_t>(parts_ * sums_ * kFloat));
+    const Ref<Buffer> memory = Buffer::allocate_scratch(static_cast<size_t>(parts_ * sums_ * kFloat));
     auto* sums = reinterpret_cast<float*>(memory->data());
     const auto part = [&](int64_t p) { add_part(x, dy, p, sums + p * sums_, pool); };
     if (parts_ < 2 * pool.threads()) {
@@ -69,7 +72,7 @@ class WeightGradient {
     } else {
       pool.run(parts_, part);
     }
-    const int64_t panels = depthwise_ ? 1 : s_.groups * panels_, size = sums_ / panels;
+    const int64_t panels = depthwise_ ? 1 : s_.groups * panels_.count, size = sums_ / panels;
     pool.run(panels, [&](int64_t panel) {
       float* sum = sums + panel * size;
       for (int64_t p = 1; p < parts_; ++p) add_(sum, sum, sum + p * sums_, nullptr, size);
@@ -78,20 +81,6 @@ class WeightGradient {
   }
 
  private:
-  // Panels that leave few columns empty; of those, the ones with the most places at a time.
-  void choose_tile() {
-    int64_t best = 0;
-    for (const int n : {2, 3, 4, 1}) {
-      if (loops_.most_rows[n] == 0) continue;
-      const int64_t columns = rounded_up(filters_, static_cast<int64_t>(n) * loops_.lanes);
-      if (best != 0 && columns >= best) continue;
-      best = columns;
-      vectors_ = n;
-    }
-    columns_ = static_cast<int64_t>(vectors_) * loops_.lanes;
-    panels_ = best / columns_;
-  }
-
   // The places of an example: `rows_` rows of `width_` of them.
   void find_rows() {
     const PlaceStrides strides = x_.strides();
@@ -114,10 +103,10 @@ class WeightGradient {
   // The sums over the p-th part of the batch.
   void add_part(const ConstView& x, const ConstView& dy, int64_t p, float* sums, ThreadPool& pool) const {
     const int64_t begin = s_.n * p / parts_, end = s_.n * (p + 1) / parts_;
-    const int64_t dy_size = (depthwise_ ? 1 : s_.groups * panels_) * dy_.size();
+    const int64_t dy_size = (depthwise_ ? 1 : s_.groups * panels_.count) * dy_.size();
     const int64_t most = std::min(together_, end - begin);
     const int64_t x_size = (blocked_ ? s_.groups * blocks_ : 1) * x_.distance();
-    const Ref<Buffer> space = Buffer::allocate(static_cast<size_t>(most * (x_size + dy_size) * kFloat));
+    const Ref<Buffer> space = Buffer::allocate_scratch(static_cast<size_t>(most * (x_size + dy_size) * kFloat));
     auto* memory = reinterpret_cast<float*>(space->data());
     for (int64_t i = begin; i < end; i += most) {
       const Examples examples{i, std::min(most, end - i), memory, memory + most * x_size};
@@ -132,7 +121,7 @@ class WeightGradient {
 
   void place(const ConstView& x, const ConstView& dy, const Examples& e, ThreadPool& pool) const {
     const PlaceStrides of_x = place_strides(x.strides), of_dy = place_strides(dy.strides);
-    const int64_t panels = depthwise_ ? 1 : s_.groups * panels_, panel_size = e.count * dy_.size();
+    const int64_t panels = depthwise_ ? 1 : s_.groups * panels_.count, panel_size = e.count * dy_.size();
     const auto one = [&](int64_t i) {
       const float* element = x.as<float>() + (e.first + i) * of_x.place[0];
       for (int64_t b = 0; b < (blocked_ ? s_.groups * blocks_ : 1); ++b) {
@@ -144,9 +133,9 @@ class WeightGradient {
       const float* from = dy.as<float>() + (e.first + i) * of_dy.place[0];
       for (int64_t p = 0; p < panels; ++p) {
         PlacedInput panel = dy_;
-        const int64_t filter = depthwise_ ? 0 : p % panels_ * columns_;
+        const int64_t filter = depthwise_ ? 0 : p % panels_.count * columns_;
         panel.channels = depthwise_ ? s_.filters : std::min(columns_, filters_ - filter);
-        const int64_t first = depthwise_ ? 0 : p / panels_ * filters_ + filter;
+        const int64_t first = depthwise_ ? 0 : p / panels_.count * filters_ + filter;
         panel.place(from + first * of_dy.channel, of_dy, e.dy + p * panel_size + i * dy_.size(), loops_, pool);
       }
     };
@@ -205,7 +194,7 @@ class WeightGradient {
       }
       return tiles;
     }
-    const int64_t pieces = parts_of(length_, loops_.most_rows[vectors_]);
+    const int64_t pieces = parts_of(length_, loops_.most_rows[panels_.vectors]);
     for (size_t i = 0; i < starts_.size(); ++i) {
       for (int64_t p = 0; p < pieces; ++p) {
         const int64_t first = length_ * p / pieces, count = length_ * (p + 1) / pieces - first;
@@ -220,14 +209,14 @@ class WeightGradient {
     const std::vector<Rows> tiles = tiles_of(e.count);
     const int64_t places = e.places(dy_);
     const int64_t group = blocked_ ? blocks_ * e.count * x_.distance() : channels_;
-    pool.run(s_.groups * panels_, [&](int64_t panel) {
+    pool.run(s_.groups * panels_.count, [&](int64_t panel) {
       Tile t{};
       t.step = 1;
       t.jump = kTileSegment;
       t.x_step = x_step_;
       t.weight_step = t.y_step = columns_;
       t.last = loops_.lanes;
-      const float* x = e.x + panel / panels_ * group;
+      const float* x = e.x + panel / panels_.count * group;
       float* sum = sums + panel * taps_ * channels_ * columns_;
       for (const Block& block : blocks.list) {
         t.taps = blocks.at.data() + block.row;
@@ -241,7 +230,7 @@ class WeightGradient {
           t.y = sum + rows.row * columns_;
           t.from = from_zero ? nullptr : t.y;
           t.soon = sum + tiles[i + 1 < tiles.size() ? i + 1 : 0].row * columns_;
-          loops_.tile[vectors_][rows.count](t);
+          loops_.tile[panels_.vectors][rows.count](t);
         }
       }
     });
@@ -283,9 +272,9 @@ class WeightGradient {
       loops_.transpose(sum, columns_, taps_, s_.channels, dw, taps_);
       return;
     }
-    const int64_t filter = panel % panels_ * columns_, count = std::min(columns_, filters_ - filter);
+    const int64_t filter = panel % panels_.count * columns_, count = std::min(columns_, filters_ - filter);
     const int64_t size = channels_ * taps_;
-    float* to = dw + (panel / panels_ * filters_ + filter) * size;
+    float* to = dw + (panel / panels_.count * filters_ + filter) * size;
     if (taps_ == 1) {
       loops_.transpose(sum, columns_, channels_, count, to, size);
       return;
@@ -304,9 +293,9 @@ class WeightGradient {
   std::vector<int64_t> starts_;  // where rows of tiles begin, from a place's input
   int64_t length_ = 0;           // of each, in rows
   int64_t blocks_ = 1;           // of a group's channels
-  int vectors_ = 1;
-  int64_t columns_ = 0, panels_ = 1;  // of a group
-  std::vector<int64_t> rows_;         // of places, in one example
+  Panels panels_{1, 0, 1};       // of a group's filters
+  int64_t columns_ = 0;          // of a row of sums
+  std::vector<int64_t> rows_;    // of places, in one example
   int64_t width_ = 0, x_step_ = 0;
   int64_t sums_ = 0;  // floats
   int64_t parts_ = 1, together_ = 1;
@@ -321,7 +310,12 @@ void conv_weight_gradient(const ConvShape& shape, const ConstView& x, const Cons
     std::fill_n(dw, shape.weight_size(), 0.0F);
     return;
   }
-  WeightGradient(moved_to_the_end(shape), level).run(x, dy, dw, pool);
+  const ConvShape s = moved_to_the_end(shape);
+  if (winograd_takes_weight_gradient(s)) {
+    winograd_weight_gradient(s, x, dy, dw, level, pool);
+  } else {
+    WeightGradient(s, level).run(x, dy, dw, pool);
+  }
 }
 
 }  // namespace tenon::cpu

@@ -47,36 +47,27 @@ struct DirectConv::Job {
 DirectConv::DirectConv(const ConvShape& shape, const LevelTable& level, const std::optional<ir::ScalarProgram>& after)
     : s_(moved_to_the_end(shape)), loops_(level.tiles), after_(level, after) {
   depthwise_ = s_.groups == s_.channels && s_.filters == s_.channels;
+  if (winograd_takes(s_)) winograd_.emplace(s_, level);
   channel_stride_ = depthwise_ ? rounded_up(s_.channels, loops_.lanes) : s_.channels;
   placed_ = placed_input(s_, channel_stride_);
-  if (depthwise_) {  // taps outside are left out
+  if (depthwise_ || winograd_) {  // what lies outside is not read
     placed_.low = {0, 0, 0};
     placed_.extent = s_.in;
   }
   merged_ = s_.groups == 1 && s_.dilation[2] == 1;
   depth_ = s_.channels / s_.groups * ConvShape::volume(s_.window);
-  if (!depthwise_) choose_tile();
+  if (!depthwise_) panels_ = choose_panels();
 }
 
-// Panels that leave few columns empty; of those, wide ones read the input less often, narrow ones the weights.
-void DirectConv::choose_tile() {
-  const int64_t filters = s_.filters / s_.groups;
+// Wide panels read the input less often, narrow ones the weights.
+Panels DirectConv::choose_panels() const {
   const bool narrow = depth_ > kLongSum || s_.out[2] <= kTileSegment;
-  int64_t best = 0;
-  for (const int n : narrow ? std::array{2, 3, 4, 1} : std::array{4, 3, 2, 1}) {
-    if (loops_.most_rows[n] == 0) continue;
-    const int64_t columns = rounded_up(filters, static_cast<int64_t>(n) * loops_.lanes);
-    if (best != 0 && columns >= best) continue;
-    best = columns;
-    vectors_ = n;
-  }
-  columns_ = static_cast<int64_t>(vectors_) * loops_.lanes;
-  panels_ = best / columns_;
+  return panels_of(s_.filters / s_.groups, loops_, narrow ? std::array{2, 3, 4, 1} : std::array{4, 3, 2, 1});
 }
 
 // How many places the tiles of so many have.
 int64_t DirectConv::places_of_tile(int64_t width) const {
-  const int64_t most = loops_.most_rows[vectors_];
+  const int64_t most = loops_.most_rows[panels_.vectors];
   return width / ((width + most - 1) / most);
 }
 
@@ -89,6 +80,7 @@ bool DirectConv::wants_examples_side_by_side(int64_t examples, int64_t width) co
 Ref<Buffer> DirectConv::pack(const float* weight) const { return pack(plain_weights(s_, weight)); }
 
 Ref<Buffer> DirectConv::pack(const ConvWeights& weights) const {
+  if (winograd_) return winograd_->pack(weights);
   const int64_t taps = ConvShape::volume(s_.window), channels = s_.channels / s_.groups;
   if (depthwise_) {
     Ref<Buffer> packed = Buffer::allocate(static_cast<size_t>(taps * channel_stride_) * sizeof(float));
@@ -100,39 +92,22 @@ Ref<Buffer> DirectConv::pack(const ConvWeights& weights) const {
     }
     return packed;
   }
-  const int64_t filters = s_.filters / s_.groups, tap_step = channels * columns_;
-  // Taps one after the other, forwards or backwards, are transposed in squares.
-  bool forwards = true, backwards = true;
-  for (size_t t = 1; t < weights.taps.size(); ++t) {
-    forwards = forwards && weights.taps[t] == weights.taps[t - 1] + 1;
-    backwards = backwards && weights.taps[t] == weights.taps[t - 1] - 1;
-  }
-  Ref<Buffer> packed = Buffer::allocate(static_cast<size_t>(s_.groups * panels_ * depth_ * columns_) * sizeof(float));
+  const int64_t filters = s_.filters / s_.groups, tap_step = channels * panels_.columns;
+  const TapRows rows(weights, loops_);
+  Ref<Buffer> packed =
+      Buffer::allocate(static_cast<size_t>(s_.groups * panels_.count * depth_ * panels_.columns) * sizeof(float));
   auto* to = reinterpret_cast<float*>(packed->data());
   for (int64_t g = 0; g < s_.groups; ++g) {
-    for (int64_t p = 0; p < panels_; ++p, to += depth_ * columns_) {
-      const int64_t count = std::min(columns_, filters - p * columns_);
-      const float* from = weights.data + g * weights.group + p * columns_ * weights.filter;
+    for (int64_t p = 0; p < panels_.count; ++p, to += depth_ * panels_.columns) {
+      const int64_t count = std::min(panels_.columns, filters - p * panels_.columns);
+      const float* from = weights.data + g * weights.group + p * panels_.columns * weights.filter;
       if (taps == 1) {
-        pack_panel(from + weights.taps[0], weights.channel, weights.filter, depth_, count, to, columns_, loops_);
+        pack_panel(from + weights.taps[0], weights.channel, weights.filter, depth_, count, to, panels_.columns, loops_);
         continue;
       }
-      if (count < columns_) std::fill_n(to, depth_ * columns_, 0.0F);
-      for (int64_t c = 0; c < channels; ++c) {
-        const float* at = from + c * weights.channel;
-        float* row = to + c * columns_;
-        if (forwards) {
-          loops_.transpose(at + weights.taps.front(), weights.filter, count, taps, row, tap_step);
-        } else if (backwards) {
-          loops_.transpose(at + weights.taps.back(), weights.filter, count, taps, row + (taps - 1) * tap_step,
-                           -tap_step);
-        } else {
-          for (const int64_t tap : weights.taps) {
-            for (int64_t f = 0; f < count; ++f) row[f] = at[f * weights.filter + tap];
-            row += tap_step;
-          }
-        }
-      }
+      if (count < panels_.columns) std::fill_n(to, depth_ * panels_.columns, 0.0F);
+      for (int64_t c = 0; c < channels; ++c)
+        rows(from + c * weights.channel, count, to + c * panels_.columns, tap_step);
     }
   }
   return packed;
@@ -163,13 +138,18 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
   for (const ConstView& o : operands) job.result.add_operand(o.as<float>(), place_strides(o.strides));
   const PlaceStrides from = place_strides(x.strides);
   const auto zero = [](const ConvShape::Extents& e) { return e == ConvShape::Extents{0, 0, 0}; };
-  const bool as_it_is = from.channel == 1 && (depthwise_ || (zero(s_.low) && zero(s_.high))) &&
+  const bool as_it_is = from.channel == 1 && (depthwise_ || winograd_ || (zero(s_.low) && zero(s_.high))) &&
                         channel_stride_ == s_.channels && numel(x.shape) != 0;
   const auto run_on = [&](Job& part, const float* data, const PlaceStrides& strides, int64_t examples,
                           ThreadPool& threads) {
     part.x = data;
     part.x_strides = strides;
     part.space.extent = {examples, s_.out[0], s_.out[1], s_.out[2]};
+    if (winograd_) {
+      winograd_->run(data, strides, reinterpret_cast<const float*>(weights_->data()), part.result, examples, after_,
+                     threads);
+      return;
+    }
     if (depthwise_) {
       run_depthwise(part, threads);
       return;
@@ -185,13 +165,7 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
     run_on(job, x.as<float>(), from, n, pool);
     return;
   }
-  // Examples of few places go together, so that weights are read once for all of them.
-  const int64_t distance = placed_.distance();
-  const int64_t bytes = std::max<int64_t>(1, distance * static_cast<int64_t>(sizeof(float)));  // no channels, no bytes
-  const int64_t most = std::max<int64_t>(1, kTogether / bytes);
-  int64_t wanted = kFewPlaces / ConvShape::volume(s_.out);
-  if (!depthwise_ && wants_examples_side_by_side(kTileRows, s_.out[2])) wanted = std::max<int64_t>(wanted, kTileRows);
-  const int64_t together = std::clamp<int64_t>(std::min(wanted, n / (2 * pool.threads())), 1, most);
+  const int64_t distance = placed_.distance(), together = examples_together(n, pool.threads());
   const int64_t groups = (n + together - 1) / together;
   const auto examples = [&](int64_t group) {
     const int64_t first = n * group / groups, count = n * (group + 1) / groups - first;
@@ -212,6 +186,16 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
   }
 }
 
+// Examples of few places go together, so that weights are read once for all of them.
+int64_t DirectConv::examples_together(int64_t examples, int threads) const {
+  if (winograd_) return winograd_->examples_together(examples, threads);
+  const int64_t bytes = placed_.distance() * static_cast<int64_t>(sizeof(float));
+  const int64_t most = std::max<int64_t>(1, kTogether / std::max<int64_t>(1, bytes));  // no channels, no bytes
+  int64_t wanted = kFewPlaces / ConvShape::volume(s_.out);
+  if (!depthwise_ && wants_examples_side_by_side(kTileRows, s_.out[2])) wanted = std::max<int64_t>(wanted, kTileRows);
+  return std::clamp<int64_t>(std::min(wanted, examples / (2 * threads)), 1, most);
+}
+
 void DirectConv::run_placed(const Job& given, ThreadPool& pool) const {
   Job job = given;
   PlaceSpace::Tensors tensors{&job.x_step, &job.result.strides.place};
@@ -226,11 +210,11 @@ void DirectConv::run_placed(const Job& given, ThreadPool& pool) const {
   job.space.merge(tensors);
   const int64_t products = job.space.rows * job.space.width * s_.filters * depth_;
   const int64_t threads = products < 2 * kPartProducts ? 1 : pool.threads();
-  job.tile_rows = loops_.most_rows[vectors_];
+  job.tile_rows = loops_.most_rows[panels_.vectors];
   const bool pairs = job.space.width == kTileSegment && job.tile_rows == 2 * kTileSegment && job.space.rows > 1;
   job.tiles_of_row = pairs ? 0 : (job.space.width + job.tile_rows - 1) / job.tile_rows;
   job.tiles = pairs ? (job.space.rows + 1) / 2 : job.space.rows * job.tiles_of_row;
-  const int64_t panels = s_.groups * panels_;
+  const int64_t panels = s_.groups * panels_.count;
   // Each thread its own weights where these are more than the places; the bits are the same either way.
   const bool by_panel =
       panels >= 2 * threads && depth_ * s_.filters > 4 * job.space.rows * job.space.width * s_.channels;
@@ -248,16 +232,17 @@ void DirectConv::run_placed(const Job& given, ThreadPool& pool) const {
 
 void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t panel, int64_t panel_end) const {
   alignas(64) float block[kTileRows * kTileVectors * 16] = {};
-  ConvFinish finish(job.result, job.space, after_, loops_, job.tile_rows, columns_);
+  ConvFinish finish(job.result, job.space, after_, loops_, job.tile_rows, panels_.columns);
   const int64_t filters = s_.filters / s_.groups;
-  const bool few_weights = (panel_end - panel) * depth_ * columns_ * static_cast<int64_t>(sizeof(float)) <= kFewWeights;
+  const bool few_weights =
+      (panel_end - panel) * depth_ * panels_.columns * static_cast<int64_t>(sizeof(float)) <= kFewWeights;
   const int64_t bytes = job.tile_rows * job.x_step[3] * static_cast<int64_t>(sizeof(float));
   const int64_t chunk = few_weights ? std::max<int64_t>(1, kChunk / std::max<int64_t>(1, bytes)) : end - first;
   const auto* weights = reinterpret_cast<const float*>(weights_->data());
   for (int64_t begin = first; begin < end; begin += chunk) {
     for (int64_t p = panel; p < panel_end; ++p) {
-      const int64_t group = p / panels_, filter = group * filters + p % panels_ * columns_;
-      const int64_t count = std::min(columns_, filters - p % panels_ * columns_);
+      const int64_t group = p / panels_.count, filter = group * filters + p % panels_.count * panels_.columns;
+      const int64_t count = std::min(panels_.columns, filters - p % panels_.count * panels_.columns);
       finish.filters(filter, count);
       const int vectors = static_cast<int>((count + loops_.lanes - 1) / loops_.lanes);
       Tile tile{};
@@ -267,8 +252,8 @@ void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t p
       tile.taps = job.taps.data();
       tile.tap_count = static_cast<int64_t>(job.taps.size());
       tile.run = job.run;
-      tile.weight = tile.next = weights + p * depth_ * columns_;
-      tile.weight_step = columns_;
+      tile.weight = tile.next = weights + p * depth_ * panels_.columns;
+      tile.weight_step = panels_.columns;
       tile.last = static_cast<int>(count - static_cast<int64_t>(vectors - 1) * loops_.lanes);
       for (int64_t t = begin; t < std::min(end, begin + chunk); ++t) {
         const PlaceTile places = job.tile(t);
@@ -278,7 +263,7 @@ void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t p
         if (places.pieces == 2) tile.jump = job.space.offset(job.x_step, places.piece[1].row) - x;
         float* straight = finish.straight(places);
         tile.y = straight != nullptr ? straight : block;
-        tile.y_step = straight != nullptr ? finish.step() : columns_;
+        tile.y_step = straight != nullptr ? finish.step() : panels_.columns;
         loops_.tile[vectors][places.places()](tile);
         if (straight == nullptr) finish(places, block);
       }

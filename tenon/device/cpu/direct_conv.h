@@ -4,7 +4,8 @@
 // first. (Channels by themselves need no padding: taps outside are left out.) The result may lie either way. Weights
 // are packed once. Every element is one chain of fused multiply-adds over (window, channel), then what `after` says:
 // its bits depend on no layout, tile, thread or batch, so an eager call and a program that keeps its layouts agree.
-// Channels that are groups of their own (depthwise) have a loop of their own. To add a shape of tile: level_tile.h.
+// Channels that are groups of their own (depthwise) have a loop of their own; windows of 3 x 3 with steps of one go by
+// winograd.h, which keeps all of this but for the chain. To add a shape of tile: level_tile.h.
 #pragma once
 
 #include <mutex>
@@ -15,6 +16,7 @@
 #include "tenon/base/thread_pool.h"
 #include "tenon/device/cpu/conv_finish.h"
 #include "tenon/device/cpu/conv_plan.h"
+#include "tenon/device/cpu/winograd.h"
 #include "tenon/tensor/buffer.h"
 #include "tenon/tensor/view.h"
 
@@ -29,7 +31,9 @@ class DirectConv {
   [[nodiscard]] Ref<Buffer> pack(const float* weight) const;
   // The same from weights that lie in another way.
   [[nodiscard]] Ref<Buffer> pack(const ConvWeights& weights) const;
-  [[nodiscard]] Ints packing() const { return {depthwise_ ? 0 : columns_, channel_stride_}; }
+  [[nodiscard]] Ints packing() const {
+    return {winograd_ ? -winograd_->columns() : depthwise_ ? 0 : panels_.columns, channel_stride_};
+  }
   // Before the first run.
   void use(Ref<Buffer> packed) { weights_ = std::move(packed); }
   // x [n, channels, in…] and y [n, filters, out…] with any strides; operands broadcast to y's shape. Extents of n may
@@ -47,21 +51,21 @@ class DirectConv {
   void inner_rows(const Job& job, int64_t row, std::vector<DepthwiseTap>& rows) const;
   void inner_taps(const Job& job, int64_t column, std::span<const DepthwiseTap> rows,
                   std::vector<DepthwiseTap>& taps) const;
-  void choose_tile();
+  [[nodiscard]] Panels choose_panels() const;
+  [[nodiscard]] int64_t examples_together(int64_t examples, int threads) const;
   [[nodiscard]] int64_t places_of_tile(int64_t width) const;
   [[nodiscard]] bool wants_examples_side_by_side(int64_t examples, int64_t width) const;
 
   ConvShape s_;  // the spatial axes moved to the end: columns are axis 2
   TileLoops loops_;
   ConvProgram after_;
+  std::optional<WinogradConv> winograd_;  // then only s_, after_, the placed input and the weights matter
   bool depthwise_ = false;
   bool merged_ = false;         // neighbouring taps of a row are one run
   int64_t channel_stride_ = 0;  // of a placed input: channels, rounded up where vectors are read
   PlacedInput placed_;
-  int vectors_ = 1;      // of a panel of weights
-  int64_t columns_ = 0;  // of a panel
-  int64_t panels_ = 0;   // of a group
-  int64_t depth_ = 0;    // products of one element
+  Panels panels_;      // of a group's filters
+  int64_t depth_ = 0;  // products of one element
   Ref<Buffer> weights_;
   // For placed inputs: kept from run to run, because fresh memory costs more than to write it.
   mutable std::mutex mutex_;

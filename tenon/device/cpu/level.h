@@ -148,6 +148,21 @@ struct TileLoops {
   void (*transpose)(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to, int64_t to_step);
 };
 
+// Transforms of F(2 x 2, 3 x 3) (winograd.h). Tensors of 16 positions lie `position` apart; whole vectors are written,
+// and `columns` is a multiple of the lanes.
+struct WinogradLoops {
+  // v = B' d B of 4 x 4 places.
+  void (*input)(const float* const* d, int64_t channels, float* v, int64_t position);
+  // u = G g G' of 3 x 3 taps [9][columns].
+  void (*weight)(const float* g, int64_t columns, float* u, int64_t position);
+  // y = A' m A, 2 x 2 places.
+  void (*output)(const float* m, int64_t position, int64_t columns, float* const* y);
+  // z = A dy A' of 2 x 2 places.
+  void (*cotangent)(const float* const* dy, int64_t channels, float* z, int64_t position);
+  // g = G' u G, 3 x 3 taps [9][columns].
+  void (*weight_gradient)(const float* u, int64_t position, int64_t columns, float* g);
+};
+
 // Attention (attention.cpp): rows of keys, with this many queries side by side.
 inline constexpr int kAttentionQueries = 64;
 inline constexpr int kAttentionLanes = 16;  // widths of heads are multiples of this
@@ -199,6 +214,7 @@ struct LevelTable {
   FoldRowFn fold_row[kFolds][kDTypes];
   RowLoops rows_f32, rows_f64;
   TileLoops tiles;
+  WinogradLoops winograd;
   // The random words of the kRandomWords / 4 blocks from `first` on, under the key {k0, k1} (ops/random.h).
   void (*random_words)(uint32_t* out, uint64_t first, uint32_t k0, uint32_t k1);
   // most[r] = max(x[r]), sum[r] = sum(exp(x[r] - most[r])) of rows of n elements that lie one after the other; null

@@ -9,6 +9,7 @@
 #include "tenon/device/cpu/level_reduce.h"
 #include "tenon/device/cpu/level_rows.h"
 #include "tenon/device/cpu/level_tile.h"
+#include "tenon/device/cpu/level_winograd.h"
 
 namespace tenon::cpu::TENON_CPU_LEVEL {
 
@@ -280,6 +281,7 @@ constexpr LevelTable make_table(const char* name) {
 #endif
   t.rows_f64 = Rows<double>::loops();
   t.tiles = tile_loops();
+  t.winograd = winograd_loops();
   t.attention = {attention_product, attention_softmax, attention_gradient};
   t.random_words = random_words;
   return t;
