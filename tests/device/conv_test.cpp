@@ -122,7 +122,9 @@ template <class T>
 void check_all() {
   ThreadPool pool(2);
   std::vector<ConvShape> all = shapes();
-  for (const ConvShape& s : winograd_shapes()) all.push_back(s);
+  if (std::is_same_v<T, float>) {
+    for (const ConvShape& s : winograd_shapes()) all.push_back(s);
+  }
   for (const ConvShape& s : all) {
     const auto x = numbers<T>(s.n * s.x_size(), 1);
     const auto w = numbers<T>(s.weight_size(), 2);
