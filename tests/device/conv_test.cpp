@@ -195,7 +195,7 @@ float chained(std::vector<Link>& links) {
 }
 
 // Shapes that reach every loop of DirectConv: tiles of several widths and depths, pairs of short rows, groups, each
-// channel by itself with and without a rest, padding on one side, places in one run.
+// channel by itself with and without a rest and in strips, padding on one side, places in one run.
 std::vector<ConvShape> direct_shapes() {
   std::vector<ConvShape> all = shapes();
   std::erase_if(all, [](const ConvShape& s) { return s.n > 8; });
@@ -205,6 +205,7 @@ std::vector<ConvShape> direct_shapes() {
         shape_of(2, 1, 180, 32, 1, {7, 7, 1}, {3, 3, 1}, {1, 1, 1}, {2, 2, 1}, {2, 2, 0}, {2, 2, 0}),
         shape_of(2, 1, 64, 48, 1, {14, 14, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
         shape_of(2, 1, 32, 32, 32, {15, 13, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+        shape_of(2, 1, 64, 64, 64, {4, 60, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
         shape_of(2, 3, 19, 19, 19, {6, 8, 1}, {5, 3, 1}, {1, 1, 1}, {1, 2, 1}, {2, 2, 0}, {2, 2, 0}),
         shape_of(2, 1, 12, 24, 12, {6, 8, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
         shape_of(2, 8, 96, 20, 1, {2, 2, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
@@ -232,7 +233,24 @@ Shape full_shape(const ConvShape& s, bool y) {
   return shape;
 }
 
-enum class Follows : uint8_t { Nothing, Program, Steps };
+// Steps that tiles do in registers, alone and two at a time, and what they are.
+ir::ScalarProgram what_follows_in_tiles(bool pairs) {
+  const DType f = DType::F32;
+  return program_of({f, f, f, f}, [&](auto x) {
+    const auto clamped = [](const ir::Scalar& y) {
+      return ir::apply_op(ir::ScalarOp::Min,
+                          std::array{ir::apply_op(ir::ScalarOp::Max, std::array{y, ir::Scalar(0.0)}), ir::Scalar(0.5)});
+    };
+    if (pairs) return clamped(x[0] * x[1] + x[3]) + x[2];
+    return ir::apply_op(ir::ScalarOp::Max, std::array{(x[0] - x[3]) * x[1], ir::Scalar(0.0)}) + x[2];
+  });
+}
+float in_tiles(bool pairs, float sum, float scale, float other, float least) {
+  if (!pairs) return std::max((sum - least) * scale, 0.0F) + other;
+  const float moved = sum * scale + least;
+  return std::clamp(moved, 0.0F, 0.5F) + other;
+}
+enum class Follows : uint8_t { Nothing, Program, Steps, AboveZero, Tiles, Pairs };
 
 // The operands of a convolution.
 struct Operands {
@@ -258,6 +276,8 @@ void expect_every_way(const ConvShape& s, const Operands& of, const std::vector<
   scale.fill_random(4);
   other.fill_random(5);
   least.fill_random(6, -1, 0);
+  Array zero(DType::F32, {1});
+  zero.fill([](int64_t) { return 0.0F; });
   Array x_last = channels_last(x_shape), other_last = channels_last(y_shape);
   x_last.fill([&](int64_t i) { return of.x.data<float>()[i]; });
   other_last.fill([&](int64_t i) { return other.data<float>()[i]; });
@@ -266,17 +286,21 @@ void expect_every_way(const ConvShape& s, const Operands& of, const std::vector<
     const cpu::LevelTable& loops = cpu::level_table(level);
     for (int threads : {1, 3}) {
       ThreadPool pool(threads);
-      for (const Follows kind : {Follows::Nothing, Follows::Program, Follows::Steps}) {
-        const bool follow = kind != Follows::Nothing;
+      for (const Follows kind :
+           {Follows::Nothing, Follows::Program, Follows::Steps, Follows::AboveZero, Follows::Tiles, Follows::Pairs}) {
+        const bool follow = kind != Follows::Nothing, tiles = kind == Follows::Tiles || kind == Follows::Pairs;
+        const Array& bound = kind == Follows::AboveZero ? zero : least;
         std::optional<ir::ScalarProgram> program;
-        if (follow) program = kind == Follows::Program ? what_follows() : what_follows_in_steps();
+        if (kind == Follows::Program) program = what_follows();
+        if (kind == Follows::Steps || kind == Follows::AboveZero) program = what_follows_in_steps();
+        if (tiles) program = what_follows_in_tiles(kind == Follows::Pairs);
         cpu::DirectConv conv(s, loops, program);
         conv.use(conv.pack(of.w.data<float>()));
         for (bool in_last : {false, true}) {
           for (bool out_last : {false, true}) {
             Array y = out_last ? channels_last(y_shape) : Array(DType::F32, y_shape);
             std::vector<ConstView> operands{cpu::bias_view(scale.data<float>(), y_shape),
-                                            in_last ? other_last.in() : other.in(), least.in()};
+                                            in_last ? other_last.in() : other.in(), bound.in()};
             operands[2].shape = y_shape;
             operands[2].strides = Shape(y_shape.size(), 0);
             if (!follow) operands.clear();
@@ -284,8 +308,10 @@ void expect_every_way(const ConvShape& s, const Operands& of, const std::vector<
             std::vector<float> want = sums;
             for (size_t o = 0; follow && o < want.size(); ++o) {
               const size_t plane = want.size() / static_cast<size_t>(s.n * s.filters);
-              const float scaled = want[o] * scale.data<float>()[o / plane % static_cast<size_t>(s.filters)];
-              want[o] = std::max(scaled + other.data<float>()[o], least.data<float>()[0]);
+              const float by = scale.data<float>()[o / plane % static_cast<size_t>(s.filters)];
+              const float added = other.data<float>()[o], least_of_all = bound.data<float>()[0];
+              want[o] = tiles ? in_tiles(kind == Follows::Pairs, want[o], by, added, least_of_all)
+                              : std::max(want[o] * by + added, least_of_all);
             }
             EXPECT_TRUE(same_bits(floats(y), want))
                 << level << threads << static_cast<int>(kind) << in_last << out_last;

@@ -236,6 +236,83 @@ TEST(TileProgram, InversesAreRoundedAsByDivision) {
   }
 }
 
+// The same of steps in the registers of a tile, which are also joined.
+TEST(TileProgram, StepsInTilesAreTheLoopsOfTheirOps) {
+  using cpu::TileOp;
+  using ir::ScalarOp;
+  constexpr int64_t kColumns = 64;
+  const float special[] = {0.0F, -0.0F, std::nanf(""), INFINITY, -INFINITY, 1e-45F, 3e38F, 6.0F};
+  std::vector<float> a(cpu::kTileRows * kColumns), b(a.size()), c(a.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    a[i] = i % 3 == 0 ? special[i / 3 % 8] : static_cast<float>(i % 300) * 0.37F - 50;
+    b[i] = i % 4 == 0 ? special[i / 4 % 8] : 20 - static_cast<float>(i % 300) * 0.11F;
+    c[i] = i % 5 == 0 ? special[i / 5 % 8] : static_cast<float>(i % 200) - 60;
+  }
+  const float zero = 0, six = 6;
+  struct Case {
+    std::vector<cpu::TileStep> steps;
+  };
+  std::vector<Case> cases{
+      {{{TileOp::Add, false, b.data(), 0}}},
+      {{{TileOp::Add, true, &b[5], 0}}},
+      {{{TileOp::Add, false, b.data(), kColumns}}},
+      {{{TileOp::Subtract, false, b.data(), 0}}},
+      {{{TileOp::Multiply, false, b.data(), 0}}},
+      {{{TileOp::AboveZero, true, &zero, 0}}},
+      {{{TileOp::Below, true, &six, 0}}},
+      {{{TileOp::AboveZeroThenBelow, true, &zero, 0}, {TileOp::Below, true, &six, 0}}},
+      {{{TileOp::MultiplyThenAdd, false, b.data(), 0}, {TileOp::Add, false, c.data(), 0}}},
+      {{{TileOp::MultiplyThenAdd, true, &b[7], 0},
+        {TileOp::Add, false, c.data(), 0},
+        {TileOp::Add, false, b.data(), kColumns},
+        {TileOp::AboveZero, true, &zero, 0}}},
+  };
+  const auto op_of = [](TileOp op) {
+    if (op == TileOp::Add) return ScalarOp::Add;
+    if (op == TileOp::Subtract) return ScalarOp::Sub;
+    if (op == TileOp::Multiply || op == TileOp::MultiplyThenAdd) return ScalarOp::Mul;
+    return op == TileOp::Below ? ScalarOp::Min : ScalarOp::Max;
+  };
+  for (int level : {2, 3, 4}) {
+    if (cpu::best_level() < level) continue;
+    const cpu::LevelTable& table = cpu::level_table(level);
+    for (size_t i = 0; i < cases.size(); ++i) {
+      std::vector<float> want = a;
+      for (const cpu::TileStep& step : cases[i].steps) {
+        std::vector<float> other(a.size());
+        for (size_t k = 0; k < a.size(); ++k)
+          other[k] = step.one ? *step.data : step.data[step.place != 0 ? k : k % kColumns];
+        table.loop[static_cast<size_t>(op_of(step.op))][static_cast<size_t>(DType::F32)](
+            want.data(), want.data(), other.data(), nullptr, static_cast<int64_t>(a.size()));
+      }
+      for (int vectors = 1; vectors <= cpu::kTileVectors; ++vectors) {
+        for (int rows = 1; rows <= table.tiles.most_rows[vectors]; ++rows) {
+          for (const int last : {1, table.tiles.lanes}) {
+            std::vector<float> got(a.size(), 99.0F);
+            cpu::Tile tile{};
+            tile.x = tile.weight = tile.next = &zero;
+            tile.from = a.data();
+            tile.y = got.data();
+            tile.y_step = kColumns;
+            tile.last = last;
+            tile.steps = cases[i].steps.data();
+            tile.step_count = static_cast<int>(cases[i].steps.size());
+            table.tiles.tile[vectors][rows](tile);
+            for (size_t k = 0; k < a.size(); ++k) {
+              const auto column = static_cast<int>(k % kColumns), row = static_cast<int>(k / kColumns);
+              const bool inside = row < rows && column < (vectors - 1) * table.tiles.lanes + last;
+              const float is = inside ? want[k] : 99.0F;
+              ASSERT_TRUE(std::isnan(is) ? std::isnan(got[k])
+                                         : std::bit_cast<uint32_t>(got[k]) == std::bit_cast<uint32_t>(is))
+                  << level << ' ' << i << ' ' << vectors << ' ' << rows << ' ' << k << ' ' << got[k] << ' ' << is;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(TileProgram, RunsEveryInstructionAsTheDeviceDoes) {
   const DType f = DType::F32;
   const auto apply = [](ir::ScalarOp op, const ir::Scalar& x) { return ir::apply_op(op, std::array{x}); };

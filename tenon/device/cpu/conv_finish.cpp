@@ -1,6 +1,7 @@
 #include "tenon/device/cpu/conv_finish.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace tenon::cpu {
 namespace {
@@ -30,6 +31,24 @@ void store(const float* block, int64_t columns, int64_t places, int64_t filters,
     for (int64_t c = 0; c < filters; ++c) {
       for (int64_t i = 0; i < places; ++i) to[c * channel + i * step] = block[i * columns + c];
     }
+  }
+}
+
+// A clamp's steps in fewer instructions (TileOp), by the number that is the operand.
+TileOp op_with(TileOp op, float number) {
+  if (op == TileOp::Larger && number == 0 && !std::signbit(number)) return TileOp::AboveZero;
+  if (op == TileOp::Smaller && number != 0 && !std::isnan(number)) return TileOp::Below;
+  return op;
+}
+
+// Steps that tiles do together with the next one.
+void join(std::vector<TileStep>& steps) {
+  for (size_t i = 0; i + 1 < steps.size(); ++i) {
+    TileOp& op = steps[i].op;
+    if (op == TileOp::Multiply && steps[i + 1].op == TileOp::Add && steps[i].place == 0 && steps[i + 1].place == 0)
+      op = TileOp::MultiplyThenAdd;
+    else if (op == TileOp::AboveZero && steps[i + 1].op == TileOp::Below)
+      op = TileOp::AboveZeroThenBelow;
   }
 }
 
@@ -80,10 +99,20 @@ ConvFinish::ConvFinish(const ConvResult& result, const PlaceSpace& space, const 
     return operand.reach == Reach::All && operand.strides.channel != 1;
   });
   if (program.chain && !apart) {
+    bool keeps = false;
     for (const ChainStep& step : *program.chain) {
       const float* number = step.input == 0 ? &step.number : nullptr;  // or null: what is kept, or set for each tile
-      steps_.push_back({step.op, number != nullptr, number, 0});
+      steps_.push_back({number != nullptr ? op_with(step.op, *number) : step.op, number != nullptr, number, 0});
+      keeps = keeps || step.input == ChainStep::kKept;
+      if (step.input <= 0) continue;
+      const ConvResult::Operand& operand = result.operands[static_cast<size_t>(step.input) - 1];
+      if (operand.reach == Reach::One) steps_.back().op = op_with(step.op, *operand.data);
+      if (operand.reach != Reach::All) continue;
+      steps_.back().place = operand.strides.place[3];
+      every_place_ = true;
     }
+    join(steps_);
+    in_tiles_ = result.strides.channel == 1 && !keeps && std::all_of(steps_.begin(), steps_.end(), fits_tiles);
     return;
   }
   room_.emplace(*program.program, places * columns);
@@ -114,12 +143,30 @@ void ConvFinish::filters(int64_t first, int64_t count) {
   }
 }
 
-float* ConvFinish::straight(const PlaceTile& tile) const {
-  if (program_.program || result_.strides.channel != 1) return nullptr;
-  const int64_t at = result_.place_of(space_, result_.strides, tile.piece[0]);
-  const bool runs_on = tile.pieces == 1 || result_.place_of(space_, result_.strides, tile.piece[1]) ==
-                                               at + tile.piece[0].count * result_.strides.place[3];
-  return runs_on ? result_.y + at + filter_ : nullptr;
+bool ConvFinish::runs_on(const PlaceStrides& of, const PlaceTile& tile) const {
+  return tile.pieces == 1 || result_.place_of(space_, of, tile.piece[1]) ==
+                                 result_.place_of(space_, of, tile.piece[0]) + tile.piece[0].count * of.place[3];
+}
+
+// To a run of places.
+void ConvFinish::point_steps(const PlaceTile::Piece& piece) {
+  if (!every_place_) return;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const int input = (*program_.chain)[i].input;
+    if (input <= 0) continue;
+    const ConvResult::Operand& operand = result_.operands[static_cast<size_t>(input) - 1];
+    if (operand.reach == Reach::All)
+      steps_[i].data = operand.data + result_.place_of(space_, operand.strides, piece) + filter_;
+  }
+}
+
+float* ConvFinish::straight(const PlaceTile& tile) {
+  if (!in_tiles_ || !runs_on(result_.strides, tile)) return nullptr;
+  for (const auto& operand : result_.operands) {
+    if (operand.reach == Reach::All && !runs_on(operand.strides, tile)) return nullptr;
+  }
+  point_steps(tile.piece[0]);
+  return result_.y + result_.place_of(space_, result_.strides, tile.piece[0]) + filter_;
 }
 
 void ConvFinish::operator()(const PlaceTile& tile, float* block) {
@@ -134,14 +181,7 @@ void ConvFinish::run_chain(const PlaceTile& tile, float* block) {
   const PlaceStrides& to = result_.strides;
   for (int p = 0; p < tile.pieces; ++p) {
     const PlaceTile::Piece& piece = tile.piece[p];
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      const int input = (*program_.chain)[i].input;
-      if (input <= 0) continue;
-      const ConvResult::Operand& operand = result_.operands[static_cast<size_t>(input) - 1];
-      if (operand.reach != Reach::All) continue;
-      steps_[i].data = operand.data + result_.place_of(space_, operand.strides, piece) + filter_;
-      steps_[i].place = operand.strides.place[3];
-    }
+    point_steps(piece);
     float* y = result_.y + result_.place_of(space_, to, piece) + filter_ * to.channel;
     const bool last = to.channel == 1;
     if (last || !steps_.empty())

@@ -74,12 +74,18 @@ class ConvFinish {
              int64_t places, int64_t columns);
   // The filters that the columns of the next blocks are.
   void filters(int64_t first, int64_t count);
-  // Where and in which steps tiles may write their sums themselves, because nothing follows: null if they may not.
-  [[nodiscard]] float* straight(const PlaceTile& tile) const;
+  // Where and in which distance tiles may write the result themselves, after these steps: null if they may not, and the
+  // block is to be finished here.
+  [[nodiscard]] float* straight(const PlaceTile& tile);
+  // Whether that is so for every tile of one piece.
+  [[nodiscard]] bool in_tiles() const { return in_tiles_; }
   [[nodiscard]] int64_t step() const { return result_.strides.place[3]; }
+  [[nodiscard]] std::span<const TileStep> steps() const { return steps_; }
   void operator()(const PlaceTile& tile, float* block);
 
  private:
+  [[nodiscard]] bool runs_on(const PlaceStrides& of, const PlaceTile& tile) const;
+  void point_steps(const PlaceTile::Piece& piece);
   void run_chain(const PlaceTile& tile, float* block);
   void run_program(const PlaceTile& tile, float* block);
   void load_repeated(ConvResult::Reach reach, int64_t filters);
@@ -90,6 +96,8 @@ class ConvFinish {
   int64_t places_, columns_;
   int64_t filter_ = 0, filters_ = 0;
   std::vector<TileStep> steps_;
+  bool in_tiles_ = false;                     // the tiles may do the steps
+  bool every_place_ = false;                  // a step's operand has elements of its own for every place
   std::vector<std::vector<float>> channels_;  // of operands whose channels lie apart
   std::optional<TileProgram::Room> room_;     // unless it is a chain
 };

@@ -11,7 +11,9 @@ namespace {
 constexpr int64_t kLongSum = 1536;           // products from which on a panel is narrow, so that it stays in the cache
 constexpr int64_t kChunk = 16 * 1024;        // bytes of input that all panels run over, where
 constexpr int64_t kFewWeights = 512 * 1024;  // … the weights have no more bytes than this
-constexpr int64_t kDepthwiseTile = 8192;     // elements
+constexpr int64_t kDepthwiseTile = 8192;     // elements of a block of results that are finished afterwards
+constexpr int64_t kDepthwiseStrip = 6144;    // elements of the input's rows, and weights, that stay in the first cache
+constexpr int64_t kLine = 16;                // elements of a line of the cache
 constexpr int64_t kFewPlaces = 512;          // of the examples that go together, …
 constexpr int64_t kTogether = 1536 * 1024;   // … and bytes of their input
 constexpr int64_t kPartProducts = 512 * 1024;  // multiply-adds of one part, at least
@@ -252,7 +254,7 @@ void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t p
       tile.taps = job.taps.data();
       tile.tap_count = static_cast<int64_t>(job.taps.size());
       tile.run = job.run;
-      tile.weight = tile.next = weights + p * depth_ * panels_.columns;
+      tile.weight = weights + p * depth_ * panels_.columns;
       tile.weight_step = panels_.columns;
       tile.last = static_cast<int>(count - static_cast<int64_t>(vectors - 1) * loops_.lanes);
       for (int64_t t = begin; t < std::min(end, begin + chunk); ++t) {
@@ -262,6 +264,13 @@ void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t p
         tile.x = job.x + x + piece.first * job.x_step[3] + group * (s_.channels / s_.groups);
         if (places.pieces == 2) tile.jump = job.space.offset(job.x_step, places.piece[1].row) - x;
         float* straight = finish.straight(places);
+        // The next panel's weights, a line for each product, so that its first tile need not wait for them.
+        const int64_t line = (t - begin) * depth_ * kLine;
+        const bool wanted = begin == first && p + 1 < panel_end && line < depth_ * panels_.columns;
+        tile.next = wanted ? tile.weight + depth_ * panels_.columns + line : tile.weight;
+        tile.next_step = wanted ? kLine : 0;
+        tile.steps = finish.steps().data();
+        tile.step_count = straight != nullptr ? static_cast<int>(finish.steps().size()) : 0;
         tile.y = straight != nullptr ? straight : block;
         tile.y_step = straight != nullptr ? finish.step() : panels_.columns;
         loops_.tile[vectors][places.places()](tile);
@@ -285,7 +294,6 @@ void DirectConv::run_depthwise(const Job& given, ThreadPool& pool) const {
 // The taps of a place in the given column that lie inside, of those rows of the window that `rows` says.
 void DirectConv::inner_taps(const Job& job, int64_t column, std::span<const DepthwiseTap> rows,
                             std::vector<DepthwiseTap>& taps) const {
-  taps.clear();
   for (const DepthwiseTap& row : rows) {
     for (int64_t w = 0; w < s_.window[2]; ++w) {
       const int64_t at = column * s_.stride[2] + w * s_.dilation[2] - s_.low[2];
@@ -311,42 +319,115 @@ void DirectConv::inner_rows(const Job& job, int64_t row, std::vector<DepthwiseTa
   }
 }
 
-void DirectConv::run_depthwise_rows(const Job& job, int64_t first, int64_t end) const {
+// Runs of places in a row, each with the taps of all its places.
+struct DirectConv::DepthwiseRuns {
+  struct Run {
+    int64_t row, column, places;
+    size_t tap, tap_end;
+  };
+  std::vector<Run> runs;
+  std::vector<DepthwiseTap> taps;
+
+  // The places [column, end) of a run that has them.
+  void set(DepthwiseRow& row, const Run& run, int64_t column, int64_t end, const float* x) const {
+    row.x = x + (column - run.column) * row.step;
+    row.places = end - column;
+    row.taps = taps.data() + run.tap;
+    row.tap_count = static_cast<int64_t>(run.tap_end - run.tap);
+  }
+};
+
+DirectConv::DepthwiseRuns DirectConv::depthwise_runs(const Job& job, int64_t first, int64_t end) const {
   const int64_t width = job.space.width;
-  int64_t most = std::clamp<int64_t>(kDepthwiseTile / channel_stride_, 1, width);
-  if (most > kTileSegment) most = most / kTileSegment * kTileSegment;
-  const Ref<Buffer> memory = Buffer::allocate(static_cast<size_t>(most * channel_stride_) * sizeof(float));
-  auto* block = reinterpret_cast<float*>(memory->data());
-  ConvFinish finish(job.result, job.space, after_, loops_, most, channel_stride_);
-  finish.filters(0, s_.channels);
   // Columns whose taps all lie inside: [low, high).
   const int64_t reach = s_.dilation[2] * (s_.window[2] - 1), stride = s_.stride[2];
   const int64_t low = std::clamp<int64_t>((s_.low[2] + stride - 1) / stride, 0, width);
   const int64_t last = s_.in[2] - 1 + s_.low[2] - reach;
   const int64_t high = std::clamp<int64_t>(last < 0 ? 0 : last / stride + 1, low, width);
-  std::vector<DepthwiseTap> rows, taps;
+  DepthwiseRuns all;
+  std::vector<DepthwiseTap> rows;
+  for (int64_t row = first; row < end; ++row) {
+    inner_rows(job, row, rows);
+    for (int64_t column = 0, places = 0; column < width; column += places) {
+      places = column >= low && column < high ? high - column : 1;
+      const size_t tap = all.taps.size();
+      inner_taps(job, column, rows, all.taps);
+      all.runs.push_back({row, column, places, tap, all.taps.size()});
+    }
+  }
+  return all;
+}
+
+DepthwiseRow DirectConv::depthwise_row(const Job& job) const {
   DepthwiseRow row{};
-  row.step = stride * job.x_strides.place[3];
+  row.step = s_.stride[2] * job.x_strides.place[3];
   row.channels = channel_stride_;
   row.weight = reinterpret_cast<const float*>(weights_->data());
-  row.x = job.x;
-  for (int64_t r = first; r < end; ++r) {
-    inner_rows(job, r, rows);
-    for (int64_t at = 0; at < width; at += most) {
-      const int64_t stop = std::min(width, at + most);
-      const PlaceTile places{{{r, at, stop - at}, {}}, 1};
-      float* straight = channel_stride_ == s_.channels ? finish.straight(places) : nullptr;
-      row.y_step = straight != nullptr ? finish.step() : channel_stride_;
-      for (int64_t column = at; column < stop; column += row.places) {
-        row.places = column >= low && column < high ? std::min(high, stop) - column : 1;
-        inner_taps(job, column, rows, taps);
-        row.taps = taps.data();
-        row.tap_count = static_cast<int64_t>(taps.size());
-        row.y = (straight != nullptr ? straight : block) + (column - at) * row.y_step;
+  return row;
+}
+
+// All rows of some columns and channels, then the next: so many that each element of the input comes to the first cache
+// once for all rows of the window.
+void DirectConv::run_in_strips(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const {
+  const int64_t width = job.space.width, lanes = loops_.lanes, taps = ConvShape::volume(s_.window);
+  const int64_t reach = s_.dilation[2] * (s_.window[2] - 1), rows = taps / s_.window[2];
+  const auto channels_of = [&](int64_t columns) {
+    return kDepthwiseStrip / (rows * (columns * s_.stride[2] + reach) + taps) / lanes * lanes;
+  };
+  int64_t strips = 1;
+  while (strips < width && channels_of((width + strips - 1) / strips) < std::min(s_.channels, 2 * lanes)) ++strips;
+  const int64_t most = std::max(lanes, channels_of((width + strips - 1) / strips));
+  DepthwiseRow row = depthwise_row(job);
+  row.y_step = finish.step();
+  row.steps = finish.steps().data();
+  row.step_count = static_cast<int>(finish.steps().size());
+  for (int64_t strip = 0; strip < strips; ++strip) {
+    const int64_t first = width * strip / strips, end = width * (strip + 1) / strips;
+    for (row.channel = 0; row.channel < s_.channels; row.channel += row.channels) {
+      row.channels = std::min(most, s_.channels - row.channel);
+      for (const auto& run : runs.runs) {
+        const int64_t column = std::max(first, run.column), stop = std::min(end, run.column + run.places);
+        if (column >= stop) continue;
+        row.y = finish.straight({{{run.row, column, stop - column}, {}}, 1});
+        runs.set(row, run, column, stop, job.x);
         loops_.depthwise(row);
       }
-      if (straight == nullptr) finish(places, block);
     }
+  }
+}
+
+// Results go to a block of so many places first, because what follows or the way to memory is not for registers.
+void DirectConv::run_in_blocks(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish, int64_t places) const {
+  const Ref<Buffer> memory = Buffer::allocate(static_cast<size_t>(places * channel_stride_) * sizeof(float));
+  auto* block = reinterpret_cast<float*>(memory->data());
+  DepthwiseRow row = depthwise_row(job);
+  row.y_step = channel_stride_;
+  int64_t first = 0;  // column of the block
+  for (const auto& run : runs.runs) {
+    if (run.column == 0) first = 0;
+    for (int64_t column = run.column; column < run.column + run.places;) {
+      const int64_t end = std::min(job.space.width, first + places), stop = std::min(end, run.column + run.places);
+      row.y = block + (column - first) * channel_stride_;
+      runs.set(row, run, column, stop, job.x);
+      loops_.depthwise(row);
+      column = stop;
+      if (stop < end) continue;
+      finish({{{run.row, first, end - first}, {}}, 1}, block);
+      first = end;
+    }
+  }
+}
+
+void DirectConv::run_depthwise_rows(const Job& job, int64_t first, int64_t end) const {
+  int64_t most = std::clamp<int64_t>(kDepthwiseTile / channel_stride_, 1, job.space.width);
+  if (most > kTileSegment) most = most / kTileSegment * kTileSegment;
+  ConvFinish finish(job.result, job.space, after_, loops_, most, channel_stride_);
+  finish.filters(0, s_.channels);
+  const DepthwiseRuns runs = depthwise_runs(job, first, end);
+  if (finish.in_tiles() && channel_stride_ == s_.channels) {
+    run_in_strips(job, runs, finish);
+  } else {
+    run_in_blocks(job, runs, finish, most);
   }
 }
 

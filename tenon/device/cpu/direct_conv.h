@@ -42,12 +42,17 @@ class DirectConv {
 
  private:
   struct Job;
+  struct DepthwiseRuns;
   Ref<Buffer> take_space(int64_t bytes) const;
   void give_back(Ref<Buffer> space) const;
   void run_placed(const Job& job, ThreadPool& pool) const;
   void run_tiles(const Job& job, int64_t first, int64_t end, int64_t panel, int64_t panel_end) const;
   void run_depthwise(const Job& job, ThreadPool& pool) const;
   void run_depthwise_rows(const Job& job, int64_t first, int64_t end) const;
+  void run_in_strips(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const;
+  void run_in_blocks(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish, int64_t places) const;
+  [[nodiscard]] DepthwiseRow depthwise_row(const Job& job) const;
+  [[nodiscard]] DepthwiseRuns depthwise_runs(const Job& job, int64_t first, int64_t end) const;
   void inner_rows(const Job& job, int64_t row, std::vector<DepthwiseTap>& rows) const;
   void inner_taps(const Job& job, int64_t column, std::span<const DepthwiseTap> rows,
                   std::vector<DepthwiseTap>& taps) const;

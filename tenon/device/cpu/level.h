@@ -61,6 +61,51 @@ struct RowLoops {
 inline constexpr int kTileVectors = 4;  // columns of a tile, at most, in vectors
 inline constexpr int kTileRows = 14;    // places of a tile, at most
 inline constexpr int kTileSegment = 7;  // places that lie `step` apart; the others start at `jump`
+// What follows the sums of a tile, element by element, each step rounded by itself: the element op an operand. Larger
+// and Smaller give NaN for NaN.
+enum class TileOp : uint8_t {
+  Add,
+  Subtract,
+  SubtractFrom,  // operand - element
+  Multiply,
+  Divide,
+  DivideInto,  // operand / element
+  Larger,
+  Smaller,
+  // without an operand
+  Negate,
+  Exp,
+  Half,  // rounds to f16
+  Keep,  // the element becomes the operand of steps without data
+  // The same in fewer instructions.
+  AboveZero,          // Larger, +0
+  Below,              // Smaller, a number that is neither zero nor NaN
+  MultiplyThenAdd,    // Multiply, and an Add is the next step
+  AboveZeroThenBelow  // likewise
+};
+struct TileStep {
+  TileOp op;
+  bool one;           // one number for all
+  const float* data;  // of the first place and column; null: what was kept last
+  int64_t place;      // from place to place; 0: the same for all
+};
+// Whether tiles do this step, unless its operand was kept, while the sums are in registers. (Others are rarer or
+// longer, and there are many tiles.)
+constexpr bool fits_tiles(const TileStep& step) {
+  switch (step.op) {
+    case TileOp::Add:
+      return true;
+    case TileOp::Subtract:
+    case TileOp::Multiply:
+    case TileOp::MultiplyThenAdd:
+    case TileOp::AboveZero:
+    case TileOp::Below:
+    case TileOp::AboveZeroThenBelow:
+      return step.place == 0;
+    default:
+      return false;
+  }
+}
 struct Tile {
   const float* x;       // of the first place
   int64_t step, jump;   // in elements, as all steps here
@@ -75,44 +120,26 @@ struct Tile {
   int last;           // columns of the last vector that are there
   const float* next;  // for each k the memory is asked for the line here, then `next_step` further; not null
   int64_t next_step;
-  const float* soon;  // null, or a y that will be wanted next
+  const float* soon;      // null, or a y that will be wanted next
+  const TileStep* steps;  // of those that fit tiles
+  int step_count;
 };
 // A row of places, each channel by itself: y[m][c] = sum over taps of x[m * step + tap.x + c] times weight[tap.weight +
-// c]. `channels` is a multiple of the lanes, and x may be read and y written so far.
+// c], then the steps, for the channels from `channel` on. Their number is a multiple of the lanes, and x may be read
+// and y written so far.
 struct DepthwiseTap {
   int64_t x, weight;
 };
 struct DepthwiseRow {
   const float* x;
-  int64_t step, places, channels;
+  int64_t step, places, channel, channels;
   const DepthwiseTap* taps;
   int64_t tap_count;
   const float* weight;
   float* y;
   int64_t y_step;
-};
-// What follows a tile, element by element, each step rounded by itself: the element op an operand. Larger and Smaller
-// give NaN for NaN.
-enum class TileOp : uint8_t {
-  Add,
-  Subtract,
-  SubtractFrom,  // operand - element
-  Multiply,
-  Divide,
-  DivideInto,  // operand / element
-  Larger,
-  Smaller,
-  // without an operand
-  Negate,
-  Exp,
-  Half,  // rounds to f16
-  Keep   // the element becomes the operand of steps without data
-};
-struct TileStep {
-  TileOp op;
-  bool one;           // one number for all
-  const float* data;  // of the first place and column; null: what was kept last
-  int64_t place;      // from place to place; 0: the same for all
+  const TileStep* steps;  // of those that fit tiles
+  int step_count;
 };
 struct TileFinish {
   const float* from;

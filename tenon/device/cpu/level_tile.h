@@ -82,6 +82,9 @@ struct Lanes {
     const __m256i bits = _mm512_maskz_cvtps_ph(0xffff, a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     return _mm512_maskz_cvtph_ps(0xffff, bits);
   }
+  // larger(v, +0) and smaller(v, most).
+  static V above_zero(V v) { return add(_mm512_mask_max_ps(v, 0xffff, zero(), v), zero()); }
+  static V below(V v, V most) { return _mm512_mask_min_ps(v, 0xffff, most, v); }
   // The first n.
   using Part = __mmask16;
   static Part part(int n) { return static_cast<Part>((1U << n) - 1); }
@@ -155,6 +158,8 @@ struct Lanes {
   static V larger(V a, V b) { return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
   static V smaller(V a, V b) { return _mm256_blendv_ps(_mm256_min_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
   static V half(V a) { return _mm256_cvtph_ps(_mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+  static V above_zero(V v) { return add(_mm256_max_ps(zero(), v), zero()); }
+  static V below(V v, V most) { return _mm256_min_ps(most, v); }
   using Part = __m256i;
   static Part part(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -233,6 +238,8 @@ struct Lanes {
   static V half(V a) {
     return each(a, a, [](float x, float) { return half_to_float(float_to_half(x)); });
   }
+  static V above_zero(V v) { return larger(v, zero()); }
+  static V below(V v, V most) { return smaller(v, most); }
   using Part = int;
   static Part part(int n) { return n; }
   static V load(const float* p, Part part) {
@@ -254,6 +261,86 @@ struct Lanes {
   }
 };
 #endif
+
+// What follows the sums, in registers. (Always inlined, because sums passed by an address would lie in memory.)
+struct Columns {
+  int64_t place, column;  // of the first sum, from where the steps' data begin
+  Lanes::Part part;       // of the last vector
+
+  template <bool Last>
+  [[nodiscard]] [[gnu::always_inline]] Lanes::V load(const TileStep& step, int64_t at) const {
+    if (step.one) return Lanes::splat(step.data);
+    if constexpr (Last)
+      return Lanes::load(step.data + column + at, part);
+    else
+      return Lanes::load(step.data + column + at);
+  }
+};
+// F takes a sum and one vector of each of `Operands` steps.
+template <int Operands, int Rows, int N, int Vectors, class F>
+[[gnu::always_inline]] inline void step_sums(const TileStep* step, const Columns& at, const F& f,
+                                             Lanes::V (&sum)[Rows][Vectors]) {
+  if constexpr (N < Vectors) {
+    Lanes::V w[2];
+#pragma GCC unroll 2
+    for (int i = 0; i < Operands; ++i) w[i] = at.load < N + 1 == Vectors > (step[i], N * Lanes::kCount);
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) sum[m][N] = f(sum[m][N], w);
+    step_sums<Operands, Rows, N + 1>(step, at, f, sum);
+  }
+}
+template <int Rows, int Vectors>
+[[gnu::always_inline]] inline void add_places(const TileStep& step, const Columns& columns,
+                                              Lanes::V (&sum)[Rows][Vectors]) {
+#pragma GCC unroll 16
+  for (int m = 0; m < Rows; ++m) {
+    const float* data = step.data + (columns.place + m) * step.place + columns.column;
+#pragma GCC unroll 4
+    for (int n = 0; n < Vectors; ++n) {
+      const float* at = data + n * Lanes::kCount;
+      sum[m][n] = Lanes::add(sum[m][n], n + 1 < Vectors ? Lanes::load(at) : Lanes::load(at, columns.part));
+    }
+  }
+}
+template <int Rows, int Vectors>
+[[gnu::always_inline]] inline void finish_sums(const TileStep* steps, int count, const Columns& at,
+                                               Lanes::V (&sum)[Rows][Vectors]) {
+  using V = Lanes::V;
+  for (const TileStep* step = steps; step < steps + count; ++step) {
+    switch (step->op) {
+      case TileOp::Add:
+        if (step->place != 0)
+          add_places(*step, at, sum);
+        else
+          step_sums<1, Rows, 0>(step, at, [](V a, const V* w) { return Lanes::add(a, w[0]); }, sum);
+        break;
+      case TileOp::Subtract:
+        step_sums<1, Rows, 0>(step, at, [](V a, const V* w) { return Lanes::subtract(a, w[0]); }, sum);
+        break;
+      case TileOp::Multiply:
+        step_sums<1, Rows, 0>(step, at, [](V a, const V* w) { return Lanes::multiply(a, w[0]); }, sum);
+        break;
+      case TileOp::MultiplyThenAdd:
+        step_sums<2, Rows, 0>(
+            step, at, [](V a, const V* w) { return Lanes::add(Lanes::multiply(a, w[0]), w[1]); }, sum);
+        ++step;
+        break;
+      case TileOp::AboveZero:
+        step_sums<0, Rows, 0>(step, at, [](V a, const V*) { return Lanes::above_zero(a); }, sum);
+        break;
+      case TileOp::Below:
+        step_sums<1, Rows, 0>(step, at, [](V a, const V* w) { return Lanes::below(a, w[0]); }, sum);
+        break;
+      case TileOp::AboveZeroThenBelow:
+        step_sums<1, Rows, 0>(
+            step + 1, at, [](V a, const V* w) { return Lanes::below(Lanes::above_zero(a), w[0]); }, sum);
+        ++step;
+        break;
+      default:
+        break;  // does not fit tiles
+    }
+  }
+}
 
 template <int Rows, int Vectors>
 void run_tile(const Tile& t) {
@@ -330,6 +417,7 @@ void run_tile(const Tile& t) {
       }
     }
   }
+  finish_sums(t.steps, t.step_count, {0, 0, part}, sum);
 #pragma GCC unroll 16
   for (int m = 0; m < Rows; ++m) {
     float* to = t.y + m * t.y_step;
@@ -345,39 +433,41 @@ void run_tile(const Tile& t) {
 
 // As a tile of one column of weights for each channel: channels are the vectors.
 template <int Rows>
-void depthwise_places(const DepthwiseRow& t, const float* x, float* y, int64_t channel) {
+void depthwise_places(const DepthwiseRow& t, int64_t place) {
   using V = Lanes::V;
-  V sum[Rows];
+  const float* x = t.x + place * t.step;
+  float* y = t.y + place * t.y_step;
+  for (int64_t channel = t.channel; channel < t.channel + t.channels; channel += Lanes::kCount) {
+    V sum[Rows][1];
 #pragma GCC unroll 8
-  for (int m = 0; m < Rows; ++m) sum[m] = Lanes::zero();
-  const float* weight = t.weight + channel;
-  for (int64_t tap = 0; tap < t.tap_count; ++tap) {
-    const V w = Lanes::load(weight + t.taps[tap].weight);
-    const float* at = x + t.taps[tap].x + channel;
+    for (int m = 0; m < Rows; ++m) sum[m][0] = Lanes::zero();
+    const float* weight = t.weight + channel;
+    for (int64_t tap = 0; tap < t.tap_count; ++tap) {
+      const V w = Lanes::load(weight + t.taps[tap].weight);
+      const float* at = x + t.taps[tap].x + channel;
 #pragma GCC unroll 8
-    for (int m = 0; m < Rows; ++m) sum[m] = Lanes::fma(Lanes::load(at + m * t.step), w, sum[m]);
+      for (int m = 0; m < Rows; ++m) sum[m][0] = Lanes::fma(Lanes::load(at + m * t.step), w, sum[m][0]);
+    }
+    finish_sums(t.steps, t.step_count, {place, channel, Lanes::part(Lanes::kCount)}, sum);
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) Lanes::store(y + m * t.y_step + channel, sum[m][0]);
   }
-#pragma GCC unroll 8
-  for (int m = 0; m < Rows; ++m) Lanes::store(y + m * t.y_step + channel, sum[m]);
 }
 template <int Rows>
-void depthwise_rest(const DepthwiseRow& t, int64_t place, int64_t channel) {
+void depthwise_rest(const DepthwiseRow& t, int64_t place) {
   if constexpr (Rows > 0) {
     if (t.places - place == Rows) {
-      depthwise_places<Rows>(t, t.x + place * t.step, t.y + place * t.y_step, channel);
+      depthwise_places<Rows>(t, place);
     } else {
-      depthwise_rest<Rows - 1>(t, place, channel);
+      depthwise_rest<Rows - 1>(t, place);
     }
   }
 }
 inline void depthwise_row(const DepthwiseRow& t) {
   constexpr int kRows = 7;
-  for (int64_t channel = 0; channel < t.channels; channel += Lanes::kCount) {
-    int64_t place = 0;
-    for (; place + kRows <= t.places; place += kRows)
-      depthwise_places<kRows>(t, t.x + place * t.step, t.y + place * t.y_step, channel);
-    depthwise_rest<kRows - 1>(t, place, channel);
-  }
+  int64_t place = 0;
+  for (; place + kRows <= t.places; place += kRows) depthwise_places<kRows>(t, place);
+  depthwise_rest<kRows - 1>(t, place);
 }
 
 // What follows a tile: a few places of one vector of columns stay in registers over all steps.
@@ -455,6 +545,7 @@ void finish_places(const TileFinish& t, int64_t place, int64_t column, Lanes::Pa
         finish_step<Rows, Whole, subtract_from>(step, place, column, part, kept, v);
         break;
       case TileOp::Multiply:
+      case TileOp::MultiplyThenAdd:
         finish_step<Rows, Whole, Lanes::multiply>(step, place, column, part, kept, v);
         break;
       case TileOp::Divide:
@@ -484,6 +575,14 @@ void finish_places(const TileFinish& t, int64_t place, int64_t column, Lanes::Pa
       case TileOp::Half:
 #pragma GCC unroll 8
         for (int m = 0; m < Rows; ++m) v[m] = Lanes::half(v[m]);
+        break;
+      case TileOp::AboveZero:
+      case TileOp::AboveZeroThenBelow:
+#pragma GCC unroll 8
+        for (int m = 0; m < Rows; ++m) v[m] = Lanes::above_zero(v[m]);
+        break;
+      case TileOp::Below:
+        finish_step<Rows, Whole, Lanes::below>(step, place, column, part, kept, v);
         break;
     }
   }

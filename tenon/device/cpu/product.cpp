@@ -225,8 +225,8 @@ class Run {
     int64_t share = 0;
     if (panel.next != nullptr && panel.next_row == 0)
       share = std::min<int64_t>(kLine, rounded_up(parts_of(columns_, count), 4));
-    Tile t{nullptr,    p_.a_row, 0,       p_.a_k,   &kTap, 1,       k_, panel.weight,
-           panel.step, nullptr,  nullptr, p_.c_row, 0,     nullptr, 0,  nullptr};
+    Tile t{nullptr, p_.a_row, 0,        p_.a_k, &kTap,   1, k_,      panel.weight, panel.step,
+           nullptr, nullptr,  p_.c_row, 0,      nullptr, 0, nullptr, nullptr,      0};
     if (pack_left_) {
       t.step = p_.a_k == 1 ? block_k_ : 1;
       t.x_step = p_.a_k == 1 ? 1 : most_rows_;
