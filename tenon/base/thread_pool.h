@@ -1,6 +1,7 @@
 // ThreadPool: workers that run the parts of one loop.
 //
-// An object, handed to whoever needs it; workers park when there is nothing to do and never spin.
+// An object, handed to whoever needs it. Workers park when there is nothing to do; only right after a loop, where loops
+// have been following each other, they look some microseconds for the next one.
 // The parts are fixed by the caller, not by the number of threads, so that a result cannot depend on it.
 #pragma once
 

@@ -122,6 +122,21 @@ TEST(ThreadPool, WorkersParkWhenIdle) {
   EXPECT_LT(used, 0.05);
 }
 
+// Loops that follow each other at once, after a while, and from another thread while workers still look for the next.
+TEST(ThreadPool, LoopsMayComeAtOnceOrLate) {
+  ThreadPool pool(2);
+  std::atomic<int64_t> sum{0};
+  const auto some = [&] {
+    for (int repeat = 0; repeat < 50; ++repeat) pool.run(3, [&](int64_t i) { sum += i; });
+  };
+  for (int round = 0; round < 20; ++round) {
+    some();
+    std::this_thread::sleep_for(std::chrono::microseconds(10 * round));
+    std::thread(some).join();
+  }
+  EXPECT_EQ(sum, 20 * 2 * 50 * 3);
+}
+
 #if !defined(__SANITIZE_THREAD__)
 #if !defined(__has_feature)
 #define TENON_TEST_FORK 1
