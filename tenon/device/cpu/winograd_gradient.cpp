@@ -62,7 +62,7 @@ class WeightGradient {
  private:
   // Examples with their channels side by side: where they lie, or a copy.
   struct Images {
-    const float* data;
+    const float* data = nullptr;
     PlaceStrides strides;
   };
   Images placed(const ConstView& from, const PlacedInput& as, int64_t first, int64_t count, float* space,
@@ -78,8 +78,8 @@ class WeightGradient {
   // Images of the examples that were placed, and their tiles [first, end): a block.
   struct Block {
     Images x, dy;
-    int64_t first, end;
-    float *v, *z;
+    int64_t first = 0, end = 0;
+    float *v = nullptr, *z = nullptr;
     [[nodiscard]] int64_t tiles() const { return end - first; }
   };
 
@@ -104,10 +104,9 @@ class WeightGradient {
       for (int64_t b = 0; b < blocks; ++b) {
         block.first = tiles * b / blocks;
         block.end = tiles * (b + 1) / blocks;
-        pool.run(std::min<int64_t>(block.tiles(), 4 * pool.threads()), [&](int64_t p) {
-          const int64_t parts = std::min<int64_t>(block.tiles(), 4 * pool.threads());
-          transform(block, block.tiles() * p / parts, block.tiles() * (p + 1) / parts);
-        });
+        const int64_t parts = std::min<int64_t>(block.tiles(), 4 * pool.threads());
+        pool.run(parts,
+                 [&](int64_t p) { transform(block, block.tiles() * p / parts, block.tiles() * (p + 1) / parts); });
         pool.run(kPositions, [&](int64_t p) { multiply(block, p, i == begin && b == 0, sums); });
       }
     }
