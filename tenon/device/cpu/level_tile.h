@@ -281,9 +281,10 @@ template <int Operands, int Rows, int N, int Vectors, class F>
 [[gnu::always_inline]] inline void step_sums(const TileStep* step, const Columns& at, const F& f,
                                              Lanes::V (&sum)[Rows][Vectors]) {
   if constexpr (N < Vectors) {
+    constexpr bool kLast = N + 1 == Vectors;
     Lanes::V w[2];
 #pragma GCC unroll 2
-    for (int i = 0; i < Operands; ++i) w[i] = at.load < N + 1 == Vectors > (step[i], N * Lanes::kCount);
+    for (int i = 0; i < Operands; ++i) w[i] = at.load<kLast>(step[i], N * Lanes::kCount);
 #pragma GCC unroll 16
     for (int m = 0; m < Rows; ++m) sum[m][N] = f(sum[m][N], w);
     step_sums<Operands, Rows, N + 1>(step, at, f, sum);
