@@ -8,6 +8,7 @@
 #include "tenon/tensor/buffer.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -23,8 +24,7 @@
 namespace tenon {
 namespace {
 
-constexpr size_t kKeptLarge = size_t{1} << 30;  // bytes, for the process
-constexpr size_t kMaximum = size_t{1} << 46;    // no address space holds more
+constexpr size_t kMaximum = size_t{1} << 46;  // no address space holds more
 
 // What follows is an allocator's state, the one place where it belongs to the process and to its threads.
 // NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
@@ -62,6 +62,14 @@ void give_large_to_system(std::byte* block, size_t bytes) {
 size_t large_class(size_t bytes) {
   const size_t step = std::max(std::bit_floor(bytes) / 8, size_t{4096});
   return (bytes + step - 1) / step * step;
+}
+
+// What the process keeps at most, bytes: a step of a large model takes and frees some GiB at a time.
+size_t most_kept() {
+  const long pages = ::sysconf(_SC_PHYS_PAGES), page = ::sysconf(_SC_PAGESIZE);
+  constexpr size_t kLeast = size_t{1} << 30;
+  return pages <= 0 || page <= 0 ? kLeast
+                                 : std::max(kLeast, static_cast<size_t>(pages) / 4 * static_cast<size_t>(page));
 }
 
 class LargeCache {
@@ -108,7 +116,7 @@ class LargeCache {
     {
       const std::lock_guard lock(mutex_);
       in_use_ -= size;
-      if (kept_ + size <= kKeptLarge) {
+      if (kept_ + size <= most_kept_) {
         free_[size].push_back(block);
         kept_ += size;
         return;
@@ -139,6 +147,7 @@ class LargeCache {
     }
   }
 
+  const size_t most_kept_ = most_kept();
   std::mutex mutex_;
   std::map<size_t, std::vector<std::byte*>> free_;  // by class
   size_t kept_ = 0;
