@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tenon/base/error.h"
+#include "tenon/base/pause.h"
 
 namespace tenon {
 namespace {
@@ -46,9 +47,7 @@ void watch(const Done& done) {
   do {
     for (int i = 0; i < 8; ++i) {
       if (done()) return;
-#if defined(__x86_64__)
-      __builtin_ia32_pause();
-#endif
+      pause_cpu();
     }
   } while (Clock::now() < end);
 }
