@@ -47,15 +47,11 @@ class KeptConstants {
   // What `make` gave for this key the first time. The key says whose form it is, and of which elements.
   Ref<Buffer> get(const std::vector<int64_t>& key, const std::function<Ref<Buffer>()>& make);
   [[nodiscard]] int64_t bytes() const;
-  // Memory for the time of a run, at least so much: the calls of a program take turns in it, so it stays in the cache.
-  Ref<Buffer> take_space(int64_t bytes);
-  void give_back(Ref<Buffer> space);
 
  private:
   mutable std::mutex mutex_;
   std::map<const Buffer*, Ref<Buffer>> sources_;
   std::map<std::vector<int64_t>, Ref<Buffer>> kept_;
-  std::vector<Ref<Buffer>> spaces_;  // that nobody uses now
 };
 
 // A call made ready to run many times: what a program (exec/program.h) keeps of it.
@@ -64,7 +60,7 @@ struct PrepareArgs {
   const TensorType& result;           // the first; only calls of which no other is wanted are made ready
   const ir::Attrs& attrs;
   const ir::ScalarProgram* after;  // null, or what is computed of each element at once: input 0 is the result
-  KeptConstants& kept;             // of constants that live as long as this; outlives the kernel
+  KeptConstants& kept;             // of constants that live as long as this
 };
 class PreparedKernel {
  public:

@@ -115,22 +115,6 @@ Ref<Buffer> DirectConv::pack(const ConvWeights& weights) const {
   return packed;
 }
 
-Ref<Buffer> DirectConv::take_space(int64_t bytes) const {
-  {
-    const std::lock_guard lock(mutex_);
-    while (!spaces_.empty()) {
-      Ref<Buffer> space = std::move(spaces_.back());
-      spaces_.pop_back();
-      if (space->size() >= static_cast<size_t>(bytes)) return space;
-    }
-  }
-  return Buffer::allocate(static_cast<size_t>(bytes));
-}
-void DirectConv::give_back(Ref<Buffer> space) const {
-  const std::lock_guard lock(mutex_);
-  spaces_.push_back(std::move(space));
-}
-
 void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, const View& y, ThreadPool& pool) const {
   const int64_t n = y.shape[0];
   if (numel(y.shape) == 0) return;
@@ -171,7 +155,7 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
   const int64_t groups = (n + together - 1) / together;
   const auto examples = [&](int64_t group) {
     const int64_t first = n * group / groups, count = n * (group + 1) / groups - first;
-    Ref<Buffer> space = take_space(count * distance * static_cast<int64_t>(sizeof(float)));
+    const Ref<Buffer> space = Buffer::allocate_scratch(static_cast<size_t>(count * distance) * sizeof(float));
     auto* placed = reinterpret_cast<float*>(space->data());
     for (int64_t i = 0; i < count; ++i)
       placed_.place(x.as<float>() + (first + i) * from.place[0], from, placed + i * distance, loops_, pool);
@@ -179,7 +163,6 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
     part.result.y += first * part.result.strides.place[0];
     for (auto& o : part.result.operands) o.data += first * o.strides.place[0];
     run_on(part, placed, placed_.strides(), count, pool);
-    give_back(std::move(space));
   };
   if (groups < 2 * pool.threads()) {
     for (int64_t g = 0; g < groups; ++g) examples(g);

@@ -8,7 +8,6 @@
 // winograd.h, which keeps all of this but for the chain. To add a shape of tile: level_tile.h.
 #pragma once
 
-#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -43,8 +42,6 @@ class DirectConv {
  private:
   struct Job;
   struct DepthwiseRuns;
-  Ref<Buffer> take_space(int64_t bytes) const;
-  void give_back(Ref<Buffer> space) const;
   void run_placed(const Job& job, ThreadPool& pool) const;
   void run_tiles(const Job& job, int64_t first, int64_t end, int64_t panel, int64_t panel_end) const;
   void run_depthwise(const Job& job, ThreadPool& pool) const;
@@ -72,9 +69,6 @@ class DirectConv {
   Panels panels_;      // of a group's filters
   int64_t depth_ = 0;  // products of one element
   Ref<Buffer> weights_;
-  // For placed inputs: kept from run to run, because fresh memory costs more than to write it.
-  mutable std::mutex mutex_;
-  mutable std::vector<Ref<Buffer>> spaces_;
 };
 
 }  // namespace tenon::cpu

@@ -133,8 +133,7 @@ namespace {
 
 class PreparedWidened final : public PreparedKernel {
  public:
-  PreparedWidened(std::unique_ptr<PreparedKernel> kernel, const PrepareArgs& args)
-      : kernel_(std::move(kernel)), kept_(args.kept) {
+  PreparedWidened(std::unique_ptr<PreparedKernel> kernel, const PrepareArgs& args) : kernel_(std::move(kernel)) {
     for (const ConstView& in : args.inputs) changes_.push_back(in.data == nullptr ? 1 : 0);
   }
   [[nodiscard]] Ints order() const override { return kernel_->order(); }
@@ -147,7 +146,7 @@ class PreparedWidened final : public PreparedKernel {
     views.insert(views.end(), operands.begin(), operands.end());
     int64_t bytes = space_of(out);
     for (const ConstView& v : views) bytes += space_of(v);
-    Ref<Buffer> space = kept_.take_space(bytes);
+    const Ref<Buffer> space = Buffer::allocate_scratch(static_cast<size_t>(bytes));
     std::byte* free = space->data();
     for (ConstView& v : views) {
       if (v.data == nullptr || !is_half(v.dtype)) continue;
@@ -160,7 +159,6 @@ class PreparedWidened final : public PreparedKernel {
     kernel_->run(all.first(inputs.size()), all.subspan(inputs.size()), wide, pool);
     if (is_half(out.dtype))
       convert(free, DType::F32, out.data + out.offset * size_of(out.dtype), out.dtype, numel(out.shape), pool);
-    kept_.give_back(std::move(space));
   }
 
  private:
@@ -190,7 +188,6 @@ class PreparedWidened final : public PreparedKernel {
     return wide;
   }
   std::unique_ptr<PreparedKernel> kernel_;
-  KeptConstants& kept_;
   std::vector<uint8_t> changes_;  // by input
 };
 
