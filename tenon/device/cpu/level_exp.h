@@ -9,7 +9,7 @@
 #include "tenon/device/cpu/level_rows.h"
 #include "tenon/device/cpu/level_tile.h"
 
-#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__) && defined(__F16C__))
 #define TENON_EXP_SUMS 1
 
 namespace tenon::cpu::TENON_CPU_LEVEL {
@@ -17,32 +17,20 @@ namespace tenon::cpu::TENON_CPU_LEVEL {
 // What a tile's vectors can do, and what exponentials need besides.
 struct ExpLanes : Lanes {
   static Part first(int64_t count) { return part(static_cast<int>(count >= kCount ? kCount : count <= 0 ? 0 : count)); }
-  using Lanes::splat;
 #if defined(__AVX512F__)
   // The first `count` elements, behind them `other`.
   static V load_first(const float* p, int64_t count, V other) { return _mm512_mask_loadu_ps(other, first(count), p); }
   // Zero behind the first `count`.
   static V keep_first(V v, int64_t count) { return _mm512_maskz_mov_ps(first(count), v); }
-  static V splat(float x) { return _mm512_set1_ps(x); }
   // a > b ? a : b. (With a mask of all, because g++ 12 calls what the plain function leaves out uninitialised.)
   static V max(V a, V b) { return _mm512_mask_max_ps(a, 0xffff, a, b); }
-  // y * 2^n, rounded once, as the two multiplications of exp_f32 do.
-  static V scale(V y, V n, V /*shifted*/) { return _mm512_mask_scalef_ps(y, 0xffff, y, n); }
 #else
   static V load_first(const float* p, int64_t count, V other) {
     const Part mask = first(count);
     return _mm256_blendv_ps(other, load(p, mask), _mm256_castsi256_ps(mask));
   }
   static V keep_first(V v, int64_t count) { return _mm256_and_ps(v, _mm256_castsi256_ps(first(count))); }
-  static V splat(float x) { return _mm256_set1_ps(x); }
   static V max(V a, V b) { return _mm256_max_ps(a, b); }
-  static V scale(V y, V /*n*/, V shifted) {
-    const __m256i k = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4b400000));
-    const __m256i half = _mm256_srai_epi32(k, 1), bias = _mm256_set1_epi32(127);
-    const __m256i s1 = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
-    const __m256i s2 = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23);
-    return multiply(multiply(y, _mm256_castsi256_ps(s1)), _mm256_castsi256_ps(s2));
-  }
 #endif
 };
 
@@ -62,22 +50,10 @@ template <class F>
   f(3);
 }
 
-// e[i] = exp(e[i]) for arguments that are not above zero, or NaN: the steps of exp_f32.
+// e[i] = exp(e[i]) for arguments that are not above zero, or NaN.
 [[gnu::always_inline]] inline void exp_vectors(ExpVector (&e)[kExpSide]) {
-  using L = ExpLanes;
-  ExpVector shifted[kExpSide], n[kExpSide], p[kExpSide];
-  each_vector([&](int i) { e[i] = L::max(L::splat(-104.0F), e[i]); });
-  each_vector([&](int i) { shifted[i] = L::fma(e[i], L::splat(1.44269504088896341F), L::splat(12582912.0F)); });
-  each_vector([&](int i) { n[i] = L::subtract(shifted[i], L::splat(12582912.0F)); });
-  each_vector([&](int i) { e[i] = L::fma(n[i], L::splat(-0.693359375F), e[i]); });
-  each_vector([&](int i) { e[i] = L::fma(n[i], L::splat(2.12194440e-4F), e[i]); });
-  each_vector([&](int i) { p[i] = L::fma(L::splat(1.9875691500e-4F), e[i], L::splat(1.3981999507e-3F)); });
-  each_vector([&](int i) { p[i] = L::fma(p[i], e[i], L::splat(8.3334519073e-3F)); });
-  each_vector([&](int i) { p[i] = L::fma(p[i], e[i], L::splat(4.1665795894e-2F)); });
-  each_vector([&](int i) { p[i] = L::fma(p[i], e[i], L::splat(1.6666665459e-1F)); });
-  each_vector([&](int i) { p[i] = L::fma(p[i], e[i], L::splat(5.0000001201e-1F)); });
-  each_vector([&](int i) { e[i] = L::fma(p[i], L::multiply(e[i], e[i]), e[i]); });
-  each_vector([&](int i) { e[i] = L::scale(L::add(e[i], L::splat(1.0F)), n[i], shifted[i]); });
+  each_vector([&](int i) { e[i] = ExpLanes::max(ExpLanes::number(-104.0F), e[i]); });
+  exp_of_clamped(e);
 }
 
 // The maximum of rows: any order of lanes gives the same, but for the sign of a zero, on which nothing depends, and for
@@ -85,7 +61,7 @@ template <class F>
 struct RunningMax {
   ExpVector lane[kExpSide];
   RunningMax() {
-    each_vector([&](int i) { lane[i] = ExpLanes::splat(-__builtin_inff()); });
+    each_vector([&](int i) { lane[i] = ExpLanes::number(-__builtin_inff()); });
   }
   [[gnu::always_inline]] void take(const float* x) {
     each_vector([&](int i) { lane[i] = ExpLanes::max(ExpLanes::load(x + i * ExpLanes::kCount), lane[i]); });
@@ -109,8 +85,8 @@ template <bool HasNext>
 inline float exp_sum_and_next(const float* x, float shift, const float* next, float* next_most, int64_t n) {
   using L = ExpLanes;
   ExpVector sum[kExpLanes], e[kExpSide];
-  for (ExpVector& one : sum) one = L::splat(0.0F);
-  const ExpVector by = L::splat(shift);
+  for (ExpVector& one : sum) one = L::number(0.0F);
+  const ExpVector by = L::number(shift);
   RunningMax most;
   const auto exponentials = [&] {
     each_vector([&](int j) { e[j] = L::subtract(e[j], by); });

@@ -479,32 +479,41 @@ Lanes::V load_columns(const float* p, Lanes::Part part) {
   else
     return Lanes::load(p, part);
 }
-// The steps of exp_f32, for vectors side by side: one alone waits for itself.
-template <int Rows>
-void exp_step(Lanes::V (&v)[Rows]) {
+// exp_f32 of vectors that are between -104 and 89, or NaN, side by side: one alone waits for itself.
 #if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__) && defined(__F16C__))
+template <int N>
+[[gnu::always_inline]] inline void exp_of_clamped(Lanes::V (&v)[N]) {
   using V = Lanes::V;
   static constexpr float kFactors[] = {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F,
                                        5.0000001201e-1F};
-  V shifted[Rows], n[Rows], p[Rows];
+  V shifted[N], n[N], p[N];
   const V magic = Lanes::number(12582912.0F);
   const auto each = [](const auto& f) {
 #pragma GCC unroll 8
-    for (int m = 0; m < Rows; ++m) f(m);
+    for (int m = 0; m < N; ++m) f(m);
   };
-  each([&](int m) { v[m] = Lanes::between(v[m], -104.0F, 89.0F); });
   each([&](int m) { shifted[m] = Lanes::fma(v[m], Lanes::number(1.44269504088896341F), magic); });
   each([&](int m) { n[m] = Lanes::subtract(shifted[m], magic); });
   each([&](int m) { v[m] = Lanes::fma(n[m], Lanes::number(-0.693359375F), v[m]); });
   each([&](int m) { v[m] = Lanes::fma(n[m], Lanes::number(2.12194440e-4F), v[m]); });
   each([&](int m) { p[m] = Lanes::number(1.9875691500e-4F); });
+#pragma GCC unroll 5
   for (const float c : kFactors) each([&](int m) { p[m] = Lanes::fma(p[m], v[m], Lanes::number(c)); });
   each([&](int m) { p[m] = Lanes::fma(p[m], Lanes::multiply(v[m], v[m]), v[m]); });
   each([&](int m) { v[m] = Lanes::scaled(Lanes::add(p[m], Lanes::number(1.0F)), shifted[m], n[m]); });
-#else
-  for (int m = 0; m < Rows; ++m) v[m] = Lanes::exp(v[m]);
-#endif
 }
+template <int Rows>
+void exp_step(Lanes::V (&v)[Rows]) {
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) v[m] = Lanes::between(v[m], -104.0F, 89.0F);
+  exp_of_clamped(v);
+}
+#else
+template <int Rows>
+void exp_step(Lanes::V (&v)[Rows]) {
+  for (int m = 0; m < Rows; ++m) v[m] = Lanes::exp(v[m]);
+}
+#endif
 inline Lanes::V subtract_from(Lanes::V a, Lanes::V b) { return Lanes::subtract(b, a); }
 inline Lanes::V divide_into(Lanes::V a, Lanes::V b) { return Lanes::divide(b, a); }
 template <int Rows, bool Whole, Lanes::V (*F)(Lanes::V, Lanes::V)>
