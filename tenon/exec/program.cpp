@@ -481,7 +481,7 @@ Tensors Program::run_step(const Step& step, Tensors& values, const Ref<Buffer>& 
     for (size_t i = 0; i < own; ++i) views.push_back(in[i].defined() ? view(in[i]) : ConstView{});
     for (size_t i = own; i < in.size(); ++i) operands.push_back(broadcast(in[i], step.results[0].shape));
     const TensorType& type = step.results[0];
-    const int64_t size = info(type.dtype).bits / 8;  // prepared kernels give whole bytes
+    const int64_t size = element_size(type.dtype);  // prepared kernels give whole bytes
     Tensor y = step.place < 0 ? with_order(type, step.order)
                               : from_buffer(arena, type, dense_strides(type.shape, step.order), step.place / size);
     const TensorImpl& to = *y.impl();

@@ -56,6 +56,8 @@ DType dtype_from_name(std::string_view name);
 
 inline bool is_float(DType t) { return info(t).kind == DTypeKind::Float; }
 inline bool is_integer(DType t) { return info(t).kind == DTypeKind::Signed || info(t).kind == DTypeKind::Unsigned; }
+// Bytes of one element; 0 where several share a byte.
+inline int element_size(DType t) { return info(t).bits / 8; }
 // Bytes that `n` elements take (packed dtypes round up to whole bytes).
 int64_t byte_size(DType dtype, int64_t n);
 

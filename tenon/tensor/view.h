@@ -22,6 +22,8 @@ struct BasicView {
     using Element = std::conditional_t<std::is_const_v<Byte>, const T, T>;
     return reinterpret_cast<Element*>(data) + offset;
   }
+  // The first element, of a dtype of whole bytes.
+  [[nodiscard]] Byte* first() const { return data + offset * element_size(dtype); }
   // A window for writing can be read through.
   operator BasicView<const std::byte>() const  // NOLINT(google-explicit-constructor): as T* converts to const T*
     requires(!std::is_const_v<Byte>)

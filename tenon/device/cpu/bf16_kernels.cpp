@@ -39,7 +39,7 @@ class PreparedBf16Matmul final : public PreparedKernel {
     p.c_row = p.n;
     // A result in another order is made row-major first.
     const bool plain = contiguous_strides(out.shape) == out.strides;
-    const int64_t size = info(out.dtype).bits / 8;
+    const int64_t size = element_size(out.dtype);
     const Ref<Buffer> result = plain ? Ref<Buffer>() : Buffer::allocate(static_cast<size_t>(p.m * p.n * size));
     std::byte* to = plain ? out.data + out.offset * size : result->data();
     if (after_) {
@@ -48,7 +48,7 @@ class PreparedBf16Matmul final : public PreparedKernel {
       kept.reserve(operands.size());
       for (const ConstView& o : operands) {
         if (const auto step = row_step(o)) {
-          list.push_back({o.data + o.offset * (info(o.dtype).bits / 8), *step, o.strides.back()});
+          list.push_back({o.first(), *step, o.strides.back()});
           continue;
         }
         list.push_back({kept.emplace_back(o, pool).data(), p.n, 1});

@@ -107,7 +107,7 @@ bool run_built(const BuiltProgram& built, std::span<const ConstView> in, const V
     const ConstView& view = operand == 0 ? ConstView(out) : in[k];
     if (operand != 0 && (s.back() != 0 || n == 1)) layout |= 1U << k;
     strides[k] = axes > 1 ? s[axes - 2] : 0;
-    bytes[k] = std::max(1, info(view.dtype).bits / 8);
+    bytes[k] = std::max(1, element_size(view.dtype));
     base[k] = const_cast<std::byte*>(view.data) + view.offset * bytes[k];
   }
   const BuiltFn run = built.by_layout[layout];

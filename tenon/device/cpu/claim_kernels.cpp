@@ -77,9 +77,7 @@ std::vector<float> floats_of(const ConstView& x) {
   return values;
 }
 // Where it begins.
-int64_t address_of(const ConstView& x) {
-  return static_cast<int64_t>(reinterpret_cast<intptr_t>(x.data)) + x.offset * (info(x.dtype).bits / 8);
-}
+int64_t address_of(const ConstView& x) { return reinterpret_cast<intptr_t>(x.first()); }
 
 template <class F>
 void by_dtype(DType dtype, F&& f) {

@@ -41,6 +41,17 @@ Ints channels_last_order(size_t rank) {
   return axes;
 }
 
+bool lies_in(const ConstView& x, const Ints& order) {
+  if (x.shape.size() != order.size() || x.contiguous()) return false;
+  int64_t expected = 1;
+  for (size_t i = order.size(); i-- > 0;) {
+    const auto axis = static_cast<size_t>(order[i]);
+    if (x.shape[axis] != 1 && x.strides[axis] != expected) return false;
+    expected *= x.shape[axis];
+  }
+  return true;
+}
+
 ir::ScalarProgram add_bias() {
   ir::ScalarBuilder builder;
   const ir::Scalar sum = builder.input(DType::F32), bias = builder.input(DType::F32);

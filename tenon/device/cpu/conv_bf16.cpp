@@ -53,7 +53,7 @@ std::optional<int64_t> place_step(const ConstView& v) {
 struct Even {
   Even(const ConstView& v, ThreadPool& pool) {
     const auto there = place_step(v);
-    const int64_t size = info(v.dtype).bits / 8;
+    const int64_t size = element_size(v.dtype);
     if (there) {
       data = v.data + v.offset * size;
       row = *there;
@@ -193,7 +193,7 @@ void Bf16Conv::run(const ConstView& x, const Ref<Buffer>& packed, const float* b
     step[4 - static_cast<size_t>(s_.axes) + d] = in.strides[2 + d];
   const Windows windows(s_, in.as<uint16_t>(), step, taps_);
 
-  const int64_t size = info(y.dtype).bits / 8;
+  const int64_t size = element_size(y.dtype);
   const auto place = place_step({y.data, y.dtype, y.shape, y.strides, y.offset});
   const bool there =
       place && (*place == s_.filters || numel(y.shape) == s_.filters) && (y.strides[1] == 1 || y.shape[1] == 1);

@@ -241,7 +241,7 @@ void scatter_packed(std::byte* to, int64_t first, int64_t stride, const std::byt
 
 Contiguous::Contiguous(const ConstView& view, ThreadPool& pool) {
   if (view.data == nullptr) return;
-  const int bytes = info(view.dtype).bits / 8;
+  const int bytes = element_size(view.dtype);
   if (view.contiguous()) {
     data_ = view.data + view.offset * bytes;
     return;

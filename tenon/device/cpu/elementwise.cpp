@@ -48,7 +48,7 @@ constexpr int64_t kChunk = 32768;         // elements of one part of a parallel 
 constexpr int64_t kScratch = 64 * 1024;   // bytes of block registers, on the stack
 constexpr int64_t kLongRow = kBlock / 4;  // rows at least so long are cut into blocks, shorter ones gathered
 
-int register_bytes(DType dtype) { return std::max(1, info(dtype).bits / 8); }
+int register_bytes(DType dtype) { return std::max(1, element_size(dtype)); }
 
 // How an operand comes to a block.
 enum class Access : uint8_t {
@@ -383,7 +383,7 @@ bool run_single(const LevelTable& level, const ir::ScalarProgram& program, std::
     args[static_cast<size_t>(a)] = view.data + view.offset * (bits / 8);
   }
   const LoopFn loop = loop_for(level, program, instr);
-  loop(out.data + out.offset * (info(out.dtype).bits / 8), args[0], args[1], args[2], n);
+  loop(out.first(), args[0], args[1], args[2], n);
   return true;
 }
 

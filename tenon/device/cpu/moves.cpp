@@ -9,12 +9,10 @@
 namespace tenon::cpu {
 namespace {
 
-int bytes_of(DType dtype) { return info(dtype).bits / 8; }
-
 // All of a contiguous output becomes the element to which `value` points.
 void fill(const View& out, const std::byte* value, ThreadPool& pool) {
   constexpr int64_t kPiece = 32768;
-  const int bytes = bytes_of(out.dtype);
+  const int bytes = element_size(out.dtype);
   const int64_t n = numel(out.shape);
   std::byte* to = out.data + out.offset * bytes;
   for_units(pool, (n + kPiece - 1) / kPiece, kPiece,
@@ -41,7 +39,7 @@ void run_iota(const KernelArgs& a) {
   int64_t inner = 1;
   for (size_t d = axis + 1; d < out.shape.size(); ++d) inner *= out.shape[d];
   const int64_t extent = out.shape[axis];
-  const int bytes = bytes_of(out.dtype);
+  const int bytes = element_size(out.dtype);
   std::byte* to = out.data + out.offset * bytes;
   const int64_t period = extent * inner;
   // One period by elements, the others are its copies.
@@ -58,7 +56,7 @@ void run_pad(const KernelArgs& a) {
   const ConstView& x = a.inputs[0];
   const ConstView& value = a.inputs[1];
   const View& out = a.outputs[0];
-  fill(out, value.data + value.offset * bytes_of(value.dtype), a.pool);
+  fill(out, value.first(), a.pool);
   // The part of x that is not cut, and its place in the result.
   ConstView from = x;
   View to = out;
@@ -105,18 +103,6 @@ class PreparedConcat final : public PreparedKernel {
   size_t axis_;
   Ints order_;
 };
-
-// Whether elements lie in this order of axes, from the outermost to the innermost, and not row-major as well.
-bool lies_in(const ConstView& x, const Ints& order) {
-  if (x.shape.size() != order.size() || x.contiguous()) return false;
-  int64_t expected = 1;
-  for (size_t i = order.size(); i-- > 0;) {
-    const auto axis = static_cast<size_t>(order[i]);
-    if (x.shape[axis] != 1 && x.strides[axis] != expected) return false;
-    expected *= x.shape[axis];
-  }
-  return true;
-}
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "tenon/device/cpu/conv.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/kernels.h"
 #include "tenon/device/cpu/level.h"
@@ -216,16 +217,8 @@ std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args) {
   const ConstView& x = args.inputs[0];
   if (is_half(x.dtype)) return prepare_widened(args, prepare_max_pool);
   if (x.dtype != DType::F32 || x.data != nullptr || numel(args.result.shape) == 0) return nullptr;
-  Ints order{0};
-  Shape shape{x.shape[0]}, strides{x.strides[0]};
-  for (size_t d = 2; d <= x.shape.size(); ++d) {
-    const size_t axis = d < x.shape.size() ? d : 1;
-    order.push_back(static_cast<int64_t>(axis));
-    shape.push_back(x.shape[axis]);
-    strides.push_back(x.strides[axis]);
-  }
-  if (!ConstView{nullptr, x.dtype, shape, strides, 0}.contiguous()) return nullptr;
-  return std::make_unique<ChannelsLastMaxPool>(args, order);
+  const Ints order = channels_last_order(x.shape.size());
+  return lies_in(x, order) ? std::make_unique<ChannelsLastMaxPool>(args, order) : nullptr;
 }
 void run_max_pool(const KernelArgs& a) { by_dtype(a, max_pool<float>, max_pool<double>); }
 void run_average_pool(const KernelArgs& a) { by_dtype(a, average_pool<float>, average_pool<double>); }

@@ -9,6 +9,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/widen.h"
 #include "tenon/tensor/buffer.h"
 
 namespace tenon::cpu {
@@ -20,9 +21,6 @@ constexpr int64_t kRun = 4096;       // elements folded at once
 constexpr int64_t kRowGroup = 64;    // rows folded one after the other
 constexpr int64_t kTile = 2048;      // columns folded at once
 constexpr int64_t kGrain = 1 << 16;  // elements of one part of a parallel run, about
-
-int bytes_of(DType dtype) { return info(dtype).bits / 8; }
-bool is_half(DType dtype) { return dtype == DType::F16 || dtype == DType::BF16; }
 
 // Neighbouring axes of one fate are one axis.
 struct Group {
@@ -94,7 +92,7 @@ struct Folder {
   }
   // Rows of n accumulators into the first one, pairwise: (0 1)(2 3) … then (01 23) …
   void combine_rows(std::byte* rows, int64_t count, int64_t n) const {
-    const int64_t pitch = n * bytes_of(acc);
+    const int64_t pitch = n * element_size(acc);
     for (int64_t step = 1; step < count; step *= 2) {
       for (int64_t i = 0; i + step < count; i += 2 * step) combine(rows + i * pitch, rows + (i + step) * pitch, n);
     }
@@ -115,14 +113,14 @@ void in_parts(ThreadPool& pool, int64_t units, int64_t unit_size, const F& body)
 }
 
 Ref<Buffer> scratch(int64_t n, DType dtype) {
-  return Buffer::allocate(static_cast<size_t>(std::max<int64_t>(1, n * bytes_of(dtype))));
+  return Buffer::allocate(static_cast<size_t>(std::max<int64_t>(1, n * element_size(dtype))));
 }
 
 // [outer, n] -> [outer]
 void fold_inner(const Folder& f, const std::byte* x, std::byte* out, int64_t outer, int64_t n, ThreadPool& pool) {
   const int64_t runs = (n + kRun - 1) / kRun;
-  const int in_bytes = bytes_of(f.in);
-  const int acc_bytes = bytes_of(f.acc);
+  const int in_bytes = element_size(f.in);
+  const int acc_bytes = element_size(f.acc);
   const Ref<Buffer> partial = runs == 1 ? Ref<Buffer>() : scratch(outer * runs, f.acc);
   std::byte* to = runs == 1 ? out : partial->data();
   in_parts(pool, outer * runs, std::min(n, kRun), [&](int64_t u) {
@@ -141,8 +139,8 @@ void fold_outer(const Folder& f, const std::byte* x, std::byte* out, int64_t out
                 ThreadPool& pool) {
   const int64_t groups = (n + kRowGroup - 1) / kRowGroup;
   const int64_t tiles = (columns + kTile - 1) / kTile;
-  const int in_bytes = bytes_of(f.in);
-  const int acc_bytes = bytes_of(f.acc);
+  const int in_bytes = element_size(f.in);
+  const int acc_bytes = element_size(f.acc);
   const Ref<Buffer> partial = groups == 1 ? Ref<Buffer>() : scratch(outer * groups * columns, f.acc);
   std::byte* to = groups == 1 ? out : partial->data();
   in_parts(pool, outer * groups * tiles, std::min(n, kRowGroup) * std::min(columns, kTile), [&](int64_t u) {
@@ -172,7 +170,7 @@ void deliver(const LevelTable& level, const std::byte* x, DType from, const View
     throw InternalError(fmt::format("the CPU cannot deliver a reduction of {} as {}", name(from), name(out.dtype)));
   }
   if (out.contiguous()) {
-    convert(out.data + out.offset * bytes_of(out.dtype), x, nullptr, nullptr, n);
+    convert(out.first(), x, nullptr, nullptr, n);
     return;
   }
   const Ref<Buffer> plain = scratch(n, out.dtype);
@@ -249,7 +247,7 @@ int64_t first_place(const std::byte* x, DType dtype, int64_t n, const std::byte*
     default:
       break;
   }
-  switch (bytes_of(dtype)) {
+  switch (element_size(dtype)) {
     case 1:
       return find(uint8_t{});
     case 2:
@@ -281,7 +279,7 @@ void reduce_places(const LevelTable& level, Fold fold, const ConstView& in, cons
   const DType element = folder.acc;
   std::vector<int64_t> places(static_cast<size_t>(rows));
   in_parts(pool, rows, n, [&](int64_t r) {
-    const std::byte* x = source.data() + r * n * bytes_of(in.dtype);
+    const std::byte* x = source.data() + r * n * element_size(in.dtype);
     std::vector<std::byte> wide;
     if (folder.convert != nullptr) {
       wide.resize(static_cast<size_t>(n) * sizeof(float));
@@ -291,7 +289,7 @@ void reduce_places(const LevelTable& level, Fold fold, const ConstView& in, cons
     std::byte best[8];
     std::byte next[8];
     for (int64_t i = 0; i < n; i += kRun) {
-      folder.run(i == 0 ? best : next, x + i * bytes_of(element), std::min(kRun, n - i));
+      folder.run(i == 0 ? best : next, x + i * element_size(element), std::min(kRun, n - i));
       if (i > 0) folder.combine(best, next, 1);
     }
     places[static_cast<size_t>(r)] = first_place(x, element, n, best);

@@ -11,8 +11,6 @@
 namespace tenon::cpu {
 namespace {
 
-int bytes_of(DType dtype) { return info(dtype).bits / 8; }
-
 // All positions, checked and counted from the front.
 std::vector<int64_t> positions(const char* op, const ConstView& indices, const Around& x) {
   std::vector<int64_t> result(static_cast<size_t>(numel(indices.shape)));
@@ -67,11 +65,11 @@ void take_slices(const char* op, const ConstView& x, const ConstView& indices, i
   const Around shape(x.shape, axis);
   const std::vector<int64_t> at = positions(op, indices, shape);
   const Contiguous source(x, pool);
-  const int64_t slice = shape.inner * bytes_of(x.dtype);
+  const int64_t slice = shape.inner * element_size(x.dtype);
   const auto count = static_cast<int64_t>(at.size());
-  std::byte* to = out.data + out.offset * bytes_of(out.dtype);
+  std::byte* to = out.first();
   if (shape.inner == 1) {
-    const TakeSinglesFn take = take_singles_of(bytes_of(x.dtype));
+    const TakeSinglesFn take = take_singles_of(element_size(x.dtype));
     for_units(pool, shape.outer, count,
               [&](int64_t o) { take(source.data() + o * shape.extent * slice, to + o * count * slice, at); });
     return;
@@ -125,7 +123,7 @@ using ScatterFn = void (*)(const std::byte*, std::byte*, const int64_t*, const A
 // Null where a sum would have to be rounded at each step. Sums of integers need no sign.
 ScatterFn scatter_of(DType dtype, Mode mode) {
   if (mode == Mode::Set) {
-    switch (bytes_of(dtype)) {
+    switch (element_size(dtype)) {
       case 1:
         return scatter_elements<uint8_t>;
       case 2:
@@ -168,7 +166,7 @@ void run_index_add(const KernelArgs& a) {
   const std::vector<int64_t> at = positions("index_add", a.inputs[1], shape);
   const Contiguous values(a.inputs[2], a.pool);
   copy(x, out, a.pool);
-  const int bytes = bytes_of(x.dtype);
+  const int bytes = element_size(x.dtype);
   const LoopFn add =
       level_table(best_level()).loop[static_cast<size_t>(ir::ScalarOp::Add)][static_cast<size_t>(x.dtype)];
   std::byte* to = out.data + out.offset * bytes;
@@ -198,7 +196,7 @@ void run_take_along_axis(const KernelArgs& a) {
   const Around shape(x.shape, a.attrs.integer(0));
   const std::vector<int64_t> at = positions("take_along_axis", a.inputs[1], shape);
   const Contiguous source(x, a.pool);
-  const int bytes = bytes_of(x.dtype);
+  const int bytes = element_size(x.dtype);
   const int64_t count = a.inputs[1].shape[static_cast<size_t>(shape.number)];
   std::byte* to = a.outputs[0].data + a.outputs[0].offset * bytes;
   for_units(a.pool, shape.outer, count * shape.inner, [&](int64_t o) {
@@ -231,7 +229,7 @@ void run_scatter(const KernelArgs& a) {
   copy(x, out, a.pool);
   const Mode mode = mode_of(a.attrs.text(1));
   const ScatterFn scatter = scatter_of(x.dtype, mode);
-  const int bytes = bytes_of(x.dtype);
+  const int bytes = element_size(x.dtype);
   const int64_t count = a.inputs[1].shape[static_cast<size_t>(shape.number)];
   std::byte* to = out.data + out.offset * bytes;
   for_units(a.pool, shape.outer, count * shape.inner, [&](int64_t o) {
