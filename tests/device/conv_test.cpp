@@ -96,7 +96,8 @@ std::vector<ConvShape> shapes() {
 }
 
 // Those that go by transforms of 4 x 4 places: odd extents, channels and filters that fill no vector, padding of every
-// kind, few and many tiles, whole images in one band, planes of a third axis.
+// kind, few and many tiles, whole images in one band, as many parts of the batch as have room for their sums (where
+// columns that only one CPU level has must not count), planes of a third axis.
 std::vector<ConvShape> winograd_shapes() {
   return {
       shape_of(2, 2, 32, 32, 1, {7, 7, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
@@ -105,6 +106,7 @@ std::vector<ConvShape> winograd_shapes() {
       shape_of(2, 2, 36, 33, 1, {14, 37, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
       shape_of(2, 1, 32, 35, 1, {8, 11, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {3, 0, 0}, {-1, 1, 0}),
       shape_of(2, 1, 256, 160, 1, {6, 6, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+      shape_of(2, 8, 128, 72, 1, {6, 6, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
       shape_of(3, 2, 32, 32, 1, {3, 6, 8}, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}, {0, 1, 1}),
   };
 }
@@ -534,7 +536,7 @@ TEST(Conv, BitsOfWindowsOfThreeByThreeAreThoseOfWinogradsTiles) {
   }
 }
 
-// What the transforms cost in digits: against sums in f64 no more than the plain chain loses.
+// What the transforms cost in digits: against sums in f64 about what the plain chain loses, whose sums are longer.
 TEST(Conv, WinogradsTilesAreAsAccurateAsTheChain) {
   ThreadPool pool(1);
   for (const int64_t channels : {32, 256}) {

@@ -6,6 +6,7 @@
 #include "tenon/device/cpu/conv_plan.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/direct_conv.h"
+#include "tenon/device/cpu/pieces.h"
 
 namespace tenon::cpu {
 namespace {
@@ -72,7 +73,7 @@ class Phases {
   }
 
   void run(const ConstView& dy, const View& dx, ThreadPool& pool) const {
-    const int64_t bytes = (placed_.distance() + s_.x_size()) * static_cast<int64_t>(sizeof(float));
+    const int64_t bytes = (placed_.distance() + s_.x_size()) * kFloat;
     const int64_t together = std::clamp<int64_t>(kTogether / std::max<int64_t>(1, bytes), 1, s_.n);
     const int64_t groups = (s_.n + together - 1) / together;
     const auto group = [&](int64_t g) {

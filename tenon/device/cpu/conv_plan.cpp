@@ -4,10 +4,15 @@
 #include <cstring>
 #include <numeric>
 
+#include "tenon/device/cpu/pieces.h"
+
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kPlacedPart = 64 * 1024;  // elements of one part, about
+constexpr int64_t kPlacedPart = 64 * 1024;       // elements of one part, about
+constexpr int64_t kBatchParts = 8;               // at most, …
+constexpr int64_t kBatchSums = 4 * 1024 * 1024;  // … bytes of their sums, …
+constexpr int64_t kPartProducts = 1024 * 1024;   // … and multiply-adds of one part, at least
 
 // How the elements of one axis fall into phases.
 struct AxisPhase {
@@ -158,6 +163,11 @@ Panels panels_of(int64_t filters, const TileLoops& loops, std::span<const int> w
     if (best.count == 0 || columns * count < best.columns * best.count) best = {vectors, columns, count};
   }
   return best;
+}
+
+int64_t batch_parts(int64_t examples, int64_t sums, int64_t products) {
+  const int64_t worth = std::min(kBatchSums / (sums * kFloat), examples * sums * products / kPartProducts);
+  return std::clamp<int64_t>(worth, 1, std::min(examples, kBatchParts));
 }
 
 std::vector<InputPhase> input_phases(const ConvShape& s) {

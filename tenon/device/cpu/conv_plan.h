@@ -68,6 +68,10 @@ struct Panels {
 // Those that leave the fewest columns empty; of those, the first one in `wanted` that has tiles.
 Panels panels_of(int64_t filters, const TileLoops& loops, std::span<const int> wanted);
 
+// The gradient of the weight is added up from the sums of so many parts of the batch, where the sums of a part are so
+// many numbers and each gets so many products from an example. Bits depend on it: it knows extents only.
+int64_t batch_parts(int64_t examples, int64_t sums, int64_t products);
+
 // The gradient of the input is one convolution of the result's gradient, with a step of one, for each remainder that
 // elements leave when they are divided by the strides.
 struct InputPhase {

@@ -3,6 +3,7 @@
 
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/conv_plan.h"
+#include "tenon/device/cpu/pieces.h"
 #include "tenon/device/cpu/winograd.h"
 #include "tenon/tensor/buffer.h"
 
@@ -14,13 +15,6 @@ constexpr int64_t kTogetherInBlocks = 4 * 1024 * 1024;  // … and where channel
 constexpr int64_t kManyChannels = 256;                  // from which on they lie in blocks
 constexpr int64_t kPlaces = 192;                        // of a tile's sum, from which it goes on in the next one
 constexpr int64_t kDepthwisePlaces = 64;                // the same where each channel is by itself; bits depend on it
-constexpr int64_t kMostParts = 8;                       // of the batch, …
-constexpr int64_t kSums = 4 * 1024 * 1024;              // … bytes of their sums, …
-constexpr int64_t kPartProducts = 1024 * 1024;          // … and multiply-adds of one part, at least
-constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
-
-int64_t parts_of(int64_t x, int64_t most) { return (x + most - 1) / most; }
-int64_t rounded_up(int64_t x, int64_t to) { return parts_of(x, to) * to; }
 
 // A tile is (tap, channel) by filters: rows of it are neighbours in the placed input, its columns a panel of dy, and
 // its sum runs over places. The sums lie as panels [group, panel of filters, tap, channel, filter], those of channels
@@ -56,9 +50,7 @@ class WeightGradient {
     }
     dy_ = {.in = s.out, .low = {}, .extent = s.out, .channels = filters_, .channel_stride = columns_};
     find_rows();
-    const int64_t products = s.n * ConvShape::volume(s.out) * s.weight_size();
-    parts_ = std::clamp<int64_t>(std::min(kSums / (s.weight_size() * kFloat), products / kPartProducts), 1,
-                                 std::min(s.n, kMostParts));
+    parts_ = batch_parts(s.n, s.weight_size(), ConvShape::volume(s.out));
     const int64_t elements = ConvShape::volume(x_.extent) * s.channels + s.y_size();
     together_ = std::clamp<int64_t>((blocked_ ? kTogetherInBlocks : kTogether) / (elements * kFloat), 1, s.n);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "tenon/device/cpu/pieces.h"
 #include "tenon/device/cpu/product.h"
 
 namespace tenon::cpu {
@@ -13,12 +14,9 @@ constexpr int64_t kChunk = 16 * 1024;        // bytes of input that all panels r
 constexpr int64_t kFewWeights = 512 * 1024;  // … the weights have no more bytes than this
 constexpr int64_t kDepthwiseTile = 8192;     // elements of a block of results that are finished afterwards
 constexpr int64_t kDepthwiseStrip = 6144;    // elements of the input's rows, and weights, that stay in the first cache
-constexpr int64_t kLine = 16;                // elements of a line of the cache
 constexpr int64_t kFewPlaces = 512;          // of the examples that go together, …
 constexpr int64_t kTogether = 1536 * 1024;   // … and bytes of their input
 constexpr int64_t kPartProducts = 512 * 1024;  // multiply-adds of one part, at least
-
-int64_t rounded_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
 }  // namespace
 
@@ -70,7 +68,7 @@ Panels DirectConv::choose_panels() const {
 // How many places the tiles of so many have.
 int64_t DirectConv::places_of_tile(int64_t width) const {
   const int64_t most = loops_.most_rows[panels_.vectors];
-  return width / ((width + most - 1) / most);
+  return width / parts_of(width, most);
 }
 
 // Short rows leave tiles half empty, and long sums pay for examples that lie far apart.
@@ -152,7 +150,7 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
     return;
   }
   const int64_t distance = placed_.distance(), together = examples_together(n, pool.threads());
-  const int64_t groups = (n + together - 1) / together;
+  const int64_t groups = parts_of(n, together);
   const auto examples = [&](int64_t group) {
     const int64_t first = n * group / groups, count = n * (group + 1) / groups - first;
     const Ref<Buffer> space = Buffer::allocate_scratch(static_cast<size_t>(count * distance) * sizeof(float));
@@ -174,7 +172,7 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
 // Examples of few places go together, so that weights are read once for all of them.
 int64_t DirectConv::examples_together(int64_t examples, int threads) const {
   if (winograd_) return winograd_->examples_together(examples, threads);
-  const int64_t bytes = placed_.distance() * static_cast<int64_t>(sizeof(float));
+  const int64_t bytes = placed_.distance() * kFloat;
   const int64_t most = std::max<int64_t>(1, kTogether / std::max<int64_t>(1, bytes));  // no channels, no bytes
   int64_t wanted = kFewPlaces / ConvShape::volume(s_.out);
   if (!depthwise_ && wants_examples_side_by_side(kTileRows, s_.out[2])) wanted = std::max<int64_t>(wanted, kTileRows);
@@ -197,7 +195,7 @@ void DirectConv::run_placed(const Job& given, ThreadPool& pool) const {
   const int64_t threads = products < 2 * kPartProducts ? 1 : pool.threads();
   job.tile_rows = loops_.most_rows[panels_.vectors];
   const bool pairs = job.space.width == kTileSegment && job.tile_rows == 2 * kTileSegment && job.space.rows > 1;
-  job.tiles_of_row = pairs ? 0 : (job.space.width + job.tile_rows - 1) / job.tile_rows;
+  job.tiles_of_row = pairs ? 0 : parts_of(job.space.width, job.tile_rows);
   job.tiles = pairs ? (job.space.rows + 1) / 2 : job.space.rows * job.tiles_of_row;
   const int64_t panels = s_.groups * panels_.count;
   // Each thread its own weights where these are more than the places; the bits are the same either way.
@@ -219,9 +217,8 @@ void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t p
   alignas(64) float block[kTileRows * kTileVectors * 16] = {};
   ConvFinish finish(job.result, job.space, after_, loops_, job.tile_rows, panels_.columns);
   const int64_t filters = s_.filters / s_.groups;
-  const bool few_weights =
-      (panel_end - panel) * depth_ * panels_.columns * static_cast<int64_t>(sizeof(float)) <= kFewWeights;
-  const int64_t bytes = job.tile_rows * job.x_step[3] * static_cast<int64_t>(sizeof(float));
+  const bool few_weights = (panel_end - panel) * depth_ * panels_.columns * kFloat <= kFewWeights;
+  const int64_t bytes = job.tile_rows * job.x_step[3] * kFloat;
   const int64_t chunk = few_weights ? std::max<int64_t>(1, kChunk / std::max<int64_t>(1, bytes)) : end - first;
   const auto* weights = reinterpret_cast<const float*>(weights_->data());
   for (int64_t begin = first; begin < end; begin += chunk) {
@@ -229,7 +226,7 @@ void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t p
       const int64_t group = p / panels_.count, filter = group * filters + p % panels_.count * panels_.columns;
       const int64_t count = std::min(panels_.columns, filters - p % panels_.count * panels_.columns);
       finish.filters(filter, count);
-      const int vectors = static_cast<int>((count + loops_.lanes - 1) / loops_.lanes);
+      const int vectors = static_cast<int>(parts_of(count, loops_.lanes));
       Tile tile{};
       tile.step = job.x_step[3];
       tile.jump = kTileSegment * job.x_step[3];
@@ -358,8 +355,8 @@ void DirectConv::run_in_strips(const Job& job, const DepthwiseRuns& runs, ConvFi
     return kDepthwiseStrip / (rows * (columns * s_.stride[2] + reach) + taps) / lanes * lanes;
   };
   int64_t strips = 1;
-  while (strips < width && channels_of((width + strips - 1) / strips) < std::min(s_.channels, 2 * lanes)) ++strips;
-  const int64_t most = std::max(lanes, channels_of((width + strips - 1) / strips));
+  while (strips < width && channels_of(parts_of(width, strips)) < std::min(s_.channels, 2 * lanes)) ++strips;
+  const int64_t most = std::max(lanes, channels_of(parts_of(width, strips)));
   DepthwiseRow row = depthwise_row(job);
   row.y_step = finish.step();
   row.steps = finish.steps().data();

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <optional>
 
+#include "tenon/device/cpu/pieces.h"
+
 namespace tenon::cpu {
 namespace {
 
@@ -20,12 +22,6 @@ constexpr int64_t kFewPanels = 4;                   // with which rows of a stay
 constexpr int64_t kFollowColumns = 384;             // after which the follower runs
 constexpr int64_t kSmallResult = 32 * 1024;         // bytes
 constexpr int64_t kPartProducts = 2 * 1024 * 1024;  // multiply-adds of one part, at least
-constexpr int64_t kLine = 16;                       // floats in a line of a cache
-constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
-
-// Divisions only where there is something to divide: small products are frequent.
-int64_t parts_of(int64_t x, int64_t most) { return x <= most ? 1 : (x + most - 1) / most; }
-int64_t rounded_up(int64_t x, int64_t to) { return x % to == 0 ? x : x + to - x % to; }
 
 class Scratch {
  public:

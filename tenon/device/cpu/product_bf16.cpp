@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/pieces.h"
 
 namespace tenon::cpu {
 namespace {
@@ -20,7 +21,6 @@ constexpr int64_t kRightBytes = 1024 * 1024;         // of panels that these row
 constexpr int64_t kPartProducts = 16 * 1024 * 1024;  // multiply-adds of one part, at least
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
 
-int64_t parts_of(int64_t x, int64_t most) { return (x + most - 1) / most; }
 // Elements of 32 packed rows or columns.
 int64_t packed_size(int64_t k) { return amx::steps(k) * amx::kStepSize; }
 
@@ -102,7 +102,7 @@ class Part {
     if (begin != columns_begin_ || width != columns_width_) load(Reach::Column, 0, begin, group_, width);
     columns_begin_ = begin;
     columns_width_ = width;
-    const int64_t size = info(follow_->program.result()).bits / 8;
+    const int64_t size = element_size(follow_->program.result());
     for (int64_t r = row; r < row_end; r += group_) {
       const int64_t count = std::min(group_, row_end - r);
       load(Reach::Element, r, begin, count, width);

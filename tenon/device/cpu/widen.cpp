@@ -7,6 +7,7 @@
 
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/level.h"
+#include "tenon/device/cpu/pieces.h"
 
 namespace tenon::cpu {
 namespace {
@@ -15,14 +16,12 @@ constexpr int64_t kPart = 64 * 1024;  // elements
 
 void convert(const std::byte* from, DType from_dtype, std::byte* to, DType to_dtype, int64_t n, ThreadPool& pool) {
   const LoopFn loop = level_table(best_level()).cast[static_cast<size_t>(from_dtype)][static_cast<size_t>(to_dtype)];
-  const int64_t from_size = info(from_dtype).bits / 8, to_size = info(to_dtype).bits / 8;
+  const int64_t from_size = element_size(from_dtype), to_size = element_size(to_dtype);
   pool.run((n + kPart - 1) / kPart, [&](int64_t p) {
     const int64_t begin = p * kPart;
     loop(to + begin * to_size, from + begin * from_size, nullptr, nullptr, std::min(kPart, n - begin));
   });
 }
-
-int64_t size_of(DType dtype) { return info(dtype).bits / 8; }
 
 // Whether the elements fill one piece of memory, in whatever order of axes.
 bool is_dense(const ConstView& x) {
@@ -69,8 +68,7 @@ void run_widened(const KernelArgs& args, void (*run)(const KernelArgs& args)) {
   for (size_t i = 0; i < outputs.size(); ++i) {
     const View& to = args.outputs[i];
     if (!is_half(to.dtype)) continue;
-    convert(outputs[i].data, DType::F32, to.data + to.offset * (info(to.dtype).bits / 8), to.dtype, numel(to.shape),
-            args.pool);
+    convert(outputs[i].data, DType::F32, to.first(), to.dtype, numel(to.shape), args.pool);
   }
 }
 
@@ -157,8 +155,7 @@ class PreparedWidened final : public PreparedKernel {
     if (is_half(out.dtype)) wide = {free, DType::F32, out.shape, out.strides, 0};
     const std::span all(views);
     kernel_->run(all.first(inputs.size()), all.subspan(inputs.size()), wide, pool);
-    if (is_half(out.dtype))
-      convert(free, DType::F32, out.data + out.offset * size_of(out.dtype), out.dtype, numel(out.shape), pool);
+    if (is_half(out.dtype)) convert(free, DType::F32, out.first(), out.dtype, numel(out.shape), pool);
   }
 
  private:
@@ -172,14 +169,14 @@ class PreparedWidened final : public PreparedKernel {
   }
   static int64_t space_of(const ConstView& x) {
     if (x.data == nullptr || !is_half(x.dtype)) return 0;
-    const int64_t bytes = numel(without_repeats(x).shape) * static_cast<int64_t>(sizeof(float));
+    const int64_t bytes = numel(without_repeats(x).shape) * kFloat;
     return (bytes + 63) / 64 * 64;
   }
   static ConstView widened(const ConstView& x, std::byte* to, ThreadPool& pool) {
     const ConstView own = without_repeats(x);
     ConstView wide{to, DType::F32, x.shape, x.strides, 0};
     if (is_dense(own)) {
-      convert(x.data + x.offset * size_of(x.dtype), x.dtype, to, DType::F32, numel(own.shape), pool);
+      convert(x.first(), x.dtype, to, DType::F32, numel(own.shape), pool);
       return wide;
     }
     widen(own, reinterpret_cast<float*>(to), pool);

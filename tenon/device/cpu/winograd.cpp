@@ -2,10 +2,11 @@
 
 #include <algorithm>
 
+#include "tenon/device/cpu/pieces.h"
+
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kPositions = 16;
 constexpr int64_t kFewChannels = 32;           // below which the transforms cost more than they save
 constexpr int64_t kBand = 8;                   // tiles whose results go to memory together
 constexpr int64_t kSpace = 320 * 1024;         // floats of a block's transformed inputs and products, …
@@ -13,10 +14,6 @@ constexpr int64_t kLeastTiles = 56;            // … and its tiles at least, so
 constexpr int64_t kManyWeights = 512 * 1024;   // transformed weights (floats) from which on a block is as large as …
 constexpr int64_t kMostTiles = 256;            // … this
 constexpr int64_t kPartProducts = 512 * 1024;  // multiply-adds of one part, at least
-
-constexpr int64_t kLine = 16;  // floats of a line of the cache
-
-int64_t parts_of(int64_t x, int64_t most) { return (x + most - 1) / most; }
 
 }  // namespace
 
@@ -27,7 +24,7 @@ bool winograd_takes(const ConvShape& s) {
     return false;
   // Tiles at the edges that are half empty must leave enough to be saved: at least a third.
   const WinogradTiles tiles(s, 1);
-  return 3 * kPositions * tiles.rows * tiles.columns <= 2 * 9 * s.out[1] * s.out[2];
+  return 3 * kWinogradPositions * tiles.rows * tiles.columns <= 2 * 9 * s.out[1] * s.out[2];
 }
 
 WinogradTiles::WinogradTiles(const ConvShape& s, int64_t examples)
@@ -40,7 +37,8 @@ int64_t WinogradPlaces::image_offset(int64_t image) const {
   return image / s_.out[0] * strides_.place[0] + image % s_.out[0] * strides_.place[1];
 }
 
-void WinogradPlaces::input(const float* x, int64_t image, int64_t row, int64_t column, const float* (&at)[16]) const {
+void WinogradPlaces::input(const float* x, int64_t image, int64_t row, int64_t column,
+                           const float* (&at)[kWinogradPositions]) const {
   const int64_t top = 2 * row - s_.low[1], left = 2 * column - s_.low[2];
   const float* origin = x + image_offset(image);
   for (int64_t i = 0; i < 4; ++i) {
@@ -103,14 +101,14 @@ struct WinogradConv::Block {
 WinogradConv::WinogradConv(const ConvShape& s, const LevelTable& level)
     : s_(s), loops_(level.tiles), transforms_(level.winograd) {
   panels_ = panels_of(s.filters, loops_, std::array{2, 3, 4, 1});
-  channel_stride_ = parts_of(s.channels, loops_.lanes) * loops_.lanes;
+  channel_stride_ = rounded_up(s.channels, loops_.lanes);
   if (channel_stride_ % 256 == 0) channel_stride_ += loops_.lanes;  // tiles read as many rows of v at a time
   zeros_.assign(static_cast<size_t>(s.channels), 0.0F);
 }
 
 Ref<Buffer> WinogradConv::pack(const ConvWeights& weights) const {
   const int64_t columns = panels_.columns, position = panels_.count * s_.channels * columns;
-  Ref<Buffer> packed = Buffer::allocate(static_cast<size_t>(kPositions * position) * sizeof(float));
+  Ref<Buffer> packed = Buffer::allocate(static_cast<size_t>(kWinogradPositions * position) * sizeof(float));
   auto* to = reinterpret_cast<float*>(packed->data());
   std::vector<float> g(static_cast<size_t>(9 * columns), 0.0F);
   const TapRows rows(weights, loops_);
@@ -127,13 +125,13 @@ Ref<Buffer> WinogradConv::pack(const ConvWeights& weights) const {
 }
 
 int64_t WinogradConv::tiles_of_block() const {
-  if (kPositions * s_.channels * s_.filters >= kManyWeights) return kMostTiles;
-  return std::clamp(kSpace / (kPositions * (s_.channels + s_.filters)), kLeastTiles, kMostTiles);
+  if (kWinogradPositions * s_.channels * s_.filters >= kManyWeights) return kMostTiles;
+  return std::clamp(kSpace / (kWinogradPositions * (s_.channels + s_.filters)), kLeastTiles, kMostTiles);
 }
 
 int64_t WinogradConv::examples_together(int64_t examples, int threads) const {
   const int64_t wanted = std::max<int64_t>(1, tiles_of_block() / WinogradTiles(s_, 1).count());
-  if (kPositions * s_.channels * s_.filters >= kManyWeights) return wanted;
+  if (kWinogradPositions * s_.channels * s_.filters >= kManyWeights) return wanted;
   return std::clamp<int64_t>(examples / (2 * threads), 1, wanted);
 }
 
@@ -159,11 +157,12 @@ void WinogradConv::run(const float* x, const PlaceStrides& strides, const float*
     job.bands_of_image = job.tiles.rows * job.bands_of_row;
   }
   const int64_t bands = job.bands(), tiles = job.tiles.count(), of_filters = panels_.count * panels_.columns;
-  const int64_t products = kPositions * tiles * s_.channels * s_.filters;
+  const int64_t products = kWinogradPositions * tiles * s_.channels * s_.filters;
   const int threads = products < 2 * kPartProducts ? 1 : pool.threads();
   int64_t blocks = parts_of(tiles, tiles_of_block());
   // Blocks for each thread, or threads for each block.
-  const bool apart = threads == 1 || (blocks >= 2 * threads && kPositions * s_.channels * s_.filters < kManyWeights);
+  const bool apart =
+      threads == 1 || (blocks >= 2 * threads && kWinogradPositions * s_.channels * s_.filters < kManyWeights);
   if (apart) blocks = parts_of(blocks, threads) * threads;
   blocks = std::min(blocks, bands);
   const auto one = [&](int64_t b) {
@@ -176,15 +175,15 @@ void WinogradConv::run(const float* x, const PlaceStrides& strides, const float*
     }
     block.at.push_back(count);
     const Ref<Buffer> space_of_block = Buffer::allocate_scratch(
-        static_cast<size_t>(kPositions * count * (channel_stride_ + of_filters)) * sizeof(float));
+        static_cast<size_t>(kWinogradPositions * count * (channel_stride_ + of_filters)) * sizeof(float));
     block.v = reinterpret_cast<float*>(space_of_block->data());
-    block.m = block.v + kPositions * count * channel_stride_;
+    block.m = block.v + kWinogradPositions * count * channel_stride_;
     const auto in_parts = [&](int64_t units, auto step) {
       const int64_t parts = apart ? 1 : std::min<int64_t>(units, 4 * threads);
       pool.run(parts, [&](int64_t p) { (this->*step)(job, block, units * p / parts, units * (p + 1) / parts); });
     };
     in_parts(static_cast<int64_t>(block.bands.size()), &WinogradConv::transform);
-    in_parts(kPositions * panels_.count, &WinogradConv::multiply);
+    in_parts(kWinogradPositions * panels_.count, &WinogradConv::multiply);
     in_parts(static_cast<int64_t>(block.bands.size()), &WinogradConv::finish);
   };
   if (apart && threads > 1) {
@@ -198,7 +197,7 @@ void WinogradConv::run(const float* x, const PlaceStrides& strides, const float*
 void WinogradConv::transform(const Job& job, const Block& block, int64_t first, int64_t end) const {
   const WinogradPlaces places(s_, job.x_strides, zeros_.data());
   const int64_t position = block.tiles() * channel_stride_;
-  const float* d[kPositions];
+  const float* d[kWinogradPositions];
   for (int64_t b = first; b < end; ++b) {
     const Job::Band& band = block.bands[static_cast<size_t>(b)];
     float* v = block.v + block.at[static_cast<size_t>(b)] * channel_stride_;

@@ -5,8 +5,9 @@
 // The sixteen products are products of matrices on the tiles of level_tile.h: each element one chain of fused
 // multiply-adds over channels; transforms are sums of two numbers in a fixed order (level_winograd.h). So, as with
 // direct_conv.h, bits depend on no layout, block, thread or batch: which convolutions go this way is a rule over
-// extents and channels alone. Sums are shorter by the window, and errors are no larger than those of the plain sum; an
-// infinity or NaN reaches all four places of each tile that sees it. Larger tiles would save more, but lose two digits.
+// extents and channels alone. Sums are shorter by the window, which makes up for the transforms: the tests ask that the
+// worst error is at most 1.5 times the plain sum's. An infinity or NaN reaches all four places of each tile that sees
+// it. Larger tiles would save more, but lose digits.
 #pragma once
 
 #include <vector>
@@ -21,6 +22,8 @@ namespace tenon::cpu {
 // Shapes here have their spatial axes at the end (moved_to_the_end).
 bool winograd_takes(const ConvShape& s);
 
+constexpr int64_t kWinogradPositions = 16;  // of a transformed tile
+
 // The tiles of 2 x 2 places of a result. Images are examples, or planes of them where there are three axes.
 struct WinogradTiles {
   int64_t images = 0, rows = 0, columns = 0;
@@ -33,7 +36,7 @@ struct WinogradTiles {
 class WinogradPlaces {
  public:
   WinogradPlaces(const ConvShape& s, const PlaceStrides& strides, const float* zeros);
-  void input(const float* x, int64_t image, int64_t row, int64_t column, const float* (&at)[16]) const;
+  void input(const float* x, int64_t image, int64_t row, int64_t column, const float* (&at)[kWinogradPositions]) const;
   void result(const float* y, int64_t image, int64_t row, int64_t column, const float* (&at)[4]) const;
 
  private:

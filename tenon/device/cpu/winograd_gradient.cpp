@@ -2,20 +2,14 @@
 #include <array>
 #include <vector>
 
+#include "tenon/device/cpu/pieces.h"
 #include "tenon/device/cpu/winograd.h"
 
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kPositions = 16;
-constexpr int64_t kBlock = 128;                 // tiles whose sums go together
-constexpr int64_t kFewTiles = 64;               // below which the transforms of the sums cost too much
-constexpr int64_t kMostParts = 8;               // of the batch, …
-constexpr int64_t kSums = 4 * 1024 * 1024;      // … bytes of their sums, …
-constexpr int64_t kPartProducts = 1024 * 1024;  // … and multiply-adds of one part, at least
-constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
-
-int64_t parts_of(int64_t x, int64_t most) { return (x + most - 1) / most; }
+constexpr int64_t kBlock = 128;    // tiles whose sums go together
+constexpr int64_t kFewTiles = 64;  // below which the transforms of the sums cost too much
 
 // Products of the transformed inputs v [16, tile, channel] and cotangents z [16, panel, tile, filter], added up in sums
 // [16, panel, channel, filter].
@@ -29,17 +23,15 @@ class WeightGradient {
         panels_(panels_of(s.filters, loops_, std::array{2, 3, 4, 1})),
         of_one_(s, 1),
         zeros_(static_cast<size_t>(std::max(s.channels, s.filters)), 0.0F) {
-    channel_stride_ = parts_of(s.channels, loops_.lanes) * loops_.lanes;
+    channel_stride_ = rounded_up(s.channels, loops_.lanes);
     position_ = panels_.count * s.channels * panels_.columns;
-    const int64_t products = s.n * of_one_.count() * kPositions * s.channels * s.filters;
-    parts_ = std::clamp<int64_t>(std::min(kSums / (kPositions * position_ * kFloat), products / kPartProducts), 1,
-                                 std::min(s.n, kMostParts));
+    parts_ = batch_parts(s.n, kWinogradPositions * s.channels * s.filters, of_one_.count());
     x_ = {.in = s.in, .low = {}, .extent = s.in, .channels = s.channels, .channel_stride = s.channels};
     dy_ = {.in = s.out, .low = {}, .extent = s.out, .channels = s.filters, .channel_stride = s.filters};
   }
 
   void run(const ConstView& x, const ConstView& dy, float* dw, ThreadPool& pool) const {
-    const int64_t size = kPositions * position_;
+    const int64_t size = kWinogradPositions * position_;
     const Ref<Buffer> memory = Buffer::allocate_scratch(static_cast<size_t>(parts_ * size * kFloat));
     auto* sums = reinterpret_cast<float*>(memory->data());
     const auto part = [&](int64_t p) {
@@ -50,7 +42,7 @@ class WeightGradient {
     } else {
       pool.run(parts_, part);
     }
-    pool.run(kPositions, [&](int64_t i) {
+    pool.run(kWinogradPositions, [&](int64_t i) {
       for (int64_t p = 1; p < parts_; ++p) {
         float* sum = sums + i * position_;
         add_(sum, sum, sum + p * size, nullptr, position_);
@@ -87,7 +79,7 @@ class WeightGradient {
                 ThreadPool& pool) const {
     const int64_t most = std::clamp<int64_t>(kBlock / of_one_.count(), 1, end - begin);
     const int64_t of_filters = panels_.count * panels_.columns;
-    const int64_t block_size = kPositions * kBlock * (channel_stride_ + of_filters);
+    const int64_t block_size = kWinogradPositions * kBlock * (channel_stride_ + of_filters);
     const Ref<Buffer> space =
         Buffer::allocate_scratch(static_cast<size_t>((block_size + most * (x_.distance() + dy_.distance())) * kFloat));
     auto* v = reinterpret_cast<float*>(space->data());
@@ -99,7 +91,7 @@ class WeightGradient {
                   0,
                   0,
                   v,
-                  v + kPositions * kBlock * channel_stride_};
+                  v + kWinogradPositions * kBlock * channel_stride_};
       const int64_t blocks = parts_of(tiles, kBlock);
       for (int64_t b = 0; b < blocks; ++b) {
         block.first = tiles * b / blocks;
@@ -107,7 +99,7 @@ class WeightGradient {
         const int64_t parts = std::min<int64_t>(block.tiles(), 4 * pool.threads());
         pool.run(parts,
                  [&](int64_t p) { transform(block, block.tiles() * p / parts, block.tiles() * (p + 1) / parts); });
-        pool.run(kPositions, [&](int64_t p) { multiply(block, p, i == begin && b == 0, sums); });
+        pool.run(kWinogradPositions, [&](int64_t p) { multiply(block, p, i == begin && b == 0, sums); });
       }
     }
   }
@@ -119,7 +111,7 @@ class WeightGradient {
     for (int64_t t = first; t < end; ++t) {
       const int64_t tile = block.first + t, row = tile / of_one_.columns;
       const int64_t image = row / of_one_.rows, column = tile % of_one_.columns;
-      const float *d[16], *ct[4];
+      const float *d[kWinogradPositions], *ct[4];
       of_x.input(block.x.data, image, row % of_one_.rows, column, d);
       transforms_.input(d, s_.channels, block.v + t * channel_stride_, tiles * channel_stride_);
       of_dy.result(block.dy.data, image, row % of_one_.rows, column, ct);
@@ -128,8 +120,8 @@ class WeightGradient {
         const int64_t count = std::min(columns, s_.filters - panel * columns);
         transforms_.cotangent(ct, count, z, panels_.count * tiles * columns);
         // The columns of the last panel that no vector reached are read, but go nowhere.
-        for (int64_t c = parts_of(count, loops_.lanes) * loops_.lanes; c < columns; ++c) {
-          for (int64_t p = 0; p < kPositions; ++p) z[p * panels_.count * tiles * columns + c] = 0;
+        for (int64_t c = rounded_up(count, loops_.lanes); c < columns; ++c) {
+          for (int64_t p = 0; p < kWinogradPositions; ++p) z[p * panels_.count * tiles * columns + c] = 0;
         }
         for (auto& at : ct) at += at == zeros_.data() ? 0 : columns;
       }
