@@ -22,11 +22,12 @@ constexpr int64_t kFewPanels = 4;                   // with which rows of a stay
 constexpr int64_t kFollowColumns = 384;             // after which the follower runs
 constexpr int64_t kSmallResult = 32 * 1024;         // bytes
 constexpr int64_t kPartProducts = 2 * 1024 * 1024;  // multiply-adds of one part, at least
+constexpr int64_t kShared = 32 * 1024 * 1024;       // multiply-adds from which on parts share what is packed
 
 class Scratch {
  public:
   explicit Scratch(int64_t floats) {
-    if (floats > 0) buffer_ = Buffer::allocate(static_cast<size_t>(floats * kFloat));
+    if (floats > 0) buffer_ = Buffer::allocate_scratch(static_cast<size_t>(floats * kFloat));
   }
   [[nodiscard]] float* data() const { return buffer_ ? reinterpret_cast<float*>(buffer_->data()) : nullptr; }
 
@@ -80,10 +81,31 @@ class Run {
     pack_left_ = !thin && wants_packed_rows();
   }
 
+  // Whether rows of a and panels of b are copied; all that is copied of a, for runs on the same rows and k.
+  [[nodiscard]] bool packs_left() const { return pack_left_; }
+  [[nodiscard]] bool packs_right() const { return pack_right_; }
+  [[nodiscard]] Ref<Buffer> packed_left(ThreadPool& pool) const {
+    const int64_t units = parts_of(p_.k, block_k_) * rows_.tiles, parts = std::min<int64_t>(units, 4 * pool.threads());
+    Ref<Buffer> packed = Buffer::allocate_scratch(static_cast<size_t>(units * tile_size() * kFloat));
+    auto* to = reinterpret_cast<float*>(packed->data());
+    pool.run(parts, [&](int64_t part) {
+      for (int64_t u = units * part / parts; u < units * (part + 1) / parts; ++u) {
+        const int64_t k0 = u / rows_.tiles * block_k_;
+        pack_tile(u % rows_.tiles, k0, std::min(block_k_, p_.k - k0), to + u * tile_size());
+      }
+    });
+    return packed;
+  }
+  void use_left(const Buffer& packed, const Run& packed_by) {
+    if (pack_left_ && block_k_ == packed_by.block_k_ && most_rows_ == packed_by.most_rows_)
+      shared_left_ = reinterpret_cast<const float*>(packed.data());
+  }
+
   void operator()() {
     alignas(64) float panel[kBlockK * kMostColumns];
     alignas(64) float edge[kBlockK * kMostLanes];
-    const Scratch left(pack_left_ ? parts_of(rows_.tiles, row_blocks_) * most_rows_ * block_k_ : 0);
+    const bool own_left = pack_left_ && shared_left_ == nullptr;
+    const Scratch left(own_left ? parts_of(rows_.tiles, row_blocks_) * tile_size() : 0);
     const Scratch right(pack_right_ && row_blocks_ > 1 ? rounded_up(block_n_, columns_) * block_k_ : 0);
     const int64_t rest = p_.n & (lanes_ - 1);
     std::optional<TileProgram::Room> room;
@@ -96,13 +118,13 @@ class Run {
       turned();
       return;
     }
-    left_ = left.data();
+    own_left_ = left.data();
     right_ = row_blocks_ > 1 ? right.data() : panel;
     if (as_it_is_ && rest != 0) edge_ = edge;
     for (k0_ = 0; k0_ < p_.k; k0_ += block_k_) {
       k_ = std::min(block_k_, p_.k - k0_);
       if (edge_ != nullptr) pack_panel(p_.b + k0_ * p_.b_k + p_.n - rest, p_.b_k, 1, k_, rest, edge_, lanes_, loops_);
-      if (row_blocks_ == 1 && pack_left_) pack_rows(0, rows_.tiles);
+      if (row_blocks_ == 1) pack_rows(0, rows_.tiles);
       for (int64_t j = 0; j < p_.n; j += block_n_) {
         const int64_t end = std::min(p_.n, j + block_n_);
         if (row_blocks_ == 1) {
@@ -112,7 +134,7 @@ class Run {
         if (pack_right_) pack_block(j, end);
         for (int64_t b = 0; b < row_blocks_; ++b) {
           const int64_t first = rows_.tiles * b / row_blocks_, last = rows_.tiles * (b + 1) / row_blocks_;
-          if (pack_left_) pack_rows(first, last);
+          pack_rows(first, last);
           columns(j, end, first, last);
         }
       }
@@ -132,22 +154,30 @@ class Run {
     // Rows that lie in the same sets of the first cache.
     return p_.n > columns_ && p_.a_row * kFloat % 2048 == 0 && p_.k >= 64;
   }
+  [[nodiscard]] int64_t tile_size() const { return most_rows_ * block_k_; }
   // A tile of packed rows: row after row, or k after k where a is transposed.
-  void pack_rows(int64_t first, int64_t last) {
-    for (int64_t t = first; t < last; ++t) {
-      const float* from = p_.a + rows_.first(t) * p_.a_row + k0_ * p_.a_k;
-      float* to = left_ + (t - first) * most_rows_ * block_k_;
-      const int64_t rows = rows_.count(t);
-      if (p_.a_k == 1) {
-        loops_.copy(from, p_.a_row, rows, k_, to, block_k_);
-      } else if (p_.a_row == 1) {
-        loops_.copy(from, p_.a_k, k_, rows, to, most_rows_);
-      } else {
-        for (int64_t r = 0; r < rows; ++r) {
-          for (int64_t k = 0; k < k_; ++k) to[k * most_rows_ + r] = from[r * p_.a_row + k * p_.a_k];
-        }
+  void pack_tile(int64_t t, int64_t k0, int64_t count, float* to) const {
+    const float* from = p_.a + rows_.first(t) * p_.a_row + k0 * p_.a_k;
+    const int64_t rows = rows_.count(t);
+    if (p_.a_k == 1) {
+      loops_.copy(from, p_.a_row, rows, count, to, block_k_);
+    } else if (p_.a_row == 1) {
+      loops_.copy(from, p_.a_k, count, rows, to, most_rows_);
+    } else {
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t k = 0; k < count; ++k) to[k * most_rows_ + r] = from[r * p_.a_row + k * p_.a_k];
       }
     }
+  }
+  // The tiles [first, last) of the present block in k, from left_ on.
+  void pack_rows(int64_t first, int64_t last) {
+    if (!pack_left_) return;
+    if (shared_left_ != nullptr) {
+      left_ = shared_left_ + (k0_ / block_k_ * rows_.tiles + first) * tile_size();
+      return;
+    }
+    for (int64_t t = first; t < last; ++t) pack_tile(t, k0_, k_, own_left_ + (t - first) * tile_size());
+    left_ = own_left_;
   }
   // All panels of the columns [j, end), one after the other.
   void pack_block(int64_t j, int64_t end) {
@@ -231,7 +261,7 @@ class Run {
     t.last = static_cast<int>(panel.columns - (vectors - 1) * lanes_);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t row = rows_.first(first + i), rows = rows_.count(first + i);
-      t.x = pack_left_ ? left_ + i * most_rows_ * block_k_ : p_.a + row * p_.a_row + k0_ * p_.a_k;
+      t.x = pack_left_ ? left_ + i * tile_size() : p_.a + row * p_.a_row + k0_ * p_.a_k;
       t.y = p_.c + row * p_.c_row + panel.column;
       t.from = k0_ > 0 || p_.accumulate ? t.y : nullptr;
       t.next = panel.weight;
@@ -292,7 +322,8 @@ class Run {
   Rows rows_;
   bool as_it_is_ = false, pack_right_ = false, pack_left_ = false;
   int64_t block_k_ = 0, block_n_ = 0, row_blocks_ = 1;
-  float *left_ = nullptr, *right_ = nullptr, *edge_ = nullptr;
+  const float *shared_left_ = nullptr, *left_ = nullptr;
+  float *own_left_ = nullptr, *right_ = nullptr, *edge_ = nullptr;
   TileProgram::Room* room_ = nullptr;
   int64_t k0_ = 0, k_ = 0;
 };
@@ -301,6 +332,22 @@ class Run {
 bool is_column(const Product& p) { return p.n == 1 && p.m > 1 && p.c_row == 1 && p.packed == nullptr; }
 Product turned(const Product& p) {
   return {1, p.m, p.k, p.b, 0, p.b_k, p.a, p.a_k, p.a_row, nullptr, p.c, p.m, p.accumulate};
+}
+
+Product rows_of(Product p, int64_t begin, int64_t end) {
+  p.m = end - begin;
+  p.a += begin * p.a_row;
+  p.c += begin * p.c_row;
+  return p;
+}
+Product columns_of(Product p, int64_t begin, int64_t end) {
+  p.n = end - begin;
+  if (p.packed != nullptr)
+    p.packed += begin * p.k;
+  else
+    p.b += begin * p.b_column;
+  p.c += begin;
+  return p;
 }
 
 }  // namespace
@@ -322,12 +369,40 @@ void pack_panel(const float* b, int64_t b_k, int64_t b_column, int64_t k, int64_
   }
 }
 
+namespace {
+
+// What pack_right gives. Rows of b are read over all panels, so that they are read in one piece; else panels one by
+// one.
+void pack_all_panels(const float* b, int64_t b_k, int64_t b_column, int64_t k, int64_t n, float* to,
+                     const TileLoops& loops, ThreadPool& pool) {
+  const int64_t columns = loops.product_vectors * static_cast<int64_t>(loops.lanes), panels = parts_of(n, columns);
+  const int64_t step = b_column == 1 ? kStreamBlockK : k, steps = parts_of(k, step);
+  const int64_t units = b_column == 1 ? steps : panels, parts = std::min<int64_t>(units, 4 * pool.threads());
+  const auto one = [&](int64_t panel, int64_t first) {
+    const int64_t j = panel * columns;
+    pack_panel(b + first * b_k + j * b_column, b_k, b_column, std::min(step, k - first), std::min(columns, n - j),
+               to + j * k + first * columns, columns, loops);
+  };
+  pool.run(parts, [&](int64_t part) {
+    for (int64_t u = units * part / parts; u < units * (part + 1) / parts; ++u) {
+      if (b_column != 1) {
+        one(u, 0);
+        continue;
+      }
+      for (int64_t panel = 0; panel < panels; ++panel) one(panel, u * step);
+    }
+  });
+}
+int64_t packed_size(int64_t k, int64_t n, const TileLoops& loops) {
+  return rounded_up(n, loops.product_vectors * static_cast<int64_t>(loops.lanes)) * k * kFloat;
+}
+
+}  // namespace
+
 Ref<Buffer> pack_right(const float* b, int64_t b_k, int64_t b_column, int64_t k, int64_t n, const TileLoops& loops) {
-  const int64_t columns = static_cast<int64_t>(loops.product_vectors) * loops.lanes;
-  Ref<Buffer> packed = Buffer::allocate(static_cast<size_t>(rounded_up(n, columns) * k * kFloat));
-  auto* to = reinterpret_cast<float*>(packed->data());
-  for (int64_t j = 0; j < n; j += columns)
-    pack_panel(b + j * b_column, b_k, b_column, k, std::min(columns, n - j), to + j * k, columns, loops);
+  Ref<Buffer> packed = Buffer::allocate(static_cast<size_t>(packed_size(k, n, loops)));
+  ThreadPool alone(1);
+  pack_all_panels(b, b_k, b_column, k, n, reinterpret_cast<float*>(packed->data()), loops, alone);
   return packed;
 }
 
@@ -347,38 +422,43 @@ void product(const Product& given, const TileLoops& loops, ThreadPool& pool, con
     Run(p, loops, follow)();
     return;
   }
-  // What is packed by every part is the other side: the smaller one.
   const bool by_rows = p.m >= p.n;
   const int64_t unit =
       by_rows ? loops.most_rows[loops.product_vectors] : static_cast<int64_t>(loops.product_vectors) * loops.lanes;
   const int64_t units = parts_of(by_rows ? p.m : p.n, unit);
   const int64_t parts = std::min({units, 4 * threads, std::max(threads, work / kPartProducts)});
+  const auto begin_of = [&](int64_t i) { return std::min(units * i / parts * unit, by_rows ? p.m : p.n); };
+  Product all = p;
+  const auto part_of = [&](int64_t i) {
+    const int64_t begin = begin_of(i), end = begin_of(i + 1);
+    return by_rows ? rows_of(all, begin, end) : columns_of(all, begin, end);
+  };
+  // Every part reads the whole of the other, smaller side, which is packed once for all of them.
+  const Product first = part_of(0);
+  const Run of_first(first, loops, nullptr);
+  Ref<Buffer> shared;
+  if (work >= kShared && by_rows && of_first.packs_right()) {
+    shared = Buffer::allocate_scratch(static_cast<size_t>(packed_size(p.k, p.n, loops)));
+    auto* to = reinterpret_cast<float*>(shared->data());
+    pack_all_panels(p.b, p.b_k, p.b_column, p.k, p.n, to, loops, pool);
+    all.packed = to;
+  } else if (work >= kShared && !by_rows && of_first.packs_left()) {
+    shared = of_first.packed_left(pool);
+  }
   pool.run(parts, [&](int64_t i) {
-    const int64_t begin = units * i / parts * unit, end = std::min(units * (i + 1) / parts * unit, by_rows ? p.m : p.n);
-    Product part = p;
+    const Product part = part_of(i);
     std::vector<ProductFollow::Operand> operands;
-    if (by_rows) {
-      part.m = end - begin;
-      part.a += begin * p.a_row;
-      part.c += begin * p.c_row;
-    } else {
-      part.n = end - begin;
-      if (p.packed != nullptr)
-        part.packed += begin * p.k;
-      else
-        part.b += begin * p.b_column;
-      part.c += begin;
+    std::optional<ProductFollow> own;
+    if (follow != nullptr) {
+      for (ProductFollow::Operand o : follow->operands) {
+        o.data += begin_of(i) * (by_rows ? o.row : o.column);
+        operands.push_back(o);
+      }
+      own.emplace(follow->program, operands);
     }
-    if (follow == nullptr) {
-      Run(part, loops, nullptr)();
-      return;
-    }
-    for (ProductFollow::Operand o : follow->operands) {
-      o.data += begin * (by_rows ? o.row : o.column);
-      operands.push_back(o);
-    }
-    const ProductFollow own{follow->program, operands};
-    Run(part, loops, &own)();
+    Run run(part, loops, own ? &*own : nullptr);
+    if (shared && !by_rows) run.use_left(*shared, of_first);
+    run();
   });
 }
 

@@ -5,7 +5,8 @@
 // no block, tile, thread, stride or CPU level, and one matrix of a batch, or one row, gives the same as all together.
 //
 // Panels of the right-hand side (columns of one tile, k after k) and rows of the left one are copied next to each other
-// where they are read often enough; a right-hand side that does not change is packed once.
+// where they are read often enough, by large products on several threads once for all of them; a right-hand side that
+// does not change is packed once.
 #pragma once
 
 #include <cstdint>
