@@ -4,7 +4,8 @@
     tools/tidy.py --build build/clang [--jobs N] [--fix] [FILE...]
 
 Most of clang-tidy's time goes into the standard library's headers, which every file includes: so files with the same flags
-are checked together, as one unit that includes up to TOGETHER of them. Files whose local names clash do not compile together; such a unit is halved until it does.
+are checked together, as one unit that includes up to TOGETHER of them. Files whose local names clash do not compile together
+and are kept apart, as far as the text tells (local_names); a unit that does not compile all the same is halved until it does.
 
 A file is checked again only if its text, a project header that it includes (directly or not), its compile command,
 .clang-tidy or clang-tidy itself changed. Clean results are empty files in TENON_TIDY_CACHE (~/.cache/tenon/tidy), named by
@@ -27,9 +28,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("tenon/", "examples/", "bench/")
 CLANG_TIDY = "clang-tidy-19"
-TOGETHER = 10
+TOGETHER = 16
 FINDING = re.compile(r"^(/[^:]+):\d+:\d+: (?:error|warning): ", re.MULTILINE)
 FINDING_STARTS = re.compile(r"^(?=/[^:]+:\d+:\d+: (?:error|warning): )", re.MULTILINE)
+LOCAL = re.compile(r"^namespace \{\n(.*?)^\}  // namespace\n", re.MULTILINE | re.DOTALL)
+TYPE = re.compile(r"^(?:template <[^;{]*>\s+)?(?:class|struct|enum class|using|concept) (\w+)", re.MULTILINE)
+VALUE = re.compile(r"^[\w:][^=({;#]*?\b(\w+)(?:\[\w*\])? *[={;]", re.MULTILINE)
+FUNCTION = re.compile(r"^[\w:][^=({;#]*?\b(\w+)\(([^)]*)\)", re.MULTILINE)
 INCLUDE = re.compile(rb'^\s*#\s*include\s*[<"](tenon/[^>"]+)[>"]', re.MULTILINE)
 
 
@@ -62,9 +67,21 @@ def flags_of(command):
     for word in rest:
         if word in ("-o", "-c", "-MT", "-MF"):
             next(rest)
-        elif word != "-MD":
+        elif word not in ("-MD", "-fPIC", "-fPIE") and not re.fullmatch(r"-O\w*", word):
             kept.append(word)
     return kept
+
+
+def local_names(text):
+    """What a source declares in its unnamed namespaces: names, and those of functions with the types of their parameters."""
+    names = set()
+    for body in LOCAL.findall(text):
+        names.update(TYPE.findall(body))
+        names.update(VALUE.findall(body))
+        for name, parameters in FUNCTION.findall(body):
+            types = [re.sub(r"\s*\b\w+( = .*)?$", "", p.strip()) for p in parameters.split(",")]
+            names.add(f"{name}({', '.join(types)})")
+    return names
 
 
 def unit_of(sources, folder):
@@ -75,24 +92,17 @@ def unit_of(sources, folder):
     return unit
 
 
-def compile_together(sources, flags, folder):
-    if len(sources) == 1:
-        return True
-    command = [*flags, "-fsyntax-only", "-w", str(unit_of(sources, folder))]
-    return subprocess.run(command, capture_output=True, cwd=folder, check=False).returncode == 0
-
-
 def check(sources, flags, folder, fix):
     """Returns (sources with findings, text) for sources that have the same flags."""
-    if not compile_together(sources, flags, folder):
-        half = len(sources) // 2
-        parts = [check(part, flags, folder, fix) for part in (sources[:half], sources[half:])]
-        return parts[0][0] + parts[1][0], "\n".join(text for _, text in parts if text)
     command = [CLANG_TIDY, "--quiet", f"--config-file={ROOT / '.clang-tidy'}", *(["--fix"] if fix else [])]
     command += ["--checks=-bugprone-suspicious-include", str(unit_of(sources, folder)), "--", *flags[1:]]
     run = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     if run.returncode == 0:
         return [], ""
+    if len(sources) > 1 and "[clang-diagnostic-error]" in run.stdout:
+        half = len(sources) // 2
+        parts = [check(part, flags, folder, fix) for part in (sources[:half], sources[half:])]
+        return parts[0][0] + parts[1][0], "\n".join(text for _, text in parts if text)
     problems = [line for line in run.stderr.splitlines() if not re.match(r"\d+ warnings? (and \d+ errors? )?generated", line)]
     named = {Path(path) for path in FINDING.findall(run.stdout)}
     # A finding in a header belongs to nobody: none of them is clean then.
@@ -115,10 +125,19 @@ def known_clean(result):
 
 
 def groups_of(sources, commands, together):
+    """[(sources, flags)]: each source goes to the first group with its flags that has room and none of its names."""
     by_flags = {}
     for source in sources:
-        by_flags.setdefault(tuple(flags_of(commands[source])), []).append(source)
-    return [(files[i : i + together], list(flags)) for flags, files in by_flags.items() for i in range(0, len(files), together)]
+        names = local_names(source.read_text())
+        groups = by_flags.setdefault(tuple(flags_of(commands[source])), [])
+        fitting = (g for g in groups if len(g[0]) < together and not g[1] & names)
+        group = next(fitting, None)
+        if group is None:
+            group = ([], set())
+            groups.append(group)
+        group[0].append(source)
+        group[1].update(names)
+    return [(files, list(flags)) for flags, groups in by_flags.items() for files, _ in groups]
 
 
 def main():
