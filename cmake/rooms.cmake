@@ -17,9 +17,15 @@
 option(TENON_PRECOMPILED_HEADERS "Parse the common headers of a room once (g++ only)" ON)
 set(standard_headers <algorithm> <cmath> <functional> <map> <memory> <optional> <span> <string> <string_view> <variant>
   <vector>)
+#   tenon_precompile(TARGET [header...])  or  tenon_precompile(TARGET FROM other-target)
 function(tenon_precompile target)
+  cmake_parse_arguments(HEADERS "" "FROM" "" ${ARGN})
   if(TENON_PRECOMPILED_HEADERS AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT TENON_SANITIZE)
-    target_precompile_headers(${target} PRIVATE ${standard_headers} <fmt/format.h> ${ARGN})
+    if(HEADERS_FROM)
+      target_precompile_headers(${target} REUSE_FROM ${HEADERS_FROM})
+    else()
+      target_precompile_headers(${target} PRIVATE ${standard_headers} <fmt/format.h> ${HEADERS_UNPARSED_ARGUMENTS})
+    endif()
     target_compile_options(${target} PRIVATE -fpch-preprocess)  # for ccache
     if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
       # False alarms in std::string's insides, which are no system header's any more when they come precompiled. What they
