@@ -1,18 +1,10 @@
 // grpc-js (npm), unmodified, against `tenon serve`: grpc_js_test.js TENON MODELS_FOLDER
-// Skipped (exit code 77) where the modules are not: npm install @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8 in the folder that
-// TENON_NODE_FOLDER names (or build/serve-clients-node).
+// The modules are in the folder that TENON_ENVIRONMENT names.
 'use strict';
 const path = require('path'), assert = require('assert'), {spawn} = require('child_process');
 const root = path.join(__dirname, '../../..');
-const folder = process.env.TENON_NODE_FOLDER || path.join(root, 'build/serve-clients-node');
-let grpc, loader;
-try {
-  grpc = require(require.resolve('@grpc/grpc-js', {paths: [folder]}));
-  loader = require(require.resolve('@grpc/proto-loader', {paths: [folder]}));
-} catch (error) {
-  console.log(`skipped: grpc-js is not in ${folder}: npm install @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8 there`);
-  process.exit(77);
-}
+const inEnvironment = name => require(require.resolve(name, {paths: [process.env.TENON_ENVIRONMENT]}));
+const grpc = inEnvironment('@grpc/grpc-js'), loader = inEnvironment('@grpc/proto-loader');
 const protos = name => grpc.loadPackageDefinition(loader.loadSync(path.join(root, 'tenon/serve/proto', name), {keepCase: true, longs: Number}));
 
 async function main(address) {

@@ -1,20 +1,13 @@
 #!/usr/bin/env python3
-"""KServe's own client (PyPI: kserve), REST and gRPC, against `tenon serve`: kserve_test.py TENON MODELS_FOLDER
-
-Skipped (exit code 77) where it is not installed; it needs an environment of its own (TENON_KSERVE_VENV names its python's folder).
-"""
+"""KServe's own client (PyPI: kserve), REST and gRPC, against `tenon serve`: kserve_test.py TENON MODELS_FOLDER"""
 
 import asyncio
 import sys
 from pathlib import Path
 
-try:
-    import numpy as np
-    from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest
-    from kserve.inference_client import RESTConfig
-except ImportError as error:
-    print(f"skipped: {error}; pip install kserve==0.21.0 in an environment of its own")
-    sys.exit(77)
+import numpy as np
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest
+from kserve.inference_client import RESTConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
 from serve_process import ServeProcess  # noqa: E402

@@ -1,24 +1,17 @@
 #!/usr/bin/env python3
-"""Google's own client (PyPI: tensorflow-serving-api, with TensorFlow) against `tenon serve`: tensorflow_test.py TENON MODELS_FOLDER
-
-Skipped (exit code 77) where it is not installed; it needs an environment of its own (TENON_TF_VENV names its folder).
-"""
+"""Google's own client (PyPI: tensorflow-serving-api, with TensorFlow) against `tenon serve`: tensorflow_test.py TENON MODELS_FOLDER"""
 
 import os
 import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-try:
-    import grpc
-    import numpy as np
-    import tensorflow as tf
-    from tensorflow_serving.apis import (classification_pb2, get_model_metadata_pb2, get_model_status_pb2, inference_pb2,
-                                         model_management_pb2, model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc,
-                                         regression_pb2)
-except ImportError as error:
-    print(f"skipped: {error}; pip install tensorflow==2.21.0 tensorflow-serving-api==2.21.0 in an environment of its own")
-    sys.exit(77)
+import grpc  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from tensorflow_serving.apis import (classification_pb2, get_model_metadata_pb2, get_model_status_pb2,  # noqa: E402
+                                     inference_pb2, model_management_pb2, model_service_pb2_grpc, predict_pb2,
+                                     prediction_service_pb2_grpc, regression_pb2)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
 from serve_process import ServeProcess  # noqa: E402
