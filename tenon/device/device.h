@@ -67,8 +67,13 @@ class PreparedKernel {
   virtual ~PreparedKernel() = default;
   // The result's axes from the outermost to the innermost in memory, as this kernel writes best. Empty: row-major.
   [[nodiscard]] virtual Ints order() const = 0;
-  // `operands` are the inputs of `after` but the first, broadcast to the result's shape. `out` is dense, in any order
-  // of axes. The bits are those of the claim's `run`, then of the scalar program, whatever the layouts.
+  // Whether this took over `next`, which reads this one's result as its first input and is the only one to read it,
+  // because both gain by running together. From then on it is both: its inputs are its own and then those of `next`
+  // but the first, its operands likewise, and its result is that of `next`. What is between exists nowhere.
+  virtual bool continue_with(std::unique_ptr<PreparedKernel>& /*next*/) { return false; }
+  // `operands` are the inputs of `after` but the first, broadcast to the shape of the result that they meet. `out` is
+  // dense, in any order of axes. The bits are those of the claim's `run`, then of the scalar program, whatever the
+  // layouts.
   virtual void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
                    ThreadPool& pool) const = 0;
 };

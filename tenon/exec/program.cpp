@@ -76,13 +76,15 @@ std::vector<TensorType> result_types(const ir::Graph& graph, const ir::Node& nod
 struct Program::Step {
   const ir::Node* node = nullptr;
   std::string name;                  // of the call and what is fused to it
-  std::vector<ir::ValueId> inputs;   // of the node, then the operands of what follows it
+  std::vector<ir::ValueId> inputs;   // of the node, then the operands of what follows it; or of several such
+  std::vector<Shape> meets;          // of each operand: the shape of the result that it meets
   std::vector<uint8_t> last;         // whether this step reads an input for the last time
   std::vector<ir::ValueId> outputs;  // of the node, or of the last fused one
   std::vector<TensorType> results;
   Ints order;  // of the result of a prepared call, and of all of an elementwise op
   std::unique_ptr<PreparedKernel> kernel;
-  int64_t place = -1;  // of the result in the arena, in bytes; -1: in memory of its own
+  bool several = false;  // calls, of which `node` is the first
+  int64_t place = -1;    // of the result in the arena, in bytes; -1: in memory of its own
 };
 
 // Steps in the order of the nodes. A prepared call takes the elementwise ops behind it as long as each is the only
@@ -307,6 +309,7 @@ struct Program::Maker {
         Step step{.node = call.node,
                   .name = std::string(call.node->op->name),
                   .inputs = call.node->inputs,
+                  .meets = std::vector<Shape>(call.operands.size(), graph.type(call.result()).shape),
                   .last = {},
                   .outputs = {call.result()},
                   .results = {graph.type(call.result())},
@@ -317,12 +320,34 @@ struct Program::Maker {
         order[static_cast<size_t>(call.result())] = step.order;
         program.summary_.fused += static_cast<int>(call.after.size());
         ++program.summary_.prepared;
-        program.steps_.push_back(std::move(step));
+        if (!joined_to_last(step)) program.steps_.push_back(std::move(step));
         return;
       }
     }
     emit_plain(*call.node);
     for (const ir::Node* node : call.after) emit_plain(*node);
+  }
+
+  // Whether the last step took this one in, whose first input only it reads.
+  bool joined_to_last(Step& step) {
+    if (program.steps_.empty()) return false;
+    Step& last = program.steps_.back();
+    const ir::ValueId between = step.inputs[0];
+    if (!last.kernel || last.outputs[0] != between || readers[static_cast<size_t>(between)] != 1) return false;
+    if (!last.kernel->continue_with(step.kernel)) return false;
+    const auto own = [](Step& s) {
+      return s.inputs.begin() + static_cast<std::ptrdiff_t>(s.inputs.size() - s.meets.size());
+    };
+    last.inputs.insert(own(last), step.inputs.begin() + 1, own(step));
+    last.inputs.insert(last.inputs.end(), own(step), step.inputs.end());
+    last.meets.insert(last.meets.end(), step.meets.begin(), step.meets.end());
+    (last.name += ", ") += step.name;
+    last.several = true;
+    last.outputs = std::move(step.outputs);
+    last.results = std::move(step.results);
+    last.order = std::move(step.order);
+    ++program.summary_.joined;
+    return true;
   }
 
   std::unique_ptr<PreparedKernel> prepare(const Call& call) const {
@@ -346,6 +371,7 @@ struct Program::Maker {
     Step step{.node = &node,
               .name = std::string(node.op->name),
               .inputs = node.inputs,
+              .meets = {},
               .last = {},
               .outputs = node.outputs,
               .results = result_types(graph, node),
@@ -476,10 +502,10 @@ Tensors Program::run_step(const Step& step, Tensors& values, const Ref<Buffer>& 
     return {from_buffer(y.buffer, step.results[0], dense_strides(step.results[0].shape, step.order), y.offset)};
   }
   const auto call = [&] {
-    const size_t own = step.node->inputs.size();
+    const size_t own = in.size() - step.meets.size();
     std::vector<ConstView> views, operands;
     for (size_t i = 0; i < own; ++i) views.push_back(in[i].defined() ? view(in[i]) : ConstView{});
-    for (size_t i = own; i < in.size(); ++i) operands.push_back(broadcast(in[i], step.results[0].shape));
+    for (size_t i = own; i < in.size(); ++i) operands.push_back(broadcast(in[i], step.meets[i - own]));
     const TensorType& type = step.results[0];
     const int64_t size = element_size(type.dtype);  // prepared kernels give whole bytes
     Tensor y = step.place < 0 ? with_order(type, step.order)
@@ -489,7 +515,8 @@ Tensors Program::run_step(const Step& step, Tensors& values, const Ref<Buffer>& 
                      session().pool());
     return Tensors{std::move(y)};
   };
-  return observed({.name = step.name, .op = step.node->op, .attrs = &step.node->attrs, .inputs = &in}, call);
+  const ops::OpDef* op = step.several ? nullptr : step.node->op;
+  return observed({.name = step.name, .op = op, .attrs = &step.node->attrs, .inputs = &in}, call);
 }
 
 }  // namespace tenon::exec

@@ -33,6 +33,7 @@ class Program {
   struct Summary {
     int folded = 0;           // computed when the program was made
     int prepared = 0;         // calls made ready
+    int joined = 0;           // of these, run together with the one before
     int fused = 0;            // elementwise ops that are a part of such a call
     int others = 0;           // evaluated as in exec::run
     int64_t arena_bytes = 0;  // of the block that holds what only prepared calls read, for each run at a time

@@ -218,17 +218,6 @@ std::vector<ConvShape> direct_shapes() {
   return all;
 }
 
-// A tensor [n, channels, spatial…] whose channels lie side by side.
-Array channels_last(const Shape& shape) {
-  Shape strides(shape.size(), 1);
-  int64_t next = shape[1];
-  for (size_t d = shape.size(); d-- > 2;) {
-    strides[d] = next;
-    next *= shape[d];
-  }
-  strides[0] = next;
-  return {DType::F32, shape, strides, 0, numel(shape)};
-}
 Shape full_shape(const ConvShape& s, bool y) {
   Shape shape{s.n, y ? s.filters : s.channels};
   for (size_t d = 0; d < static_cast<size_t>(s.axes); ++d) shape.push_back(y ? s.out[d] : s.in[d]);

@@ -1,6 +1,7 @@
 #include "tenon/device/cpu/claim_kernels.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <type_traits>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "tenon/device/cpu/bf16_kernels.h"
 #include "tenon/device/cpu/conv.h"
 #include "tenon/device/cpu/conv_bf16.h"
+#include "tenon/device/cpu/conv_chain.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/gemm.h"
@@ -193,24 +195,25 @@ void claim_conv(const KernelArgs& args) {
 namespace {
 
 // A convolution whose weights do not change: they are packed once.
-class PreparedConv final : public PreparedKernel {
+class PackedConv {
  public:
-  PreparedConv(const ConvShape& s, const PrepareArgs& args, const ConstView& bias)
-      : rank_(args.result.shape.size()), conv_(s, level_table(best_level()), program(args, bias)) {
+  PackedConv(const ConvShape& s, const PrepareArgs& args, const ConstView& bias)
+      : shape_(args.result.shape),
+        operands_(args.after == nullptr ? 0 : static_cast<size_t>(args.after->inputs) - 1),
+        conv_(s, level_table(best_level()), program(args, bias)) {
     const ConstView& weight = args.inputs[1];
     conv_.use(args.kept.get(key(weight, s), [&] { return conv_.pack(floats_of(weight).data()); }));
     if (bias.data != nullptr) bias_ = floats_of(bias);
   }
-  [[nodiscard]] Ints order() const override { return channels_last_order(rank_); }
-  void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
-           ThreadPool& pool) const override {
-    if (bias_.empty()) {
-      conv_.run(inputs[0], operands, out, pool);
-      return;
-    }
-    std::vector<ConstView> all{bias_view(bias_.data(), out.shape)};
+  [[nodiscard]] const DirectConv& conv() const { return conv_; }
+  // How many there are of the program's that follows.
+  [[nodiscard]] size_t operands() const { return operands_; }
+  // With the bias in front of them.
+  [[nodiscard]] std::vector<ConstView> all_operands(std::span<const ConstView> operands) const {
+    std::vector<ConstView> all;
+    if (!bias_.empty()) all.push_back(bias_view(bias_.data(), shape_));
     all.insert(all.end(), operands.begin(), operands.end());
-    conv_.run(inputs[0], all, out, pool);
+    return all;
   }
 
  private:
@@ -226,9 +229,44 @@ class PreparedConv final : public PreparedKernel {
     constexpr int kResult[] = {0};
     return ir::compose(add_bias(), *args.after, kResult);
   }
-  size_t rank_;
+  Shape shape_;  // of the result
+  size_t operands_;
   DirectConv conv_;
   std::vector<float> bias_;
+};
+
+// One of them, or some that run together.
+class PreparedConv final : public PreparedKernel {
+ public:
+  explicit PreparedConv(std::unique_ptr<PackedConv> conv) { links_.push_back(std::move(conv)); }
+  [[nodiscard]] Ints order() const override {
+    return channels_last_order(static_cast<size_t>(links_.front()->conv().shape().axes) + 2);
+  }
+  bool continue_with(std::unique_ptr<PreparedKernel>& next) override {
+    auto* other = dynamic_cast<PreparedConv*>(next.get());
+    if (other == nullptr || !gains_in_strips(links_.back()->conv(), other->links_.front()->conv())) return false;
+    std::ranges::move(other->links_, std::back_inserter(links_));
+    next.reset();
+    return true;
+  }
+  void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
+           ThreadPool& pool) const override {
+    std::vector<std::vector<ConstView>> of_links;
+    for (const auto& link : links_) {
+      of_links.push_back(link->all_operands(operands.first(link->operands())));
+      operands = operands.subspan(link->operands());
+    }
+    if (links_.size() == 1) {
+      links_[0]->conv().run(inputs[0], of_links[0], out, pool);
+      return;
+    }
+    std::vector<ConvLink> chain;
+    for (size_t i = 0; i < links_.size(); ++i) chain.push_back({links_[i]->conv(), of_links[i]});
+    run_in_strips(chain, inputs[0], out, pool);
+  }
+
+ private:
+  std::vector<std::unique_ptr<PackedConv>> links_;
 };
 
 }  // namespace
@@ -239,7 +277,9 @@ std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args) {
   const bool bias_changes = !bias.shape.empty() && bias.data == nullptr;
   if (weight.data == nullptr || bias_changes || numel(args.result.shape) == 0) return nullptr;
   const ConvShape s = conv_shape(args.inputs[0].shape, weight.shape, args.result.shape, args.attrs);
-  if (args.inputs[0].dtype == DType::F32) return std::make_unique<PreparedConv>(s, args, bias);
+  if (args.inputs[0].dtype == DType::F32) {
+    return std::make_unique<PreparedConv>(std::make_unique<PackedConv>(s, args, bias));
+  }
   if (weight.dtype == DType::BF16 && amx::available() && Bf16Conv::takes(s)) return prepare_bf16_conv(s, args);
   return is_half(weight.dtype) ? prepare_widened(args, prepare_conv) : nullptr;
 }

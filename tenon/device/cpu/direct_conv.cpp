@@ -16,7 +16,8 @@ constexpr int64_t kDepthwiseTile = 8192;     // elements of a block of results t
 constexpr int64_t kDepthwiseStrip = 6144;    // elements of the input's rows, and weights, that stay in the first cache
 constexpr int64_t kFewPlaces = 512;          // of the examples that go together, …
 constexpr int64_t kTogether = 1536 * 1024;   // … and bytes of their input
-constexpr int64_t kPartProducts = 512 * 1024;  // multiply-adds of one part, at least
+constexpr int64_t kPartProducts = 512 * 1024;  // multiply-adds of one part, at least; …
+constexpr int64_t kDepthwisePart = 96 * 1024;  // … where each waits for an element of its own
 
 }  // namespace
 
@@ -31,6 +32,9 @@ struct DirectConv::Job {
   int64_t tile_rows = 1;     // places of a tile, at most
   int64_t tiles_of_row = 1;  // 0: two rows of places make one tile
   int64_t tiles = 0;
+  // Of a part of the rows of an example (Rows):
+  int64_t first_row = 0;      // of the result
+  int64_t ring = Rows::kAll;  // row r of x lies where row r % ring does
 
   [[nodiscard]] PlaceTile tile(int64_t t) const {
     if (tiles_of_row == 0) {
@@ -113,6 +117,23 @@ Ref<Buffer> DirectConv::pack(const ConvWeights& weights) const {
   return packed;
 }
 
+bool DirectConv::reads(const ConstView& x) const {
+  const auto zero = [](const ConvShape::Extents& e) { return e == ConvShape::Extents{0, 0, 0}; };
+  return x.strides[1] == 1 && (depthwise_ || winograd_ || (zero(s_.low) && zero(s_.high))) &&
+         channel_stride_ == s_.channels && numel(x.shape) != 0;
+}
+
+// Where the taps of a place lie in an input with these strides.
+void DirectConv::read_from(Job& job, const PlaceStrides& strides) const {
+  job.x_strides = strides;
+  if (depthwise_) return;
+  job.x_step[0] = strides.place[0];
+  for (size_t d = 0; d < 3; ++d) job.x_step[d + 1] = strides.place[d + 1] * s_.stride[d];
+  const bool merged = merged_ && strides.place[3] == s_.channels;
+  job.run = s_.channels / s_.groups * (merged ? s_.window[2] : 1);
+  job.taps = tap_offsets(s_, strides, merged);
+}
+
 void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, const View& y, ThreadPool& pool) const {
   const int64_t n = y.shape[0];
   if (numel(y.shape) == 0) return;
@@ -121,31 +142,23 @@ void DirectConv::run(const ConstView& x, std::span<const ConstView> operands, co
   job.result.strides = place_strides(y.strides);
   for (const ConstView& o : operands) job.result.add_operand(o.as<float>(), place_strides(o.strides));
   const PlaceStrides from = place_strides(x.strides);
-  const auto zero = [](const ConvShape::Extents& e) { return e == ConvShape::Extents{0, 0, 0}; };
-  const bool as_it_is = from.channel == 1 && (depthwise_ || winograd_ || (zero(s_.low) && zero(s_.high))) &&
-                        channel_stride_ == s_.channels && numel(x.shape) != 0;
   const auto run_on = [&](Job& part, const float* data, const PlaceStrides& strides, int64_t examples,
                           ThreadPool& threads) {
     part.x = data;
-    part.x_strides = strides;
     part.space.extent = {examples, s_.out[0], s_.out[1], s_.out[2]};
     if (winograd_) {
       winograd_->run(data, strides, reinterpret_cast<const float*>(weights_->data()), part.result, examples, after_,
                      threads);
       return;
     }
+    read_from(part, strides);
     if (depthwise_) {
       run_depthwise(part, threads);
-      return;
+    } else {
+      run_placed(part, threads);
     }
-    part.x_step[0] = strides.place[0];
-    for (size_t d = 0; d < 3; ++d) part.x_step[d + 1] = strides.place[d + 1] * s_.stride[d];
-    const bool merged = merged_ && strides.place[3] == s_.channels;
-    part.run = s_.channels / s_.groups * (merged ? s_.window[2] : 1);
-    part.taps = tap_offsets(s_, strides, merged);
-    run_placed(part, threads);
   };
-  if (as_it_is) {
+  if (reads(x)) {
     run_on(job, x.as<float>(), from, n, pool);
     return;
   }
@@ -193,10 +206,7 @@ void DirectConv::run_placed(const Job& given, ThreadPool& pool) const {
   job.space.merge(tensors);
   const int64_t products = job.space.rows * job.space.width * s_.filters * depth_;
   const int64_t threads = products < 2 * kPartProducts ? 1 : pool.threads();
-  job.tile_rows = loops_.most_rows[panels_.vectors];
-  const bool pairs = job.space.width == kTileSegment && job.tile_rows == 2 * kTileSegment && job.space.rows > 1;
-  job.tiles_of_row = pairs ? 0 : parts_of(job.space.width, job.tile_rows);
-  job.tiles = pairs ? (job.space.rows + 1) / 2 : job.space.rows * job.tiles_of_row;
+  cut(job);
   const int64_t panels = s_.groups * panels_.count;
   // Each thread its own weights where these are more than the places; the bits are the same either way.
   const bool by_panel =
@@ -205,17 +215,33 @@ void DirectConv::run_placed(const Job& given, ThreadPool& pool) const {
   const int64_t parts = threads == 1 ? 1 : std::min(units, 4 * threads);
   pool.run(parts, [&](int64_t p) {
     const int64_t first = units * p / parts, end = units * (p + 1) / parts;
+    ConvFinish finish = finish_of(job);
     if (by_panel) {
-      run_tiles(job, 0, job.tiles, first, end);
+      run_tiles(job, finish, 0, job.tiles, first, end);
     } else {
-      run_tiles(job, first, end, 0, panels);
+      run_tiles(job, finish, first, end, 0, panels);
     }
   });
 }
 
-void DirectConv::run_tiles(const Job& job, int64_t first, int64_t end, int64_t panel, int64_t panel_end) const {
+// Places into tiles.
+void DirectConv::cut(Job& job) const {
+  job.tile_rows = loops_.most_rows[panels_.vectors];
+  const bool pairs = job.space.width == kTileSegment && job.tile_rows == 2 * kTileSegment && job.space.rows > 1;
+  job.tiles_of_row = pairs ? 0 : parts_of(job.space.width, job.tile_rows);
+  job.tiles = pairs ? (job.space.rows + 1) / 2 : job.space.rows * job.tiles_of_row;
+}
+
+ConvFinish DirectConv::finish_of(const Job& job) const {
+  if (!depthwise_) return {job.result, job.space, after_, loops_, loops_.most_rows[panels_.vectors], panels_.columns};
+  ConvFinish finish(job.result, job.space, after_, loops_, block_places(), channel_stride_);
+  finish.filters(0, s_.channels);
+  return finish;
+}
+
+void DirectConv::run_tiles(const Job& job, ConvFinish& finish, int64_t first, int64_t end, int64_t panel,
+                           int64_t panel_end) const {
   alignas(64) float block[kTileRows * kTileVectors * 16] = {};
-  ConvFinish finish(job.result, job.space, after_, loops_, job.tile_rows, panels_.columns);
   const int64_t filters = s_.filters / s_.groups;
   const bool few_weights = (panel_end - panel) * depth_ * panels_.columns * kFloat <= kFewWeights;
   const int64_t bytes = job.tile_rows * job.x_step[3] * kFloat;
@@ -264,10 +290,12 @@ void DirectConv::run_depthwise(const Job& given, ThreadPool& pool) const {
   Job job = given;
   job.space.count();
   const int64_t products = job.space.rows * job.space.width * s_.filters * depth_;
-  const int64_t parts = products < 2 * kPartProducts ? 1 : std::min<int64_t>(job.space.rows, 4 * pool.threads());
+  const int64_t most = pool.threads() == 1 ? 1 : std::min<int64_t>(job.space.rows, 4 * pool.threads());
+  const int64_t parts = std::clamp<int64_t>(products / kDepthwisePart, 1, most);
   pool.run(parts, [&](int64_t p) {
     const int64_t first = job.space.rows * p / parts;
-    run_depthwise_rows(job, first, job.space.rows * (p + 1) / parts);
+    ConvFinish finish = finish_of(job);
+    run_depthwise_rows(job, finish, first, job.space.rows * (p + 1) / parts);
   });
 }
 
@@ -285,6 +313,7 @@ void DirectConv::inner_taps(const Job& job, int64_t column, std::span<const Dept
 
 // The rows of the window that lie inside for a row of places: where each begins, and the number of its first tap.
 void DirectConv::inner_rows(const Job& job, int64_t row, std::vector<DepthwiseTap>& rows) const {
+  row += job.first_row;
   const std::array<int64_t, 2> at{row / s_.out[1] % s_.out[0], row % s_.out[1]};
   const int64_t example = row / s_.out[1] / s_.out[0] * job.x_strides.place[0];
   rows.clear();
@@ -293,7 +322,7 @@ void DirectConv::inner_rows(const Job& job, int64_t row, std::vector<DepthwiseTa
       const int64_t in_d = at[0] * s_.stride[0] + d * s_.dilation[0] - s_.low[0];
       const int64_t in_h = at[1] * s_.stride[1] + h * s_.dilation[1] - s_.low[1];
       if (in_d < 0 || in_d >= s_.in[0] || in_h < 0 || in_h >= s_.in[1]) continue;
-      rows.push_back({example + in_d * job.x_strides.place[1] + in_h * job.x_strides.place[2],
+      rows.push_back({example + in_d * job.x_strides.place[1] + in_h % job.ring * job.x_strides.place[2],
                       (d * s_.window[1] + h) * s_.window[2]});
     }
   }
@@ -376,8 +405,15 @@ void DirectConv::run_in_strips(const Job& job, const DepthwiseRuns& runs, ConvFi
   }
 }
 
-// Results go to a block of so many places first, because what follows or the way to memory is not for registers.
-void DirectConv::run_in_blocks(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish, int64_t places) const {
+// Places of a block of results.
+int64_t DirectConv::block_places() const {
+  const int64_t most = std::clamp<int64_t>(kDepthwiseTile / channel_stride_, 1, s_.out[2]);
+  return most > kTileSegment ? most / kTileSegment * kTileSegment : most;
+}
+
+// Results go to a block first, because what follows or the way to memory is not for registers.
+void DirectConv::run_in_blocks(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const {
+  const int64_t places = block_places();
   const Ref<Buffer> memory = Buffer::allocate(static_cast<size_t>(places * channel_stride_) * sizeof(float));
   auto* block = reinterpret_cast<float*>(memory->data());
   DepthwiseRow row = depthwise_row(job);
@@ -398,16 +434,73 @@ void DirectConv::run_in_blocks(const Job& job, const DepthwiseRuns& runs, ConvFi
   }
 }
 
-void DirectConv::run_depthwise_rows(const Job& job, int64_t first, int64_t end) const {
-  int64_t most = std::clamp<int64_t>(kDepthwiseTile / channel_stride_, 1, job.space.width);
-  if (most > kTileSegment) most = most / kTileSegment * kTileSegment;
-  ConvFinish finish(job.result, job.space, after_, loops_, most, channel_stride_);
-  finish.filters(0, s_.channels);
+void DirectConv::run_depthwise_rows(const Job& job, ConvFinish& finish, int64_t first, int64_t end) const {
   const DepthwiseRuns runs = depthwise_runs(job, first, end);
   if (finish.in_tiles() && channel_stride_ == s_.channels) {
     run_in_strips(job, runs, finish);
   } else {
-    run_in_blocks(job, runs, finish, most);
+    run_in_blocks(job, runs, finish);
+  }
+}
+
+bool DirectConv::takes_ring() const {
+  if (!has_rows() || channel_stride_ != s_.channels) return false;
+  const ConvShape::Extents none{0, 0, 0}, ones{1, 1, 1};
+  if (depthwise_) return s_.stride[1] <= s_.dilation[1] * (s_.window[1] - 1) + 1;
+  return s_.window == ones && s_.stride == ones && s_.low == none && s_.high == none;
+}
+
+struct DirectConv::Rows::State {
+  const DirectConv& conv;
+  Job job;
+  bool one_run;                       // rows run on in every tensor
+  std::vector<const float*> operand;  // of row 0
+  ConvFinish finish;
+
+  State(const DirectConv& c, const Job& j, bool run) : conv(c), job(j), one_run(run), finish(c.finish_of(job)) {
+    for (const auto& o : job.result.operands) operand.push_back(o.data);
+  }
+};
+
+DirectConv::Rows::Rows(const DirectConv& conv, const PlaceStrides& x, std::span<const ConstView> operands,
+                       const PlaceStrides& y) {
+  Job job;
+  conv.read_from(job, x);
+  job.result.strides = y;
+  for (const ConstView& o : operands) job.result.add_operand(o.as<float>(), place_strides(o.strides));
+  job.space.extent = {1, 1, conv.s_.out[1], conv.s_.out[2]};
+  PlaceSpace::Tensors tensors{&job.x_step, &job.result.strides.place};
+  for (auto& o : job.result.operands) {
+    if (o.reach == ConvResult::Reach::All) tensors.push_back(&o.strides.place);
+  }
+  const bool one_run = !conv.depthwise_ && conv.s_.out[2] > 1 && job.space.runs_on(tensors, 2);
+  state_ = std::make_unique<State>(conv, job, one_run);
+}
+DirectConv::Rows::~Rows() = default;
+
+void DirectConv::Rows::run(const float* x, int64_t x_ring, float* y, int64_t y_ring, int64_t first, int64_t end) {
+  State& s = *state_;
+  const DirectConv& conv = s.conv;
+  Job& job = s.job;
+  const int64_t width = conv.s_.out[2];
+  for (int64_t count = 0; first < end; first += count) {
+    count = std::min(end - first, y_ring - first % y_ring);
+    if (!conv.depthwise_) count = std::min(count, x_ring - first % x_ring);
+    job.result.y = y + first % y_ring * job.result.strides.place[2];
+    for (size_t i = 0; i < s.operand.size(); ++i)
+      job.result.operands[i].data = s.operand[i] + first * job.result.operands[i].strides.place[2];
+    job.space.extent = {1, 1, s.one_run ? 1 : count, s.one_run ? count * width : width};
+    job.space.count();
+    if (conv.depthwise_) {
+      job.x = x;
+      job.first_row = first;
+      job.ring = x_ring;
+      conv.run_depthwise_rows(job, s.finish, 0, count);
+    } else {
+      job.x = x + first * conv.s_.stride[1] % x_ring * job.x_strides.place[2];
+      conv.cut(job);
+      conv.run_tiles(job, s.finish, 0, job.tiles, 0, conv.s_.groups * conv.panels_.count);
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 // winograd.h, which keeps all of this but for the chain. To add a shape of tile: level_tile.h.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -39,15 +40,34 @@ class DirectConv {
   // differ from the shape's.
   void run(const ConstView& x, std::span<const ConstView> operands, const View& y, ThreadPool& pool) const;
 
+  // For chains of convolutions (conv_chain.h), which run some rows at a time.
+  class Rows;
+  [[nodiscard]] const ConvShape& shape() const { return s_; }  // the spatial axes at the end
+  [[nodiscard]] bool has_rows() const { return s_.axes == 2 && !winograd_; }
+  // Whether these may be of an input of which only some rows are there at a time.
+  [[nodiscard]] bool takes_ring() const;
+  [[nodiscard]] int64_t weight_bytes() const { return static_cast<int64_t>(weights_->size()); }
+  // Whether x is read where it lies; else an example has to be placed.
+  [[nodiscard]] bool reads(const ConstView& x) const;
+  [[nodiscard]] const PlacedInput& placed() const { return placed_; }
+  void place(const float* x, const PlaceStrides& from, float* to, ThreadPool& pool) const {
+    placed_.place(x, from, to, loops_, pool);
+  }
+
  private:
   struct Job;
   struct DepthwiseRuns;
+  void read_from(Job& job, const PlaceStrides& strides) const;
+  void cut(Job& job) const;
+  [[nodiscard]] ConvFinish finish_of(const Job& job) const;
   void run_placed(const Job& job, ThreadPool& pool) const;
-  void run_tiles(const Job& job, int64_t first, int64_t end, int64_t panel, int64_t panel_end) const;
+  void run_tiles(const Job& job, ConvFinish& finish, int64_t first, int64_t end, int64_t panel,
+                 int64_t panel_end) const;
   void run_depthwise(const Job& job, ThreadPool& pool) const;
-  void run_depthwise_rows(const Job& job, int64_t first, int64_t end) const;
+  void run_depthwise_rows(const Job& job, ConvFinish& finish, int64_t first, int64_t end) const;
   void run_in_strips(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const;
-  void run_in_blocks(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish, int64_t places) const;
+  void run_in_blocks(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const;
+  [[nodiscard]] int64_t block_places() const;
   [[nodiscard]] DepthwiseRow depthwise_row(const Job& job) const;
   [[nodiscard]] DepthwiseRuns depthwise_runs(const Job& job, int64_t first, int64_t end) const;
   void inner_rows(const Job& job, int64_t row, std::vector<DepthwiseTap>& rows) const;
@@ -69,6 +89,23 @@ class DirectConv {
   Panels panels_;      // of a group's filters
   int64_t depth_ = 0;  // products of one element
   Ref<Buffer> weights_;
+};
+
+// On one thread: rows of one example's result, some after the others. Channels lie side by side in x and y; row r of
+// either lies where row r % ring does, so that a ring need not hold them all.
+class DirectConv::Rows {
+ public:
+  static constexpr int64_t kAll = INT64_MAX;  // no ring
+  // `operands` are those of the example.
+  Rows(const DirectConv& conv, const PlaceStrides& x, std::span<const ConstView> operands, const PlaceStrides& y);
+  ~Rows();
+  Rows(const Rows&) = delete;
+  Rows& operator=(const Rows&) = delete;
+  void run(const float* x, int64_t x_ring, float* y, int64_t y_ring, int64_t first, int64_t end);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace tenon::cpu
