@@ -293,6 +293,14 @@ const OpDef& interpolate_op() {
   return def;
 }
 
+std::optional<std::vector<int64_t>> interpolate_positions(int64_t extent, const ir::Attrs& attrs) {
+  if (method_of(attrs) != Method::Nearest) return std::nullopt;
+  const AllTerms terms(extent, attrs);
+  std::vector<int64_t> positions;
+  for (int64_t o = 0; o < terms.size(); ++o) positions.push_back(terms[o][0].position);
+  return positions;
+}
+
 std::vector<const OpDef*> interpolate_ops() { return {&interpolate_op()}; }
 
 }  // namespace ops

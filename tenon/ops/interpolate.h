@@ -4,6 +4,9 @@
 // axis than PyTorch does (ONNX Resize) call interpolate_axis.
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "tenon/ops/opdef.h"
 
 namespace tenon {
@@ -44,6 +47,8 @@ Tensor interpolate_axis(Tensor x, int64_t axis, const AxisInterpolation& how);
 
 namespace ops {
 const OpDef& interpolate_op();
+// Which elements along the axis the result of a call of interpolate_op() consists of, for method nearest; else nothing.
+std::optional<std::vector<int64_t>> interpolate_positions(int64_t extent, const ir::Attrs& attrs);
 std::vector<const OpDef*> interpolate_ops();
 }  // namespace ops
 

@@ -94,6 +94,50 @@ TEST(Program, HasTheBitsOfARunNodeByNode) {
   }
 }
 
+// Convolutions whose results are large and read once run together; what another reads, too, stays a value.
+TEST(Program, RunsConvolutionsTogether) {
+  const NoGrad no_grad;
+  manual_seed(5);
+  const nn::Conv2d wide{16, 96, 1}, apart{96, 96, 3, {.stride = 2, .padding = 1, .groups = 96}}, narrow{96, 16, 1},
+      other{96, 96, 3, {.padding = 1, .groups = 96}};
+  const auto model = [&](const Tensors& in) {
+    const Tensor scale = in[1];
+    Tensor h = narrow(relu6(apart(relu(wide(in[0])) * scale))) + in[2];
+    const Tensor kept = relu6(wide(h));
+    return Tensors{narrow(silu(other(kept)) * scale), kept};
+  };
+  const Tensors in{uniform({1, 16, 96, 90}, -1, 1), uniform({96, 1, 1}, -1, 1), uniform({1, 16, 48, 45}, -1, 1)};
+  const auto graph = std::make_shared<const ir::Graph>(
+      capture(model, {{"x", in[0].type()}, {"scale", in[1].type()}, {"residual", in[2].type()}}));
+  const exec::Program program(graph);
+  EXPECT_EQ(program.summary().prepared, 6);
+  EXPECT_EQ(program.summary().joined, 3) << "three in front, and the last two: `kept` is a result, too";
+  for (const int threads : {1, 4}) {
+    exec::Session session(exec::SessionOptions{.threads = threads});
+    const exec::SessionScope scope(session);
+    expect_same(program.run(in), exec::run(*graph, in));
+  }
+}
+
+// Between convolutions nothing goes back to row-major order: resampling, concats and pooling take the channels last.
+TEST(Program, MovesKeepTheChannelsLast) {
+  const NoGrad no_grad;
+  manual_seed(6);
+  const nn::Conv2d small{3, 12, 3, {.stride = 2, .padding = 1}}, large{3, 8, 3, {.padding = 1}}, last{20, 5, 1};
+  const auto model = [&](const Tensors& in) {
+    const Tensor grown = interpolate(small(in[0]), {.scale = {2}});
+    const Tensor uneven = interpolate(small(in[0]), {.size = {7, 5}, .mode = InterpolateMode::NearestExact});
+    const Tensor h = concat({grown, large(in[0])}, 1);
+    return Tensors{last(h), max_pool2d(h, {2}), uneven};
+  };
+  const Tensors in{uniform({2, 3, 18, 14}, -1, 1)};
+  const auto graph = std::make_shared<const ir::Graph>(capture(model, {{"x", in[0].type()}}));
+  const exec::Program program(graph);
+  expect_same(program.run(in), exec::run(*graph, in));
+  expect_same(program.run(in), model(in));
+  EXPECT_EQ(program.summary().others, 0);
+}
+
 TEST(Program, RunsInSeveralThreadsAtOnce) {
   const NoGrad no_grad;
   const Network model = evaluating();

@@ -11,6 +11,7 @@
 #include "tenon/ops/cumulative.h"
 #include "tenon/ops/gather.h"
 #include "tenon/ops/indexing.h"
+#include "tenon/ops/interpolate.h"
 #include "tenon/ops/linalg.h"
 #include "tenon/ops/loss.h"
 #include "tenon/ops/matmul.h"
@@ -47,6 +48,7 @@ std::span<const Claim> cpu_claims() {
       Claim{&ops::pad_op(), accepts_whole_bytes, run_pad},
       Claim{&ops::concat_op(), nullptr, run_concat, prepare_concat},
       Claim{&ops::take_op(), accepts_whole_bytes, run_take},
+      Claim{&ops::interpolate_op(), accepts_interpolate, run_interpolate, prepare_interpolate},
       Claim{&ops::index_add_op(), accepts_index_add, run_index_add},
       Claim{&ops::embedding_op(), accepts_whole_bytes, run_embedding},
       Claim{&ops::take_along_axis_op(), accepts_whole_bytes, run_take_along_axis},

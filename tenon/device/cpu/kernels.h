@@ -50,6 +50,10 @@ void run_take(const KernelArgs& a);
 bool accepts_index_add(Types in, const ir::Attrs& attrs);
 void run_index_add(const KernelArgs& a);
 void run_embedding(const KernelArgs& a);
+// Method nearest; prepared in the order in which the input lies.
+bool accepts_interpolate(Types in, const ir::Attrs& attrs);
+void run_interpolate(const KernelArgs& a);
+std::unique_ptr<PreparedKernel> prepare_interpolate(const PrepareArgs& args);
 void run_take_along_axis(const KernelArgs& a);
 bool accepts_scatter(Types in, const ir::Attrs& attrs);
 void run_scatter(const KernelArgs& a);

@@ -1,11 +1,15 @@
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "tenon/base/error.h"
 #include "tenon/device/cpu/around.h"
+#include "tenon/device/cpu/conv.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/kernels.h"
 #include "tenon/device/cpu/level.h"
+#include "tenon/ops/interpolate.h"
 #include "tenon/tensor/element.h"
 
 namespace tenon::cpu {
@@ -60,10 +64,8 @@ TakeSinglesFn take_singles_of(int bytes) {
 }
 
 // out[o, i, :] = x[o, at[i], :]
-void take_slices(const char* op, const ConstView& x, const ConstView& indices, int64_t axis, const View& out,
-                 ThreadPool& pool) {
+void take_slices(const ConstView& x, const std::vector<int64_t>& at, int64_t axis, const View& out, ThreadPool& pool) {
   const Around shape(x.shape, axis);
-  const std::vector<int64_t> at = positions(op, indices, shape);
   const Contiguous source(x, pool);
   const int64_t slice = shape.inner * element_size(x.dtype);
   const auto count = static_cast<int64_t>(at.size());
@@ -150,10 +152,65 @@ ScatterFn scatter_of(DType dtype, Mode mode) {
 
 }  // namespace
 
-void run_take(const KernelArgs& a) {
-  take_slices("take", a.inputs[0], a.inputs[1], a.attrs.integer(0), a.outputs[0], a.pool);
+namespace {
+
+void take_slices(const char* op, const KernelArgs& a, int64_t axis) {
+  const ConstView& x = a.inputs[0];
+  take_slices(x, positions(op, a.inputs[1], Around(x.shape, axis)), axis, a.outputs[0], a.pool);
 }
-void run_embedding(const KernelArgs& a) { take_slices("embedding", a.inputs[0], a.inputs[1], 0, a.outputs[0], a.pool); }
+
+// Slices of a tensor whose axes lie in this order, as those of the result do.
+class PreparedSlices final : public PreparedKernel {
+ public:
+  PreparedSlices(std::vector<int64_t> at, size_t axis, Ints order)
+      : at_(std::move(at)), axis_(axis), order_(std::move(order)) {}
+  [[nodiscard]] Ints order() const override { return order_; }
+  void run(std::span<const ConstView> inputs, std::span<const ConstView>, const View& out,
+           ThreadPool& pool) const override {
+    if (order_.empty()) {
+      take_slices(inputs[0], at_, static_cast<int64_t>(axis_), out, pool);
+      return;
+    }
+    const auto place = std::find(order_.begin(), order_.end(), static_cast<int64_t>(axis_)) - order_.begin();
+    take_slices(turned(inputs[0]), at_, place, turned(out), pool);
+  }
+
+ private:
+  template <class V>
+  [[nodiscard]] V turned(V v) const {
+    const Shape shape = v.shape, strides = v.strides;
+    for (size_t i = 0; i < order_.size(); ++i) {
+      v.shape[i] = shape[static_cast<size_t>(order_[i])];
+      v.strides[i] = strides[static_cast<size_t>(order_[i])];
+    }
+    return v;
+  }
+  std::vector<int64_t> at_;
+  size_t axis_;
+  Ints order_;
+};
+
+}  // namespace
+
+void run_take(const KernelArgs& a) { take_slices("take", a, a.attrs.integer(0)); }
+void run_embedding(const KernelArgs& a) { take_slices("embedding", a, 0); }
+
+bool accepts_interpolate(Types in, const ir::Attrs& attrs) {
+  return info(in[0].dtype).bits >= 8 && attrs.text(2) == "nearest";
+}
+void run_interpolate(const KernelArgs& a) {
+  const ConstView& x = a.inputs[0];
+  const Around shape(x.shape, a.attrs.integer(0));
+  take_slices(x, *ops::interpolate_positions(shape.extent, a.attrs), shape.number, a.outputs[0], a.pool);
+}
+std::unique_ptr<PreparedKernel> prepare_interpolate(const PrepareArgs& args) {
+  const ConstView& x = args.inputs[0];
+  if (x.data != nullptr || numel(args.result.shape) == 0) return nullptr;
+  const Around shape(x.shape, args.attrs.integer(0));
+  const Ints last = x.shape.size() > 2 ? channels_last_order(x.shape.size()) : Ints{};
+  return std::make_unique<PreparedSlices>(*ops::interpolate_positions(shape.extent, args.attrs),
+                                          static_cast<size_t>(shape.number), lies_in(x, last) ? last : Ints{});
+}
 
 bool accepts_index_add(Types in, const ir::Attrs& /*attrs*/) {
   const DType t = in[0].dtype;
