@@ -72,6 +72,11 @@ size_t most_kept() {
                                  : std::max(kLeast, static_cast<size_t>(pages) / 4 * static_cast<size_t>(page));
 }
 
+// What is kept and in use together is what was in use at one time, at most, and so much more: scratch memory and
+// tensors of many sizes do not fit into each other's blocks, and to ask for pages anew takes longer than what is done
+// with them.
+constexpr size_t kSpare = size_t{32} << 20;
+
 class LargeCache {
  public:
   struct Block {
@@ -94,7 +99,7 @@ class LargeCache {
         in_use_ += size;
       } else {
         in_use_ += size;
-        shrink(in_use_ >= highest_ ? 0 : highest_ - in_use_, excess);
+        shrink(std::max(highest_, in_use_) - in_use_ + kSpare, excess);
       }
       highest_ = std::max(highest_, in_use_);
     }

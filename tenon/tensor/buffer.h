@@ -50,7 +50,7 @@ struct MemoryStats {
 MemoryStats memory_stats();
 void reset_peak_memory();
 // Freed large blocks are kept for the next tensor, up to a quarter of the system's memory (at least 1 GiB) and never
-// beyond what was in use at one time. This hands them back to the system.
+// more than 32 MiB beyond what was in use at one time. This hands them back to the system.
 void release_cached_memory();
 
 }  // namespace tenon
