@@ -106,7 +106,7 @@ TEST(Program, RunsConvolutionsTogether) {
     const Tensor kept = relu6(wide(h));
     return Tensors{narrow(silu(other(kept)) * scale), kept};
   };
-  const Tensors in{uniform({1, 16, 96, 90}, -1, 1), uniform({96, 1, 1}, -1, 1), uniform({1, 16, 48, 45}, -1, 1)};
+  const Tensors in{uniform({1, 16, 112, 104}, -1, 1), uniform({96, 1, 1}, -1, 1), uniform({1, 16, 56, 52}, -1, 1)};
   const auto graph = std::make_shared<const ir::Graph>(
       capture(model, {{"x", in[0].type()}, {"scale", in[1].type()}, {"residual", in[2].type()}}));
   const exec::Program program(graph);
