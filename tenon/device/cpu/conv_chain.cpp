@@ -4,10 +4,11 @@
 #include <memory>
 #include <vector>
 
+#include "tenon/device/cpu/pieces.h"
+
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kFloat = sizeof(float);
 constexpr int64_t kBetween = 1 << 20;     // bytes of a result from which on it is not worth its way through memory
 constexpr int64_t kWeights = 128 * 1024;  // bytes that every strip reads again, at most
 constexpr int64_t kRings = 384 * 1024;    // bytes of all rings of a thread, about: what the second cache has room for
