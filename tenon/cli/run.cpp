@@ -10,10 +10,10 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
-#include "tenon/base/file.h"
+#include "tenon/base/error.h"
 #include "tenon/cli/commands.h"
+#include "tenon/models/pretrained_folder.h"
 #include "tenon/train/run_folder.h"
 
 namespace tenon::cli {
@@ -85,12 +85,8 @@ void write_all(std::FILE* file, std::string_view text) {
 
 }  // namespace
 
-// The settings of a published model say its type, those of a run are plain values. What cannot be read is no model.
 bool is_no_published_model(const Arguments& arguments) {
-  const std::filesystem::path settings = std::filesystem::path(arguments.positionals.at(0)) / "config.json";
-  if (!std::filesystem::is_regular_file(settings)) return true;
-  const auto json = nlohmann::json::parse(read_text_file(settings), nullptr, /*allow_exceptions=*/false);
-  return !json.is_object() || !json.contains("model_type");
+  return !models::is_pretrained_folder(arguments.positionals.at(0));
 }
 
 bool is_run(const Arguments& arguments) {

@@ -151,16 +151,6 @@ BertConfig bert_config(const Settings& s) {
   return c;
 }
 
-bool is_pretrained_folder(const std::filesystem::path& folder) {
-  const auto path = folder / "config.json";
-  if (!is_file(path)) return false;
-  try {
-    return text::find_field(read_settings(path).values, "model_type") != nullptr;
-  } catch (const Error&) {
-    return false;
-  }
-}
-
 std::string model_type(const std::filesystem::path& folder) {
   const Settings s = read_settings(folder / "config.json");
   return text::as_string(text::get_field(s.values, "model_type", s.where), "model_type", s.where);

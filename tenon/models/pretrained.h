@@ -17,12 +17,11 @@
 #include "tenon/models/causal.h"
 #include "tenon/models/gpt2.h"
 #include "tenon/models/llama.h"
+#include "tenon/models/pretrained_folder.h"
 #include "tenon/text/tokenizer.h"
 
 namespace tenon::models {
 
-// True if the folder has a config.json that names a model type.
-[[nodiscard]] bool is_pretrained_folder(const std::filesystem::path& folder);
 // "llama", "gpt2", …. Errors: FileError, FormatError.
 [[nodiscard]] std::string model_type(const std::filesystem::path& folder);
 
