@@ -22,14 +22,6 @@ class ConvBf16 : public testing::Test {
   }
 };
 
-std::vector<uint16_t> draw_bf16(int64_t n, uint64_t seed) {
-  Array a(DType::F32, {n});
-  a.fill_random(seed, -1, 1);
-  std::vector<uint16_t> list;
-  for (int64_t i = 0; i < n; ++i) list.push_back(f32_to_bf16(a.data<float>()[i]));
-  return list;
-}
-
 ConvShape made(ConvShape s) {
   for (size_t d = 0; d < static_cast<size_t>(s.axes); ++d)
     s.out[d] = (s.in[d] + s.low[d] + s.high[d] - s.dilation[d] * (s.window[d] - 1) - 1) / s.stride[d] + 1;
@@ -102,14 +94,6 @@ Shape full_shape(const ConvShape& s, int64_t channels, const ConvShape::Extents&
   for (size_t d = 0; d < static_cast<size_t>(s.axes); ++d) shape.push_back(e[d]);
   return shape;
 }
-Shape last_strides(const Shape& shape) {
-  Shape strides(shape.size(), 0);
-  strides[1] = 1;
-  int64_t next = shape[1];
-  for (size_t d = shape.size(); d-- > 2; next *= shape[d]) strides[d] = next;
-  strides[0] = next;
-  return strides;
-}
 std::vector<uint16_t> laid(const std::vector<uint16_t>& row_major, const Shape& shape, const Shape& strides) {
   std::vector<uint16_t> to(row_major.size());
   ThreadPool alone(1);
@@ -150,8 +134,8 @@ TEST_F(ConvBf16, IsTheSumRoundedOnceWithTheSameBitsForEveryLayoutAndThreadCount)
     const Bf16Conv conv(s);
     std::vector<uint16_t> first;
     for (const int layout : {0, 1, 2, 3}) {
-      const Shape x_strides = layout % 2 == 0 ? contiguous_strides(in) : last_strides(in);
-      const Shape y_strides = layout / 2 == 0 ? contiguous_strides(out) : last_strides(out);
+      const Shape x_strides = layout % 2 == 0 ? contiguous_strides(in) : channels_last_strides(in);
+      const Shape y_strides = layout / 2 == 0 ? contiguous_strides(out) : channels_last_strides(out);
       const auto placed = laid(x, in, x_strides);
       std::vector<uint16_t> y(static_cast<size_t>(numel(out)), 0x7fff);
       ThreadPool pool(layout + 1);
@@ -218,7 +202,7 @@ TEST_F(ConvBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
   Shape of_channel(out.size(), 0);
   of_channel[1] = 1;
   for (const bool last : {false, true}) {
-    const Shape strides = last ? last_strides(out) : contiguous_strides(out);
+    const Shape strides = last ? channels_last_strides(out) : contiguous_strides(out);
     const auto placed = laid(other, out, strides);
     const std::array operands{
         ConstView{reinterpret_cast<const std::byte*>(factor.data()), DType::F32, out, of_channel, 0},

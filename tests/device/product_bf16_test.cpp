@@ -22,14 +22,6 @@ class ProductBf16 : public testing::Test {
   }
 };
 
-std::vector<uint16_t> draw_elements(int64_t n, uint64_t seed) {
-  Array a(DType::F32, {n});
-  a.fill_random(seed, -1, 1);
-  std::vector<uint16_t> list;
-  for (int64_t i = 0; i < n; ++i) list.push_back(f32_to_bf16(a.data<float>()[i]));
-  return list;
-}
-
 struct Bf16Sizes {
   int64_t m, n, k;
 };
@@ -59,7 +51,7 @@ void expect_near_exact(const Bf16Product& p, const uint16_t* c) {
 
 TEST_F(ProductBf16, IsTheSumRoundedOnceWithTheSameBitsForEveryLayoutAndThreadCount) {
   for (const auto& [m, n, k] : bf16_sizes()) {
-    const auto a = draw_elements(m * k, 1), b = draw_elements(k * n, 2);
+    const auto a = draw_bf16(m * k, 1), b = draw_bf16(k * n, 2);
     const std::vector<float> bias(static_cast<size_t>(n), 0.375F);
     std::vector<uint16_t> a_turned(a.size()), b_turned(b.size()), a_apart(a.size() * 6), b_apart(b.size() * 6);
     for (int64_t i = 0; i < m; ++i) {
@@ -106,7 +98,7 @@ TEST_F(ProductBf16, IsTheSumRoundedOnceWithTheSameBitsForEveryLayoutAndThreadCou
 
 TEST_F(ProductBf16, OneRowGivesWhatAllRowsGive) {
   const int64_t m = 70, n = 45, k = 77;
-  const auto a = draw_elements(m * k, 3), b = draw_elements(k * n, 4);
+  const auto a = draw_bf16(m * k, 3), b = draw_bf16(k * n, 4);
   std::vector<uint16_t> all(m * n), one(n);
   Bf16Product p{.m = m, .n = n, .k = k, .a = a.data(), .a_row = k, .a_k = 1, .b = b.data(), .b_k = n, .b_column = 1};
   p.c_row = n;
@@ -123,8 +115,8 @@ TEST_F(ProductBf16, OneRowGivesWhatAllRowsGive) {
 
 TEST_F(ProductBf16, InfinityAndNanStayInTheirRowsAndColumns) {
   const int64_t m = 3, n = 40, k = 50;
-  auto a = draw_elements(m * k, 5);
-  const auto b = draw_elements(k * n, 6);
+  auto a = draw_bf16(m * k, 5);
+  const auto b = draw_bf16(k * n, 6);
   a[k + 4] = f32_to_bf16(std::numeric_limits<float>::quiet_NaN());
   a[2 * k + 9] = f32_to_bf16(std::numeric_limits<float>::infinity());
   std::vector<uint16_t> c(m * n);
@@ -142,7 +134,7 @@ TEST_F(ProductBf16, InfinityAndNanStayInTheirRowsAndColumns) {
 // x * factor (of the column) + other, with the product rounded to bf16 before and the end rounded too, or in f32.
 TEST_F(ProductBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
   const int64_t m = 75, n = 500, k = 1000;  // large enough for two threads, which take columns
-  const auto a = draw_elements(m * k, 7), b = draw_elements(k * n, 8), other = draw_elements(m * n, 9);
+  const auto a = draw_bf16(m * k, 7), b = draw_bf16(k * n, 8), other = draw_bf16(m * n, 9);
   const std::vector<float> factor(static_cast<size_t>(n), 1.25F);
   Bf16Product p{.m = m, .n = n, .k = k, .a = a.data(), .a_row = k, .a_k = 1, .b = b.data(), .b_k = n, .b_column = 1};
   std::vector<uint16_t> c(m * n);

@@ -10,6 +10,7 @@
 #include "tenon/device/cpu/cpu_device.h"
 #include "tenon/ir/scalar.h"
 #include "tenon/tensor/element.h"
+#include "tenon/tensor/low_precision.h"
 #include "tenon/tensor/view.h"
 
 namespace tenon::test {
@@ -61,6 +62,24 @@ struct Array {
     fill([&](int64_t) { return uniform(generator); });
   }
 };
+
+// Strides of [n, channels, spatial…] with the channels side by side.
+inline Shape channels_last_strides(const Shape& shape) {
+  Shape strides(shape.size(), 1);
+  int64_t next = shape[1];
+  for (size_t d = shape.size(); d-- > 2; next *= shape[d]) strides[d] = next;
+  strides[0] = next;
+  return strides;
+}
+
+// Numbers of bf16 between -1 and 1.
+inline std::vector<uint16_t> draw_bf16(int64_t n, uint64_t seed) {
+  Array a(DType::F32, {n});
+  a.fill_random(seed, -1, 1);
+  std::vector<uint16_t> list;
+  for (int64_t i = 0; i < n; ++i) list.push_back(f32_to_bf16(a.data<float>()[i]));
+  return list;
+}
 
 // The program `f` of inputs of these dtypes.
 inline ir::ScalarProgram program_of(const std::vector<DType>& in,

@@ -28,14 +28,7 @@ inline bool same_numbers(const std::vector<float>& a, const std::vector<float>& 
 
 // A tensor [n, channels, spatial…] whose channels lie side by side.
 inline Array channels_last(const Shape& shape) {
-  Shape strides(shape.size(), 1);
-  int64_t next = shape[1];
-  for (size_t d = shape.size(); d-- > 2;) {
-    strides[d] = next;
-    next *= shape[d];
-  }
-  strides[0] = next;
-  return {DType::F32, shape, strides, 0, numel(shape)};
+  return {DType::F32, shape, channels_last_strides(shape), 0, numel(shape)};
 }
 
 // sum * operand 1 (a channel's number), plus operand 2 (another tensor), at least operand 3 (one number).
