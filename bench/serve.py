@@ -1,16 +1,23 @@
 #!/usr/bin/env python3
 """The server's own cost: CPU time of `tenon serve` for each request, and latency at a steady rate, for each protocol.
 
-    bench/serve.py [--tenon build/release/bin/tenon] [--rate 1000] [--seconds 5] [--model PATH]
+    bench/serve.py [--tenon build/release/bin/tenon] [--rates 1000,4000] [--seconds 5] [--rounds 3] [--model PATH] [--floor PROGRAM]
+    bench/serve.py --instructions [--profile FOLDER]
     bench/serve.py --swap MODEL.onnx [--rate 200] [--seconds 10] [--rounds 5]
 
-Client and server share the machine, so latency is indicative; CPU microseconds per request are the server's alone.
-The default model is y = x / 2 + 2 on one number: what is measured is the server.
+Client and server share the machine, so latency is indicative; CPU microseconds per request are the server's alone: the median over
+rounds (the least, the most), how much of it the kernel took (system time), and how often a thread of the server was woken for it.
+The default model does nothing (one node, Identity, on one number): what is measured is the server. --floor: the same requests to
+serve_floor (serve_floor.cpp), which only receives and sends, in turns with the server.
+--instructions: instructions in user space for each request, by callgrind: what 1200 requests take more than 200 do. Requests run on
+the thread that reads them, as quick models' do, and --profile keeps callgrind's files.
 --swap: the 99th percentile while versions change (a new version of MODEL.onnx appears every two seconds, is loaded and warmed, takes
 over, and the old one is freed) against the steady one, in turns.
 """
 
 import argparse
+import os
+import re
 import statistics
 import subprocess
 import sys
@@ -20,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+import onnx_bytes as onnx  # noqa: E402
 from serve_process import ServeProcess, loadtest  # noqa: E402
 
 PROTOCOLS = (("v2 REST, binary", "v2_rest", "http://{}/v2/models/m", []),
@@ -29,15 +37,43 @@ PROTOCOLS = (("v2 REST, binary", "v2_rest", "http://{}/v2/models/m", []),
              ("TensorFlow Serving gRPC", "tfs_grpc", "grpc://{}/tensorflow/m", []))
 
 
-def cpu_seconds(pid):
-    """User and system time of all threads, to the nanosecond (/proc/PID/stat counts ticks of 10 ms by sampling)."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            total += int((task / "schedstat").read_text().split()[0])
-        except FileNotFoundError:  # the thread has just ended
-            pass
-    return total * 1e-9
+class Cost:
+    """What all threads of a process have used so far: seconds, seconds in the kernel, times that one was woken."""
+
+    def __init__(self, pid):
+        self.seconds = self.kernel_ticks = self.ticks = self.wakes = 0
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            try:
+                # To the nanosecond; stat counts ticks of 10 ms, good enough for the kernel's share.
+                self.seconds += int((task / "schedstat").read_text().split()[0]) * 1e-9
+                user, kernel = map(int, (task / "stat").read_text().rpartition(")")[2].split()[11:13])
+                self.ticks += user + kernel
+                self.kernel_ticks += kernel
+                status = (task / "status").read_text()
+                self.wakes += int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+            except FileNotFoundError:  # the thread has just ended
+                pass
+
+    def since(self, before):
+        """Seconds, the kernel's share of them, and wakes."""
+        ticks = self.ticks - before.ticks
+        return self.seconds - before.seconds, (self.kernel_ticks - before.kernel_ticks) / max(1, ticks), self.wakes - before.wakes
+
+
+class Floor:
+    """serve_floor: prints the ports of its two protocols."""
+
+    def __init__(self, program):
+        self.process = subprocess.Popen([program], stdout=subprocess.PIPE, text=True)
+        self.ports = dict(self.process.stdout.readline().split() for _ in range(2))
+        self.pid = self.process.pid
+
+    def address(self, listener):
+        return f"127.0.0.1:{self.ports[listener.removeprefix('v2_')]}"
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
 
 
 def load(options, url, *extra):
@@ -92,26 +128,89 @@ def swap(options):
             server.stop()
 
 
+def empty_model(folder):
+    model = folder / "model.onnx"
+    model.write_bytes(onnx.model([onnx.node("Identity", ["x"], "y")], [onnx.value("x")], [onnx.value("y")]))
+    return model
+
+
+def instructions(options, folder):
+    config = folder / "models.config"
+    config.write_text(f'model_config_list {{ config {{ name: "m" base_path: "{options.model or empty_model(folder)}" '
+                      "run_here_below_micros: 1000000 } }")
+    for name, listener, url, extra in PROTOCOLS:
+        if options.protocols and name not in options.protocols.split(";"):
+            continue
+        counts = []
+        for requests in (200, 1200):
+            log = folder / "valgrind.txt"
+            out = Path(options.profile or folder) / f"callgrind.{listener}{extra[0] if extra else ''}.{requests}"
+            with log.open("w") as errors:
+                server = ServeProcess(Path(options.tenon).with_name("tenon-server"), "--config", config, "--file-system-poll-wait-seconds", "0",
+                                      wrapper=["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"], stderr=errors)
+                address = url.format(server.address(listener))
+                result = loadtest(options.tenon, address, "--rate", 100, "--seconds", requests / 100, "--connections", 4, *extra)
+                server.stop()
+            counts.append((result["answered"], int(re.search(r"Collected\s*:\s*(\d+)", log.read_text()).group(1))))
+        (few, less), (many, more) = counts
+        print(f"{name:26} {(more - less) / (many - few):8.0f} instructions", flush=True)
+
+
+def own_cost(options, folder):
+    model = options.model or empty_model(folder)
+    server = ServeProcess(options.tenon, *options.flags.split(), "--model", f"m={model}")
+    cases = [(name, server, url.format(server.address(listener)), extra) for name, listener, url, extra in PROTOCOLS
+             if not options.protocols or name in options.protocols.split(";")]
+    stopping = [server]
+    if options.floor:
+        floor = Floor(options.floor)
+        stopping.append(floor)
+        cases += [(f"floor, {name}", floor, url.format(floor.address(listener)), extra) for name, listener, url, extra in PROTOCOLS
+                  if name in ("v2 REST, binary", "v2 gRPC")]
+    print(f"{'rate':>5} {'protocol':24} {'answered/s':>10} {'p50 ms':>7} {'p99 ms':>7} {'CPU µs':>7} {'least':>6} {'most':>6} "
+          f"{'kernel':>7} {'wakes':>6}   load {os.getloadavg()[0]:.1f}")
+    try:
+        for options.rate in map(float, options.rates.split(",")):
+            found = {case[0]: [] for case in cases}
+            for _ in range(options.rounds):
+                for name, process, url, extra in cases:
+                    before = Cost(process.pid)
+                    result = load(options, url, *extra)
+                    seconds, kernel, wakes = Cost(process.pid).since(before)
+                    n = max(1, result["answered"])
+                    if result["errors"]:
+                        print(f"{name}: errors {result['errors']}")
+                    found[name].append((1e6 * seconds / n, kernel, wakes / n, result["answered"] / result["seconds"], result["p50_ms"],
+                                        result["p99_ms"]))
+            for name, rows in found.items():
+                micros, kernel, wakes, rate, p50, p99 = map(statistics.median, zip(*rows))
+                print(f"{options.rate:5.0f} {name:24} {rate:10.0f} {p50:7.2f} {p99:7.2f} {micros:7.1f} {min(r[0] for r in rows):6.1f} "
+                      f"{max(r[0] for r in rows):6.1f} {micros * kernel:7.1f} {wakes:6.2f}", flush=True)
+    finally:
+        for process in stopping:
+            process.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tenon", default=str(ROOT / "build/release/bin/tenon"))
-    parser.add_argument("--model", default=str(ROOT / "tests/serve/goldens/models/half_plus_two"))
-    parser.add_argument("--rate", type=float, default=1000)
+    parser.add_argument("--model")
+    parser.add_argument("--rate", type=float, default=1000, help="with --swap")
+    parser.add_argument("--rates", default="4000")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--protocols", help="which, with ; between")
+    parser.add_argument("--flags", default="", help="more for the server")
+    parser.add_argument("--floor")
     parser.add_argument("--swap")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--instructions", action="store_true")
+    parser.add_argument("--profile")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if options.swap:
         return swap(options)
-    print(f"{'protocol':26} {'answered/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs/request':>15}")
-    with ServeProcess(options.tenon, "--model", f"m={options.model}") as server:
-        for name, listener, url, extra in PROTOCOLS:
-            before = cpu_seconds(server.pid)
-            result = load(options, url.format(server.address(listener)), *extra)
-            used = cpu_seconds(server.pid) - before
-            print(f"{name:26} {result['answered'] / result['seconds']:10.0f} {result['p50_ms']:8.2f} {result['p99_ms']:8.2f} "
-                  f"{1e6 * used / max(1, result['answered']):15.1f}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        (instructions if options.instructions else own_cost)(options, Path(folder))
 
 
 if __name__ == "__main__":
