@@ -117,7 +117,8 @@ struct Core::Call {
   Api api = Api::Internal;
   Clock::time_point arrived{};
   Completion done{};
-  std::vector<size_t> wanted{};  // places of the outputs
+  std::vector<size_t> wanted{};  // places of the outputs, unless
+  bool all = false;              // all are wanted
   std::shared_ptr<void> quota{};
   MirrorPtr mirror{};                       // waits for the answer too
   RequestLogPtr log{};                      // takes
@@ -133,7 +134,11 @@ void Core::finish(Call& call, Scheduler::Result result) {
   response.version = lane.version();
   response.timings = result.timings;
   if (response.status.ok()) {
-    for (size_t at : call.wanted) response.outputs.push_back({lane.model().outputs()[at].name, result.outputs.at(at)});
+    const auto& specs = lane.model().outputs();
+    response.outputs.reserve(call.all ? specs.size() : call.wanted.size());
+    for (size_t i = 0; call.all && i < specs.size(); ++i)
+      response.outputs.push_back({specs[i].name, std::move(result.outputs.at(i))});
+    for (size_t at : call.wanted) response.outputs.push_back({specs[at].name, result.outputs.at(at)});
   }
   call.quota.reset();
   count(call.route, call.api, response.status, took);
@@ -160,7 +165,8 @@ void Core::infer(const Route& route, InferRequest request, Completion done) {
   const Lane& lane = *route.lane;
   try {
     if (call->api != Api::Shadow) call->quota = repository_.take_quota(lane.model_name());
-    call->wanted = selection(lane.model(), request.outputs);
+    call->all = request.outputs.empty() && !lane.model().pipeline();
+    if (!call->all) call->wanted = selection(lane.model(), request.outputs);
     auto inputs = ordered_inputs(lane.model(), std::move(request.inputs));
     Twin twin;
     if (route.traffic) twin = begin_twin(route, inputs, request.outputs);

@@ -141,7 +141,9 @@ class StreamConnection final : public Connection {
       output_.for_each([&](std::span<const std::byte> piece) { buffers_.emplace_back(piece.data(), piece.size()); });
       if constexpr (kPlain) {
         error_code error;
-        size_t sent = stream_.write_some(buffers_, error);
+        // One piece is send(), several are sendmsg(), which is dearer.
+        size_t sent = buffers_.size() == 1 ? stream_.write_some(net::buffer(buffers_[0]), error)
+                                           : stream_.write_some(buffers_, error);
         if (error && error != net::error::would_block && error != net::error::try_again) return abort();
         if (error) sent = 0;
         size_t done = 0;

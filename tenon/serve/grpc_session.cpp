@@ -131,7 +131,7 @@ struct GrpcSession::Callbacks {
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
     auto& self = *static_cast<GrpcSession*>(user);
     return safely([&] {
-      auto owned = std::make_unique<Stream>(Stream{.session = self, .id = frame->hd.stream_id});
+      auto owned = std::make_unique<Stream>(self, frame->hd.stream_id);
       nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, owned.get());
       self.streams_[frame->hd.stream_id] = std::move(owned);
     });
@@ -214,6 +214,9 @@ struct GrpcSession::Callbacks {
     // The rules of HTTP (characters of names, order of pseudo-headers, lengths) are for those who pass requests on;
     // here what a call needs is looked at by name, and the check of every character costs as much as a lookup.
     nghttp2_option_set_no_http_messaging(options, 1);
+    // Streams that have ended are kept for HTTP/2's old tree of priorities, which is not used here: thousands of them
+    // for each connection, so that each call gets memory that nobody has touched for long.
+    nghttp2_option_set_no_closed_streams(options, 1);
     nghttp2_session* session = nullptr;
     if (nghttp2_session_server_new2(&session, callbacks, self, options) != 0) throw std::bad_alloc();
     return session;
@@ -225,8 +228,9 @@ struct GrpcSession::Callbacks {
 GrpcSession::GrpcSession(GrpcService& service)
     : service_(service), session_(Callbacks::make(this)), born_(Clock::now()), heard_(born_), last_call_(born_) {
   const GrpcLimits& limits = service.limits;
-  const std::array<nghttp2_settings_entry, 4> settings{
+  const std::array<nghttp2_settings_entry, 5> settings{
       {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.concurrent_streams},
+       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, static_cast<uint32_t>(kStreamWindow)},
        {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, kFrame},
        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.header_bytes}}};

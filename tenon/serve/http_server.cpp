@@ -31,8 +31,10 @@ using tcp = net::ip::tcp;
 // The executor's type is known: asio's erased one costs a tenth of a small request.
 using Socket = net::basic_stream_socket<tcp, net::io_context::executor_type>;
 using boost::system::error_code;
+using namespace std::string_view_literals;
 
 constexpr size_t kLargeBody = 128 << 10;  // from here on a body is handled on the pool
+constexpr size_t kCopyBelow = 4096;       // smaller bodies are copied behind their header
 constexpr size_t kReadAhead = 64 << 10;   // of a client that sends the next request before it has the answer
 constexpr auto kSweep = std::chrono::milliseconds(250);
 constexpr auto kLinger = std::chrono::milliseconds(2000);
@@ -194,6 +196,15 @@ class Session final : public SessionBase {
 
   std::shared_ptr<Session> self() { return std::static_pointer_cast<Session>(this->shared_from_this()); }
   void wait(std::chrono::milliseconds d) { deadline_ = Clock::now() + d; }
+  // What is read now has so long from the first time that more of it must be waited for: nearly always none.
+  void allow(std::chrono::milliseconds d) {
+    allowed_ = d;
+    deadline_ = kNever;
+  }
+  void watch_for_more() {
+    if (deadline_ == kNever) wait(allowed_);
+    watch();
+  }
 
   // ---- reading ----
   void next_request() {
@@ -234,7 +245,7 @@ class Session final : public SessionBase {
 
   void begin() {
     phase_ = Phase::Reading;
-    wait(state_.options.header_timeout);
+    allow(state_.options.header_timeout);
     header_done_ = false;
     parser_.emplace();
     parser_->header_limit(state_.options.header_bytes);
@@ -247,7 +258,7 @@ class Session final : public SessionBase {
     error_code error;
     if (!header_done_) {
       buffer_.consume(parser_->put(buffer_.data(), error));
-      if (error == http::error::need_more) return watch();
+      if (error == http::error::need_more) return watch_for_more();
       if (error) return broken(error);
       header_done_ = true;
       return on_header();
@@ -257,7 +268,7 @@ class Session final : public SessionBase {
       if (error == http::error::need_more) break;
       if (error) return broken(error);
     }
-    if (!parser_->is_done()) return watch();
+    if (!parser_->is_done()) return watch_for_more();
     on_body();
   }
 
@@ -295,10 +306,11 @@ class Session final : public SessionBase {
     }
     if (parser_->chunked()) parser_->body_limit(static_cast<uint64_t>(state_.admission.limits().body));
     parser_->eager(true);
-    wait(allowance(state_.options.body_timeout, length ? *length : 0));
+    allow(allowance(state_.options.body_timeout, length ? *length : 0));
     if (parser_->is_done()) return on_body();
     if (same_ignoring_case(parser_->request->header("Expect"), "100-continue")) {
       static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+      wait(allowed_);
       net::async_write(stream_, net::buffer(kContinue), [self = self()](error_code error, size_t) {
         if (error) return self->abort();
         self->feed();
@@ -359,25 +371,32 @@ class Session final : public SessionBase {
     size_t length = 0;
     for (const auto& chunk : response_.body) length += chunk.bytes.size();
     std::string& head = head_;
-    head.assign(version_ >= 11 ? "HTTP/1.1 " : "HTTP/1.0 ");
+    head.assign(version_ >= 11 ? "HTTP/1.1 "sv : "HTTP/1.0 "sv);
     append_number(head, static_cast<uint64_t>(response_.status));
-    head.append(" ").append(reason_phrase(response_.status));
-    if (length > 0) head.append("\r\nContent-Type: ").append(response_.content_type);
-    head.append("\r\nContent-Length: ");
+    head.append(" "sv).append(reason_phrase(response_.status));
+    if (length > 0) head.append("\r\nContent-Type: "sv).append(response_.content_type);
+    head.append("\r\nContent-Length: "sv);
     append_number(head, length);
-    for (const auto& [name, value] : response_.headers) head.append("\r\n").append(name).append(": ").append(value);
-    if (trace_) head.append("\r\ntraceparent: ").append(trace_.traceparent());
-    if (!keep_alive_) head.append("\r\nConnection: close");
-    if (keep_alive_ && version_ < 11) head.append("\r\nConnection: keep-alive");
-    head.append("\r\n\r\n");
-    buffers_.assign(1, net::buffer(head_));
-    if (!head_only_) {
-      for (const auto& chunk : response_.body) buffers_.emplace_back(chunk.bytes.data(), chunk.bytes.size());
+    for (const auto& [name, value] : response_.headers) head.append("\r\n"sv).append(name).append(": "sv).append(value);
+    if (trace_) head.append("\r\ntraceparent: "sv).append(trace_.traceparent());
+    if (!keep_alive_) head.append("\r\nConnection: close"sv);
+    if (keep_alive_ && version_ < 11) head.append("\r\nConnection: keep-alive"sv);
+    head.append("\r\n\r\n"sv);
+    const bool joined = length <= kCopyBelow;
+    buffers_.clear();
+    for (const auto& chunk : response_.body) {
+      if (head_only_) break;
+      if (joined)
+        head.append(reinterpret_cast<const char*>(chunk.bytes.data()), chunk.bytes.size());
+      else
+        buffers_.emplace_back(chunk.bytes.data(), chunk.bytes.size());
     }
-    wait(allowance(state_.options.write_timeout, length));
+    buffers_.insert(buffers_.begin(), net::buffer(head_));
     if constexpr (kPlain) {  // nearly always the socket takes all of it at once
       error_code error;
-      size_t sent = stream_.write_some(buffers_, error);
+      // One piece is send(), several are sendmsg(), which is dearer.
+      size_t sent = buffers_.size() == 1 ? stream_.write_some(net::buffer(buffers_[0]), error)
+                                         : stream_.write_some(buffers_, error);
       if (error && error != net::error::would_block && error != net::error::try_again) return written(error);
       if (error) sent = 0;
       size_t done = 0;
@@ -386,6 +405,7 @@ class Session final : public SessionBase {
       buffers_.erase(buffers_.begin(), buffers_.begin() + static_cast<std::ptrdiff_t>(done));
       buffers_[0] += sent;
     }
+    wait(allowance(state_.options.write_timeout, length));
     net::async_write(stream_, buffers_, [self = self()](error_code error, size_t) { self->written(error); });
   }
   void written(error_code error) {
@@ -426,6 +446,7 @@ class Session final : public SessionBase {
   std::string head_;
   std::vector<net::const_buffer> buffers_;
   uint64_t number_ = 0;
+  std::chrono::milliseconds allowed_{0};
   unsigned version_ = 11;
   Phase phase_ = Phase::Idle;
   bool header_done_ = false, keep_alive_ = true, head_only_ = false, watching_ = false, gone_ = false;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -147,9 +148,16 @@ bool JsonReader::next_key(std::string& key) {
 }
 
 std::string_view JsonReader::plain() {
+  static constexpr auto kPlain = [] {
+    std::array<bool, 256> table{};
+    for (size_t c = 0x20; c < table.size(); ++c) table[c] = c != '"' && c != '\\';
+    return table;
+  }();
   const char* from = at_;
-  while (at_ < end_ && *at_ != '"' && *at_ != '\\' && static_cast<unsigned char>(*at_) >= 0x20) ++at_;
-  return {from, static_cast<size_t>(at_ - from)};
+  const char* at = from;
+  while (at < end_ && kPlain[static_cast<unsigned char>(*at)]) ++at;
+  at_ = at;
+  return {from, static_cast<size_t>(at - from)};
 }
 
 std::string_view JsonReader::text() {

@@ -24,7 +24,12 @@ bool is_valid(std::string_view t) {
 }
 
 void write_hex(char* to, uint64_t bits) {
-  for (int i = 15; i >= 0; --i, bits >>= 4) to[i] = "0123456789abcdef"[bits & 15];
+  static constexpr auto kPairs = [] {
+    std::array<std::array<char, 2>, 256> pairs{};
+    for (size_t i = 0; i < pairs.size(); ++i) pairs[i] = {"0123456789abcdef"[i >> 4], "0123456789abcdef"[i & 15]};
+    return pairs;
+  }();
+  for (int i = 14; i >= 0; i -= 2, bits >>= 8) std::copy_n(kPairs[bits & 255].data(), 2, to + i);
 }
 
 }  // namespace

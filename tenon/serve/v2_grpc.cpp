@@ -53,13 +53,15 @@ struct V2 {
 
   void infer(const RpcCallPtr& call, const RpcAnswer& answer, bool stream) const {
     V2Message message = read_infer(WireReader(call->pieces), call->owner);
-    const KeyLookup key = [call, texts = std::move(message.texts)](std::string_view name) -> std::string_view {
+    // What a request is routed by: a parameter, else the metadata.
+    constexpr auto key = [](const RpcCall& from, const auto& texts, std::string_view name) -> std::string_view {
       const auto found = texts.find(name);
-      return found != texts.end() ? std::string_view(found->second) : call->value(name);
+      return found != texts.end() ? std::string_view(found->second) : from.value(name);
     };
     Route route;
     try {
-      route = core.repository().route(message.ref, key);
+      route =
+          core.repository().route(message.ref, [&](std::string_view name) { return key(*call, message.texts, name); });
     } catch (...) {
       core.count_refused(Api::V2Grpc, message.ref.name, current_status());
       throw;
@@ -71,7 +73,10 @@ struct V2 {
                          .cancel = call->cancel,
                          .api = Api::V2Grpc,
                          .trace = call->trace};
-    if (route.lane->model().pipeline()) request.key = key;
+    if (route.lane->model().pipeline())
+      request.key = [call, key, texts = std::move(message.texts)](std::string_view name) {
+        return key(*call, texts, name);
+      };
     call->answered_by = {route.lane->model_name(), route.lane->version()};
     core.infer(route, std::move(request), [call, answer, stream, id = std::move(message.id)](InferResponse response) {
       Status status = std::move(response.status);

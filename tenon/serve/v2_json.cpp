@@ -14,6 +14,7 @@ namespace tenon::serve {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using namespace std::string_view_literals;
 
 constexpr int64_t kCopyBelow = 4096;  // smaller tensors of an answer are copied behind its JSON
 
@@ -293,16 +294,16 @@ std::vector<NamedValue> parse_v2_values(std::string_view body, std::string_view 
 HttpResponse v2_answer(const V2Request& request, const InferResponse& response) {
   std::string json;
   json.reserve(256);
-  json += "{\"model_name\":";
+  json += "{\"model_name\":"sv;
   append_json(json, response.model);
-  json += ",\"model_version\":\"";
+  json += ",\"model_version\":\""sv;
   append_integer(json, response.version);
   json += '"';
   if (!request.id.empty()) {
-    json += ",\"id\":";
+    json += ",\"id\":"sv;
     append_json(json, request.id);
   }
-  json += ",\"outputs\":[";
+  json += ",\"outputs\":["sv;
   const auto binary = [&](size_t i) {
     return i < request.outputs.size() ? request.outputs[i].binary : request.binary_output;
   };
@@ -310,26 +311,26 @@ HttpResponse v2_answer(const V2Request& request, const InferResponse& response) 
   for (size_t i = 0; i < response.outputs.size(); ++i) {
     const NamedValue& value = response.outputs[i];
     if (i > 0) json += ',';
-    json += "{\"name\":";
+    json += "{\"name\":"sv;
     append_json(json, value.name);
-    json += ",\"datatype\":\"";
+    json += ",\"datatype\":\""sv;
     json += v2_name(type_of(value.value));
-    json += "\",\"shape\":[";
+    json += "\",\"shape\":["sv;
     append_list(json, shape_of(value.value));
     json += ']';
     if (!binary(i)) {
-      json += ",\"data\":";
+      json += ",\"data\":"sv;
       append_flat(json, value.value);
       json += '}';
       continue;
     }
     any_binary = true;
     const auto* strings = std::get_if<Strings>(&value.value);
-    json += ",\"parameters\":{\"binary_data_size\":";
+    json += ",\"parameters\":{\"binary_data_size\":"sv;
     append_integer(json, byte_size(value.value) + (strings ? 4 * numel(strings->shape) : 0));
-    json += "}}";
+    json += "}}"sv;
   }
-  json += "]}";
+  json += "]}"sv;
   HttpResponse out;
   if (any_binary) {
     out.content_type = "application/octet-stream";

@@ -67,12 +67,9 @@ struct V2 {
       lane->count_request(Api::V2Rest, status.code, {});
       throw;
     }
-    const KeyLookup key = [http, request](std::string_view name) -> std::string_view {
-      const auto found = request->texts.find(name);
-      return found != request->texts.end() ? std::string_view(found->second) : http->header(name);
-    };
-    const Route route = routed(ref, key);
-    if (route.lane->model().pipeline()) infer.key = key;
+    const Route route = routed(ref, [&](std::string_view name) { return key(*http, *request, name); });
+    if (route.lane->model().pipeline())
+      infer.key = [http, request](std::string_view name) { return key(*http, *request, name); };
     http->answered_by = {route.lane->model_name(), route.lane->version()};
     infer.inputs = std::move(request->inputs);
     infer.deadline = core.deadline(header_timeout(*http, request->timeout));
@@ -107,6 +104,12 @@ struct V2 {
       core.count_refused(Api::V2Rest, ref.name, current_status());
       throw;
     }
+  }
+
+  // What a request is routed by: a parameter, else a header.
+  static std::string_view key(const HttpRequest& http, const V2Request& request, std::string_view name) {
+    const auto found = request.texts.find(name);
+    return found != request.texts.end() ? std::string_view(found->second) : http.header(name);
   }
 
   static void compress(const HttpRequest& http, HttpResponse& out) {
