@@ -2,8 +2,8 @@
 //
 //   serve_floor [THREADS]
 //
-// Prints "rest PORT" and "grpc PORT" and answers, as `tenon serve` would answer for the model `m` (y = x / 2 + 2 on one
-// number), the same bytes whatever is asked: each request is one epoll_wait, one recv and one send. bench/serve.py
+// Prints "rest PORT" and "grpc PORT" and answers, as `tenon serve` would answer for a model `m` of one number in and
+// one out, the same bytes whatever is asked: each request is one epoll_wait, one recv and one send. bench/serve.py
 // --floor sends it what it sends the server.
 #include <arpa/inet.h>
 #include <netinet/in.h>
