@@ -4,7 +4,11 @@
 find_program(TENON_CCACHE ccache)
 if(TENON_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # The sloppiness is what ccache asks for before it keeps results that used a precompiled header (cmake/rooms.cmake).
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${TENON_CCACHE}")
+  # A result is known by the bytes of all files it was made from ("depend"). ccache's other way, the preprocessor's
+  # output, leaves comments out; but g++ knows the headers in a precompiled one by their bytes, and where a comment
+  # differs it reads them a second time ("redefinition of ...").
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_DEPEND=1
+      "${TENON_CCACHE}")
 endif()
 find_program(TENON_MOLD mold)
 if(TENON_MOLD)
