@@ -11,6 +11,7 @@
 #include "tenon/exec/reuse.h"
 #include "tenon/exec/session.h"
 #include "tenon/ir/specialize.h"
+#include "tenon/ops/autocast_state.h"
 #include "tenon/ops/call.h"
 #include "tenon/ops/catalog.h"
 #include "tenon/ops/infer.h"
@@ -177,7 +178,9 @@ Tensors evaluate_now(const OpDef& op, Tensors in, const ir::Attrs& attrs, std::s
           [&](const ops::Primitive& p) { return run_kernel(c, find_claim(c), &p); },
           [&](const ops::Composite& body) {
             const Claim* claim = results.empty() ? nullptr : find_claim(c);
-            return claim ? run_kernel(c, claim, nullptr) : body.body(c.in, attrs);
+            if (claim) return run_kernel(c, claim, nullptr);
+            const ops::AutocastState settled(DType::F32);  // the dtypes are those of this call
+            return body.body(c.in, attrs);
           },
           [&](const ops::ControlFlow& flow) { return run_control_flow(flow.kind, std::move(c.in), attrs); },
           [&](const ops::DataDependent& d) { return d.execute(c.in, attrs); },

@@ -214,23 +214,35 @@ Tensor instance_norm(Tensor x, Tensor weight, Tensor bias, double epsilon) {
   return group_norm(std::move(x), channels, std::move(weight), std::move(bias), epsilon);
 }
 
+namespace {
+
+// What is computed with wide statistics and parameters goes on as short as it came.
+Tensor as_short_as(DType given, Tensor y) {
+  const bool is_short = given == DType::F16 || given == DType::BF16;
+  return is_short && y.dtype() == DType::F32 ? cast(std::move(y), given) : y;
+}
+
+}  // namespace
+
 BatchNormResult batch_norm_train(Tensor x, Tensor weight, Tensor bias, double epsilon) {
   expect_channels("batch_norm", x);
   const int64_t rank = x.ndim(), channels = x.shape(1);
+  const DType dtype = x.dtype();
   Tensors r = normalize(std::move(x), per_channel(weight, rank), per_channel(bias, rank), all_but_channels(rank),
                         epsilon, true);
   const Tensor mean = reshape(r[1].detach(), {channels}), rstd = reshape(r[2].detach(), {channels});
-  return {r[0], mean, reciprocal(square(rstd)) - epsilon};
+  return {as_short_as(dtype, std::move(r[0])), mean, reciprocal(square(rstd)) - epsilon};
 }
 
 Tensor batch_norm_infer(Tensor x, Tensor mean, Tensor variance, Tensor weight, Tensor bias, double epsilon) {
   expect_channels("batch_norm", x);
   const int64_t rank = x.ndim();
+  const DType dtype = x.dtype();
   Tensor scale = rsqrt(std::move(variance) + epsilon);
   if (weight.defined()) scale = std::move(scale) * weight;
   Tensor shift = -(mean * scale);
   if (bias.defined()) shift = std::move(shift) + bias;
-  return std::move(x) * per_channel(scale, rank) + per_channel(shift, rank);
+  return as_short_as(dtype, std::move(x) * per_channel(scale, rank) + per_channel(shift, rank));
 }
 
 }  // namespace tenon

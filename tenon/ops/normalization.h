@@ -17,7 +17,8 @@ Tensor group_norm(Tensor x, int64_t groups, Tensor weight = {}, Tensor bias = {}
 Tensor instance_norm(Tensor x, Tensor weight = {}, Tensor bias = {}, double epsilon = 1e-5);
 
 // Batch normalisation of x [N, C, …] over everything but the channels, by the statistics of this batch (Ioffe and
-// Szegedy, arXiv 1502.03167). mean and variance (biased, [C]) carry no gradient: they feed running averages.
+// Szegedy, arXiv 1502.03167). mean and variance (biased, [C]) carry no gradient: they feed running averages. Of an x of
+// bf16 or f16, y is too, whatever the parameters and statistics are: they are applied in f32 and rounded once.
 struct BatchNormResult {
   Tensor y, mean, variance;
 };

@@ -3,19 +3,13 @@
 #include "tenon/base/error.h"
 
 namespace tenon {
-namespace trace::detail {
-
-constinit thread_local DType autocast = DType::F32;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): off
-
-}  // namespace trace::detail
-
-Autocast::Autocast(DType dtype, bool enabled) : previous_(trace::detail::autocast) {
+Autocast::Autocast(DType dtype, bool enabled) : previous_(ops::detail::autocast) {
   if (dtype != DType::BF16 && dtype != DType::F16)
     throw DTypeError({"Autocast", "not a dtype for mixed precision", "bf16 or f16", std::string(name(dtype)), {}});
-  trace::detail::autocast = enabled ? dtype : DType::F32;
+  ops::detail::autocast = enabled ? dtype : DType::F32;
 }
-Autocast::~Autocast() { trace::detail::autocast = previous_; }
+Autocast::~Autocast() { ops::detail::autocast = previous_; }
 
-DType autocast_dtype() { return trace::detail::autocast; }
+DType autocast_dtype() { return ops::detail::autocast; }
 
 }  // namespace tenon

@@ -10,6 +10,7 @@
 // that the call settled. f16 needs a GradScaler (optim/grad_scaler.h), bf16 does not.
 #pragma once
 
+#include "tenon/ops/autocast_state.h"
 #include "tenon/tensor/dtype.h"
 
 namespace tenon {
@@ -30,21 +31,7 @@ class Autocast {
 DType autocast_dtype();
 
 namespace trace {
-namespace detail {
-extern constinit thread_local DType autocast;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+using ops::AutocastState;
 }
 
-// Calls as they are, or as in another scope, while it lives.
-class AutocastState {
- public:
-  explicit AutocastState(DType dtype) : previous_(detail::autocast) { detail::autocast = dtype; }
-  ~AutocastState() { detail::autocast = previous_; }
-  AutocastState(const AutocastState&) = delete;
-  AutocastState& operator=(const AutocastState&) = delete;
-
- private:
-  DType previous_;
-};
-
-}  // namespace trace
 }  // namespace tenon

@@ -263,7 +263,7 @@ Tensor record_plain(trace::LazyRecorder& lazy, const OpDef& op, std::span<Tensor
 }  // namespace
 
 Tensors call(const OpDef& op, Inputs inputs, const ir::Attrs& attrs) {
-  if (const DType scope = trace::detail::autocast; scope != DType::F32) [[unlikely]]
+  if (const DType scope = ops::detail::autocast; scope != DType::F32) [[unlikely]]
     return call_in_autocast(op, std::move(inputs).list(), attrs, scope);
   if (Tensor y = call_at_once(op, inputs.tensors(), attrs); y.defined()) return {std::move(y)};
   Tensors in = std::move(inputs).list();
@@ -295,7 +295,7 @@ Tensors call(const OpDef& op, Inputs inputs, const ir::Attrs& attrs) {
 }
 
 Tensor call1(const OpDef& op, Inputs in, const ir::Attrs& attrs) {
-  if (trace::detail::autocast == DType::F32) [[likely]] {
+  if (ops::detail::autocast == DType::F32) [[likely]] {
     if (Tensor y = call_at_once(op, in.tensors(), attrs); y.defined()) return y;
   }
   Tensors out = call(op, std::move(in), attrs);

@@ -18,6 +18,7 @@
 #include "tenon/ops/softmax.h"
 #include "tenon/tensor/sparse_rows.h"
 #include "tenon/tensor/variable.h"
+#include "tenon/trace/autocast.h"
 
 using namespace tenon;
 using testing::DoubleNear;
@@ -82,6 +83,25 @@ TEST(BatchNorm, TrainEqualsInferByItsStatistics) {
   const auto r = batch_norm_train(x, cast(w, f64), cast(b, f64));
   EXPECT_THAT(values(r.y),
               Pointwise(DoubleNear(1e-9), values(batch_norm_infer(x, r.mean, r.variance, cast(w, f64), cast(b, f64)))));
+}
+
+// As PyTorch's: short elements with parameters and statistics of f32 are normalised in f32, rounded once, and stay
+// short.
+TEST(BatchNorm, ShortElementsStayShort) {
+  const Tensor mean = tensor({0.25F, -1.5F}), variance = tensor({0.3F, 2.0F}), w = tensor({1.1F, 0.7F}),
+               b = tensor({0.5F, -1.0F});
+  for (const DType half : {bf16, f16}) {
+    const Tensor x = normal({4, 2, 3}, 1, 2, half, random_key(4)), wide = cast(x, f32);
+    const Tensor y = batch_norm_infer(x, mean, variance, w, b);
+    EXPECT_EQ(y.dtype(), half);
+    EXPECT_EQ(values(cast(y, f64)), values(cast(cast(batch_norm_infer(wide, mean, variance, w, b), half), f64)));
+    const auto trained = batch_norm_train(x, w, b), want = batch_norm_train(wide, w, b);
+    EXPECT_EQ(trained.y.dtype(), half);
+    EXPECT_EQ(trained.mean.dtype(), f32);
+    EXPECT_EQ(values(cast(trained.y, f64)), values(cast(cast(want.y, half), f64)));
+  }
+  const Autocast scope(bf16);
+  EXPECT_EQ(batch_norm_infer(ones({1, 2, 2}, bf16), mean, variance, w, b).dtype(), bf16);
 }
 
 TEST(Attention, CausalFirstQuerySeesTheFirstKeyAlone) {

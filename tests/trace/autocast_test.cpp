@@ -10,6 +10,8 @@
 #include <set>
 
 #include "tenon/base/error.h"
+#include "tenon/exec/evaluate.h"
+#include "tenon/exec/program.h"
 #include "tenon/ir/text.h"
 #include "tenon/ops/catalog.h"
 #include "tenon/tenon.h"
@@ -210,6 +212,21 @@ TEST(Autocast, ACaptureHoldsTheCasts) {
                                   {{"a", f32, {2, 3}}, {"b", f32, {3, 4}}});
   EXPECT_THAT(ir::to_text(graph, ops::catalog()), HasSubstr("bf16"));
   EXPECT_EQ(graph.type(graph.outputs[0]).dtype, f32);
+}
+
+// A graph's nodes have their dtypes, wherever it runs.
+TEST(Autocast, ARunOfAGraphIsTheSameInAScope) {
+  const NoGrad no_grad;
+  const Tensor x = cast(sin(cast(reshape(arange(600), {2, 300}), f32)), bf16);
+  const auto graph = std::make_shared<const ir::Graph>(
+      capture([](const Tensors& in) { return Tensors{mean(in[0], {1})}; }, {{"x", bf16, {2, 300}}}));
+  const std::vector<float> want = cast(exec::run(*graph, {x})[0], f32).to_vector<float>();
+  const Autocast scope(bf16);
+  const Tensor y = exec::run(*graph, {x})[0], z = exec::Program(graph).run({x})[0];
+  EXPECT_EQ(y.dtype(), bf16);
+  EXPECT_EQ(y.type(), graph->type(graph->outputs[0]));
+  EXPECT_EQ(cast(y, f32).to_vector<float>(), want);
+  EXPECT_EQ(cast(z, f32).to_vector<float>(), want);
 }
 
 // ---- training ------------------------------------------------------------------------------
