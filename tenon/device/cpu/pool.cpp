@@ -88,43 +88,69 @@ void max_pool(const KernelArgs& a) {
 }
 
 // The largest value of each window, channels side by side, a row of places at a time. From minus infinity on, so that
-// it is the largest as max_pool has it: of equal ones the first, and a NaN before all.
+// it is the largest as max_pool has it: of equal ones the first, and a NaN before all. Halves become f32 a row at a
+// time, and the results, which are elements, what they were.
 class ChannelsLastMaxPool final : public PreparedKernel {
  public:
   ChannelsLastMaxPool(const PrepareArgs& args, Ints order)
       : windows_(ops::make_windows(ops::spatial(args.inputs[0].shape), ops::spatial(args.result.shape),
                                    args.attrs.ints(0), args.attrs.ints(1), args.attrs.ints(2), args.attrs.ints(4))),
         order_(std::move(order)),
+        dtype_(args.result.dtype),
         larger_(
-            level_table(best_level()).loop[static_cast<size_t>(ir::ScalarOp::Max)][static_cast<size_t>(DType::F32)]) {}
+            level_table(best_level()).loop[static_cast<size_t>(ir::ScalarOp::Max)][static_cast<size_t>(DType::F32)]) {
+    if (dtype_ == DType::F32) return;
+    const auto& cast = level_table(best_level()).cast;
+    widen_ = cast[static_cast<size_t>(dtype_)][static_cast<size_t>(DType::F32)];
+    round_ = cast[static_cast<size_t>(DType::F32)][static_cast<size_t>(dtype_)];
+  }
   [[nodiscard]] Ints order() const override { return order_; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView>, const View& out,
            ThreadPool& pool) const override {
     const Windows& w = windows_;
     const int64_t channels = out.shape[1], in = volume(w.in) * channels, row = w.out[2] * channels;
-    const int64_t rows = w.out[0] * w.out[1];
+    const int64_t rows = w.out[0] * w.out[1], size = element_size(dtype_);
+    const std::byte* x = inputs[0].first();
+    std::byte* y = out.first();
     for_units(pool, out.shape[0] * rows, row * volume(w.window), [&](int64_t unit) {
-      row_of_places(inputs[0].as<float>() + unit / rows * in, out.as<float>() + unit * row, channels,
+      row_of_places(x + unit / rows * in * size, y + unit * row * size, channels,
                     {unit % rows / w.out[1], unit % rows % w.out[1]});
     });
   }
 
  private:
-  void row_of_places(const float* from, float* best, int64_t channels, const std::array<int64_t, 2>& at) const {
+  void row_of_places(const std::byte* x, std::byte* y, int64_t channels, const std::array<int64_t, 2>& at) const {
     const Windows& w = windows_;
-    std::fill_n(best, w.out[2] * channels, -std::numeric_limits<float>::infinity());
+    const int64_t line = w.in[2] * channels, places = w.out[2] * channels, size = element_size(dtype_);
+    Ref<Buffer> room;
+    auto* best = reinterpret_cast<float*>(y);
+    float* wide = nullptr;
+    if (widen_ != nullptr) {
+      room = Buffer::allocate_scratch(static_cast<size_t>(line + places) * sizeof(float));
+      wide = reinterpret_cast<float*>(room->data());
+      best = wide + line;
+    }
+    std::fill_n(best, places, -std::numeric_limits<float>::infinity());
     for (int64_t i = 0; i < w.window[0]; ++i) {
-      const int64_t x = at[0] * w.stride[0] + i * w.dilation[0] - w.low[0];
-      if (x < 0 || x >= w.in[0]) continue;
+      const int64_t d = at[0] * w.stride[0] + i * w.dilation[0] - w.low[0];
+      if (d < 0 || d >= w.in[0]) continue;
       for (int64_t j = 0; j < w.window[1]; ++j) {
-        const int64_t y = at[1] * w.stride[1] + j * w.dilation[1] - w.low[1];
-        if (y < 0 || y >= w.in[1]) continue;
-        for (int64_t k = 0; k < w.window[2]; ++k) {
-          const Range places = inside(w, 2, k);
-          const int64_t z = places.first * w.stride[2] + k * w.dilation[2] - w.low[2];
-          tap(best, from + ((x * w.in[1] + y) * w.in[2] + z) * channels, places, channels);
-        }
+        const int64_t h = at[1] * w.stride[1] + j * w.dilation[1] - w.low[1];
+        if (h < 0 || h >= w.in[1]) continue;
+        const std::byte* from = x + (d * w.in[1] + h) * line * size;
+        if (widen_ != nullptr) widen_(wide, from, nullptr, nullptr, line);
+        taps(widen_ != nullptr ? wide : reinterpret_cast<const float*>(from), best, channels);
       }
+    }
+    if (round_ != nullptr) round_(y, best, nullptr, nullptr, places);
+  }
+  // The taps of one line of the input.
+  void taps(const float* line, float* best, int64_t channels) const {
+    const Windows& w = windows_;
+    for (int64_t k = 0; k < w.window[2]; ++k) {
+      const Range places = inside(w, 2, k);
+      const int64_t first = places.first * w.stride[2] + k * w.dilation[2] - w.low[2];
+      tap(best, line + first * channels, places, channels);
     }
   }
   // best[o] and the element `value` + o * stride, of those that are greater or a NaN the latter.
@@ -140,7 +166,8 @@ class ChannelsLastMaxPool final : public PreparedKernel {
   }
   Windows windows_;
   Ints order_;
-  LoopFn larger_;
+  DType dtype_;
+  LoopFn larger_, widen_ = nullptr, round_ = nullptr;
 };
 
 // What the elements of each window are divided by.
@@ -215,8 +242,8 @@ void by_dtype(const KernelArgs& a, void (*single)(const KernelArgs&), void (*wid
 
 std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args) {
   const ConstView& x = args.inputs[0];
-  if (is_half(x.dtype)) return prepare_widened(args, prepare_max_pool);
-  if (x.dtype != DType::F32 || x.data != nullptr || numel(args.result.shape) == 0) return nullptr;
+  const bool known = x.dtype == DType::F32 || is_half(x.dtype);
+  if (!known || x.data != nullptr || numel(args.result.shape) == 0) return nullptr;
   const Ints order = channels_last_order(x.shape.size());
   return lies_in(x, order) ? std::make_unique<ChannelsLastMaxPool>(args, order) : nullptr;
 }
