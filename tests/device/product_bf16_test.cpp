@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -131,6 +133,69 @@ TEST_F(ProductBf16, InfinityAndNanStayInTheirRowsAndColumns) {
   }
 }
 
+// Each step gives the bits of the device's own loop for its op, after the rounding that stands before all steps.
+TEST_F(ProductBf16, StepsInRegistersAreTheLoopsOfTheirOps) {
+  constexpr int64_t kRows = 11, kColumns = 29, kSide = cpu::amx::kSide;
+  const float special[] = {0.0F, -0.0F, NAN, INFINITY, -INFINITY, 3e-39F, 3e38F, 6.0F};
+  alignas(64) std::array<float, cpu::amx::kBlockSize> sums{};
+  std::vector<uint16_t> narrow(sums.size());
+  std::vector<float> wide(sums.size());
+  for (size_t i = 0; i < sums.size(); ++i) {
+    sums[i] = i % 3 == 0 ? special[i / 3 % 8] : static_cast<float>(i) * 0.37F - 50;
+    narrow[i] = f32_to_bf16(i % 4 == 0 ? special[i / 24 % 8] : 20 - static_cast<float>(i) * 0.11F);
+    wide[i] = bf16_to_f32(narrow[i]);
+  }
+  const cpu::LevelTable& table = cpu::level_table(cpu::best_level());
+  const auto run = [&](const std::vector<cpu::amx::Step>& steps) {
+    std::vector<float> y(kRows * kSide, 99.0F);
+    cpu::amx::finish(sums.data(), {nullptr, steps.data(), static_cast<int>(steps.size()), false}, kRows, kColumns,
+                     y.data(), kSide);
+    for (int64_t r = 0; r < kRows; ++r)
+      for (int64_t c = kColumns; c < kSide; ++c) EXPECT_EQ(y[r * kSide + c], 99.0F) << "written beside the block";
+    return y;
+  };
+  std::vector<uint16_t> rounded(kRows * kSide);
+  cpu::amx::finish(sums.data(), {nullptr, nullptr, 0, true}, kRows, kColumns, rounded.data(), kSide);
+  using enum cpu::TileOp;
+  using ir::ScalarOp;
+  for (const auto& [step, op] :
+       {std::pair{Add, ScalarOp::Add}, std::pair{Subtract, ScalarOp::Sub}, std::pair{SubtractFrom, ScalarOp::Sub},
+        std::pair{Multiply, ScalarOp::Mul}, std::pair{Divide, ScalarOp::Div}, std::pair{DivideInto, ScalarOp::Div},
+        std::pair{Larger, ScalarOp::Max}, std::pair{Smaller, ScalarOp::Min}}) {
+    const bool turned = step == SubtractFrom || step == DivideInto;
+    const cpu::LoopFn loop = table.loop[static_cast<size_t>(op)][static_cast<size_t>(DType::F32)];
+    for (const bool short_ones : {false, true}) {
+      const void* data = short_ones ? static_cast<const void*>(narrow.data()) : wide.data();
+      for (const int reach : {0, 1, 2}) {  // of every element, of the column, one number
+        const auto got = run({{step, reach == 2, short_ones, data, reach == 0 ? kSide : 0}});
+        for (int64_t i = 0; i < kRows * kSide; ++i) {
+          if (i % kSide >= kColumns) continue;
+          const float x = bf16_to_f32(rounded[i]), o = wide[reach == 0 ? i : reach == 1 ? i % kSide : 0];
+          float want = 0;
+          loop(&want, turned ? &o : &x, turned ? &x : &o, nullptr, 1);
+          if (std::isnan(want))
+            ASSERT_TRUE(std::isnan(got[i])) << x << ' ' << o;
+          else
+            ASSERT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want)) << x << ' ' << o;
+        }
+      }
+    }
+  }
+  // A result of bf16 is rounded by the last step.
+  std::vector<uint16_t> y(kRows * kSide);
+  const std::array steps{cpu::amx::Step{Multiply, true, false, &wide[9], 0},
+                         cpu::amx::Step{Short, true, false, nullptr, 0}};
+  cpu::amx::finish(sums.data(), {nullptr, steps.data(), 2, true}, kRows, kColumns, y.data(), kSide);
+  for (int64_t i = 0; i < kRows * kSide; ++i) {
+    if (i % kSide >= kColumns) continue;
+    const float want = bf16_to_f32(rounded[i]) * wide[9];
+    if (std::isnan(want))
+      ASSERT_TRUE(std::isnan(bf16_to_f32(y[i])));
+    else
+      ASSERT_EQ(y[i], f32_to_bf16(want)) << i;
+  }
+}
+
 // x * factor (of the column) + other, with the product rounded to bf16 before and the end rounded too, or in f32.
 TEST_F(ProductBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
   const int64_t m = 75, n = 500, k = 1000;  // large enough for two threads, which take columns
@@ -148,7 +213,7 @@ TEST_F(ProductBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
     const DType dtype = wide ? DType::F32 : DType::BF16;
     const ir::ScalarProgram text = builder.finish(y, dtype);
     ASSERT_TRUE(cpu::TileProgram::accepts(text)) << to_string(text);
-    const cpu::TileProgram program(cpu::level_table(cpu::best_level()), text);
+    const cpu::Bf16After program(text);
     const int64_t size = info(dtype).bits / 8;
     std::vector<std::byte> out(static_cast<size_t>(m * n * size));
     const std::vector<cpu::Bf16Follow::Operand> operands{{reinterpret_cast<const std::byte*>(factor.data()), 0, 1},

@@ -71,21 +71,21 @@ TEST(TileProgram, KnowsChains) {
   EXPECT_FALSE(cpu::chain_of(larger(1, 0)));
 }
 
-// Rounding to f16 and back is a step; to bf16 it is none.
-TEST(TileProgram, RoundingToF16IsAStep) {
+TEST(TileProgram, RoundingToAHalfAndBackIsAStep) {
   const auto rounding = [](DType to) {
     ir::ScalarBuilder builder;
     const ir::Scalar sum = builder.input(DType::F32), bias = builder.input(DType::F32);
     return builder.finish(apply_op(ir::ScalarOp::Max, std::array{builder.cast(sum + bias, to), ir::Scalar(0.0)}),
                           DType::F32);
   };
-  const auto steps = cpu::chain_of(rounding(DType::F16));
-  ASSERT_TRUE(steps);
-  ASSERT_EQ(steps->size(), 3U);
-  EXPECT_EQ((*steps)[0].op, cpu::TileOp::Add);
-  EXPECT_EQ((*steps)[1].op, cpu::TileOp::Half);
-  EXPECT_EQ((*steps)[2].op, cpu::TileOp::Larger);
-  EXPECT_FALSE(cpu::chain_of(rounding(DType::BF16)));
+  for (const DType half : {DType::F16, DType::BF16}) {
+    const auto steps = cpu::chain_of(rounding(half));
+    ASSERT_TRUE(steps);
+    ASSERT_EQ(steps->size(), 3U);
+    EXPECT_EQ((*steps)[0].op, cpu::TileOp::Add);
+    EXPECT_EQ((*steps)[1].op, half == DType::F16 ? cpu::TileOp::Half : cpu::TileOp::Short);
+    EXPECT_EQ((*steps)[2].op, cpu::TileOp::Larger);
+  }
 }
 
 // Programs over halves as programs over f32 that hold the same numbers.
@@ -170,11 +170,13 @@ TEST(TileProgram, StepsAreTheLoopsOfTheirOps) {
 
 // Negation, exponentials, roundings and what is kept, likewise.
 TEST(TileProgram, StepsWithoutOperandsAreTheLoopsOfTheirOps) {
-  std::vector<float> a{0.0F,  -0.0F,   std::nanf(""), INFINITY, -INFINITY, 1e-45F,
-                       3e38F, -104.5F, -103.9F,       -87.4F,   88.8F,     89.5F};
+  std::vector<float> a{0.0F,     -0.0F,     std::nanf(""), std::bit_cast<float>(0x7fffffffU),
+                       INFINITY, -INFINITY, 1e-45F,        3e-39F,
+                       3.4e38F,  3e38F,     -104.5F,       -103.9F,
+                       -87.4F,   88.8F,     89.5F};
   for (int i = 0; i < 20000; ++i) a.push_back(static_cast<float>(i - 10000) * 0.0113F);
   const auto n = static_cast<int64_t>(a.size());
-  constexpr auto kF32 = static_cast<size_t>(DType::F32), kF16 = static_cast<size_t>(DType::F16);
+  constexpr auto kF32 = static_cast<size_t>(DType::F32);
   for (int level : {2, 3, 4}) {
     if (cpu::best_level() < level) continue;
     const cpu::LevelTable& table = cpu::level_table(level);
@@ -195,11 +197,14 @@ TEST(TileProgram, StepsWithoutOperandsAreTheLoopsOfTheirOps) {
     const auto alone = [](cpu::TileOp op) { return cpu::TileStep{op, false, nullptr, 0}; };
     EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Negate)}), loop(ir::ScalarOp::Neg, a))) << level;
     EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Exp)}), loop(ir::ScalarOp::Exp, a))) << level;
-    std::vector<uint16_t> halves(a.size());
-    std::vector<float> rounded(a.size());
-    table.cast[kF32][kF16](halves.data(), a.data(), nullptr, nullptr, n);
-    table.cast[kF16][kF32](rounded.data(), halves.data(), nullptr, nullptr, n);
-    EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Half)}), rounded)) << level;
+    for (const auto& [step, half] :
+         {std::pair{cpu::TileOp::Half, DType::F16}, std::pair{cpu::TileOp::Short, DType::BF16}}) {
+      std::vector<uint16_t> halves(a.size());
+      std::vector<float> rounded(a.size());
+      table.cast[kF32][static_cast<size_t>(half)](halves.data(), a.data(), nullptr, nullptr, n);
+      table.cast[static_cast<size_t>(half)][kF32](rounded.data(), halves.data(), nullptr, nullptr, n);
+      EXPECT_TRUE(same_numbers(steps({alone(step)}), rounded)) << level;
+    }
     EXPECT_TRUE(same_numbers(steps({alone(cpu::TileOp::Keep), alone(cpu::TileOp::Exp), alone(cpu::TileOp::Subtract)}),
                              loop(ir::ScalarOp::Sub, loop(ir::ScalarOp::Exp, a), a)))
         << level;

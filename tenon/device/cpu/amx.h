@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "tenon/device/cpu/level.h"
+
 namespace tenon::cpu::amx {
 
 // Whether the CPU has it, the system lets this process use it, and TENON_CPU_LEVEL names no level (plain loops of a
@@ -34,12 +36,41 @@ class Tiles {
 
 // Packed sides, step after step of kStepSize elements. Rows and columns up to kSide; what lacks is zero.
 void pack_left(const uint16_t* a, int64_t a_row, int64_t a_k, int64_t rows, int64_t k, uint16_t* to);
-// One row of pack_left: n elements that lie next to each other, filled up with zeros to `whole`, a multiple of kDepth.
-void spread(const uint16_t* from, int64_t n, int64_t whole, uint16_t* to);
+// The same of 32 rows of n elements that lie anywhere, filled up with zeros to `whole`, a multiple of kDepth. Null:
+// zeros.
+void spread(const uint16_t* const* rows, int64_t n, int64_t whole, uint16_t* to);
 void pack_right(const uint16_t* b, int64_t b_k, int64_t b_column, int64_t k, int64_t columns, uint16_t* to);
-// A block's sums, row after row, from this many packed steps.
-void block(const uint16_t* left, const uint16_t* right, int64_t steps, float* sums);
-// The first `rows` and `columns` of a block plus `bias` (by columns; may be null), rounded to bf16.
-void store_rounded(const float* sums, const float* bias, int64_t rows, int64_t columns, uint16_t* y, int64_t y_row);
+
+// The left side of a block where tile registers find it: 32 rows, `row` elements apart, the second sixteen of them
+// `half` after the first, and in a row a step's elements side by side, from steps[s] or s * step on.
+struct Left {
+  const uint16_t* at = nullptr;
+  int64_t row = kDepth, half = kStepSize / 2;
+  const int64_t* steps = nullptr;
+  int64_t step = kStepSize;  // these are of a packed side
+};
+// A block's sums, from this many steps, or `more` of those that are there; rows are `row` numbers apart.
+void block(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row = kSide, bool more = false);
+
+// What becomes of sums while they are in registers: plus `bias` (by columns; may be null) and rounded to bf16; then
+// step by step, each in f32.
+struct Step {
+  TileOp op;
+  bool one, narrow;  // one number for all; of bf16, else of f32
+  const void* data;  // the operand of the first row and column
+  int64_t row;       // from row to row, in elements; 0: the same for all
+};
+struct Finish {
+  const float* bias;
+  const Step* steps;
+  int step_count;
+  bool narrow;  // the result is of bf16, and so is what the last step gives; else of f32
+};
+// Whether steps of this kind can be done so.
+constexpr bool finishes(TileOp op) {
+  return op != TileOp::Keep && op != TileOp::Exp && op != TileOp::Half && op <= TileOp::Below;
+}
+// The first `rows` and `columns` of a block, with steps that can be done so; rows of y are y_row elements apart.
+void finish(const float* sums, const Finish& f, int64_t rows, int64_t columns, void* y, int64_t y_row);
 
 }  // namespace tenon::cpu::amx

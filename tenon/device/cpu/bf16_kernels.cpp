@@ -23,7 +23,7 @@ class PreparedBf16Matmul final : public PreparedKernel {
     ThreadPool alone(1);
     right_ = args.kept.get({address, kBf16Product, k_, n, b_k, b_column},
                            [&] { return pack_right_bf16(b.as<uint16_t>(), b_k, b_column, k_, n, alone); });
-    if (args.after != nullptr) after_.emplace(level_table(best_level()), *args.after);
+    if (args.after != nullptr) after_.emplace(*args.after);
   }
   [[nodiscard]] Ints order() const override { return {}; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
@@ -65,7 +65,7 @@ class PreparedBf16Matmul final : public PreparedKernel {
  private:
   int64_t k_;
   Ref<Buffer> right_;
-  std::optional<TileProgram> after_;
+  std::optional<Bf16After> after_;
 };
 
 // The bias of a convolution in f32; empty if there is none.
@@ -87,7 +87,7 @@ class PreparedBf16Conv final : public PreparedKernel {
     for (const Shape& part : {weight.shape, weight.strides}) key.insert(key.end(), part.begin(), part.end());
     packed_ = args.kept.get(key, [&] { return conv_.pack(Contiguous(weight, alone).as<uint16_t>(), alone); });
     bias_ = wide_bias(args.inputs, alone);
-    if (args.after != nullptr) after_.emplace(level_table(best_level()), *args.after);
+    if (args.after != nullptr) after_.emplace(*args.after);
   }
   [[nodiscard]] Ints order() const override { return channels_last_order(rank_); }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
@@ -101,7 +101,7 @@ class PreparedBf16Conv final : public PreparedKernel {
   Bf16Conv conv_;
   Ref<Buffer> packed_;
   std::vector<float> bias_;
-  std::optional<TileProgram> after_;
+  std::optional<Bf16After> after_;
 };
 
 }  // namespace

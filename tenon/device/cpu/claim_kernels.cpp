@@ -11,6 +11,7 @@
 #include "tenon/device/cpu/conv.h"
 #include "tenon/device/cpu/conv_bf16.h"
 #include "tenon/device/cpu/conv_chain.h"
+#include "tenon/device/cpu/conv_gradients_bf16.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/gemm.h"
@@ -284,7 +285,23 @@ std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args) {
   return is_half(weight.dtype) ? prepare_widened(args, prepare_conv) : nullptr;
 }
 
+namespace {
+
+// Gradients of bf16 with one group.
+bool on_amx(const KernelArgs& args) {
+  return args.outputs[0].dtype == DType::BF16 && amx::available() && args.attrs.integer(4) == 1;
+}
+
+}  // namespace
+
 void claim_conv_input_gradient(const KernelArgs& args) {
+  if (on_amx(args)) {
+    const ConstView &ct = args.inputs[0], &weight = args.inputs[1];
+    const View& dx = args.outputs[0];
+    const ConvShape s = conv_shape(dx.shape, weight.shape, ct.shape, args.attrs);
+    conv_input_gradient_bf16(s, ct, RowMajor<uint16_t>(weight, args.pool).data(), dx, args.pool);
+    return;
+  }
   if (is_half(args.outputs[0].dtype)) {
     run_widened(args, claim_conv_input_gradient);
     return;
@@ -304,6 +321,13 @@ void claim_conv_input_gradient(const KernelArgs& args) {
 }
 
 void claim_conv_weight_gradient(const KernelArgs& args) {
+  if (on_amx(args)) {
+    const ConstView &x = args.inputs[0], &ct = args.inputs[1];
+    const View& dw = args.outputs[0];
+    const ConvShape s = conv_shape(x.shape, dw.shape, ct.shape, args.attrs);
+    conv_weight_gradient_bf16(s, x, ct, dw.as<uint16_t>(), args.pool);
+    return;
+  }
   if (is_half(args.outputs[0].dtype)) {
     run_widened(args, claim_conv_weight_gradient);
     return;

@@ -8,6 +8,7 @@
 
 #include "tenon/device/cpu/amx.h"
 #include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/placed_images.h"
 #include "tenon/device/cpu/product_bf16.h"
 
 namespace tenon::cpu {
@@ -17,6 +18,7 @@ using amx::kDepth;
 using amx::kSide;
 
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
+constexpr int64_t kPlacedBytes = 1024 * 1024;  // of images that go together
 
 // Strides with the channels side by side, in the order of axes [n, channels, spatial…].
 Shape channels_last(const Shape& shape) {
@@ -55,7 +57,7 @@ struct Even {
     const auto there = place_step(v);
     const int64_t size = element_size(v.dtype);
     if (there) {
-      data = v.data + v.offset * size;
+      data = v.first();
       row = *there;
       column = v.strides[1];
       return;
@@ -71,23 +73,58 @@ struct Even {
   Ref<Buffer> copied;
 };
 
-// What the windows of places see, in the order of amx::pack_left.
+// What the windows of places see, gathered in the order of amx::pack_left.
 class Windows final : public Bf16Rows {
  public:
   // x: example, depth, height and width are `step` elements apart, channels are neighbours.
-  Windows(const ConvShape& s, const uint16_t* x, const std::array<int64_t, 4>& step, int64_t taps)
-      : s_(s), x_(x), step_(step), taps_(taps) {}
+  Windows(const ConvShape& s, int64_t places, const uint16_t* x, const std::array<int64_t, 4>& step, int64_t taps)
+      : s_(s), places_(places), x_(x), step_(step), taps_(taps) {}
 
-  void pack(int64_t first, int64_t count, uint16_t* to) const override {
+  [[nodiscard]] int64_t blocks() const override { return (places_ + kSide - 1) / kSide; }
+  [[nodiscard]] int64_t block_bytes() const override { return depth() * kSide * kElement; }
+  [[nodiscard]] int64_t room() const override { return depth() * kSide; }
+  int runs(int64_t i, std::span<Bf16Run, kSide> to) const override {
+    to[0] = {0, std::min(kSide, places_ - i * kSide), i * kSide};
+    return 1;
+  }
+  amx::Left block(int64_t i, uint16_t* room) const override {
+    const std::vector<Origin> origins = origins_of(i);
+    const int64_t size = taps_ * s_.channels, whole = run_steps() * kDepth;
+    std::vector<uint16_t> edges(origins.size() * static_cast<size_t>(size));
+    std::array<const uint16_t*, kSide> from{};
+    uint16_t* to = room;
+    for (int64_t d = 0; d < s_.window[0]; ++d) {
+      for (int64_t h = 0; h < s_.window[1]; ++h) {
+        for (int64_t w = 0; w < s_.window[2]; w += taps_, to += whole * kSide) {
+          for (size_t r = 0; r < origins.size(); ++r) {
+            const Origin& o = origins[r];
+            const int64_t at_d = o.d + d * s_.dilation[0], at_h = o.h + h * s_.dilation[1];
+            const bool inside = at_d >= 0 && at_d < s_.in[0] && at_h >= 0 && at_h < s_.in[1];
+            const uint16_t* line = inside ? o.example + at_d * step_[1] + at_h * step_[2] : nullptr;
+            from[r] = run(line, o.w + w * s_.dilation[2], edges.data() + static_cast<int64_t>(r) * size);
+          }
+          amx::spread(from.data(), size, whole, to);
+        }
+      }
+    }
+    return {.at = room};
+  }
+
+ private:
+  // Where the window of a place begins.
+  struct Origin {
+    const uint16_t* example;
+    int64_t d, h, w;
+  };
+  [[nodiscard]] std::vector<Origin> origins_of(int64_t block) const {
+    const int64_t first = block * kSide, count = std::min(kSide, places_ - first);
     int64_t w = first % s_.out[2], h = first / s_.out[2] % s_.out[1];
     int64_t d = first / (s_.out[2] * s_.out[1]) % s_.out[0], n = first / ConvShape::volume(s_.out);
-    for (int64_t r = 0; r < kSide; ++r, to += kDepth) {
-      if (r >= count) {
-        amx::spread(nullptr, 0, depth(), to);
-        continue;
-      }
-      window(x_ + n * step_[0], d * s_.stride[0] - s_.low[0], h * s_.stride[1] - s_.low[1],
-             w * s_.stride[2] - s_.low[2], to);
+    std::vector<Origin> origins;
+    origins.reserve(static_cast<size_t>(count));
+    for (int64_t r = 0; r < count; ++r) {
+      origins.push_back({x_ + n * step_[0], d * s_.stride[0] - s_.low[0], h * s_.stride[1] - s_.low[1],
+                         w * s_.stride[2] - s_.low[2]});
       if (++w < s_.out[2]) continue;
       w = 0;
       if (++h < s_.out[1]) continue;
@@ -96,53 +133,27 @@ class Windows final : public Bf16Rows {
       d = 0;
       ++n;
     }
+    return origins;
   }
-
- private:
   [[nodiscard]] int64_t run_steps() const { return amx::steps(taps_ * s_.channels); }
   [[nodiscard]] int64_t depth() const {
     return s_.window[0] * s_.window[1] * (s_.window[2] / taps_) * run_steps() * kDepth;
   }
-  void window(const uint16_t* example, int64_t d, int64_t h, int64_t w, uint16_t* to) const {
-    for (int64_t i = 0; i < s_.window[0]; ++i) {
-      const int64_t at_d = d + i * s_.dilation[0];
-      for (int64_t j = 0; j < s_.window[1]; ++j) {
-        const int64_t at_h = h + j * s_.dilation[1];
-        const bool inside = at_d >= 0 && at_d < s_.in[0] && at_h >= 0 && at_h < s_.in[1];
-        const uint16_t* line = inside ? example + at_d * step_[1] + at_h * step_[2] : nullptr;
-        for (int64_t k = 0; k < s_.window[2]; k += taps_, to += run_steps() * amx::kStepSize)
-          run(line, w + k * s_.dilation[2], to);
-      }
-    }
-  }
-  // The pixels [at, at + taps) of a line; null and what lies outside are zeros.
-  void run(const uint16_t* line, int64_t at, uint16_t* to) const {
+  // The pixels [at, at + taps) of a line: where they lie, at an edge in `edge` with zeros around them. Null: all zeros.
+  const uint16_t* run(const uint16_t* line, int64_t at, uint16_t* edge) const {
     const int64_t begin = std::max<int64_t>(at, 0), end = std::min(at + taps_, s_.in[2]);
-    const int64_t size = taps_ * s_.channels, whole = run_steps() * kDepth;
-    if (line == nullptr || begin >= end) {
-      amx::spread(nullptr, 0, whole, to);
-    } else if (end - begin == taps_) {
-      amx::spread(line + at * step_[3], size, whole, to);
-    } else {
-      // At an edge: with zeros around, in the order of memory first.
-      constexpr int64_t kUsual = 2048;
-      uint16_t usual[kUsual];
-      std::vector<uint16_t> long_one;
-      uint16_t* padded = usual;
-      if (size > kUsual) {
-        long_one.resize(static_cast<size_t>(size));
-        padded = long_one.data();
-      }
-      uint16_t* from = padded + (begin - at) * s_.channels;
-      const int64_t there = (end - begin) * s_.channels;
-      std::fill(padded, from, uint16_t{0});
-      std::memcpy(from, line + begin * step_[3], static_cast<size_t>(there * kElement));
-      std::fill(from + there, padded + size, uint16_t{0});
-      amx::spread(padded, size, whole, to);
-    }
+    if (line == nullptr || begin >= end) return nullptr;
+    if (end - begin == taps_) return line + at * step_[3];
+    uint16_t* from = edge + (begin - at) * s_.channels;
+    const int64_t there = (end - begin) * s_.channels;
+    std::fill(edge, from, uint16_t{0});
+    std::memcpy(from, line + begin * step_[3], static_cast<size_t>(there * kElement));
+    std::fill(from + there, edge + taps_ * s_.channels, uint16_t{0});
+    return edge;
   }
 
   const ConvShape& s_;
+  int64_t places_;
   const uint16_t* x_;
   std::array<int64_t, 4> step_;
   int64_t taps_;
@@ -175,7 +186,7 @@ Ref<Buffer> Bf16Conv::pack(const uint16_t* weight, ThreadPool& pool) const {
   return pack_right_bf16(ordered.data(), 1, depth_, depth_, s_.filters, pool);
 }
 
-void Bf16Conv::run(const ConstView& x, const Ref<Buffer>& packed, const float* bias, const TileProgram* after,
+void Bf16Conv::run(const ConstView& x, const Ref<Buffer>& packed, const float* bias, const Bf16After* after,
                    std::span<const ConstView> operands, const View& y, ThreadPool& pool) const {
   if (numel(y.shape) == 0) return;
   // Pixels of a line must be neighbours where runs are longer than one; other axes may lie anywhere.
@@ -188,45 +199,64 @@ void Bf16Conv::run(const ConstView& x, const Ref<Buffer>& packed, const float* b
     copy(x, {copied->data(), x.dtype, x.shape, channels_last(x.shape), 0}, pool);
     in = {copied->data(), x.dtype, x.shape, channels_last(x.shape), 0};
   }
-  std::array<int64_t, 4> step{in.strides[0], 0, 0, 0};
-  for (size_t d = 0; d < static_cast<size_t>(s_.axes); ++d)
-    step[4 - static_cast<size_t>(s_.axes) + d] = in.strides[2 + d];
-  const Windows windows(s_, in.as<uint16_t>(), step, taps_);
-
   const int64_t size = element_size(y.dtype);
   const auto place = place_step({y.data, y.dtype, y.shape, y.strides, y.offset});
   const bool there =
       place && (*place == s_.filters || numel(y.shape) == s_.filters) && (y.strides[1] == 1 || y.shape[1] == 1);
-  const Ref<Buffer> result = there ? Ref<Buffer>() : Buffer::allocate(static_cast<size_t>(numel(y.shape) * size));
-  std::byte* to = there ? y.data + y.offset * size : result->data();
+  const Ref<Buffer> result =
+      there ? Ref<Buffer>() : Buffer::allocate_scratch(static_cast<size_t>(numel(y.shape) * size));
+  std::byte* to = there ? y.first() : result->data();
 
-  Bf16Product p{.m = numel(y.shape) / s_.filters, .n = s_.filters, .k = depth_, .rows = &windows, .bias = bias};
-  const auto even = place_step(in);
-  if (even && plain()) {
+  Bf16Product p{.m = numel(y.shape) / s_.filters, .n = s_.filters, .k = depth_, .bias = bias};
+  p.packed = reinterpret_cast<const uint16_t*>(packed->data());
+  p.c = after == nullptr ? reinterpret_cast<uint16_t*>(to) : nullptr;
+  p.c_row = p.n;
+  std::vector<Even> kept;
+  kept.reserve(operands.size());
+  std::vector<Bf16Follow::Operand> list;
+  for (const ConstView& o : operands) {
+    const Even& e = kept.emplace_back(o, pool);
+    list.push_back({e.data, e.row, e.column});
+  }
+  std::optional<Bf16Follow> follow;
+  if (after != nullptr) follow.emplace(Bf16Follow{*after, list, to, p.n});
+  run_rows(in, p, follow ? &*follow : nullptr, pool);
+  if (!there) copy({to, y.dtype, y.shape, channels_last(y.shape), 0}, y, pool);
+}
+
+void Bf16Conv::run_rows(const ConstView& x, Bf16Product p, const Bf16Follow* follow, ThreadPool& pool) const {
+  if (const auto even = place_step(x); even && plain()) {
     // The input's pixels are the rows.
-    p.rows = nullptr;
-    p.a = in.as<uint16_t>();
+    p.a = x.as<uint16_t>();
     p.a_row = *even;
     p.a_k = 1;
     p.k = s_.channels;
+    product(p, pool, follow);
+    return;
   }
-  p.packed = reinterpret_cast<const uint16_t*>(packed->data());
-  p.c_row = p.n;
-  if (after == nullptr) {
-    p.c = reinterpret_cast<uint16_t*>(to);
-    product(p, pool);
-  } else {
-    std::vector<Even> kept;
-    kept.reserve(operands.size());
-    std::vector<Bf16Follow::Operand> list;
-    for (const ConstView& o : operands) {
-      const Even& e = kept.emplace_back(o, pool);
-      list.push_back({e.data, e.row, e.column});
-    }
-    const Bf16Follow follow{*after, list, to, p.n};
-    product(p, pool, &follow);
+  std::array<int64_t, 4> step{x.strides[0], 0, 0, 0};
+  for (size_t d = 0; d < static_cast<size_t>(s_.axes); ++d)
+    step[4 - static_cast<size_t>(s_.axes) + d] = x.strides[2 + d];
+  const int64_t examples = x.shape[0], places = ConvShape::volume(s_.out);
+  const int64_t one = PlacedImages(s_, 1).size() * kElement;
+  const int64_t together = std::clamp<int64_t>(kPlacedBytes / one, 1, examples);
+  if ((follow != nullptr && !follow->in_registers()) || !PlacedImages(s_, together).worthwhile()) {
+    const Windows windows(s_, p.m, x.as<uint16_t>(), step, taps_);
+    p.rows = &windows;
+    product(p, pool, follow);
+    return;
   }
-  if (!there) copy({to, y.dtype, y.shape, channels_last(y.shape), 0}, y, pool);
+  // As many images at a time as stay in the second cache.
+  for (int64_t i = 0; i < examples; i += together) {
+    const int64_t count = std::min(together, examples - i);
+    PlacedImages images(s_, count);
+    const Ref<Buffer> room = Buffer::allocate_scratch(static_cast<size_t>(images.size() * kElement));
+    images.place(x.as<uint16_t>() + i * step[0], step, reinterpret_cast<uint16_t*>(room->data()), pool);
+    images.result_from(i * places);
+    p.rows = &images;
+    p.m = count * places;
+    product(p, pool, follow);
+  }
 }
 
 }  // namespace tenon::cpu

@@ -1,15 +1,17 @@
 // Convolution of bf16 on AMX, as a product: places by what their windows see, times what the windows see by filters.
 //
-// What the windows of 32 places see is gathered into the order of the tiles when it is needed and stays in the cache;
-// it exists nowhere else. The input is read with its channels side by side, any other layout is copied so first. The
-// result is written so. Each element is one sum over (window, channel) in f32, plus the bias, rounded once.
+// Where channels fill whole steps, tile registers load what 32 places see straight from the input with its padding
+// (PlacedImages): neighbouring places are neighbours in memory, for every tap. Else what the windows of 32 places see
+// is gathered into the order of the tiles when it is needed and stays in the cache; it exists nowhere else. The input
+// is read with its channels side by side, any other layout is copied so first. The result is written so. Each element
+// is one sum over (window, channel) in f32, plus the bias, rounded once; which way it goes does not show.
 #pragma once
 
 #include <span>
 
 #include "tenon/base/thread_pool.h"
 #include "tenon/device/cpu/conv.h"
-#include "tenon/device/cpu/tile_program.h"
+#include "tenon/device/cpu/product_bf16.h"
 #include "tenon/tensor/buffer.h"
 #include "tenon/tensor/view.h"
 
@@ -24,15 +26,16 @@ class Bf16Conv {
   Ref<Buffer> pack(const uint16_t* weight, ThreadPool& pool) const;
   // x [n, channels, in…] and y [n, filters, out…] with any strides; operands of `after` broadcast to y's shape. Extents
   // of n may differ from the shape's. `bias` [filters] and `after` may be null; y is of the dtype of what comes out.
-  void run(const ConstView& x, const Ref<Buffer>& packed, const float* bias, const TileProgram* after,
+  void run(const ConstView& x, const Ref<Buffer>& packed, const float* bias, const Bf16After* after,
            std::span<const ConstView> operands, const View& y, ThreadPool& pool) const;
 
  private:
   [[nodiscard]] bool plain() const;  // every place sees one pixel, its own
-  ConvShape s_;                      // the spatial axes moved to the end
-  int64_t taps_ = 0;                 // of a run: a row of the window if its taps lie next to each other, else one
-  int64_t run_size_ = 0;             // elements of a run
-  int64_t depth_ = 0;                // packed elements of a window: runs filled up to whole steps
+  void run_rows(const ConstView& x, Bf16Product p, const Bf16Follow* follow, ThreadPool& pool) const;
+  ConvShape s_;           // the spatial axes moved to the end
+  int64_t taps_ = 0;      // of a run: a row of the window if its taps lie next to each other, else one
+  int64_t run_size_ = 0;  // elements of a run
+  int64_t depth_ = 0;     // packed elements of a window: runs filled up to whole steps
 };
 
 }  // namespace tenon::cpu

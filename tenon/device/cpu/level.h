@@ -75,8 +75,9 @@ enum class TileOp : uint8_t {
   // without an operand
   Negate,
   Exp,
-  Half,  // rounds to f16
-  Keep,  // the element becomes the operand of steps without data
+  Half,   // rounds to f16
+  Short,  // rounds to bf16
+  Keep,   // the element becomes the operand of steps without data
   // The same in fewer instructions.
   AboveZero,          // Larger, +0
   Below,              // Smaller, a number that is neither zero nor NaN

@@ -67,16 +67,19 @@ constexpr Configuration kFullTiles = [] {
 Tiles::Tiles() { _tile_loadconfig(&kFullTiles); }
 Tiles::~Tiles() { _tile_release(); }
 
-void spread(const uint16_t* from, int64_t n, int64_t whole, uint16_t* to) {
-  for (int64_t step = 0; step < whole; step += kDepth, to += kStepSize) {
-    const int64_t left = n - step;
-    _mm512_store_si512(to, left <= 0 ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi16(first(left), from + step));
+void spread(const uint16_t* const* rows, int64_t n, int64_t whole, uint16_t* to) {
+  for (int64_t step = 0; step < whole; step += kDepth) {
+    const __mmask32 part = n <= step ? 0 : first(n - step);
+    for (int64_t r = 0; r < kSide; ++r, to += kDepth)
+      _mm512_store_si512(to, _mm512_maskz_loadu_epi16(rows[r] == nullptr ? 0 : part, rows[r] + step));
   }
 }
 
 void pack_left(const uint16_t* a, int64_t a_row, int64_t a_k, int64_t rows, int64_t k, uint16_t* to) {
   if (a_k == 1) {
-    for (int64_t r = 0; r < kSide; ++r) spread(a + r * a_row, r < rows ? k : 0, steps(k) * kDepth, to + r * kDepth);
+    const uint16_t* from[kSide];
+    for (int64_t r = 0; r < kSide; ++r) from[r] = r < rows ? a + r * a_row : nullptr;
+    spread(from, k, steps(k) * kDepth, to);
     return;
   }
   if (a_row != 1) {
@@ -122,49 +125,179 @@ void pack_right(const uint16_t* b, int64_t b_k, int64_t b_column, int64_t k, int
   }
 }
 
-void block(const uint16_t* left, const uint16_t* right, int64_t steps, float* sums) {
-  constexpr int64_t kStride = kSide * sizeof(float);
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+void block(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row, bool more) {
+  const auto left_stride = static_cast<size_t>(left.row) * sizeof(uint16_t);
+  const auto stride = static_cast<size_t>(row) * sizeof(float);
+  if (more) {
+    _tile_loadd(0, sums, stride);
+    _tile_loadd(1, sums + kHalf, stride);
+    _tile_loadd(2, sums + kHalf * row, stride);
+    _tile_loadd(3, sums + kHalf * row + kHalf, stride);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
   // Meanwhile the memory is asked for the next step.
   const auto soon = [](const uint16_t* at) {
-    for (int row = 0; row < kHalf; ++row) _mm_prefetch(reinterpret_cast<const char*>(at) + row * kRow, _MM_HINT_T0);
+    for (int line = 0; line < kHalf; ++line) _mm_prefetch(reinterpret_cast<const char*>(at) + line * kRow, _MM_HINT_T0);
   };
-  for (; steps > 0; --steps, left += kStepSize, right += kStepSize) {
-    const uint16_t *next_left = left + kStepSize, *next_right = right + kStepSize;
-    _tile_loadd(4, left, kRow);
+  for (int64_t s = 0; s < steps; ++s, right += kStepSize) {
+    const uint16_t* at = left.at + (left.steps != nullptr ? left.steps[s] : s * left.step);
+    _tile_loadd(4, at, left_stride);
     _tile_loadd(6, right, kRow);
-    soon(next_left);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, right + kStepSize / 2, kRow);
-    soon(next_left + kStepSize / 2);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, left + kStepSize / 2, kRow);
-    soon(next_right);
+    _tile_loadd(5, at + left.half, left_stride);
+    soon(right + kStepSize);
     _tile_dpbf16ps(2, 5, 6);
-    soon(next_right + kStepSize / 2);
+    soon(right + kStepSize + kStepSize / 2);
     _tile_dpbf16ps(3, 5, 7);
   }
-  _tile_stored(0, sums, kStride);
-  _tile_stored(1, sums + kHalf, kStride);
-  _tile_stored(2, sums + kHalf * kSide, kStride);
-  _tile_stored(3, sums + kHalf * kSide + kHalf, kStride);
+  _tile_stored(0, sums, stride);
+  _tile_stored(1, sums + kHalf, stride);
+  _tile_stored(2, sums + kHalf * row, stride);
+  _tile_stored(3, sums + kHalf * row + kHalf, stride);
 }
 
-void store_rounded(const float* sums, const float* bias, int64_t rows, int64_t columns, uint16_t* y, int64_t y_row) {
-  const __mmask32 part = first(columns);
-  __m512 low = _mm512_set1_ps(-0.0F), high = low;  // x + -0 is x
-  if (bias != nullptr) {
-    low = _mm512_mask_loadu_ps(low, static_cast<__mmask16>(part), bias);
-    high = _mm512_mask_loadu_ps(high, static_cast<__mmask16>(part >> kHalf), bias + kHalf);
+namespace {
+
+using V = Lanes::V;
+
+// 32 columns of a row, of which `part` are there.
+struct Pair {
+  V low, high;
+};
+[[gnu::always_inline]] inline Pair widened(__m512i bits) {
+  const auto wide = [](__m256i half) {
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, half), 16));
+  };
+  return {wide(reinterpret_cast<const __m256i&>(bits)), wide(_mm512_maskz_extracti64x4_epi64(0xf, bits, 1))};
+}
+[[gnu::always_inline]] inline Pair load_pair(const Step& step, int64_t at, __mmask32 part) {
+  if (step.narrow) {
+    const auto* from = static_cast<const uint16_t*>(step.data);
+    if (step.one) return widened(_mm512_set1_epi16(static_cast<int16_t>(*from)));
+    return widened(_mm512_maskz_loadu_epi16(part, from + at));
   }
-  for (int64_t r = 0; r < rows; ++r, sums += kSide, y += y_row) {
-    const __m512bh v = _mm512_cvtne2ps_pbh(_mm512_add_ps(_mm512_load_ps(sums + kHalf), high),
-                                           _mm512_add_ps(_mm512_load_ps(sums), low));
-    _mm512_mask_storeu_epi16(y, part, reinterpret_cast<const __m512i&>(v));
+  const auto* from = static_cast<const float*>(step.data);
+  if (step.one) return {_mm512_set1_ps(*from), _mm512_set1_ps(*from)};
+  return {_mm512_maskz_loadu_ps(static_cast<__mmask16>(part), from + at),
+          _mm512_maskz_loadu_ps(static_cast<__mmask16>(part >> kHalf), from + at + kHalf)};
+}
+template <int Rows, class F>
+void each_pair(const Step& step, int64_t row, __mmask32 part, const F& f, Pair (&v)[Rows]) {
+  if (step.row == 0) {
+    const Pair w = load_pair(step, 0, part);
+#pragma GCC unroll 4
+    for (Pair& x : v) x = {f(x.low, w.low), f(x.high, w.high)};
+    return;
   }
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m) {
+    const Pair w = load_pair(step, (row + m) * step.row, part);
+    v[m] = {f(v[m].low, w.low), f(v[m].high, w.high)};
+  }
+}
+template <int Rows, class F>
+void each_pair(const F& f, Pair (&v)[Rows]) {
+#pragma GCC unroll 4
+  for (Pair& x : v) x = {f(x.low), f(x.high)};
+}
+template <int Rows>
+void do_step(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
+  switch (step.op) {
+    case TileOp::Add:
+      return each_pair(step, row, part, [](V a, V b) { return Lanes::add(a, b); }, v);
+    case TileOp::Subtract:
+      return each_pair(step, row, part, [](V a, V b) { return Lanes::subtract(a, b); }, v);
+    case TileOp::SubtractFrom:
+      return each_pair(step, row, part, [](V a, V b) { return Lanes::subtract(b, a); }, v);
+    case TileOp::Multiply:
+      return each_pair(step, row, part, [](V a, V b) { return Lanes::multiply(a, b); }, v);
+    case TileOp::Divide:
+      return each_pair(step, row, part, [](V a, V b) { return Lanes::divide(a, b); }, v);
+    case TileOp::DivideInto:
+      return each_pair(step, row, part, [](V a, V b) { return Lanes::divide(b, a); }, v);
+    case TileOp::Larger:
+      return each_pair(step, row, part, [](V a, V b) { return Lanes::larger(a, b); }, v);
+    case TileOp::Smaller:
+      return each_pair(step, row, part, [](V a, V b) { return Lanes::smaller(a, b); }, v);
+    case TileOp::Below:
+      return each_pair(step, row, part, [](V a, V b) { return Lanes::below(a, b); }, v);
+    case TileOp::AboveZero:
+      return each_pair([](V a) { return Lanes::above_zero(a); }, v);
+    case TileOp::Negate:
+      return each_pair([](V a) { return Lanes::negate(a); }, v);
+    case TileOp::Short:
+      return each_pair([](V a) { return Lanes::shortened(a); }, v);
+    default:
+      return;  // `finishes` says no
+  }
+}
+
+struct Upper {
+  int16_t at[kSide];
+};
+constexpr Upper kUpper = [] {
+  Upper upper{};
+  for (int i = 0; i < kSide; ++i) upper.at[i] = static_cast<int16_t>(2 * i + 1);
+  return upper;
+}();
+
+struct Place {
+  void* y;
+  int64_t y_row, row;
+  __mmask32 part;
+};
+template <int Rows>
+void finish_rows(const float* sums, const Finish& f, const Place& to) {
+  const auto low = static_cast<__mmask16>(to.part), high = static_cast<__mmask16>(to.part >> kHalf);
+  Pair bias{_mm512_set1_ps(-0.0F), _mm512_set1_ps(-0.0F)};  // x + -0 is x
+  if (f.bias != nullptr) bias = {_mm512_maskz_loadu_ps(low, f.bias), _mm512_maskz_loadu_ps(high, f.bias + kHalf)};
+  __m512i bits[Rows];
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m) {
+    const float* from = sums + (to.row + m) * kSide;
+    const __m512bh rounded = _mm512_cvtne2ps_pbh(Lanes::add(_mm512_load_ps(from + kHalf), bias.high),
+                                                 Lanes::add(_mm512_load_ps(from), bias.low));
+    bits[m] = reinterpret_cast<const __m512i&>(rounded);
+  }
+  Pair v[Rows];
+  if (f.step_count > 0 || !f.narrow) {
+#pragma GCC unroll 4
+    for (int m = 0; m < Rows; ++m) v[m] = widened(bits[m]);
+    for (int i = 0; i < f.step_count; ++i) do_step(f.steps[i], to.row, to.part, v);
+  }
+  if (!f.narrow) {
+#pragma GCC unroll 4
+    for (int m = 0; m < Rows; ++m) {
+      float* y = static_cast<float*>(to.y) + (to.row + m) * to.y_row;
+      _mm512_mask_storeu_ps(y, low, v[m].low);
+      _mm512_mask_storeu_ps(y + kHalf, high, v[m].high);
+    }
+    return;
+  }
+  if (f.step_count > 0) {
+    const __m512i upper = _mm512_loadu_si512(kUpper.at);  // halves of two vectors
+#pragma GCC unroll 4
+    for (int m = 0; m < Rows; ++m)
+      bits[m] = _mm512_permutex2var_epi16(_mm512_castps_si512(v[m].low), upper, _mm512_castps_si512(v[m].high));
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m)
+    _mm512_mask_storeu_epi16(static_cast<uint16_t*>(to.y) + (to.row + m) * to.y_row, to.part, bits[m]);
+}
+
+}  // namespace
+
+void finish(const float* sums, const Finish& f, int64_t rows, int64_t columns, void* y, int64_t y_row) {
+  constexpr int kTogether = 4;
+  Place to{y, y_row, 0, first(columns)};
+  for (; to.row + kTogether <= rows; to.row += kTogether) finish_rows<kTogether>(sums, f, to);
+  for (; to.row < rows; ++to.row) finish_rows<1>(sums, f, to);
 }
 
 }  // namespace tenon::cpu::amx
@@ -173,10 +306,10 @@ void store_rounded(const float* sums, const float* bias, int64_t rows, int64_t c
 namespace tenon::cpu::amx {
 Tiles::Tiles() = default;
 Tiles::~Tiles() = default;
-void spread(const uint16_t*, int64_t, int64_t, uint16_t*) {}
+void spread(const uint16_t* const*, int64_t, int64_t, uint16_t*) {}
 void pack_left(const uint16_t*, int64_t, int64_t, int64_t, int64_t, uint16_t*) {}
 void pack_right(const uint16_t*, int64_t, int64_t, int64_t, int64_t, uint16_t*) {}
-void block(const uint16_t*, const uint16_t*, int64_t, float*) {}
-void store_rounded(const float*, const float*, int64_t, int64_t, uint16_t*, int64_t) {}
+void block(const Left&, const uint16_t*, int64_t, float*, int64_t, bool) {}
+void finish(const float*, const Finish&, int64_t, int64_t, void*, int64_t) {}
 }  // namespace tenon::cpu::amx
 #endif

@@ -82,6 +82,15 @@ struct Lanes {
     const __m256i bits = _mm512_maskz_cvtps_ph(0xffff, a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     return _mm512_maskz_cvtph_ps(0xffff, bits);
   }
+  // As float_to_brain. (What is masked by all is so for g++ 12, as above.)
+  static V shortened(V a) {
+    const __m512i bits = _mm512_castps_si512(a);
+    const __m512i odd = _mm512_and_si512(_mm512_maskz_srli_epi32(0xffff, bits, 16), _mm512_set1_epi32(1));
+    const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    const __m512i all = _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), quiet);
+    return _mm512_castsi512_ps(_mm512_and_si512(all, _mm512_set1_epi32(INT32_MIN >> 15)));
+  }
   // larger(v, +0) and smaller(v, most).
   static V above_zero(V v) { return add(_mm512_mask_max_ps(v, 0xffff, zero(), v), zero()); }
   static V below(V v, V most) { return _mm512_mask_min_ps(v, 0xffff, most, v); }
@@ -158,6 +167,16 @@ struct Lanes {
   static V larger(V a, V b) { return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
   static V smaller(V a, V b) { return _mm256_blendv_ps(_mm256_min_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
   static V half(V a) { return _mm256_cvtph_ps(_mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+  // As float_to_brain.
+  static V shortened(V a) {
+    const __m256i bits = _mm256_castps_si256(a);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256 all =
+        _mm256_blendv_ps(_mm256_castsi256_ps(up), _mm256_castsi256_ps(quiet), _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    return _mm256_and_ps(all, _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MIN >> 15)));
+  }
   static V above_zero(V v) { return add(_mm256_max_ps(zero(), v), zero()); }
   static V below(V v, V most) { return _mm256_min_ps(most, v); }
   using Part = __m256i;
@@ -237,6 +256,9 @@ struct Lanes {
   }
   static V half(V a) {
     return each(a, a, [](float x, float) { return half_to_float(float_to_half(x)); });
+  }
+  static V shortened(V a) {
+    return each(a, a, [](float x, float) { return brain_to_float(float_to_brain(x)); });
   }
   static V above_zero(V v) { return larger(v, zero()); }
   static V below(V v, V most) { return smaller(v, most); }
@@ -585,6 +607,10 @@ void finish_places(const TileFinish& t, int64_t place, int64_t column, Lanes::Pa
       case TileOp::Half:
 #pragma GCC unroll 8
         for (int m = 0; m < Rows; ++m) v[m] = Lanes::half(v[m]);
+        break;
+      case TileOp::Short:
+#pragma GCC unroll 8
+        for (int m = 0; m < Rows; ++m) v[m] = Lanes::shortened(v[m]);
         break;
       case TileOp::AboveZero:
       case TileOp::AboveZeroThenBelow:

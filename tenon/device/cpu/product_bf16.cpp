@@ -1,11 +1,11 @@
 #include "tenon/device/cpu/product_bf16.h"
 
 #include <algorithm>
-#include <optional>
-#include <vector>
+#include <array>
+#include <cmath>
 
-#include "tenon/device/cpu/amx.h"
 #include "tenon/device/cpu/pieces.h"
+#include "tenon/device/cpu/widen.h"
 
 namespace tenon::cpu {
 namespace {
@@ -14,9 +14,9 @@ using amx::kSide;
 
 constexpr int64_t kStripColumns = 512;               // of the result, after which the follower runs, …
 constexpr int64_t kFollowed = 2048;                  // … over so many elements at a time, at most
-constexpr int64_t kRows = 256;                       // that go together, at most
+constexpr int64_t kBlocks = 32;                      // of rows that go together, at most
 constexpr int64_t kFirstCache = 32 * 1024;           // bytes of panels that stay there
-constexpr int64_t kLeftBytes = 512 * 1024;           // of packed rows that stay in the second cache
+constexpr int64_t kLeftBytes = 512 * 1024;           // of rows that stay in the second cache
 constexpr int64_t kRightBytes = 1024 * 1024;         // of panels that these rows use again and again
 constexpr int64_t kPartProducts = 16 * 1024 * 1024;  // multiply-adds of one part, at least
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
@@ -25,6 +25,7 @@ constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
 int64_t packed_size(int64_t k) { return amx::steps(k) * amx::kStepSize; }
 
 Ref<Buffer> room_for(int64_t elements) { return Buffer::allocate(static_cast<size_t>(elements * kElement)); }
+Ref<Buffer> scratch_for(int64_t elements) { return Buffer::allocate_scratch(static_cast<size_t>(elements * kElement)); }
 uint16_t* elements(const Ref<Buffer>& buffer) { return reinterpret_cast<uint16_t*>(buffer->data()); }
 
 void pack_panels(const Bf16Product& p, int64_t first, int64_t last, uint16_t* to) {
@@ -34,40 +35,101 @@ void pack_panels(const Bf16Product& p, int64_t first, int64_t last, uint16_t* to
   }
 }
 
-// The rows [row_begin, row_end) and columns [column_begin, column_end), which begin at blocks, of a product whose right
-// side is packed.
+// The rows of a matrix. Whole blocks whose rows consist of whole steps need no packing.
+class MatrixRows final : public Bf16Rows {
+ public:
+  explicit MatrixRows(const Bf16Product& p) : p_(p) {}
+  [[nodiscard]] int64_t blocks() const override { return parts_of(p_.m, kSide); }
+  [[nodiscard]] int64_t block_bytes() const override { return packed_size(p_.k) * kElement; }
+  [[nodiscard]] int64_t room() const override { return packed_size(p_.k); }
+  amx::Left block(int64_t i, uint16_t* room) const override {
+    const uint16_t* at = p_.a + i * kSide * p_.a_row;
+    const int64_t rows = std::min(kSide, p_.m - i * kSide);
+    if (p_.a_k == 1 && p_.k % amx::kDepth == 0 && rows == kSide)
+      return {.at = at, .row = p_.a_row, .half = kSide / 2 * p_.a_row, .steps = nullptr, .step = amx::kDepth};
+    amx::pack_left(at, p_.a_row, p_.a_k, rows, p_.k, room);
+    return {.at = room};
+  }
+  int runs(int64_t i, std::span<Bf16Run, kSide> to) const override {
+    to[0] = {0, std::min(kSide, p_.m - i * kSide), i * kSide};
+    return 1;
+  }
+
+ private:
+  const Bf16Product& p_;
+};
+
+// The steps of a chain, for blocks.
+class BlockSteps {
+ public:
+  BlockSteps(const Bf16Product& p, const Bf16Follow* follow) : finish_{p.bias, nullptr, 0, true} {
+    if (follow == nullptr || !follow->in_registers()) return;
+    for (const ChainStep& step : *follow->after.chain()) {
+      if (step.input == 0) {
+        steps_.push_back({step.op, true, false, &step.number, 0});
+        continue;
+      }
+      const Bf16Follow::Operand& o = follow->operands[static_cast<size_t>(step.input) - 1];
+      steps_.push_back({step.op, o.row == 0 && o.column == 0, follow->after.narrow(step.input - 1), o.data, o.row});
+    }
+    finish_.narrow = info(follow->after.program().result()).bits == 16;
+    finish_.step_count = static_cast<int>(steps_.size());
+  }
+  // For elements from this row and column of the result on.
+  const amx::Finish& at(int64_t row, int64_t column) {
+    amx::Finish& f = moved_finish_ = finish_;
+    if (f.bias != nullptr) f.bias += column;
+    moved_ = steps_;
+    for (amx::Step& step : moved_) {
+      if (step.one) continue;
+      const int64_t to = (row * step.row + column) * (step.narrow ? kElement : static_cast<int64_t>(sizeof(float)));
+      step.data = static_cast<const std::byte*>(step.data) + to;
+    }
+    f.steps = moved_.data();
+    return f;
+  }
+  [[nodiscard]] int64_t size() const { return finish_.narrow ? kElement : static_cast<int64_t>(sizeof(float)); }
+
+ private:
+  amx::Finish finish_, moved_finish_{};
+  std::vector<amx::Step> steps_, moved_;
+};
+
+// Blocks of rows and columns [begin, end), which begin at blocks, of a product whose right side is packed.
 class Part {
  public:
-  Part(const Bf16Product& p, const Bf16Follow* follow) : p_(p), follow_(follow) {
-    const int64_t panel_bytes = packed_size(p.k) * kElement;
+  Part(const Bf16Product& p, const Bf16Rows& rows, const Bf16Follow* follow)
+      : p_(p), rows_(rows), follow_(follow), apart_(follow != nullptr && !follow->in_registers()), steps_(p, follow) {
+    const int64_t panel_bytes = packed_size(p_.k) * kElement;
     strip_ = std::clamp<int64_t>(kRightBytes / panel_bytes, 1, kStripColumns / kSide) * kSide;
-    rows_ = std::clamp<int64_t>(kLeftBytes / panel_bytes, 1, kRows / kSide) * kSide;
-    if (follow_ != nullptr) room_.emplace(follow_->program, kFollowed);
+    together_ = std::clamp<int64_t>(kLeftBytes / rows.block_bytes(), 1, kBlocks);
+    if (apart_) room_.emplace(follow_->after.program(), kFollowed);
   }
-  void operator()(int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end) {
+  void operator()(int64_t block_begin, int64_t block_end, int64_t column_begin, int64_t column_end) {
     const amx::Tiles tiles;
-    const int64_t together = std::min(rows_, parts_of(row_end - row_begin, kSide) * kSide);
-    const Ref<Buffer> left = room_for(together / kSide * packed_size(p_.k));
-    left_ = elements(left);
+    const int64_t together = std::min(together_, block_end - block_begin);
+    const int64_t room = rows_.room();
+    const Ref<Buffer> packed = scratch_for(std::max<int64_t>(1, together * room));
     const int64_t widest = std::min(strip_, column_end - column_begin);
     Ref<Buffer> kept;
-    if (follow_ != nullptr) {
-      kept = room_for(together * widest);
+    if (apart_) {
+      kept = scratch_for(together * kSide * widest);
       kept_ = elements(kept);
       // Whole rows lie one after the other, so that several are one; wide ones are long enough.
       const bool whole = widest == p_.n && follow_->out_row == p_.n;
-      group_ = whole ? std::clamp<int64_t>(kFollowed / p_.n, 1, together) : 1;
+      group_ = whole ? std::clamp<int64_t>(kFollowed / p_.n, 1, together * kSide) : 1;
       load(Reach::Number, 0, 0, group_, widest);
     }
-    for (int64_t i = row_begin; i < row_end; i += together) {
-      const int64_t end = std::min(i + together, row_end);
-      for (int64_t r = i; r < end; r += kSide) {
-        uint16_t* to = left_ + (r - i) / kSide * packed_size(p_.k);
-        const int64_t rows = std::min(kSide, end - r);
-        if (p_.rows != nullptr)
-          p_.rows->pack(r, rows, to);
-        else
-          amx::pack_left(p_.a + r * p_.a_row, p_.a_row, p_.a_k, rows, p_.k, to);
+    for (int64_t i = block_begin; i < block_end; i += together) {
+      const int64_t end = std::min(i + together, block_end);
+      runs_.clear();
+      for (int64_t b = i; b < end; ++b) {
+        Block& to = blocks_[static_cast<size_t>(b - i)];
+        to.left = rows_.block(b, elements(packed) + (b - i) * room);
+        std::array<Bf16Run, kSide> runs{};
+        to.first_run = runs_.size();
+        to.run_count = static_cast<size_t>(rows_.runs(b, runs));
+        runs_.insert(runs_.end(), runs.begin(), runs.begin() + static_cast<std::ptrdiff_t>(to.run_count));
       }
       for (int64_t j = column_begin; j < column_end; j += strip_) strip(i, end, j, std::min(j + strip_, column_end));
     }
@@ -76,38 +138,57 @@ class Part {
  private:
   // Panels that stay in the first cache together go over the rows one after the other; of larger ones each goes over
   // all rows before the next.
-  void strip(int64_t row, int64_t row_end, int64_t begin, int64_t end) {
+  void strip(int64_t block, int64_t block_end, int64_t begin, int64_t end) {
     const int64_t width = end - begin;
-    uint16_t* to = follow_ == nullptr ? p_.c + row * p_.c_row + begin : kept_;
-    const int64_t step = follow_ == nullptr ? p_.c_row : width;
-    const auto one = [&](int64_t r, int64_t j) {
-      alignas(64) float sums[amx::kBlockSize];
-      amx::block(left_ + (r - row) / kSide * packed_size(p_.k), p_.packed + j / kSide * packed_size(p_.k),
-                 amx::steps(p_.k), sums);
-      amx::store_rounded(sums, p_.bias == nullptr ? nullptr : p_.bias + j, std::min(kSide, row_end - r),
-                         std::min(kSide, end - j), to + (r - row) * step + (j - begin), step);
-    };
     if (parts_of(width, kSide) * packed_size(p_.k) * kElement <= kFirstCache) {
-      for (int64_t r = row; r < row_end; r += kSide) {
-        for (int64_t j = begin; j < end; j += kSide) one(r, j);
+      for (int64_t i = block; i < block_end; ++i) {
+        for (int64_t j = begin; j < end; j += kSide) one(i - block, j, {begin, width});
       }
     } else {
       for (int64_t j = begin; j < end; j += kSide) {
-        for (int64_t r = row; r < row_end; r += kSide) one(r, j);
+        for (int64_t i = block; i < block_end; ++i) one(i - block, j, {begin, width});
       }
     }
-    if (follow_ != nullptr) follow(row, row_end, begin, width);
+    if (!apart_) return;
+    const int64_t row = block * kSide;
+    follow(row, std::min(block_end * kSide, p_.m), begin, width);
+  }
+  struct Strip {
+    int64_t begin, width;
+  };
+  struct Block {
+    amx::Left left;
+    size_t first_run = 0, run_count = 0;
+  };
+  // Block `local` of those that go together.
+  void one(int64_t local, int64_t j, const Strip& strip) {
+    alignas(64) float sums[amx::kBlockSize];
+    const Block& block = blocks_[static_cast<size_t>(local)];
+    amx::block(block.left, p_.packed + j / kSide * packed_size(p_.k), amx::steps(p_.k), sums);
+    const int64_t columns = std::min(kSide, p_.n - j);
+    for (const Bf16Run& run : std::span(runs_).subspan(block.first_run, block.run_count)) {
+      const amx::Finish& finish = steps_.at(run.row, j);
+      const float* from = sums + run.first * kSide;
+      if (apart_)
+        amx::finish(from, finish, run.count, columns,
+                    kept_ + (local * kSide + run.first) * strip.width + j - strip.begin, strip.width);
+      else if (follow_ == nullptr)
+        amx::finish(from, finish, run.count, columns, p_.c + run.row * p_.c_row + j, p_.c_row);
+      else
+        amx::finish(from, finish, run.count, columns, follow_->out + (run.row * follow_->out_row + j) * steps_.size(),
+                    follow_->out_row);
+    }
   }
   void follow(int64_t row, int64_t row_end, int64_t begin, int64_t width) {
     if (begin != columns_begin_ || width != columns_width_) load(Reach::Column, 0, begin, group_, width);
     columns_begin_ = begin;
     columns_width_ = width;
-    const int64_t size = element_size(follow_->program.result());
+    const int64_t size = element_size(follow_->after.program().result());
     for (int64_t r = row; r < row_end; r += group_) {
       const int64_t count = std::min(group_, row_end - r);
       load(Reach::Element, r, begin, count, width);
-      follow_->program.run(*room_, kept_ + (r - row) * width, count * width,
-                           follow_->out + (r * follow_->out_row + begin) * size);
+      follow_->after.program().run(*room_, kept_ + (r - row) * width, count * width,
+                                   follow_->out + (r * follow_->out_row + begin) * size);
     }
   }
 
@@ -133,15 +214,57 @@ class Part {
   }
 
   const Bf16Product& p_;
+  const Bf16Rows& rows_;
   const Bf16Follow* follow_;
-  int64_t strip_ = 0, rows_ = 0;
-  uint16_t *left_ = nullptr, *kept_ = nullptr;      // packed rows; what the follower takes
+  bool apart_;  // what follows is not done in registers
+  BlockSteps steps_;
+  int64_t strip_ = 0, together_ = 0;
+  std::array<Block, kBlocks> blocks_;
+  std::vector<Bf16Run> runs_;                       // of these blocks
+  uint16_t* kept_ = nullptr;                        // what the follower takes
   int64_t group_ = 1;                               // rows that the follower takes at a time
   int64_t columns_begin_ = -1, columns_width_ = 0;  // that operands of columns are there for
   std::optional<TileProgram::Room> room_;
 };
 
+void run_part(const Bf16Product& p, const Bf16Follow* follow, bool by_rows, int64_t begin, int64_t end) {
+  const MatrixRows matrix(p);
+  const Bf16Rows& rows = p.rows != nullptr ? *p.rows : matrix;
+  Part part(p, rows, follow);
+  if (by_rows)
+    part(begin, end, 0, p.n);
+  else
+    part(0, rows.blocks(), begin * kSide, std::min(end * kSide, p.n));
+}
+
 }  // namespace
+
+Bf16After::Bf16After(const ir::ScalarProgram& program) : program_(level_table(best_level()), program) {
+  for (int i = 1; i < program.inputs; ++i) narrow_.push_back(program.input(i) == DType::BF16 ? 1 : 0);
+  const ir::ScalarProgram wide = widened_program(program);
+  auto steps = chain_of(wide);
+  if (!steps || !std::ranges::all_of(
+                    *steps, [](const ChainStep& s) { return amx::finishes(s.op) && s.input != ChainStep::kKept; }))
+    return;
+  // Elements come rounded.
+  if (!steps->empty() && steps->front().op == TileOp::Short) steps->erase(steps->begin());
+  bool exact = true;
+  for (ChainStep& s : *steps) {
+    const bool above_zero = s.op == TileOp::Larger && s.input == 0 && s.number == 0 && !std::signbit(s.number);
+    if (above_zero) s.op = TileOp::AboveZero;
+    if (s.op == TileOp::Short)
+      exact = true;
+    else if (s.op != TileOp::AboveZero && s.op != TileOp::Negate)
+      exact = false;
+  }
+  if (program.result() == DType::BF16 && !exact) steps->push_back({TileOp::Short, 0, 0.0F});
+  chain_ = std::move(steps);
+}
+
+bool Bf16Follow::in_registers() const {
+  return after.chain().has_value() &&
+         std::ranges::all_of(operands, [](const Operand& o) { return o.column == 1 || (o.column == 0 && o.row == 0); });
+}
 
 Ref<Buffer> pack_right_bf16(const uint16_t* b, int64_t b_k, int64_t b_column, int64_t k, int64_t n, ThreadPool& pool) {
   const int64_t panels = parts_of(n, kSide);
@@ -157,11 +280,11 @@ void product(const Bf16Product& given) {
   Ref<Buffer> packed;
   if (p.packed == nullptr) {
     const int64_t panels = parts_of(p.n, kSide);
-    packed = room_for(panels * packed_size(p.k));
+    packed = scratch_for(panels * packed_size(p.k));
     pack_panels(p, 0, panels, elements(packed));
     p.packed = elements(packed);
   }
-  Part(p, nullptr)(0, p.m, 0, p.n);
+  run_part(p, nullptr, false, 0, parts_of(p.n, kSide));
 }
 
 void product(const Bf16Product& given, ThreadPool& pool, const Bf16Follow* follow) {
@@ -174,17 +297,9 @@ void product(const Bf16Product& given, ThreadPool& pool, const Bf16Follow* follo
   const int64_t work = p.m * p.n * p.k;
   const int64_t threads = work < 2 * kPartProducts ? 1 : pool.threads();
   const bool by_rows = p.m >= p.n;
-  const int64_t side = by_rows ? p.m : p.n, units = parts_of(side, kSide);
+  const int64_t units = !by_rows ? parts_of(p.n, kSide) : p.rows != nullptr ? p.rows->blocks() : parts_of(p.m, kSide);
   const int64_t parts = threads == 1 ? 1 : std::min({units, 4 * threads, std::max(threads, work / kPartProducts)});
-  pool.run(parts, [&](int64_t i) {
-    const int64_t begin = units * i / parts * kSide, end = std::min(units * (i + 1) / parts * kSide, side);
-    Part part(p, follow);
-    if (by_rows) {
-      part(begin, end, 0, p.n);
-    } else {
-      part(0, p.m, begin, end);
-    }
-  });
+  pool.run(parts, [&](int64_t i) { run_part(p, follow, by_rows, units * i / parts, units * (i + 1) / parts); });
 }
 
 }  // namespace tenon::cpu

@@ -3,20 +3,35 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "tenon/base/thread_pool.h"
+#include "tenon/device/cpu/amx.h"
 #include "tenon/device/cpu/tile_program.h"
 #include "tenon/tensor/buffer.h"
 
 namespace tenon::cpu {
 
-// A left-hand side that is no matrix in memory: it packs itself (amx::pack_left).
+// Rows [first, first + count) of a block that are rows from `row` on of the result.
+struct Bf16Run {
+  int64_t first, count, row;
+};
+// A left-hand side that is no matrix in memory, in blocks of amx::kSide rows. Rows of a block that are in no run, as
+// what is beside an image, are computed and forgotten.
 class Bf16Rows {
  public:
   virtual ~Bf16Rows() = default;
-  // Rows [first, first + count), count at most amx::kSide, in the packed order; what lacks to amx::kSide is zero.
-  virtual void pack(int64_t first, int64_t count, uint16_t* to) const = 0;
+  [[nodiscard]] virtual int64_t blocks() const = 0;
+  // What a block reads, in bytes, about.
+  [[nodiscard]] virtual int64_t block_bytes() const = 0;
+  // Elements of the room that a block needs to be packed; 0: it never is.
+  [[nodiscard]] virtual int64_t room() const = 0;
+  // Where tile registers find a block.
+  virtual amx::Left block(int64_t i, uint16_t* room) const = 0;
+  // Its runs; how many.
+  virtual int runs(int64_t i, std::span<Bf16Run, amx::kSide> to) const = 0;
 };
 
 // c[m, n] = a[m, k] b[k, n]. Steps are in elements, and any step is allowed for a and b.
@@ -33,16 +48,33 @@ struct Bf16Product {
   int64_t c_row = 0;
 };
 
+// A scalar program over the rounded elements of a product; as steps in registers where it is a chain of such.
+class Bf16After {
+ public:
+  explicit Bf16After(const ir::ScalarProgram& program);
+  [[nodiscard]] const TileProgram& program() const { return program_; }
+  // The operands' dtypes and the steps, if there are.
+  [[nodiscard]] const std::optional<std::vector<ChainStep>>& chain() const { return chain_; }
+  [[nodiscard]] bool narrow(int operand) const { return narrow_[static_cast<size_t>(operand)] != 0; }
+
+ private:
+  TileProgram program_;
+  std::vector<uint8_t> narrow_;  // by operand: whether it is of bf16
+  std::optional<std::vector<ChainStep>> chain_;
+};
+
 // What happens to each element while it is in the cache. Its result goes to `out`, and nothing to c.
 struct Bf16Follow {
   struct Operand {
     const std::byte* data;  // of the program's input
     int64_t row, column;    // steps in elements
   };
-  const TileProgram& program;  // input 0 is the element
+  const Bf16After& after;  // input 0 is the element
   std::span<const Operand> operands;
   std::byte* out;
   int64_t out_row;  // in elements
+  // Whether it is done in registers: then rows of the left side may come in any runs.
+  [[nodiscard]] bool in_registers() const;
 };
 
 // Blocks of the result on the threads of the pool. Only where amx::available(). `follow` may be null.

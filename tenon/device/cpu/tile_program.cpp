@@ -195,9 +195,10 @@ std::optional<std::vector<ChainStep>> chain_of(const ir::ScalarProgram& program)
   };
   for (int32_t i = 0; i < count; ++i) {
     const ScalarInstr& instr = at(i);
-    if (instr.op == ScalarOp::Cast && instr.dtype == DType::F16 && instr.args[0] == before && i + 1 < count &&
+    const bool narrows = instr.dtype == DType::F16 || instr.dtype == DType::BF16;
+    if (instr.op == ScalarOp::Cast && narrows && instr.args[0] == before && i + 1 < count &&
         at(i + 1).op == ScalarOp::Cast && at(i + 1).dtype == DType::F32 && at(i + 1).args[0] == i) {
-      append(++i, {{TileOp::Half, 0, 0.0F}});
+      append(++i, {{instr.dtype == DType::F16 ? TileOp::Half : TileOp::Short, 0, 0.0F}});
       continue;
     }
     if (instr.dtype != DType::F32) return std::nullopt;

@@ -60,8 +60,8 @@ class TileProgram {
 };
 
 // A program that is a chain: each instruction takes the result of the one before it, and an operand, a number or one
-// earlier result that is kept (as in x * sigmoid(x)), or rounds it to f16 and goes on in f32. Such a one can run over
-// vectors in registers (TileFinish), with the same bits.
+// earlier result that is kept (as in x * sigmoid(x)), or rounds it to f16 or bf16 and goes on in f32. Such a one can
+// run over vectors in registers (TileFinish), with the same bits.
 struct ChainStep {
   static constexpr int kKept = -1;
   TileOp op;
