@@ -119,7 +119,7 @@ struct Core::Call {
   Completion done{};
   std::vector<size_t> wanted{};  // places of the outputs, unless
   bool all = false;              // all are wanted
-  std::shared_ptr<void> quota{};
+  Quota::Place place{};
   MirrorPtr mirror{};                       // waits for the answer too
   RequestLogPtr log{};                      // takes
   std::unique_ptr<LoggedRequest> logged{};  // this
@@ -127,7 +127,7 @@ struct Core::Call {
 
 void Core::finish(Call& call, Scheduler::Result result) {
   const Lane& lane = *call.route.lane;
-  const auto took = Clock::now() - call.arrived;
+  const auto took = result.timings.finished - call.arrived;
   InferResponse response;
   response.status = std::move(result.status);
   response.model = lane.model_name();
@@ -140,7 +140,7 @@ void Core::finish(Call& call, Scheduler::Result result) {
       response.outputs.push_back({specs[i].name, std::move(result.outputs.at(i))});
     for (size_t at : call.wanted) response.outputs.push_back({specs[at].name, result.outputs.at(at)});
   }
-  call.quota.reset();
+  call.place = {};
   count(call.route, call.api, response.status, took);
   if (call.logged) {
     call.logged->status = response.status;
@@ -159,12 +159,13 @@ void Core::finish(Call& call, Scheduler::Result result) {
   if (call.logged) call.log->write(std::move(*call.logged));
 }
 
-void Core::infer(const Route& route, InferRequest request, Completion done) {
+void Core::infer(Route chosen, InferRequest request, Completion done) {
   auto call = std::make_shared<Call>(
-      Call{.route = route, .api = request.api, .arrived = Clock::now(), .done = std::move(done)});
+      Call{.route = std::move(chosen), .api = request.api, .arrived = Clock::now(), .done = std::move(done)});
+  const Route& route = call->route;
   const Lane& lane = *route.lane;
   try {
-    if (call->api != Api::Shadow) call->quota = repository_.take_quota(lane.model_name());
+    if (route.quota && call->api != Api::Shadow) call->place = Quota::take(route.quota, lane.model_name());
     call->all = request.outputs.empty() && !lane.model().pipeline();
     if (!call->all) call->wanted = selection(lane.model(), request.outputs);
     auto inputs = ordered_inputs(lane.model(), std::move(request.inputs));
@@ -194,7 +195,7 @@ void Core::run_pipeline(const std::shared_ptr<Call>& call, std::vector<Value> in
     } catch (...) {
       return done({.status = current_status()});
     }
-    infer(route, std::move(step), std::move(done));
+    infer(std::move(route), std::move(step), std::move(done));
   };
   PipelineRun::start(*lane->model().pipeline(), lane, std::move(inputs), call->wanted, request, ask,
                      [this, call, lane](Status status, std::vector<Value> outputs) {

@@ -41,7 +41,7 @@ class Core {
   [[nodiscard]] const CoreOptions& options() const { return options_; }
 
   // Checks the request against the model and queues it. Everything that goes wrong is the status of the answer.
-  void infer(const Route& route, InferRequest request, Completion done);
+  void infer(Route route, InferRequest request, Completion done);
   // The deadline of a request that allows so much from now; `timeout` 0: the server's default.
   [[nodiscard]] Clock::time_point deadline(std::chrono::nanoseconds timeout) const;
   // Counts a request that never reached a model.

@@ -26,11 +26,9 @@ bool same_ignoring_case(std::string_view a, std::string_view b) {
 }
 
 void HeaderList::emplace_back(std::string_view name, std::string_view value) {
-  if (entries_.empty()) {
-    entries_.reserve(16);
-    text_.reserve(512);
-  }
-  entries_.push_back({text_.size(), name.size(), value.size()});
+  if (entries_.empty()) text_.reserve(512);
+  const auto size = [](std::string_view text) { return static_cast<uint32_t>(text.size()); };
+  entries_.push_back({size(text_), size(name), size(value)});
   text_.append(name).append(value);
 }
 std::string_view HeaderList::find(std::string_view name) const {

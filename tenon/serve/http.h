@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "tenon/base/inline_vector.h"
 #include "tenon/serve/admission.h"
 #include "tenon/serve/request.h"
 
@@ -24,10 +25,10 @@ class HeaderList {
 
  private:
   struct Entry {
-    size_t at, name, value;  // where the name begins, and sizes
+    uint32_t at, name, value;  // where the name begins, and sizes: a transport limits headers to far below 4 GiB
   };
   std::string text_;
-  std::vector<Entry> entries_;
+  InlineVector<Entry, 16> entries_;
 };
 
 struct HttpRequest {

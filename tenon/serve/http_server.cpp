@@ -14,11 +14,11 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
-#include <charconv>
 #include <mutex>
 #include <thread>
 #include <unordered_set>
 
+#include "tenon/serve/append.h"
 #include "tenon/serve/work_pool.h"
 
 namespace tenon::serve {
@@ -109,11 +109,6 @@ namespace {
 
 Socket& lowest(Socket& s) { return s; }
 Socket& lowest(ssl::stream<Socket>& s) { return s.next_layer(); }
-
-void append_number(std::string& out, uint64_t v) {
-  char digits[20];
-  out.append(digits, std::to_chars(digits, digits + sizeof(digits), v).ptr);
-}
 
 // Beast's grammar, read straight into a request: its own containers take memory for every field.
 class RequestParser final : public http::basic_parser<true> {
@@ -371,14 +366,13 @@ class Session final : public SessionBase {
     size_t length = 0;
     for (const auto& chunk : response_.body) length += chunk.bytes.size();
     std::string& head = head_;
-    head.assign(version_ >= 11 ? "HTTP/1.1 "sv : "HTTP/1.0 "sv);
-    append_number(head, static_cast<uint64_t>(response_.status));
-    head.append(" "sv).append(reason_phrase(response_.status));
-    if (length > 0) head.append("\r\nContent-Type: "sv).append(response_.content_type);
-    head.append("\r\nContent-Length: "sv);
-    append_number(head, length);
-    for (const auto& [name, value] : response_.headers) head.append("\r\n"sv).append(name).append(": "sv).append(value);
-    if (trace_) head.append("\r\ntraceparent: "sv).append(trace_.traceparent());
+    head.clear();
+    append_all(head, {version_ >= 11 ? "HTTP/1.1 " : "HTTP/1.0 ", Digits(response_.status), " ",
+                      reason_phrase(response_.status)});
+    if (length > 0) append_all(head, {"\r\nContent-Type: ", response_.content_type});
+    append_all(head, {"\r\nContent-Length: ", Digits(length)});
+    for (const auto& [name, value] : response_.headers) append_all(head, {"\r\n", name, ": ", value});
+    if (trace_) append_all(head, {"\r\ntraceparent: ", trace_.traceparent()});
     if (!keep_alive_) head.append("\r\nConnection: close"sv);
     if (keep_alive_ && version_ < 11) head.append("\r\nConnection: keep-alive"sv);
     head.append("\r\n\r\n"sv);

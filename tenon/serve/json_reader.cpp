@@ -39,6 +39,13 @@ void append_utf8(std::string& out, uint32_t c) {
   }
 }
 
+// What stands for itself in a JSON string.
+constexpr auto kPlain = [] {
+  std::array<bool, 256> table{};
+  for (size_t c = 0x20; c < table.size(); ++c) table[c] = c != '"' && c != '\\';
+  return table;
+}();
+
 template <class T>
 void append_real(std::string& out, T v) {
   if (std::isnan(v)) {
@@ -132,7 +139,7 @@ bool JsonReader::next_item() {
 bool JsonReader::next_key(std::string_view& key) {
   if (!next_item()) return false;
   if (peek() != JsonKind::String) fail("Missing a name for object member.");
-  key = text();
+  key = text_here();
   space();
   if (take() != ':') {
     --at_;
@@ -148,11 +155,6 @@ bool JsonReader::next_key(std::string& key) {
 }
 
 std::string_view JsonReader::plain() {
-  static constexpr auto kPlain = [] {
-    std::array<bool, 256> table{};
-    for (size_t c = 0x20; c < table.size(); ++c) table[c] = c != '"' && c != '\\';
-    return table;
-  }();
   const char* from = at_;
   const char* at = from;
   while (at < end_ && kPlain[static_cast<unsigned char>(*at)]) ++at;
@@ -162,6 +164,9 @@ std::string_view JsonReader::plain() {
 
 std::string_view JsonReader::text() {
   if (peek() != JsonKind::String) fail("expected a string");
+  return text_here();
+}
+std::string_view JsonReader::text_here() {
   const char* begin = at_++;
   const std::string_view whole = plain();
   if (at_ < end_ && *at_ == '"') {
@@ -353,7 +358,10 @@ void JsonReader::back_to(const Mark& mark) {
 
 void append_json(std::string& out, std::string_view text) {
   out += '"';
-  for (char c : text) {
+  size_t simple = 0;  // the characters before the first one that is written in another way; nearly always all
+  while (simple < text.size() && kPlain[static_cast<unsigned char>(text[simple])]) ++simple;
+  out.append(text.substr(0, simple));
+  for (char c : text.substr(simple)) {
     switch (c) {
       case '"':
         out += "\\\"";
@@ -381,9 +389,5 @@ void append_json(std::string& out, std::string_view text) {
 }
 void append_number(std::string& out, float v) { append_real(out, v); }
 void append_number(std::string& out, double v) { append_real(out, v); }
-void append_integer(std::string& out, int64_t v) {
-  char digits[20];
-  out.append(digits, std::to_chars(digits, digits + sizeof(digits), v).ptr);
-}
 
 }  // namespace tenon::serve

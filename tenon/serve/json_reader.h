@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "tenon/serve/append.h"
+
 namespace tenon::serve {
 
 enum class JsonKind : uint8_t { Object, Array, String, Number, True, False, Null };
@@ -59,6 +61,8 @@ class JsonReader {
   }
   // The part of a text up to what is not simply a character of it.
   std::string_view plain();
+  // text(), where one has been seen to begin.
+  std::string_view text_here();
   void word(std::string_view text);
   char take();
   void open(char c);
@@ -77,7 +81,7 @@ void append_json(std::string& out, std::string_view text);
 // The shortest text that reads back as the same number, with ".0" for whole ones; NaN and infinities bare.
 void append_number(std::string& out, float v);
 void append_number(std::string& out, double v);
-void append_integer(std::string& out, int64_t v);
+inline void append_integer(std::string& out, int64_t v) { out.append(std::string_view(Digits(v))); }
 // "1,2,3"
 template <class List>
 void append_list(std::string& out, const List& numbers) {

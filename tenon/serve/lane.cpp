@@ -151,9 +151,7 @@ void Lane::note_batch(bool ok, int64_t rows, const Timings& when, std::span<cons
     if (ok) {
       s.inferences += static_cast<uint64_t>(rows);
       ++s.executions;
-      s.last_inference_ms =
-          std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-              .count();
+      last_inference_ = when.finished;
       add_to(s.batches[rows], 1);
       add_to(s, arrived.size());
       for (const auto at : arrived) {
@@ -173,9 +171,7 @@ void Lane::count_run(Code code, Clock::duration took) {
   if (code != Code::Ok) return statistics_.fail.add(took);
   ++statistics_.inferences;
   ++statistics_.executions;
-  statistics_.last_inference_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-          .count();
+  last_inference_ = Clock::now();
   statistics_.success.add(took);
   statistics_.compute_infer.add(took);
 }
@@ -199,7 +195,12 @@ LaneTotals Lane::totals() const {
 
 Statistics Lane::statistics() const {
   const std::lock_guard lock(statistics_mutex_);
-  return statistics_;
+  Statistics out = statistics_;
+  if (last_inference_ != Clock::time_point{}) {
+    const auto then = std::chrono::system_clock::now().time_since_epoch() - (Clock::now() - last_inference_);
+    out.last_inference_ms = std::chrono::duration_cast<std::chrono::milliseconds>(then).count();
+  }
+  return out;
 }
 
 }  // namespace tenon::serve

@@ -14,6 +14,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr std::chrono::milliseconds kLookAgain{250};  // at what is being written
+
 std::vector<int64_t> chosen(const VersionPolicy& policy, const std::vector<int64_t>& there) {  // rising
   switch (policy.kind) {
     case VersionPolicy::Kind::All:
@@ -173,19 +175,20 @@ void Repository::manage() {
   bool looked = false;
   while (!stopping_) {
     const auto now = Clock::now();
-    const bool poll = options_.poll.count() > 0 || (options_.poll.count() == 0 && !looked);
+    // A single look lasts until what it saw is no longer being written.
+    const bool poll = options_.poll.count() > 0 || (options_.poll.count() == 0 && (!looked || being_written_));
     if (look_now_ || (poll && now >= next_look)) {
       look_now_ = false;
       look(lock);
       looked = true;
-      next_look = Clock::now() + std::max(options_.poll, std::chrono::milliseconds(1));
+      next_look = Clock::now() + (options_.poll.count() > 0 ? options_.poll : std::min(options_.settle, kLookAgain));
     }
     reconcile(Clock::now());
     const bool freed = reap();
     moved_.notify_all();
     if (stopping_ || look_now_ || reap_now_ || freed) continue;
     auto wake = Clock::now() + std::chrono::milliseconds(500);
-    if (options_.poll.count() > 0) wake = std::min(wake, next_look);
+    if (options_.poll.count() > 0 || (options_.poll.count() == 0 && being_written_)) wake = std::min(wake, next_look);
     changed_.wait_until(lock, wake);
   }
 }
@@ -227,6 +230,7 @@ void Repository::look(std::unique_lock<std::mutex>& lock) {
   }
   lock.lock();
   looking_ = false;
+  being_written_ = false;
   ++looks_;
   const auto now = Clock::now();
   const auto wall = std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -261,6 +265,7 @@ void Repository::look(std::unique_lock<std::mutex>& lock) {
       const bool settled =
           quiet_for >= options_.settle || (now > version.seen_since && now - version.seen_since >= options_.settle);
       version.whole = whole == Wholeness::Whole || (whole == Wholeness::NoManifest && (settled || entry.urgent));
+      being_written_ = being_written_ || (whole == Wholeness::NoManifest && !version.whole);
       if (!version.whole && version.state == VersionState::Start)
         version.status = {Code::FailedPrecondition,
                           whole == Wholeness::Broken ? "not complete: " + why : "still being written", 0};

@@ -21,6 +21,7 @@
 #include "tenon/serve/config.h"
 #include "tenon/serve/metrics.h"
 #include "tenon/serve/model.h"
+#include "tenon/serve/quota.h"
 #include "tenon/serve/request.h"
 #include "tenon/serve/version_folder.h"
 
@@ -50,15 +51,17 @@ struct IndexEntry {
 // A version chosen for a request, and who chose it.
 struct Route {
   LanePtr lane;
-  TrafficPtr traffic{};         // null if the request named its version
+  TrafficPtr traffic{};         // null if the request named its version, or nothing is split or mirrored
   RequestLogPtr log{};          // the model's; may be null
+  QuotaPtr quota{};             // the model's; null if there is none
   Traffic::TargetPtr target{};  // null if nothing was split
   Route() = default;
   Route(LanePtr l) : lane(std::move(l)) {}  // NOLINT(google-explicit-constructor): a version named is a route
 };
 
 struct RepositoryOptions {
-  std::chrono::milliseconds poll{1000};    // between looks at the disk; 0: one look; negative: none until asked
+  std::chrono::milliseconds poll{
+      1000};  // between looks at the disk; 0: one look, until what is there stands still; negative: none until asked
   std::chrono::milliseconds settle{2000};  // a version without manifest is whole when it has not changed for so long
   int load_threads = 1;
   int load_retries = 5;
@@ -92,9 +95,6 @@ class Repository {
   [[nodiscard]] TrafficPtr traffic(const std::string& model) const;
   // The version that a shadow names; null while it is not ready.
   [[nodiscard]] LanePtr lane_of(const std::string& model, const ShadowOptions& shadow) const;
-  // Takes one place of the model's quota until the result dies; null if there is no quota. RequestError:
-  // RESOURCE_EXHAUSTED.
-  [[nodiscard]] std::shared_ptr<void> take_quota(const std::string& model) const;
 
   // Every version that is or was there. RequestError NOT_FOUND for an unknown model (or version).
   [[nodiscard]] std::vector<VersionStatus> status(const ModelRef& ref) const;
@@ -155,6 +155,7 @@ class Repository {
   std::deque<Task> tasks_;
   bool stopping_ = false;
   bool look_now_ = false, looking_ = false, reap_now_ = false;
+  bool being_written_ = false;  // something that the last look saw
   uint64_t looks_ = 0;
   uint64_t generation_ = 0;
   mutable std::mutex published_mutex_;

@@ -65,7 +65,7 @@ struct Repository::Entry {
   bool urgent = false;   // load() says that what is there is whole
   std::string disk_error;
   std::map<int64_t, Version> versions;
-  std::shared_ptr<std::atomic<int64_t>> in_flight = std::make_shared<std::atomic<int64_t>>(0);
+  QuotaPtr quota = std::make_shared<Quota>();
 };
 
 struct Repository::Published {
@@ -74,8 +74,7 @@ struct Repository::Published {
     std::map<std::string, int64_t> labels;
     bool coming = false;  // a version is on its way
     bool wanted = true;
-    int64_t quota = 0;
-    std::shared_ptr<std::atomic<int64_t>> in_flight;
+    QuotaPtr quota;  // null: none
     TrafficPtr traffic;
     RequestLogPtr log;
     [[nodiscard]] LanePtr lane(int64_t version) const {
@@ -87,9 +86,10 @@ struct Repository::Published {
       const auto at = labels.find(target.label);
       return at == labels.end() ? nullptr : lane(at->second);
     }
+    [[nodiscard]] const LanePtr& resolve(const ModelRef& ref) const;
   };
   std::map<std::string, Model, std::less<>> models;
-  [[nodiscard]] LanePtr resolve(const ModelRef& ref) const;
+  [[nodiscard]] const Model& model(const ModelRef& ref) const;
 };
 
 // As TensorFlow Serving names a model in its messages.

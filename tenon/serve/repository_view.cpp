@@ -51,8 +51,8 @@ void Repository::publish() {
     model.coming = model.coming || looks_ == 0;
     model.labels = entry->config.labels;
     model.wanted = entry->wanted && !entry->removed;
-    model.quota = entry->config.max_in_flight;
-    model.in_flight = entry->in_flight;
+    entry->quota->set(entry->config.max_in_flight);
+    if (entry->config.max_in_flight > 0) model.quota = entry->quota;
     model.traffic = entry->traffic;
     model.log = entry->log;
     next->models.emplace(name, std::move(model));
@@ -69,50 +69,54 @@ std::shared_ptr<const Repository::Published> Repository::published() const {
   return published_;
 }
 
-LanePtr Repository::resolve(const ModelRef& ref) const { return published()->resolve(ref); }
-
-LanePtr Repository::Published::resolve(const ModelRef& ref) const {
+const Repository::Published::Model& Repository::Published::model(const ModelRef& ref) const {
   const auto found = models.find(ref.name);
   if (found == models.end()) not_found(ref);
-  const auto& model = found->second;
-  std::optional<int64_t> wanted = ref.version;
+  return found->second;
+}
+
+LanePtr Repository::resolve(const ModelRef& ref) const {
+  const auto snapshot = published();
+  return snapshot->model(ref).resolve(ref);
+}
+
+const LanePtr& Repository::Published::Model::resolve(const ModelRef& ref) const {
+  std::optional<int64_t> number = ref.version;
   if (!ref.label.empty()) {
-    const auto label = model.labels.find(ref.label);
-    if (label == model.labels.end())
+    const auto label = labels.find(ref.label);
+    if (label == labels.end())
       throw RequestError(Code::InvalidArgument, "Unrecognized servable version label: " + ref.label);
-    if (!model.versions.contains(label->second))
+    if (!versions.contains(label->second))
       throw RequestError(Code::Unavailable,
                          fmt::format("label '{}' of '{}' waits for version {}, which is not ready", ref.label, ref.name,
                                      label->second),
                          1);
-    wanted = label->second;
+    number = label->second;
   }
   // Some clients say 0 for "any".
-  if (wanted == 0 && !model.versions.contains(0)) wanted.reset();
-  if (wanted) {
-    const auto at = model.versions.find(*wanted);
-    if (at == model.versions.end()) not_found(ref);
+  if (number == 0 && !versions.contains(0)) number.reset();
+  if (number) {
+    const auto at = versions.find(*number);
+    if (at == versions.end()) not_found(ref);
     return at->second;
   }
-  if (model.versions.empty()) {
-    if (model.wanted && model.coming)
-      throw RequestError(Code::Unavailable, fmt::format("'{}' is not ready yet", ref.name), 1);
+  if (versions.empty()) {
+    if (wanted && coming) throw RequestError(Code::Unavailable, fmt::format("'{}' is not ready yet", ref.name), 1);
     not_found(ref);
   }
-  return model.versions.rbegin()->second;
+  return versions.rbegin()->second;
 }
 
 Route Repository::route(const ModelRef& ref, const KeyLookup& key) const {
   const auto snapshot = published();
-  const auto found = snapshot->models.find(ref.name);
-  if (found == snapshot->models.end()) not_found(ref);
-  const auto& model = found->second;
+  const auto& model = snapshot->model(ref);
   Route out;
   out.log = model.log;
+  out.quota = model.quota;
   const bool any = !ref.version || (*ref.version == 0 && !model.versions.contains(0));
-  if (any && ref.label.empty()) out.traffic = model.traffic;
+  if (any && ref.label.empty() && !model.traffic->plain()) out.traffic = model.traffic;
   if (!out.traffic || !out.traffic->splits() || model.versions.empty()) {
-    out.lane = snapshot->resolve(ref);
+    out.lane = model.resolve(ref);
     return out;
   }
   out.target = out.traffic->choose(key, [&](const SplitTarget& t) { return model.lane_of(t) != nullptr; });
@@ -134,20 +138,6 @@ TrafficPtr Repository::traffic(const std::string& model) const {
   const auto snapshot = published();
   const auto found = snapshot->models.find(model);
   return found == snapshot->models.end() ? nullptr : found->second.traffic;
-}
-
-std::shared_ptr<void> Repository::take_quota(const std::string& model) const {
-  const auto snapshot = published();
-  const auto found = snapshot->models.find(model);
-  if (found == snapshot->models.end() || found->second.quota <= 0) return nullptr;
-  const int64_t quota = found->second.quota;
-  const auto& in_flight = found->second.in_flight;
-  if (in_flight->fetch_add(1, std::memory_order_acq_rel) >= quota) {
-    in_flight->fetch_sub(1, std::memory_order_acq_rel);
-    throw RequestError(Code::ResourceExhausted,
-                       fmt::format("'{}' is over its quota of {} requests at one time", model, quota), 1);
-  }
-  return {in_flight.get(), [held = in_flight](void*) { held->fetch_sub(1, std::memory_order_acq_rel); }};
 }
 
 std::vector<VersionStatus> Repository::status(const ModelRef& ref) const {

@@ -601,6 +601,7 @@ void Scheduler::run_split(Batch& batch, const JobPtr& job) {
     lane.rows_->add(static_cast<uint64_t>(job->rows));
     const std::lock_guard lock(lane.statistics_mutex_);
     Statistics& s = lane.statistics_;
+    lane.last_inference_ = computed;
     s.inferences += static_cast<uint64_t>(job->rows);
     s.executions += static_cast<uint64_t>((job->rows + most - 1) / most);
     s.success.add(computed - job->timings.arrived);

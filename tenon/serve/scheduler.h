@@ -145,6 +145,7 @@ class Lane {
   std::atomic<int64_t> pending_{0};
   mutable std::mutex statistics_mutex_;
   Statistics statistics_;
+  Clock::time_point last_inference_{};  // which statistics() tells in time since the Unix epoch
   std::array<Counter*, kCloseReasons> closed_{};
   Histogram* batch_rows_;
   Histogram* queue_seconds_;

@@ -26,7 +26,7 @@ struct Tfs {
   }
 
   // Runs the model and answers with what `write` makes of the outputs.
-  void run(const RpcCallPtr& call, const RpcAnswer& answer, const Route& route, InferRequest request,
+  void run(const RpcCallPtr& call, const RpcAnswer& answer, Route route, InferRequest request,
            std::function<WireWriter(const InferResponse&)> write) const {
     request.deadline = call->deadline == kNever ? core.deadline({}) : call->deadline;
     request.cancel = call->cancel;
@@ -34,7 +34,7 @@ struct Tfs {
     request.trace = call->trace;
     if (route.lane->model().pipeline()) request.key = [call](std::string_view name) { return call->value(name); };
     call->answered_by = {route.lane->model_name(), route.lane->version()};
-    core.infer(route, std::move(request), [call, answer, write = std::move(write)](InferResponse response) {
+    core.infer(std::move(route), std::move(request), [call, answer, write = std::move(write)](InferResponse response) {
       Status status = std::move(response.status);
       std::vector<Chunk> message;
       if (status.ok()) {

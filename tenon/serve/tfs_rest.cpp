@@ -111,16 +111,17 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
       throw;
     }
     std::string().swap(request->body);  // the tensors are all that is needed now
-    core.infer(chosen, std::move(infer), [request, respond, write = std::move(write)](const InferResponse& response) {
-      if (!response.status.ok()) return respond(error_response(response.status));
-      HttpResponse out;
-      try {
-        out = HttpResponse::json(write(response));
-      } catch (...) {
-        out = error_response(current_status());
-      }
-      respond(std::move(out));
-    });
+    core.infer(std::move(chosen), std::move(infer),
+               [request, respond, write = std::move(write)](const InferResponse& response) {
+                 if (!response.status.ok()) return respond(error_response(response.status));
+                 HttpResponse out;
+                 try {
+                   out = HttpResponse::json(write(response));
+                 } catch (...) {
+                   out = error_response(current_status());
+                 }
+                 respond(std::move(out));
+               });
   }
 
   void preflight(const HttpRequest& request, const Respond& respond) const {

@@ -111,7 +111,7 @@ struct Traffic::State {
 
 Traffic::Traffic(std::string model, TrafficOptions options, Metrics& metrics, LogSink log)
     : model_(std::move(model)), metrics_(metrics), log_(std::move(log)) {
-  state_ = made(std::move(options));
+  take(made(std::move(options)));
   publish_weights(*state_);
 }
 
@@ -138,15 +138,18 @@ std::shared_ptr<const Traffic::State> Traffic::state() const {
   return state_;
 }
 
+void Traffic::take(std::shared_ptr<const State> state) {
+  const std::lock_guard lock(mutex_);
+  state_ = std::move(state);
+  plain_.store(state_->targets.empty() && !state_->shadow, std::memory_order_release);
+}
+
 void Traffic::set(TrafficOptions options) {
   auto next = made(std::move(options));
   const auto before = state();
   for (const auto& target : before->targets)
     metrics_.gauge("tenon_split_share", "", {{"model", model_}, {"target", target->options.name()}}).set(0);
-  {
-    const std::lock_guard lock(mutex_);
-    state_ = next;
-  }
+  take(next);
   publish_weights(*next);
   if (!log_) return;
   std::vector<std::string> text;

@@ -97,6 +97,8 @@ class Traffic {
 
   class Target;
   using TargetPtr = std::shared_ptr<Target>;
+  // Nothing is split and nothing mirrored: the newest version answers.
+  [[nodiscard]] bool plain() const { return plain_.load(std::memory_order_acquire); }
   // True if a request that names no version is split.
   [[nodiscard]] bool splits() const;
   // Where requests that name no version are mirrored; may be null.
@@ -119,6 +121,7 @@ class Traffic {
   struct State;
   [[nodiscard]] std::shared_ptr<const State> state() const;
   [[nodiscard]] std::shared_ptr<const State> made(TrafficOptions options) const;
+  void take(std::shared_ptr<const State> state);
   void publish_weights(const State& state) const;
   void roll_back(const State& state, const TargetPtr& target, std::string reason, const SlidingWindow::Counts& counts);
 
@@ -127,6 +130,7 @@ class Traffic {
   LogSink log_;
   mutable std::mutex mutex_;
   std::shared_ptr<const State> state_;
+  std::atomic<bool> plain_{true};
   mutable std::atomic<uint64_t> drawn_{0};
 };
 using TrafficPtr = std::shared_ptr<Traffic>;

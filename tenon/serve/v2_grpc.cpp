@@ -78,24 +78,25 @@ struct V2 {
         return key(*call, texts, name);
       };
     call->answered_by = {route.lane->model_name(), route.lane->version()};
-    core.infer(route, std::move(request), [call, answer, stream, id = std::move(message.id)](InferResponse response) {
-      Status status = std::move(response.status);
-      std::vector<Chunk> out;
-      if (status.ok()) {
-        try {
-          WireWriter written = write_infer_answer(response, id);
-          if (stream) {
-            WireWriter outer;
-            outer.message(2, written);
-            written = std::move(outer);
-          }
-          out = written.take();
-        } catch (...) {
-          status = current_status();
-        }
-      }
-      answer(std::move(status), std::move(out));
-    });
+    core.infer(std::move(route), std::move(request),
+               [call, answer, stream, id = std::move(message.id)](InferResponse response) {
+                 Status status = std::move(response.status);
+                 std::vector<Chunk> out;
+                 if (status.ok()) {
+                   try {
+                     WireWriter written = write_infer_answer(response, id);
+                     if (stream) {
+                       WireWriter outer;
+                       outer.message(2, written);
+                       written = std::move(outer);
+                     }
+                     out = written.take();
+                   } catch (...) {
+                     status = current_status();
+                   }
+                 }
+                 answer(std::move(status), std::move(out));
+               });
   }
 
   void ready(const RpcCallPtr& call, const RpcAnswer& answer) const {

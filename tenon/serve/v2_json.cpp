@@ -296,9 +296,7 @@ HttpResponse v2_answer(const V2Request& request, const InferResponse& response) 
   json.reserve(256);
   json += "{\"model_name\":"sv;
   append_json(json, response.model);
-  json += ",\"model_version\":\""sv;
-  append_integer(json, response.version);
-  json += '"';
+  append_all(json, {",\"model_version\":\"", Digits(response.version), "\""});
   if (!request.id.empty()) {
     json += ",\"id\":"sv;
     append_json(json, request.id);
@@ -310,25 +308,20 @@ HttpResponse v2_answer(const V2Request& request, const InferResponse& response) 
   bool any_binary = false;
   for (size_t i = 0; i < response.outputs.size(); ++i) {
     const NamedValue& value = response.outputs[i];
-    if (i > 0) json += ',';
-    json += "{\"name\":"sv;
+    json += i > 0 ? ",{\"name\":"sv : "{\"name\":"sv;
     append_json(json, value.name);
-    json += ",\"datatype\":\""sv;
-    json += v2_name(type_of(value.value));
-    json += "\",\"shape\":["sv;
+    append_all(json, {",\"datatype\":\"", v2_name(type_of(value.value)), "\",\"shape\":["});
     append_list(json, shape_of(value.value));
-    json += ']';
     if (!binary(i)) {
-      json += ",\"data\":"sv;
+      json += "],\"data\":"sv;
       append_flat(json, value.value);
       json += '}';
       continue;
     }
     any_binary = true;
     const auto* strings = std::get_if<Strings>(&value.value);
-    json += ",\"parameters\":{\"binary_data_size\":"sv;
-    append_integer(json, byte_size(value.value) + (strings ? 4 * numel(strings->shape) : 0));
-    json += "}}"sv;
+    const int64_t bytes = byte_size(value.value) + (strings ? 4 * numel(strings->shape) : 0);
+    append_all(json, {"],\"parameters\":{\"binary_data_size\":", Digits(bytes), "}}"});
   }
   json += "]}"sv;
   HttpResponse out;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <list>
 #include <nlohmann/json.hpp>
 
 #include "tenon/serve/console.h"
@@ -18,17 +19,26 @@ HttpResponse error_response(const Status& status) {
   return http_error(status, v2_http_status(status.code), v2_error(status.message));
 }
 
-std::vector<std::string> segments(std::string_view path) {
-  std::vector<std::string> out;
-  out.reserve(6);
-  while (!path.empty()) {
-    path.remove_prefix(1);  // the slash
-    const size_t end = std::min(path.find('/'), path.size());
-    out.push_back(url_decoded(path.substr(0, end)));
-    path.remove_prefix(end);
+// What lies between the slashes of a path.
+class Segments {
+ public:
+  explicit Segments(std::string_view path) {
+    parts_.reserve(6);
+    while (!path.empty()) {
+      path.remove_prefix(1);  // the slash
+      const std::string_view part = path.substr(0, path.find('/'));
+      path.remove_prefix(part.size());
+      parts_.push_back(part.find('%') == std::string_view::npos ? part : decoded_.emplace_back(url_decoded(part)));
+    }
   }
-  return out;
-}
+  [[nodiscard]] bool empty() const { return parts_.empty(); }
+  [[nodiscard]] size_t size() const { return parts_.size(); }
+  std::string_view operator[](size_t i) const { return parts_[i]; }
+
+ private:
+  std::vector<std::string_view> parts_;  // of the path, or of
+  std::list<std::string> decoded_;       // those that had escapes
+};
 
 int64_t number_of(std::string_view text) {
   int64_t v = 0;
@@ -67,7 +77,7 @@ struct V2 {
       lane->count_request(Api::V2Rest, status.code, {});
       throw;
     }
-    const Route route = routed(ref, [&](std::string_view name) { return key(*http, *request, name); });
+    Route route = routed(ref, [&](std::string_view name) { return key(*http, *request, name); });
     if (route.lane->model().pipeline())
       infer.key = [http, request](std::string_view name) { return key(*http, *request, name); };
     http->answered_by = {route.lane->model_name(), route.lane->version()};
@@ -75,7 +85,7 @@ struct V2 {
     infer.deadline = core.deadline(header_timeout(*http, request->timeout));
     infer.priority = request->priority;
     for (const auto& output : request->outputs) infer.outputs.push_back(output.name);
-    core.infer(route, std::move(infer), [http, respond, request](const InferResponse& response) {
+    core.infer(std::move(route), std::move(infer), [http, respond, request](const InferResponse& response) {
       if (!response.status.ok()) return respond(error_response(response.status));
       HttpResponse out;
       try {
@@ -123,14 +133,14 @@ struct V2 {
     out.headers.emplace_back("Content-Encoding", std::string(encoding));
   }
 
-  void model(const HttpRequestPtr& http, const Respond& respond, const std::vector<std::string>& path) {
-    ModelRef ref{.name = path[2]};
+  void model(const HttpRequestPtr& http, const Respond& respond, const Segments& path) {
+    ModelRef ref{.name = std::string(path[2])};
     size_t at = 3;
     if (path.size() > at + 1 && path[at] == "versions") {
       ref.version = number_of(path[at + 1]);
       at += 2;
     }
-    const std::string what = at < path.size() ? path[at] : "";
+    const std::string_view what = at < path.size() ? path[at] : std::string_view();
     if (path.size() > at + 1 || (at < path.size() && what.empty())) return unknown(http, respond);
     if (http->method == "POST" && what == "infer") return infer(http, respond, ref);
     if (http->method != "GET") return unknown(http, respond);
@@ -165,7 +175,7 @@ struct V2 {
     unknown(http, respond);
   }
 
-  void repository(const HttpRequestPtr& http, const Respond& respond, const std::vector<std::string>& path) {
+  void repository(const HttpRequestPtr& http, const Respond& respond, const Segments& path) {
     if (http->method != "POST") return unknown(http, respond);
     if (path.size() == 3 && path[2] == "index") {
       bool only_ready = false;
@@ -182,18 +192,19 @@ struct V2 {
       throw RequestError(Code::PermissionDenied, "loading and unloading are not switched on (--control-port)");
     if (!same_secret("Bearer " + options.control_token, http->header("Authorization")))
       throw RequestError(Code::Unauthenticated, "loading and unloading need the header Authorization: Bearer TOKEN");
+    const std::string name(path[3]);
     if (path[4] == "traffic") {
-      const TrafficPtr traffic = core.repository().traffic(path[3]);
-      if (!traffic) throw RequestError(Code::NotFound, fmt::format("there is no model '{}'", path[3]));
+      const TrafficPtr traffic = core.repository().traffic(name);
+      if (!traffic) throw RequestError(Code::NotFound, fmt::format("there is no model '{}'", name));
       traffic->set(traffic_from_json(http->body));
-      return respond(HttpResponse::json(traffic_json(path[3], *traffic)));
+      return respond(HttpResponse::json(traffic_json(name, *traffic)));
     }
     if (path[4] == "load") {
       if (http->body.find("\"config\"") != std::string::npos || http->body.find("\"file:") != std::string::npos)
         throw RequestError(Code::Unimplemented, "a configuration or files in a load request are not accepted");
-      core.repository().load(path[3]);
+      core.repository().load(name);
     } else {
-      core.repository().unload(path[3]);
+      core.repository().unload(name);
     }
     respond(HttpResponse::json(""));
   }
@@ -206,7 +217,7 @@ struct V2 {
 
   void handle(const HttpRequestPtr& http, const Respond& respond) {
     if (answer_health(core, *http, respond) || answer_console(core, *http, respond)) return;
-    const auto path = segments(http->path());
+    const Segments path(http->path());
     if (path.empty() || path[0] != "v2") return unknown(http, respond);
     const bool get = http->method == "GET" || http->method == "HEAD";
     if (path.size() == 1 && get)

@@ -99,6 +99,21 @@ TEST_F(RepositoryTest, ANewVersionReplacesTheOldOneWithoutAGap) {
 }
 
 // Complaint 9: a version that is still being copied.
+// A model written just before the server starts was never loaded: the one look came before it stood still.
+TEST_F(RepositoryTest, TheOnlyLookWaitsForWhatIsBeingWritten) {
+  const fs::path base = fresh_folder("models");
+  RepositoryOptions options = quick();
+  options.poll = milliseconds(0);
+  options.settle = milliseconds(300);
+  put(base, 1);
+  Repository repository(options, metrics_);
+  repository.configure({{.name = "m", .base_path = base}});
+  EXPECT_TRUE(eventually([&] { return ready_numbers(repository, "m") == std::vector<int64_t>{1}; }));
+  put(base, 2);  // and there is no other look
+  std::this_thread::sleep_for(2 * options.settle);
+  EXPECT_EQ(ready_numbers(repository, "m"), std::vector<int64_t>{1});
+}
+
 TEST_F(RepositoryTest, Complaint09HalfCopiedVersionsAreNeverLoaded) {
   const fs::path base = fresh_folder("models");
   put(base, 1);
@@ -299,10 +314,13 @@ TEST_F(RepositoryTest, QuotasCountTheModelsOwnRequests) {
   Repository repository(quick(), metrics_);
   repository.configure({{.name = "m", .base_path = base, .max_in_flight = 2}});
   ASSERT_TRUE(repository.settle(seconds(10)));
-  auto a = repository.take_quota("m"), b = repository.take_quota("m");
-  EXPECT_THAT(error_text([&] { (void)repository.take_quota("m"); }), HasSubstr("over its quota of 2"));
-  a.reset();
-  EXPECT_NO_THROW((void)repository.take_quota("m"));
+  const auto take = [&] { return Quota::take(repository.route({"m"}).quota, "m"); };
+  auto a = take(), b = take();
+  EXPECT_THAT(error_text([&] { (void)take(); }), HasSubstr("over its quota of 2"));
+  a = {};
+  EXPECT_NO_THROW((void)take());
+  repository.configure({{.name = "m", .base_path = base}});
+  EXPECT_EQ(repository.route({"m"}).quota, nullptr);
 }
 
 TEST(ServeConfig, ReadsTensorFlowServingsFiles) {
