@@ -6,7 +6,7 @@
 //
 // Makes the row's inputs (weights, data), writes them to FOLDER/inputs.safetensors and what it computes from them to
 // FOLDER/tenon.safetensors, prints one JSON line, and then answers each line "N" of its input with the seconds of N
-// runs: {"seconds": […]}. bench/run.py talks to it; bench/peers/torch_rows.py speaks the same. To add a row: a line in
+// runs: {"seconds": […]}. A line "profile" is answered by a run's table of ops and kernels. bench/run.py talks to it; bench/peers/torch_rows.py speaks the same. To add a row: a line in
 // rows(), one in torch_rows.py.
 #include <fmt/format.h>
 
@@ -345,6 +345,12 @@ int answer(const Row& row, const std::string& folder) {
   c.more["bytes"] = c.bytes;
   std::cout << c.more.dump() << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
+    if (line == "profile") {
+      Profiler profiler;
+      c.run();
+      std::cout << to_table(profiler.stop(), {.by_shape = true}) << std::endl;
+      continue;
+    }
     nlohmann::json seconds = nlohmann::json::array(), copies = nlohmann::json::array();
     for (int i = 0; i < std::stoi(line); ++i) {
       seconds.push_back(seconds_of(c.run) / c.inner);

@@ -2,12 +2,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "tenon/base/error.h"
 #include "tenon/compile/core.h"
 #include "tenon/device/cpu/recipes.h"
 #include "tenon/exec/session.h"
 #include "tenon/ops/infer.h"
+#include "tenon/ops/matmul.h"
 
 namespace tenon::compiler {
 namespace {
@@ -25,6 +27,7 @@ class Analysis {
 
   CoreGraph run() {
     values_.resize(segment_.graph().values.size());
+    find_readers();
     for (size_t i = 0; i < segment_.leaves.size(); ++i) leaf(i);
     for (const ir::Node& node : segment_.graph().nodes) lower(node);
     for (ir::ValueId id : segment_.graph().outputs) g_.outputs.push_back(values_[static_cast<size_t>(id)]);
@@ -90,6 +93,7 @@ class Analysis {
       n.claim = s.options().claims ? s.device().claim(*node.op, types, node.attrs) : nullptr;
       if (n.claim == nullptr) n.call = CallKind::Reference;
       if (n.claim != nullptr && options_.lower && by_recipe(node, in, types, *n.claim)) return;
+      if (n.claim != nullptr && better_across(node)) return product_across(std::move(n), std::move(in));
     }
     n.operands = std::move(in);
     for (size_t k = 0; k < node.outputs.size(); ++k) {
@@ -224,6 +228,15 @@ class Analysis {
     }
     for (auto& x : in) x = broadcast(std::move(x), out.shape);
     if (!options_.lower || !bytes || numel(out.shape) == 0) return call(node, std::move(in), CallKind::Elementwise);
+    if (const ops::Window* w = layout_to_keep(node, in)) {
+      const std::vector<size_t> order = axes_of_memory(*w);
+      const ops::Window result = permuted_back(contiguous_window(permuted(*w, order).shape), order);
+      for (auto& x : in) x.window = permuted(x.window, order);
+      const Shape shape = permuted(*w, order).shape;
+      const int32_t s = add_map(std::string(node.op->name), std::move(in), shape,
+                                exec::session().program(*node.op, dtypes, node.attrs, out.dtype));
+      return set(node, 0, {s, result});
+    }
     const int32_t s = add_map(std::string(node.op->name), std::move(in), out.shape,
                               exec::session().program(*node.op, dtypes, node.attrs, out.dtype));
     set(node, 0, {s, contiguous_window(out.shape)});
@@ -345,6 +358,117 @@ class Analysis {
     return {g_.nodes.back().results[0], contiguous_window(shape)};
   }
 
+  // ---- layouts -----------------------------------------------------------------------------
+  // Results are row-major, as in an eager run, but where what reads them would then go across the rows of large
+  // matrices: a weight that is turned, made short and multiplied by; the gradient of such a weight. Only products of
+  // two matrices see another layout than in an eager run then, and their bits depend on none.
+  void find_readers() {
+    const ir::Graph& graph = segment_.graph();
+    readers_.resize(graph.values.size());
+    is_output_.resize(graph.values.size(), false);
+    for (const ir::Node& node : graph.nodes) {
+      for (ir::ValueId id : node.inputs) {
+        if (id != ir::kAbsent) readers_[static_cast<size_t>(id)].push_back(&node);
+      }
+    }
+    for (ir::ValueId id : graph.outputs) is_output_[static_cast<size_t>(id)] = true;
+  }
+
+  // A product in whose bits each element is one chain over k, whatever lies how.
+  [[nodiscard]] bool is_free_product(const ir::Node& node) const {
+    if (node.op != &ops::matmul_op()) return false;
+    const DType t = segment_.graph().type(node.inputs[0]).dtype;
+    return t == DType::F32 || t == DType::BF16 || t == DType::F16;
+  }
+  // An elementwise op that reads numbers and, once, this value, which has the result's shape.
+  [[nodiscard]] bool is_unary(const ir::Node& node, ir::ValueId v) const {
+    if (!std::holds_alternative<ops::Elementwise>(node.op->meaning) || !whole_bytes(type(node).dtype)) return false;
+    const auto other = [&](ir::ValueId id) { return id != v && numel(segment_.graph().type(id).shape) != 1; };
+    return segment_.graph().type(v).shape == type(node).shape && std::ranges::count(node.inputs, v) == 1 &&
+           std::ranges::none_of(node.inputs, other);
+  }
+  struct Reading {
+    bool products = false;      // by free products
+    bool flat = false;          // of row-major memory, by others
+    bool across_later = false;  // by who comes after this segment, of memory that is not row-major
+  };
+  // Whether a value may lie in the memory of its own like this: its readers here are free products or find row-major
+  // memory.
+  bool may_lie(ir::ValueId v, const ops::Window& w, Reading& found) const {
+    const bool flat = is_flat(w, numel(w.shape));
+    if (is_output_[static_cast<size_t>(v)]) (flat ? found.flat : found.across_later) = true;
+    return std::ranges::all_of(readers_[static_cast<size_t>(v)], [&](const ir::Node* reader) {
+      if (const auto* rule = std::get_if<ops::Relayout>(&reader->op->meaning)) {
+        ops::Window window;
+        return rule->window(w, reader->attrs, type(*reader).shape, window) &&
+               may_lie(reader->outputs[0], window, found);
+      }
+      if (is_free_product(*reader)) return found.products = true;
+      if (flat) return found.flat = true;
+      return is_unary(*reader, v) && may_lie(reader->outputs[0], w, found);
+    });
+  }
+
+  // The window of the one operand that is no number, if the result should lie as it does.
+  const ops::Window* layout_to_keep(const ir::Node& node, const std::vector<Operand>& in) const {
+    for (size_t i = 0; i < in.size(); ++i) {
+      const ir::ValueId v = node.inputs[i];
+      if (!is_unary(node, v) || numel(type(node).shape) == 1) continue;
+      const ops::Window& w = in[i].window;
+      const std::vector<size_t> order = axes_of_memory(w);
+      const ops::Window sorted = permuted(w, order), dense = contiguous_window(sorted.shape);
+      Reading found;
+      const bool fits = !std::ranges::is_sorted(order) && sorted.strides == dense.strides &&
+                        may_lie(node.outputs[0], permuted_back(dense, order), found);
+      return fits && (found.products || !found.across_later) ? &w : nullptr;
+    }
+    return nullptr;
+  }
+  // The axes, the one with the longest stride first.
+  static std::vector<size_t> axes_of_memory(const ops::Window& w) {
+    std::vector<size_t> order(w.shape.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::ranges::stable_sort(order, [&](size_t a, size_t b) { return w.strides[a] > w.strides[b]; });
+    return order;
+  }
+  static ops::Window permuted(const ops::Window& w, const std::vector<size_t>& order) {
+    ops::Window to{w.shape, w.strides, w.offset};
+    for (size_t d = 0; d < order.size(); ++d) {
+      to.shape[d] = w.shape[order[d]];
+      to.strides[d] = w.strides[order[d]];
+    }
+    return to;
+  }
+  static ops::Window permuted_back(const ops::Window& w, const std::vector<size_t>& order) {
+    ops::Window to{w.shape, w.strides, w.offset};
+    for (size_t d = 0; d < order.size(); ++d) {
+      to.shape[order[d]] = w.shape[d];
+      to.strides[order[d]] = w.strides[d];
+    }
+    return to;
+  }
+
+  // A product that its readers would rather have column by column is made the other way round: (a b)' = b' a'.
+  [[nodiscard]] bool better_across(const ir::Node& node) const {
+    if (!options_.lower || !is_free_product(node)) return false;
+    const Shape& shape = type(node).shape;
+    const auto is_matrix = [&](ir::ValueId id) { return segment_.graph().type(id).shape.size() == 2; };
+    if (!std::ranges::all_of(node.inputs, is_matrix) || shape[0] < 2 || shape[1] < 2) return false;
+    Reading found;
+    return may_lie(node.outputs[0], {shape, {1, shape[0]}, 0}, found) && found.flat && !found.across_later;
+  }
+  void product_across(CoreNode n, std::vector<Operand> in) {
+    const std::vector<size_t> turned{1, 0};
+    n.operands = {std::move(in[1]), std::move(in[0])};
+    for (Operand& x : n.operands) x.window = permuted(x.window, turned);
+    const ir::Node& node = *n.node;
+    const ops::Window result = contiguous_window({type(node).shape[1], type(node).shape[0]});
+    n.results = {new_storage(type(node).dtype, numel(result.shape))};
+    n.result_shapes = {result.shape};
+    set(node, 0, {n.results[0], permuted(result, turned)});
+    g_.nodes.push_back(std::move(n));
+  }
+
   // ---- dead code ---------------------------------------------------------------------------
   void drop_dead() {
     std::vector<bool> live(g_.storages.size(), false);
@@ -373,6 +497,8 @@ class Analysis {
   const AnalyseOptions& options_;
   CoreGraph g_;
   std::vector<Operand> values_;
+  std::vector<std::vector<const ir::Node*>> readers_;  // by value
+  std::vector<bool> is_output_;
 };
 
 }  // namespace

@@ -76,6 +76,31 @@ TEST(Compile, MlpTrainStepIsOneProgramWithTheBitsOfEager) {
   EXPECT_LE(r.arena_bytes, r.unplanned_bytes);
 }
 
+// y = x w' with w made short, as a layer in an Autocast scope: w is read in the order of its memory, and its gradient
+// is made in that order, so that no kernel goes across rows.
+TEST(Compile, AWeightThatIsTurnedIsReadAndUpdatedAsItLies) {
+  const Tensor x = normal({24, 40}, 0, 1, f32, random_key(1)), w = normal({56, 40}, 0, 1, f32, random_key(2));
+  for (const DType dtype : {bf16, f16, f32}) {
+    const auto layer = [&](const Tensor& w) { return matmul(cast(x, dtype), cast(permute(w, {1, 0}), dtype)); };
+    const auto step = [&](const Tensor& w) {
+      const Vjp y = vjp([&](const Tensors& in) { return Tensors{layer(in[0])}; }, {w});
+      const Tensor gradient = y.pullback({ones_like(y.outputs[0])})[0];
+      return Tensors{y.outputs[0], gradient, w - 0.5 * gradient};
+    };
+    auto fast = compile(step, kChecked);
+    const Tensors got = fast(w);
+    expect_same_bits(got, step(w));
+    EXPECT_TRUE(got[1].is_contiguous());
+    for (const auto& program : fast.explain().programs) {
+      for (const std::string& text : program.loop_ir)
+        EXPECT_THAT(text, testing::Not(testing::ContainsRegex("[0-9]\\*i1[],]"))) << name(dtype);
+    }
+    // What somebody wants who is no product is row-major, as in an eager run.
+    auto turned = compile([](const Tensor& w) { return cast(permute(w, {1, 0}), bf16); });
+    EXPECT_TRUE(turned(w).is_contiguous());
+  }
+}
+
 TEST(Compile, LeNetTrainStep) {
   const Tensor x = uniform({4, 1, 28, 28}, 0, 1), target = remainder(arange(4), 10);
   expect_same_training([] { return models::LeNet(); }, [&](auto& m, int) { return cross_entropy(m(x), target); });

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/gemm.h"
 #include "tests/device/support.h"
 
@@ -221,6 +222,26 @@ TEST(Product, WhatFollowsIsWhatTheOpsWouldGive) {
         cpu::product(p, table.tiles, pool, &what);
         ASSERT_EQ(std::memcmp(fused.data(), want.data(), want.size() * sizeof(float)), 0) << m << " v" << level;
       }
+    }
+  }
+}
+
+// (a b)' = b' a': the compiler takes the one that its readers would rather have.
+TEST(Matmul, TheOtherWayRoundHasTheSameBits) {
+  ThreadPool pool(2);
+  struct Sizes {
+    int64_t m, n, k;
+  };
+  for (const DType dtype : {DType::F32, DType::BF16, DType::F16}) {
+    for (const auto& [m, n, k] : {Sizes{2, 2, 1}, {2, 100, 64}, {33, 31, 65}, {128, 40, 700}, {300, 513, 129}}) {
+      Array a(dtype, {m, k}), b(dtype, {k, n}), c(dtype, {m, n}), across(dtype, {n, m}), back(dtype, {m, n});
+      a.fill_random(1);
+      b.fill_random(2);
+      cpu::matmul(a.in(), b.in(), c.out(), pool);
+      cpu::matmul({b.memory.data(), dtype, {n, k}, {1, n}, 0}, {a.memory.data(), dtype, {k, m}, {1, k}, 0},
+                  across.out(), pool);
+      cpu::copy({across.memory.data(), dtype, {m, n}, {1, m}, 0}, back.out(), pool);
+      EXPECT_EQ(back.memory, c.memory) << name(dtype) << " " << m << " " << n << " " << k;
     }
   }
 }
