@@ -6,8 +6,8 @@
 //
 // Makes the row's inputs (weights, data), writes them to FOLDER/inputs.safetensors and what it computes from them to
 // FOLDER/tenon.safetensors, prints one JSON line, and then answers each line "N" of its input with the seconds of N
-// runs: {"seconds": […]}. A line "profile" is answered by a run's table of ops and kernels. bench/run.py talks to it; bench/peers/torch_rows.py speaks the same. To add a row: a line in
-// rows(), one in torch_rows.py.
+// runs: {"seconds": […]}. A line "profile" is answered by a run's table of ops and kernels. bench/run.py talks to it;
+// bench/peers/torch_rows.py speaks the same. To add a row: a line in rows(), one in torch_rows.py.
 #include <fmt/format.h>
 
 #include <chrono>

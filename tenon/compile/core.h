@@ -1,9 +1,10 @@
 // The recorded graph in the compiler's terms: maps over elements, folds, and calls of the device's kernels.
 //
-// Values are windows on storages. A storage is a leaf (memory from outside) or what one node writes, as eager evaluation
-// would: row-major, so that every movement op is only a window, and a kernel that is called sees the same layouts as in
-// an eager run, which keeps its bits the same. The exception are products of matrices, whose bits depend on no layout:
-// what only they read may lie as a weight that was turned lies, and they write what their readers find row-major.
+// Values are windows on storages. A storage is a leaf (memory from outside) or what one node writes, as eager
+// evaluation would: row-major, so that every movement op is only a window, and a kernel that is called sees the same
+// layouts as in an eager run, which keeps its bits the same. The exception are products of matrices, whose bits depend
+// on no layout: what only they read may lie as a weight that was turned lies, and they write what their readers find
+// row-major.
 #pragma once
 
 #include <cstdint>
