@@ -14,13 +14,14 @@ namespace tenon::serve {
 // A whole number as text.
 class Digits {
  public:
-  explicit Digits(std::integral auto v)
-      : size_(static_cast<size_t>(std::to_chars(text_.data(), text_.data() + text_.size(), v).ptr - text_.data())) {}
+  explicit Digits(std::integral auto v) {
+    size_ = static_cast<size_t>(std::to_chars(text_.data(), text_.data() + text_.size(), v).ptr - text_.data());
+  }
   operator std::string_view() const { return {text_.data(), size_}; }  // NOLINT(google-explicit-constructor): a piece
 
  private:
   std::array<char, 20> text_{};
-  size_t size_;
+  size_t size_ = 0;
 };
 
 // append_all(out, {"\r\nContent-Length: ", Digits(length)});
