@@ -3,13 +3,17 @@
 simplest good Python server (peers/onnxruntime_server.py).
 
     bench/serve_compare.py --python VENV/bin/python [--tenon build/release/bin/tenon] [--models mlp,resnet50] [--seconds 4]
+    bench/serve_compare.py --python VENV/bin/python --models resnet50 --rates 8,12,16 [--rounds 6] [--protocols gRPC]
 
 VENV: onnx, onnxruntime, fastapi, uvicorn[standard], numpy, tritonclient[grpc]. For each model, server and protocol, `tenon
 loadtest` (open loop: latency from the intended time) looks for the highest rate whose 99th percentile is within 10 and 50 ms, with
 no error: rates rise by steps of 1.6, 1.25 and 1.1 until one fails three times. Servers run one after another, two at a time never.
+--rates: Tenon and ONNX Runtime in turns at each rate, who is first changing: medians over rounds of the percentiles and of the CPU time
+of a request. Whoever does not run waits without work.
 """
 
 import argparse
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+from serve import Cost  # noqa: E402
 from serve_process import ServeProcess, loadtest  # noqa: E402
 
 
@@ -37,14 +42,47 @@ class Peer:
             if name == "rest":
                 break
 
+    @property
+    def pid(self):
+        return self.process.pid
+
     def stop(self):
         self.process.terminate()
         self.process.wait(timeout=60)
 
 
-def measure(o, url, rate, seconds):
+def measure(o, url, rate, seconds, *more, warm_up=1):
     return loadtest(o.tenon, url, "--rate", f"{rate:.3f}", "--seconds", seconds, "--connections",
-                    64 if url.startswith("http") else 8, "--extent", 224, warm_up=1)
+                    64 if url.startswith("http") else 8, "--extent", 224, *more, warm_up=warm_up)
+
+
+def url_of(server, protocol):
+    return f"grpc://127.0.0.1:{server.grpc}/m" if protocol == "gRPC" else f"http://127.0.0.1:{server.rest}/v2/models/m"
+
+
+def in_turns(o, model, kinds):
+    """Every server at each rate, with the same arrivals."""
+    servers = {name: kind(*command) for name, (kind, *command) in kinds}
+    try:
+        for protocol in o.protocols.split(","):
+            for server in servers.values():
+                measure(o, url_of(server, protocol), 2, 2)
+            for rate in map(float, o.rates.split(",")):
+                found = {name: [] for name in servers}
+                for round_ in range(o.rounds):
+                    for name, server in list(servers.items())[:: 1 if round_ % 2 == 0 else -1]:
+                        before = Cost(server.pid)
+                        result = measure(o, url_of(server, protocol), rate, o.seconds, "--seed", round_ + 1, warm_up=0)
+                        micros = 1e6 * Cost(server.pid).since(before)[0] / max(1, result["answered"])
+                        found[name].append((result["p50_ms"], result["p99_ms"], micros / 1e3))
+                        if result["errors"]:
+                            print(f"{name}: errors {result['errors']}")
+                for name, rows in found.items():
+                    p50, p99, cpu = (f"{statistics.median(c):.4g} ({min(c):.4g} to {max(c):.4g})" for c in zip(*rows))
+                    print(f"{model:9} {name:24} {protocol:8} {rate:6g}/s  p50 {p50} ms, p99 {p99} ms, CPU {cpu} ms", flush=True)
+    finally:
+        for server in servers.values():
+            server.stop()
 
 
 def highest_rate(o, url, bound, start):
@@ -82,24 +120,28 @@ def main():
     parser.add_argument("--tries", type=int, default=3)
     parser.add_argument("--servers", default="tenon;tenon, batches of 16;ONNX Runtime in Python", help="which, with ; between")
     parser.add_argument("--protocols", default="gRPC,REST")
+    parser.add_argument("--rates", help="in turns at these requests a second")
+    parser.add_argument("--rounds", type=int, default=6, help="with --rates")
     parser.add_argument("--start", type=float, default=0, help="the first rate that is tried")
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([o.python, str(ROOT / "bench/serve_models.py"), folder], check=True)
-        print(f"{'model':9} {'server':24} {'protocol':8} " + " ".join(f"{'req/s, p99<=' + b + ' ms':>20}" for b in o.bounds.split(",")))
+        if not o.rates:
+            print(f"{'model':9} {'server':24} {'protocol':8} " + " ".join(f"{'req/s, p99<=' + b + ' ms':>20}" for b in o.bounds.split(",")))
         for model in o.models.split(","):
             path = f"{folder}/{model}.onnx"
             tenon = [Tenon, o.tenon, "--model", f"m={path}"]
-            for name, (kind, *command) in (
-                    ("tenon", tenon), ("tenon, batches of 16", [*tenon, "--max-batch-size", "16", "--batch-timeout-micros", "0"]),
-                    ("ONNX Runtime in Python", [Peer, o.python, str(ROOT / "bench/peers/onnxruntime_server.py"), "--model", f"m={path}"])):
-                if name not in o.servers.split(";"):
-                    continue
+            every = (("tenon", tenon), ("tenon, batches of 16", [*tenon, "--max-batch-size", "16", "--batch-timeout-micros", "0"]),
+                     ("ONNX Runtime in Python", [Peer, o.python, str(ROOT / "bench/peers/onnxruntime_server.py"), "--model", f"m={path}"]))
+            kinds = [kind for kind in every if kind[0] in o.servers.split(";")]
+            if o.rates:
+                in_turns(o, model, kinds)
+                continue
+            for name, (kind, *command) in kinds:
                 server = kind(*command)
                 try:
-                    for protocol, url in (("gRPC", f"grpc://127.0.0.1:{server.grpc}/m"), ("REST", f"http://127.0.0.1:{server.rest}/v2/models/m")):
-                        if protocol not in o.protocols.split(","):
-                            continue
+                    for protocol in o.protocols.split(","):
+                        url = url_of(server, protocol)
                         measure(o, url, 5, 1)
                         start = o.start or {"mlp": 400, "resnet50": 4}.get(model, 50)
                         found = []
