@@ -76,7 +76,8 @@ int32_t expand_exp(Writer& w, int32_t x) {
   const int32_t high = w.constant(89.0F), low = w.constant(-104.0F);
   int32_t c = w.select(w.greater(x, high), high, x);
   c = w.select(w.less(c, low), low, c);
-  const auto [shifted, y] = exp_parts(w, c);
+  const auto [shifted, e] = exp_parts(w, c);
+  const int32_t y = w.select(w.equal(c, low), w.constant(0.0F), e);
   const int32_t k = w.isub(w.bits(shifted), w.integer(0x4b400000));
   const int32_t half = w.shift(ScalarOp::Shr, k, 1);
   const int32_t bias = w.integer(127);

@@ -38,6 +38,10 @@ struct Lanes {
   static V between(V x, float low, float high) {
     return _mm512_mask_max_ps(x, 0xffff, number(low), _mm512_mask_min_ps(x, 0xffff, number(high), x));
   }
+  // Where elements are different, and zero where they are not.
+  using Some = __mmask16;
+  static Some differ(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+  static V only(Some some, V v) { return _mm512_maskz_mov_ps(some, v); }
   // y * 2^n, rounded once, as the two multiplications of exp_f32 do.
   static V scaled(V y, V /*shifted*/, V n) { return _mm512_mask_scalef_ps(y, 0xffff, y, n); }
   // 1 / x, rounded as by a division, in a third of its time: two steps of Newton's. The last gives the nearest number
@@ -152,6 +156,9 @@ struct Lanes {
   // A NaN stays.
   static V between(V x, float low, float high) { return _mm256_max_ps(number(low), _mm256_min_ps(number(high), x)); }
   // y * 2^n as exp_f32 does; n is in the low bits of `shifted`.
+  using Some = __m256;
+  static Some differ(V a, V b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
+  static V only(Some some, V v) { return _mm256_and_ps(some, v); }
   static V scaled(V y, V shifted, V /*n*/) {
     const __m256i k = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4b400000));
     const __m256i half = _mm256_srai_epi32(k, 1), bias = _mm256_set1_epi32(127);
@@ -509,11 +516,13 @@ template <int N>
   static constexpr float kFactors[] = {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F,
                                        5.0000001201e-1F};
   V shifted[N], n[N], p[N];
+  Lanes::Some more[N];  // than the least, whose exponential is zero (exp_f32)
   const V magic = Lanes::number(12582912.0F);
   const auto each = [](const auto& f) {
 #pragma GCC unroll 8
     for (int m = 0; m < N; ++m) f(m);
   };
+  each([&](int m) { more[m] = Lanes::differ(v[m], Lanes::number(-104.0F)); });
   each([&](int m) { shifted[m] = Lanes::fma(v[m], Lanes::number(1.44269504088896341F), magic); });
   each([&](int m) { n[m] = Lanes::subtract(shifted[m], magic); });
   each([&](int m) { v[m] = Lanes::fma(n[m], Lanes::number(-0.693359375F), v[m]); });
@@ -522,7 +531,9 @@ template <int N>
 #pragma GCC unroll 5
   for (const float c : kFactors) each([&](int m) { p[m] = Lanes::fma(p[m], v[m], Lanes::number(c)); });
   each([&](int m) { p[m] = Lanes::fma(p[m], Lanes::multiply(v[m], v[m]), v[m]); });
-  each([&](int m) { v[m] = Lanes::scaled(Lanes::add(p[m], Lanes::number(1.0F)), shifted[m], n[m]); });
+  each([&](int m) {
+    v[m] = Lanes::scaled(Lanes::only(more[m], Lanes::add(p[m], Lanes::number(1.0F))), shifted[m], n[m]);
+  });
 }
 template <int Rows>
 void exp_step(Lanes::V (&v)[Rows]) {
