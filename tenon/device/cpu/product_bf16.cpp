@@ -18,6 +18,8 @@ constexpr int64_t kBlocks = 32;                      // of rows that go together
 constexpr int64_t kFirstCache = 32 * 1024;           // bytes of panels that stay there
 constexpr int64_t kLeftBytes = 512 * 1024;           // of rows that stay in the second cache
 constexpr int64_t kRightBytes = 1024 * 1024;         // of panels that these rows use again and again
+constexpr int64_t kPiece = 1024;                     // of sums whose panels are longer than that
+constexpr int64_t kPieceRows = 4;                    // blocks of rows that go over a piece together, at most
 constexpr int64_t kPartProducts = 16 * 1024 * 1024;  // multiply-adds of one part, at least
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
 
@@ -237,6 +239,46 @@ void run_part(const Bf16Product& p, const Bf16Follow* follow, bool by_rows, int6
     part(0, rows.blocks(), begin * kSide, std::min(end * kSide, p.n));
 }
 
+// Sums so long that rows would read the right side from far away again and again: a piece of all sums after the other,
+// so that all rows read a piece while it is near. In between sums wait in memory, which changes no bit of them.
+void product_in_pieces(const Bf16Product& p, ThreadPool& pool) {
+  const int64_t rows = parts_of(p.m, kSide), columns = parts_of(p.n, kSide);
+  const int64_t together = std::clamp<int64_t>(rows / (4 * pool.threads()), 1, kPieceRows);
+  const int64_t parts = parts_of(rows, together);
+  const Ref<Buffer> sums =
+      Buffer::allocate_scratch(static_cast<size_t>(rows * columns * amx::kBlockSize) * sizeof(float));
+  const auto sums_at = [&](int64_t i, int64_t j) {
+    return reinterpret_cast<float*>(sums->data()) + (i * columns + j) * amx::kBlockSize;
+  };
+  for (int64_t from = 0; from < p.k; from += kPiece) {
+    Bf16Product piece = p;
+    piece.a += from * p.a_k;
+    piece.k = std::min(kPiece, p.k - from);
+    const MatrixRows left(piece);
+    const uint16_t* right = p.packed + from / amx::kDepth * amx::kStepSize;
+    pool.run(parts, [&](int64_t part) {
+      const amx::Tiles tiles;
+      const int64_t begin = part * together, count = std::min(together, rows - begin);
+      const Ref<Buffer> room = scratch_for(count * left.room());
+      std::array<amx::Left, kPieceRows> blocks;
+      for (int64_t i = 0; i < count; ++i)
+        blocks[static_cast<size_t>(i)] = left.block(begin + i, elements(room) + i * left.room());
+      for (int64_t j = 0; j < columns; ++j) {
+        for (int64_t i = 0; i < count; ++i)
+          amx::block(blocks[static_cast<size_t>(i)], right + j * packed_size(p.k), amx::steps(piece.k),
+                     sums_at(begin + i, j), kSide, from > 0);
+      }
+    });
+  }
+  pool.run(rows, [&](int64_t i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      const float* bias = p.bias == nullptr ? nullptr : p.bias + j * kSide;
+      amx::finish(sums_at(i, j), {bias, nullptr, 0, true}, std::min(kSide, p.m - i * kSide),
+                  std::min(kSide, p.n - j * kSide), p.c + i * kSide * p.c_row + j * kSide, p.c_row);
+    }
+  });
+}
+
 }  // namespace
 
 Bf16After::Bf16After(const ir::ScalarProgram& program) : program_(level_table(best_level()), program) {
@@ -296,6 +338,8 @@ void product(const Bf16Product& given, ThreadPool& pool, const Bf16Follow* follo
   }
   const int64_t work = p.m * p.n * p.k;
   const int64_t threads = work < 2 * kPartProducts ? 1 : pool.threads();
+  const bool is_far = packed_size(p.k) * kElement > kLeftBytes && parts_of(p.m, kSide) >= 2 * threads;
+  if (is_far && p.rows == nullptr && follow == nullptr) return product_in_pieces(p, pool);
   const bool by_rows = p.m >= p.n;
   const int64_t units = !by_rows ? parts_of(p.n, kSide) : p.rows != nullptr ? p.rows->blocks() : parts_of(p.m, kSide);
   const int64_t parts = threads == 1 ? 1 : std::min({units, 4 * threads, std::max(threads, work / kPartProducts)});
