@@ -71,7 +71,8 @@ void spread(const uint16_t* const* rows, int64_t n, int64_t whole, uint16_t* to)
   for (int64_t step = 0; step < whole; step += kDepth) {
     const __mmask32 part = n <= step ? 0 : first(n - step);
     for (int64_t r = 0; r < kSide; ++r, to += kDepth)
-      _mm512_store_si512(to, _mm512_maskz_loadu_epi16(rows[r] == nullptr ? 0 : part, rows[r] + step));
+      _mm512_store_si512(to,
+                         rows[r] == nullptr ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi16(part, rows[r] + step));
   }
 }
 
