@@ -24,6 +24,8 @@ inline constexpr int64_t kBlockSize = kSide * kSide;  // sums of a block
 
 // The steps of k elements: the last is filled up with zeros.
 constexpr int64_t steps(int64_t k) { return (k + kDepth - 1) / kDepth; }
+// Elements of kSide packed rows or columns of k each.
+constexpr int64_t packed_size(int64_t k) { return steps(k) * kStepSize; }
 
 // The tile registers belong to this thread's products while it lives.
 class Tiles {

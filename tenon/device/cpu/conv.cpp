@@ -41,6 +41,18 @@ Ints channels_last_order(size_t rank) {
   return axes;
 }
 
+Shape channels_last_strides(const Shape& shape) {
+  Shape strides(shape.size(), 0);
+  const Ints order = channels_last_order(shape.size());
+  int64_t next = 1;
+  for (size_t i = order.size(); i-- > 0;) {
+    const auto axis = static_cast<size_t>(order[i]);
+    strides[axis] = next;
+    next *= shape[axis];
+  }
+  return strides;
+}
+
 bool lies_in(const ConstView& x, const Ints& order) {
   if (x.shape.size() != order.size() || x.contiguous()) return false;
   int64_t expected = 1;

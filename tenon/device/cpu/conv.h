@@ -35,6 +35,8 @@ void conv_forward(const ConvShape& s, const ConstView& x, const float* weight, c
                   ThreadPool& pool);
 // The axes [n, spatial…, channels] from the outermost to the innermost: channels last, wherever there are several.
 Ints channels_last_order(size_t rank);
+// The strides of a dense tensor [n, channels, spatial…] that lies so.
+Shape channels_last_strides(const Shape& shape);
 // Whether elements lie in this order of axes, one after the other, and not row-major as well.
 bool lies_in(const ConstView& x, const Ints& order);
 // What a bias is: the second input added to the first, and the bias as an operand with the result's shape `y`.

@@ -20,16 +20,6 @@ using amx::kSide;
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
 constexpr int64_t kPlacedBytes = 1024 * 1024;  // of images that go together
 
-// Strides with the channels side by side, in the order of axes [n, channels, spatial…].
-Shape channels_last(const Shape& shape) {
-  Shape strides(shape.size(), 0);
-  strides[1] = 1;
-  int64_t next = shape[1];
-  for (size_t d = shape.size(); d-- > 2; next *= shape[d]) strides[d] = next;
-  strides[0] = next;
-  return strides;
-}
-
 // The step from place to place (in the order n, spatial…) where it is the same everywhere.
 std::optional<int64_t> place_step(const ConstView& v) {
   std::optional<int64_t> step;
@@ -63,7 +53,7 @@ struct Even {
       return;
     }
     copied = Buffer::allocate(static_cast<size_t>(numel(v.shape) * size));
-    copy(v, {copied->data(), v.dtype, v.shape, channels_last(v.shape), 0}, pool);
+    copy(v, {copied->data(), v.dtype, v.shape, channels_last_strides(v.shape), 0}, pool);
     data = copied->data();
     row = v.shape[1];
     column = 1;
@@ -173,14 +163,18 @@ bool Bf16Conv::plain() const {
 }
 
 Ref<Buffer> Bf16Conv::pack(const uint16_t* weight, ThreadPool& pool) const {
+  return pack(weight, row_major_steps(s_), pool);
+}
+
+Ref<Buffer> Bf16Conv::pack(const uint16_t* weight, const WeightSteps& steps, ThreadPool& pool) const {
   // Filter by filter in the order of the windows, then as the right side of a product.
   const int64_t taps = ConvShape::volume(s_.window), whole = amx::steps(run_size_) * kDepth;
   std::vector<uint16_t> ordered(static_cast<size_t>(s_.filters * depth_), 0);
   for (int64_t f = 0; f < s_.filters; ++f) {
     for (int64_t tap = 0; tap < taps; ++tap) {
       uint16_t* to = ordered.data() + f * depth_ + tap / taps_ * whole + tap % taps_ * s_.channels;
-      const uint16_t* from = weight + f * s_.channels * taps + tap;
-      for (int64_t c = 0; c < s_.channels; ++c) to[c] = from[c * taps];
+      const uint16_t* from = weight + f * steps.filter + steps.taps[static_cast<size_t>(tap)];
+      for (int64_t c = 0; c < s_.channels; ++c) to[c] = from[c * steps.channel];
     }
   }
   return pack_right_bf16(ordered.data(), 1, depth_, depth_, s_.filters, pool);
@@ -196,8 +190,8 @@ void Bf16Conv::run(const ConstView& x, const Ref<Buffer>& packed, const float* b
   const bool pixels = taps_ == 1 || in.strides[last] == s_.channels || in.shape[last] == 1;
   if (!(in.strides[1] == 1 || in.shape[1] == 1) || !pixels) {
     copied = Buffer::allocate(static_cast<size_t>(std::max<int64_t>(1, numel(x.shape)) * kElement));
-    copy(x, {copied->data(), x.dtype, x.shape, channels_last(x.shape), 0}, pool);
-    in = {copied->data(), x.dtype, x.shape, channels_last(x.shape), 0};
+    copy(x, {copied->data(), x.dtype, x.shape, channels_last_strides(x.shape), 0}, pool);
+    in = {copied->data(), x.dtype, x.shape, channels_last_strides(x.shape), 0};
   }
   const int64_t size = element_size(y.dtype);
   const auto place = place_step({y.data, y.dtype, y.shape, y.strides, y.offset});
@@ -221,7 +215,7 @@ void Bf16Conv::run(const ConstView& x, const Ref<Buffer>& packed, const float* b
   std::optional<Bf16Follow> follow;
   if (after != nullptr) follow.emplace(Bf16Follow{*after, list, to, p.n});
   run_rows(in, p, follow ? &*follow : nullptr, pool);
-  if (!there) copy({to, y.dtype, y.shape, channels_last(y.shape), 0}, y, pool);
+  if (!there) copy({to, y.dtype, y.shape, channels_last_strides(y.shape), 0}, y, pool);
 }
 
 void Bf16Conv::run_rows(const ConstView& x, Bf16Product p, const Bf16Follow* follow, ThreadPool& pool) const {

@@ -10,7 +10,7 @@
 #include <span>
 
 #include "tenon/base/thread_pool.h"
-#include "tenon/device/cpu/conv.h"
+#include "tenon/device/cpu/conv_plan.h"
 #include "tenon/device/cpu/product_bf16.h"
 #include "tenon/tensor/buffer.h"
 #include "tenon/tensor/view.h"
@@ -24,6 +24,8 @@ class Bf16Conv {
   explicit Bf16Conv(const ConvShape& shape);
   // weight [filters, channels, window…], row-major, in the order in which tiles read it.
   Ref<Buffer> pack(const uint16_t* weight, ThreadPool& pool) const;
+  // The same from weights that lie in another way.
+  Ref<Buffer> pack(const uint16_t* weight, const WeightSteps& steps, ThreadPool& pool) const;
   // x [n, channels, in…] and y [n, filters, out…] with any strides; operands of `after` broadcast to y's shape. Extents
   // of n may differ from the shape's. `bias` [filters] and `after` may be null; y is of the dtype of what comes out.
   void run(const ConstView& x, const Ref<Buffer>& packed, const float* bias, const Bf16After* after,

@@ -8,6 +8,7 @@
 #include "tenon/device/cpu/conv_bf16.h"
 #include "tenon/device/cpu/conv_plan.h"
 #include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/pieces.h"
 #include "tenon/device/cpu/placed_images.h"
 #include "tenon/device/cpu/product_bf16.h"
 
@@ -19,32 +20,14 @@ using amx::kSide;
 constexpr int64_t kPlaces = 2048;  // whose products are added up at a time
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
 
-int64_t blocks_of(int64_t n) { return (n + kSide - 1) / kSide; }
-int64_t packed_size(int64_t k) { return amx::steps(k) * amx::kStepSize; }
 Ref<Buffer> scratch(int64_t bytes) {
   return Buffer::allocate_scratch(static_cast<size_t>(std::max<int64_t>(1, bytes)));
 }
 uint16_t* elements(const Ref<Buffer>& buffer) { return reinterpret_cast<uint16_t*>(buffer->data()); }
 
-// As views of three spatial axes.
-template <class V>
-V widened(const V& x) {
-  V wide = x;
-  while (wide.shape.size() < 5) {
-    wide.shape.insert(wide.shape.begin() + 2, 1);
-    wide.strides.insert(wide.strides.begin() + 2, 0);
-  }
-  return wide;
-}
-
-// With the channels side by side: [n, depth, rows, columns, channels].
-View channels_last(uint16_t* data, const Shape& shape) {
-  View v{reinterpret_cast<std::byte*>(data), DType::BF16, shape, Shape(5, 0), 0};
-  v.strides[1] = 1;
-  int64_t next = shape[1];
-  for (size_t d = 5; d-- > 2; next *= shape[d]) v.strides[d] = next;
-  v.strides[0] = next;
-  return v;
+// Dense, with the channels side by side.
+View channels_last(const Ref<Buffer>& buffer, const Shape& shape) {
+  return {buffer->data(), DType::BF16, shape, channels_last_strides(shape), 0};
 }
 
 // A tensor whose channels are neighbours: itself, or a copy.
@@ -52,26 +35,13 @@ struct ChannelsLast {
   ChannelsLast(const ConstView& x, ThreadPool& pool) : view(x) {
     if (x.strides[1] == 1 || x.shape[1] == 1) return;
     copied = scratch(numel(x.shape) * kElement);
-    const View last = channels_last(elements(copied), x.shape);
+    const View last = channels_last(copied, x.shape);
     copy(x, last, pool);
     view = {last.data, last.dtype, last.shape, last.strides, last.offset};
   }
   ConstView view;
   Ref<Buffer> copied;
 };
-
-// The phase's weights [channels, filters, taps].
-std::vector<uint16_t> weights_of(const ConvShape& s, const uint16_t* weight, const InputPhase& phase) {
-  const int64_t taps = ConvShape::volume(s.window);
-  std::vector<uint16_t> turned;
-  turned.reserve(static_cast<size_t>(s.channels * s.filters) * phase.taps.size());
-  for (int64_t c = 0; c < s.channels; ++c) {
-    for (int64_t f = 0; f < s.filters; ++f) {
-      for (const int64_t tap : phase.taps) turned.push_back(weight[(f * s.channels + c) * taps + tap]);
-    }
-  }
-  return turned;
-}
 
 // The result's gradient at the places of placed images [places, filters]; places that are none have zeros.
 Ref<Buffer> gradient_at_places(const ConvShape& s, const PlacedImages& images, const ConstView& dy, ThreadPool& pool) {
@@ -106,8 +76,8 @@ class WeightSums {
  public:
   explicit WeightSums(const ConvShape& s)
       : s_(s),
-        rows_(blocks_of(s.channels)),
-        columns_(blocks_of(s.filters)),
+        rows_(parts_of(s.channels, kSide)),
+        columns_(parts_of(s.filters, kSide)),
         units_(ConvShape::volume(s.window) * rows_),
         sums_(scratch(units_ * columns_ * amx::kBlockSize * static_cast<int64_t>(sizeof(float)))) {}
   // x and the packed gradient of `count` places, the first of which is `first`.
@@ -118,12 +88,12 @@ class WeightSums {
       const int64_t tap = unit / rows_, c = unit % rows_ * kSide;
       const ConvShape::Extents at{tap / s_.window[2] / s_.window[1], tap / s_.window[2] % s_.window[1],
                                   tap % s_.window[2]};
-      const Ref<Buffer> left = scratch(packed_size(count) * kElement);
+      const Ref<Buffer> left = scratch(amx::packed_size(count) * kElement);
       amx::pack_left(x + (first + images.tap(at)) * s_.channels + c, 1, s_.channels, std::min(kSide, s_.channels - c),
                      count, elements(left));
       for (int64_t f = 0; f < columns_; ++f)
-        amx::block({.at = elements(left)}, packed + f * packed_size(count), amx::steps(count), block(unit, f), kSide,
-                   first > 0);
+        amx::block({.at = elements(left)}, packed + f * amx::packed_size(count), amx::steps(count), block(unit, f),
+                   kSide, first > 0);
     });
   }
   void round(uint16_t* dw, ThreadPool& pool) const {
@@ -156,19 +126,18 @@ void conv_input_gradient_bf16(const ConvShape& shape, const ConstView& dy, const
                               ThreadPool& pool) {
   if (numel(dx.shape) == 0) return;
   const ConvShape s = moved_to_the_end(shape);
-  std::vector<InputPhase> phases = input_phases(s);
-  std::erase_if(phases, [](const InputPhase& p) { return p.taps.empty(); });
-  const View wide = widened(dx);
-  const ConstView from = widened(dy);
+  const std::vector<InputPhase> phases = input_phases(s);
+  const View wide = with_three_axes(dx);
+  const ConstView from = with_three_axes(dy);
   const auto run = [&](const InputPhase& phase, const View& to) {
     const Bf16Conv conv(phase.shape);
-    conv.run(from, conv.pack(weights_of(s, weight, phase).data(), pool), nullptr, nullptr, {}, to, pool);
+    conv.run(from, conv.pack(weight, phase_steps(s, phase), pool), nullptr, nullptr, {}, to, pool);
   };
   const bool sums = !phases.empty() && s.y_size() != 0;
   if (sums && phases.size() == 1 && phases[0].shape.out == s.in) return run(phases[0], wide);
   const Ref<Buffer> result = scratch(numel(wide.shape) * kElement);
   std::memset(result->data(), 0, static_cast<size_t>(numel(wide.shape) * kElement));
-  const View last = channels_last(elements(result), wide.shape);
+  const View last = channels_last(result, wide.shape);
   for (const InputPhase& phase : sums ? phases : std::vector<InputPhase>{}) {
     View part = last;
     for (size_t d = 0; d < 3; ++d) {
@@ -189,12 +158,12 @@ void conv_weight_gradient_bf16(const ConvShape& shape, const ConstView& x, const
     std::fill_n(dw, s.weight_size(), uint16_t{0});
     return;
   }
-  const ChannelsLast source(widened(x), pool);
+  const ChannelsLast source(with_three_axes(x), pool);
   PlacedImages images(s, s.n);
   const Ref<Buffer> placed = scratch(images.size() * kElement);
   const Shape& step = source.view.strides;
   images.place(source.view.as<uint16_t>(), {step[0], step[2], step[3], step[4]}, elements(placed), pool);
-  const Ref<Buffer> gradient = gradient_at_places(s, images, widened(dy), pool);
+  const Ref<Buffer> gradient = gradient_at_places(s, images, with_three_axes(dy), pool);
   WeightSums sums(s);
   for (int64_t first = 0; first < images.places(); first += kPlaces) {
     const int64_t count = std::min(kPlaces, images.places() - first);

@@ -13,34 +13,6 @@ namespace {
 
 constexpr int64_t kTogether = 1024 * 1024;  // bytes of dy and dx of the examples that go together
 
-// [n, channels, spatial…] with three spatial axes.
-template <class V>
-V widened(const V& v) {
-  V wide = v;
-  while (wide.shape.size() < 5) {
-    wide.shape.insert(wide.shape.begin() + 2, 1);
-    wide.strides.insert(wide.strides.begin() + 2, 0);
-  }
-  return wide;
-}
-
-ConvWeights weights_of(const ConvShape& s, const float* weight, const InputPhase& phase) {
-  ConvWeights w = plain_weights(s, weight);
-  std::swap(w.filter, w.channel);
-  w.taps = phase.taps;
-  return w;
-}
-
-View channels_last(float* data, const Shape& shape) {
-  View v{reinterpret_cast<std::byte*>(data), DType::F32, shape, Shape(5, 1), 0};
-  int64_t next = shape[1];
-  for (const size_t d : {4, 3, 2, 0}) {
-    v.strides[d] = next;
-    next *= shape[d];
-  }
-  return v;
-}
-
 // All phases over a batch: dy is placed once, channels last, and so is dx until all its elements are there.
 class Phases {
  public:
@@ -66,7 +38,7 @@ class Phases {
       }
       phase.to *= s.channels;
       phase.conv = std::make_unique<DirectConv>(of, level, std::nullopt);
-      phase.conv->use(phase.conv->pack(weights_of(s, weight, p)));
+      phase.conv->use(phase.conv->pack(weight, phase_steps(s, p)));
       elements_ += ConvShape::volume(p.shape.out);
       phases_.push_back(std::move(phase));
     }
@@ -105,7 +77,8 @@ class Phases {
       placed_.place(dy.as<float>() + (first + i) * from.place[0], from, placed + i * placed_.distance(), loops_, pool);
     }
     if (elements_ != ConvShape::volume(s_.in)) std::fill_n(result, dx_size, 0.0F);
-    const View last = channels_last(result, {count, s_.channels, s_.in[0], s_.in[1], s_.in[2]});
+    const Shape shape{count, s_.channels, s_.in[0], s_.in[1], s_.in[2]};
+    const View last{reinterpret_cast<std::byte*>(result), DType::F32, shape, channels_last_strides(shape), 0};
     for (const Phase& phase : phases_) {
       const ConstView in{reinterpret_cast<const std::byte*>(placed),
                          DType::F32,
@@ -147,18 +120,17 @@ void conv_input_gradient(const ConvShape& shape, const ConstView& dy, const floa
                          const LevelTable& level, ThreadPool& pool) {
   if (numel(dx.shape) == 0) return;
   const ConvShape s = moved_to_the_end(shape);
-  std::vector<InputPhase> phases = input_phases(s);
-  std::erase_if(phases, [](const InputPhase& p) { return p.taps.empty(); });
-  const View wide = widened(dx);
+  const std::vector<InputPhase> phases = input_phases(s);
+  const View wide = with_three_axes(dx);
   if (phases.empty() || s.y_size() == 0) {
     const float zero = 0;
     copy({reinterpret_cast<const std::byte*>(&zero), DType::F32, wide.shape, Shape(5, 0), 0}, wide, pool);
   } else if (phases.size() == 1 && phases[0].shape.out == s.in) {
     DirectConv conv(phases[0].shape, level, std::nullopt);
-    conv.use(conv.pack(weights_of(s, weight, phases[0])));
-    conv.run(widened(dy), {}, wide, pool);
+    conv.use(conv.pack(weight, phase_steps(s, phases[0])));
+    conv.run(with_three_axes(dy), {}, wide, pool);
   } else {
-    Phases(s, phases, weight, level).run(widened(dy), wide, pool);
+    Phases(s, phases, weight, level).run(with_three_axes(dy), wide, pool);
   }
 }
 

@@ -124,32 +124,39 @@ std::vector<int64_t> tap_offsets(const ConvShape& s, const PlaceStrides& strides
   return taps;
 }
 
-ConvWeights plain_weights(const ConvShape& s, const float* weight) {
+WeightSteps row_major_steps(const ConvShape& s) {
   const int64_t taps = ConvShape::volume(s.window), channels = s.channels / s.groups;
-  ConvWeights w{weight, s.filters / s.groups * channels * taps, channels * taps, taps, {}};
-  w.taps.resize(static_cast<size_t>(taps));
-  std::iota(w.taps.begin(), w.taps.end(), 0);
-  return w;
+  WeightSteps steps{s.filters / s.groups * channels * taps, channels * taps, taps, {}};
+  steps.taps.resize(static_cast<size_t>(taps));
+  std::iota(steps.taps.begin(), steps.taps.end(), 0);
+  return steps;
 }
 
-TapRows::TapRows(const ConvWeights& weights, const TileLoops& loops) : weights_(weights), loops_(loops) {
-  for (size_t t = 1; t < weights.taps.size(); ++t) {
-    forwards_ = forwards_ && weights.taps[t] == weights.taps[t - 1] + 1;
-    backwards_ = backwards_ && weights.taps[t] == weights.taps[t - 1] - 1;
+WeightSteps phase_steps(const ConvShape& s, const InputPhase& phase) {
+  WeightSteps steps = row_major_steps(s);
+  std::swap(steps.filter, steps.channel);
+  steps.taps = phase.taps;
+  return steps;
+}
+
+TapRows::TapRows(const WeightSteps& steps, const TileLoops& loops) : steps_(steps), loops_(loops) {
+  for (size_t t = 1; t < steps.taps.size(); ++t) {
+    forwards_ = forwards_ && steps.taps[t] == steps.taps[t - 1] + 1;
+    backwards_ = backwards_ && steps.taps[t] == steps.taps[t - 1] - 1;
   }
 }
 
 void TapRows::operator()(const float* first, int64_t filters, float* to, int64_t step) const {
-  const std::vector<int64_t>& taps = weights_.taps;
+  const std::vector<int64_t>& taps = steps_.taps;
   const auto count = static_cast<int64_t>(taps.size());
   if (count == 0) return;
   if (forwards_) {
-    loops_.transpose(first + taps.front(), weights_.filter, filters, count, to, step);
+    loops_.transpose(first + taps.front(), steps_.filter, filters, count, to, step);
   } else if (backwards_) {
-    loops_.transpose(first + taps.back(), weights_.filter, filters, count, to + (count - 1) * step, -step);
+    loops_.transpose(first + taps.back(), steps_.filter, filters, count, to + (count - 1) * step, -step);
   } else {
     for (const int64_t tap : taps) {
-      for (int64_t f = 0; f < filters; ++f) to[f] = first[f * weights_.filter + tap];
+      for (int64_t f = 0; f < filters; ++f) to[f] = first[f * steps_.filter + tap];
       to += step;
     }
   }
@@ -190,7 +197,7 @@ std::vector<InputPhase> input_phases(const ConvShape& s) {
           of.low[d] = axes[d].low;
           of.high[d] = axes[d].high(s.out[d]);
         }
-        if (ConvShape::volume(of.out) == 0) continue;
+        if (ConvShape::volume(of.out) == 0 || ConvShape::volume(of.window) == 0) continue;
         for (int64_t i = 0; i < of.window[0]; ++i) {
           for (int64_t j = 0; j < of.window[1]; ++j) {
             for (int64_t k = 0; k < of.window[2]; ++k)

@@ -39,23 +39,22 @@ PlacedInput placed_input(const ConvShape& s, int64_t channel_stride);
 // Where the input of each tap lies, from the place's own; with `rows` only of the first tap of each row of the window.
 std::vector<int64_t> tap_offsets(const ConvShape& s, const PlaceStrides& strides, bool rows);
 
-// Where the weights of a convolution lie in memory.
-struct ConvWeights {
-  const float* data = nullptr;
-  int64_t group = 0, filter = 0, channel = 0;  // steps
-  std::vector<int64_t> taps;                   // offsets
+// Where the weights of a convolution lie, in elements.
+struct WeightSteps {
+  int64_t group = 0, filter = 0, channel = 0;
+  std::vector<int64_t> taps;  // offsets
 };
-ConvWeights plain_weights(const ConvShape& s, const float* weight);
+WeightSteps row_major_steps(const ConvShape& s);
 
 // to[tap * step + f] = the weight of that tap and filter f. Taps one after the other, forwards or backwards, are
 // transposed in squares.
 class TapRows {
  public:
-  TapRows(const ConvWeights& weights, const TileLoops& loops);
+  TapRows(const WeightSteps& steps, const TileLoops& loops);
   void operator()(const float* first, int64_t filters, float* to, int64_t step) const;
 
  private:
-  const ConvWeights& weights_;
+  const WeightSteps& steps_;
   const TileLoops& loops_;
   bool forwards_ = true, backwards_ = true;
 };
@@ -75,10 +74,23 @@ int64_t batch_parts(int64_t examples, int64_t sums, int64_t products);
 // The gradient of the input is one convolution of the result's gradient, with a step of one, for each remainder that
 // elements leave when they are divided by the strides.
 struct InputPhase {
-  ConvShape shape;             // no taps (window 0): these elements are zero
+  ConvShape shape;
   ConvShape::Extents first{};  // of x's elements; the others follow in strides
   std::vector<int64_t> taps;   // of the weight's window, in the order of the phase's taps
 };
+// Those that have taps; of the others dx is zero.
 std::vector<InputPhase> input_phases(const ConvShape& s);
+// Where such a phase finds its weights in row-major ones: filters and channels have changed places.
+WeightSteps phase_steps(const ConvShape& s, const InputPhase& phase);
+
+// A tensor [n, channels, spatial…] with three spatial axes.
+template <class AnyView>
+AnyView with_three_axes(AnyView view) {
+  while (view.shape.size() < 5) {
+    view.shape.insert(view.shape.begin() + 2, 1);
+    view.strides.insert(view.strides.begin() + 2, 0);
+  }
+  return view;
+}
 
 }  // namespace tenon::cpu

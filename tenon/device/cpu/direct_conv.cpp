@@ -81,10 +81,10 @@ bool DirectConv::wants_examples_side_by_side(int64_t examples, int64_t width) co
   return 4 * places_of_tile(examples) > 5 * places_of_tile(width);
 }
 
-Ref<Buffer> DirectConv::pack(const float* weight) const { return pack(plain_weights(s_, weight)); }
+Ref<Buffer> DirectConv::pack(const float* weight) const { return pack(weight, row_major_steps(s_)); }
 
-Ref<Buffer> DirectConv::pack(const ConvWeights& weights) const {
-  if (winograd_) return winograd_->pack(weights);
+Ref<Buffer> DirectConv::pack(const float* weight, const WeightSteps& steps) const {
+  if (winograd_) return winograd_->pack(weight, steps);
   const int64_t taps = ConvShape::volume(s_.window), channels = s_.channels / s_.groups;
   if (depthwise_) {
     Ref<Buffer> packed = Buffer::allocate(static_cast<size_t>(taps * channel_stride_) * sizeof(float));
@@ -92,26 +92,25 @@ Ref<Buffer> DirectConv::pack(const ConvWeights& weights) const {
     std::fill_n(to, taps * channel_stride_, 0.0F);
     for (int64_t c = 0; c < s_.channels; ++c) {
       for (int64_t t = 0; t < taps; ++t)
-        to[t * channel_stride_ + c] = weights.data[c * weights.group + weights.taps[static_cast<size_t>(t)]];
+        to[t * channel_stride_ + c] = weight[c * steps.group + steps.taps[static_cast<size_t>(t)]];
     }
     return packed;
   }
   const int64_t filters = s_.filters / s_.groups, tap_step = channels * panels_.columns;
-  const TapRows rows(weights, loops_);
+  const TapRows rows(steps, loops_);
   Ref<Buffer> packed =
       Buffer::allocate(static_cast<size_t>(s_.groups * panels_.count * depth_ * panels_.columns) * sizeof(float));
   auto* to = reinterpret_cast<float*>(packed->data());
   for (int64_t g = 0; g < s_.groups; ++g) {
     for (int64_t p = 0; p < panels_.count; ++p, to += depth_ * panels_.columns) {
       const int64_t count = std::min(panels_.columns, filters - p * panels_.columns);
-      const float* from = weights.data + g * weights.group + p * panels_.columns * weights.filter;
+      const float* from = weight + g * steps.group + p * panels_.columns * steps.filter;
       if (taps == 1) {
-        pack_panel(from + weights.taps[0], weights.channel, weights.filter, depth_, count, to, panels_.columns, loops_);
+        pack_panel(from + steps.taps[0], steps.channel, steps.filter, depth_, count, to, panels_.columns, loops_);
         continue;
       }
       if (count < panels_.columns) std::fill_n(to, depth_ * panels_.columns, 0.0F);
-      for (int64_t c = 0; c < channels; ++c)
-        rows(from + c * weights.channel, count, to + c * panels_.columns, tap_step);
+      for (int64_t c = 0; c < channels; ++c) rows(from + c * steps.channel, count, to + c * panels_.columns, tap_step);
     }
   }
   return packed;

@@ -30,7 +30,7 @@ class DirectConv {
   // that depends on `packing()` alone.
   [[nodiscard]] Ref<Buffer> pack(const float* weight) const;
   // The same from weights that lie in another way.
-  [[nodiscard]] Ref<Buffer> pack(const ConvWeights& weights) const;
+  [[nodiscard]] Ref<Buffer> pack(const float* weight, const WeightSteps& steps) const;
   [[nodiscard]] Ints packing() const {
     return {winograd_ ? -winograd_->columns() : depthwise_ ? 0 : panels_.columns, channel_stride_};
   }

@@ -188,52 +188,52 @@ struct Pair {
   return {_mm512_maskz_loadu_ps(static_cast<__mmask16>(part), from + at),
           _mm512_maskz_loadu_ps(static_cast<__mmask16>(part >> kHalf), from + at + kHalf)};
 }
-template <int Rows, class F>
-void each_pair(const Step& step, int64_t row, __mmask32 part, const F& f, Pair (&v)[Rows]) {
+template <V (*F)(V, V), int Rows>
+void each_pair(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
   if (step.row == 0) {
     const Pair w = load_pair(step, 0, part);
 #pragma GCC unroll 4
-    for (Pair& x : v) x = {f(x.low, w.low), f(x.high, w.high)};
+    for (Pair& x : v) x = {F(x.low, w.low), F(x.high, w.high)};
     return;
   }
 #pragma GCC unroll 4
   for (int m = 0; m < Rows; ++m) {
     const Pair w = load_pair(step, (row + m) * step.row, part);
-    v[m] = {f(v[m].low, w.low), f(v[m].high, w.high)};
+    v[m] = {F(v[m].low, w.low), F(v[m].high, w.high)};
   }
 }
-template <int Rows, class F>
-void each_pair(const F& f, Pair (&v)[Rows]) {
+template <V (*F)(V), int Rows>
+void each_pair(Pair (&v)[Rows]) {
 #pragma GCC unroll 4
-  for (Pair& x : v) x = {f(x.low), f(x.high)};
+  for (Pair& x : v) x = {F(x.low), F(x.high)};
 }
 template <int Rows>
 void do_step(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
   switch (step.op) {
     case TileOp::Add:
-      return each_pair(step, row, part, [](V a, V b) { return Lanes::add(a, b); }, v);
+      return each_pair<Lanes::add>(step, row, part, v);
     case TileOp::Subtract:
-      return each_pair(step, row, part, [](V a, V b) { return Lanes::subtract(a, b); }, v);
+      return each_pair<Lanes::subtract>(step, row, part, v);
     case TileOp::SubtractFrom:
-      return each_pair(step, row, part, [](V a, V b) { return Lanes::subtract(b, a); }, v);
+      return each_pair<subtract_from>(step, row, part, v);
     case TileOp::Multiply:
-      return each_pair(step, row, part, [](V a, V b) { return Lanes::multiply(a, b); }, v);
+      return each_pair<Lanes::multiply>(step, row, part, v);
     case TileOp::Divide:
-      return each_pair(step, row, part, [](V a, V b) { return Lanes::divide(a, b); }, v);
+      return each_pair<Lanes::divide>(step, row, part, v);
     case TileOp::DivideInto:
-      return each_pair(step, row, part, [](V a, V b) { return Lanes::divide(b, a); }, v);
+      return each_pair<divide_into>(step, row, part, v);
     case TileOp::Larger:
-      return each_pair(step, row, part, [](V a, V b) { return Lanes::larger(a, b); }, v);
+      return each_pair<Lanes::larger>(step, row, part, v);
     case TileOp::Smaller:
-      return each_pair(step, row, part, [](V a, V b) { return Lanes::smaller(a, b); }, v);
+      return each_pair<Lanes::smaller>(step, row, part, v);
     case TileOp::Below:
-      return each_pair(step, row, part, [](V a, V b) { return Lanes::below(a, b); }, v);
+      return each_pair<Lanes::below>(step, row, part, v);
     case TileOp::AboveZero:
-      return each_pair([](V a) { return Lanes::above_zero(a); }, v);
+      return each_pair<Lanes::above_zero>(v);
     case TileOp::Negate:
-      return each_pair([](V a) { return Lanes::negate(a); }, v);
+      return each_pair<Lanes::negate>(v);
     case TileOp::Short:
-      return each_pair([](V a) { return Lanes::shortened(a); }, v);
+      return each_pair<Lanes::shortened>(v);
     default:
       return;  // `finishes` says no
   }

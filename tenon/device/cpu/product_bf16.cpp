@@ -11,6 +11,7 @@ namespace tenon::cpu {
 namespace {
 
 using amx::kSide;
+using amx::packed_size;
 
 constexpr int64_t kStripColumns = 512;               // of the result, after which the follower runs, …
 constexpr int64_t kFollowed = 2048;                  // … over so many elements at a time, at most
@@ -22,9 +23,6 @@ constexpr int64_t kPiece = 1024;                     // of sums whose panels are
 constexpr int64_t kPieceRows = 4;                    // blocks of rows that go over a piece together, at most
 constexpr int64_t kPartProducts = 16 * 1024 * 1024;  // multiply-adds of one part, at least
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
-
-// Elements of 32 packed rows or columns.
-int64_t packed_size(int64_t k) { return amx::steps(k) * amx::kStepSize; }
 
 Ref<Buffer> room_for(int64_t elements) { return Buffer::allocate(static_cast<size_t>(elements * kElement)); }
 Ref<Buffer> scratch_for(int64_t elements) { return Buffer::allocate_scratch(static_cast<size_t>(elements * kElement)); }
@@ -169,16 +167,18 @@ class Part {
     amx::block(block.left, p_.packed + j / kSide * packed_size(p_.k), amx::steps(p_.k), sums);
     const int64_t columns = std::min(kSide, p_.n - j);
     for (const Bf16Run& run : std::span(runs_).subspan(block.first_run, block.run_count)) {
-      const amx::Finish& finish = steps_.at(run.row, j);
-      const float* from = sums + run.first * kSide;
-      if (apart_)
-        amx::finish(from, finish, run.count, columns,
-                    kept_ + (local * kSide + run.first) * strip.width + j - strip.begin, strip.width);
-      else if (follow_ == nullptr)
-        amx::finish(from, finish, run.count, columns, p_.c + run.row * p_.c_row + j, p_.c_row);
-      else
-        amx::finish(from, finish, run.count, columns, follow_->out + (run.row * follow_->out_row + j) * steps_.size(),
-                    follow_->out_row);
+      void* y = nullptr;
+      int64_t y_row = p_.c_row;
+      if (apart_) {
+        y = kept_ + (local * kSide + run.first) * strip.width + j - strip.begin;
+        y_row = strip.width;
+      } else if (follow_ == nullptr) {
+        y = p_.c + run.row * y_row + j;
+      } else {
+        y_row = follow_->out_row;
+        y = follow_->out + (run.row * y_row + j) * steps_.size();
+      }
+      amx::finish(sums + run.first * kSide, steps_.at(run.row, j), run.count, columns, y, y_row);
     }
   }
   void follow(int64_t row, int64_t row_end, int64_t begin, int64_t width) {

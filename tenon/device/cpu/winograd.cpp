@@ -106,18 +106,18 @@ WinogradConv::WinogradConv(const ConvShape& s, const LevelTable& level)
   zeros_.assign(static_cast<size_t>(s.channels), 0.0F);
 }
 
-Ref<Buffer> WinogradConv::pack(const ConvWeights& weights) const {
+Ref<Buffer> WinogradConv::pack(const float* weight, const WeightSteps& steps) const {
   const int64_t columns = panels_.columns, position = panels_.count * s_.channels * columns;
   Ref<Buffer> packed = Buffer::allocate(static_cast<size_t>(kWinogradPositions * position) * sizeof(float));
   auto* to = reinterpret_cast<float*>(packed->data());
   std::vector<float> g(static_cast<size_t>(9 * columns), 0.0F);
-  const TapRows rows(weights, loops_);
+  const TapRows rows(steps, loops_);
   for (int64_t p = 0; p < panels_.count; ++p) {
     const int64_t count = std::min(columns, s_.filters - p * columns);
     if (count < columns) std::fill(g.begin(), g.end(), 0.0F);
-    const float* from = weights.data + p * columns * weights.filter;
+    const float* from = weight + p * columns * steps.filter;
     for (int64_t c = 0; c < s_.channels; ++c, to += columns) {
-      rows(from + c * weights.channel, count, g.data(), columns);
+      rows(from + c * steps.channel, count, g.data(), columns);
       transforms_.weight(g.data(), columns, to, position);
     }
   }

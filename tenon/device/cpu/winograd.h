@@ -50,7 +50,7 @@ class WinogradConv {
  public:
   WinogradConv(const ConvShape& s, const LevelTable& level);
   // [16, panel of filters, channel, column]
-  [[nodiscard]] Ref<Buffer> pack(const ConvWeights& weights) const;
+  [[nodiscard]] Ref<Buffer> pack(const float* weight, const WeightSteps& steps) const;
   [[nodiscard]] int64_t columns() const { return panels_.columns; }
   // So many examples make blocks that use the weights well.
   [[nodiscard]] int64_t examples_together(int64_t examples, int threads) const;
