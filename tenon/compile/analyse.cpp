@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "tenon/base/error.h"
 #include "tenon/compile/core.h"
@@ -228,18 +229,15 @@ class Analysis {
     }
     for (auto& x : in) x = broadcast(std::move(x), out.shape);
     if (!options_.lower || !bytes || numel(out.shape) == 0) return call(node, std::move(in), CallKind::Elementwise);
-    if (const ops::Window* w = layout_to_keep(node, in)) {
-      const std::vector<size_t> order = axes_of_memory(*w);
-      const ops::Window result = permuted_back(contiguous_window(permuted(*w, order).shape), order);
-      for (auto& x : in) x.window = permuted(x.window, order);
-      const Shape shape = permuted(*w, order).shape;
-      const int32_t s = add_map(std::string(node.op->name), std::move(in), shape,
-                                exec::session().program(*node.op, dtypes, node.attrs, out.dtype));
-      return set(node, 0, {s, result});
+    ops::Window made = contiguous_window(out.shape), result = made;
+    if (const auto order = layout_to_keep(node, in)) {
+      for (auto& x : in) x.window = permuted(x.window, *order);
+      made = contiguous_window(permuted(made, *order).shape);
+      result = permuted_back(made, *order);
     }
-    const int32_t s = add_map(std::string(node.op->name), std::move(in), out.shape,
+    const int32_t s = add_map(std::string(node.op->name), std::move(in), made.shape,
                               exec::session().program(*node.op, dtypes, node.attrs, out.dtype));
-    set(node, 0, {s, contiguous_window(out.shape)});
+    set(node, 0, {s, result});
   }
 
   // ---- movement ----------------------------------------------------------------------------
@@ -360,8 +358,8 @@ class Analysis {
 
   // ---- layouts -----------------------------------------------------------------------------
   // Results are row-major, as in an eager run, but where what reads them would then go across the rows of large
-  // matrices: a weight that is turned, made short and multiplied by; the gradient of such a weight. Only products of
-  // two matrices see another layout than in an eager run then, and their bits depend on none.
+  // matrices: a weight that is turned, made short and multiplied by; the gradient of such a weight. Only products see
+  // another layout than in an eager run then, and their bits depend on none.
   void find_readers() {
     const ir::Graph& graph = segment_.graph();
     readers_.resize(graph.values.size());
@@ -409,8 +407,9 @@ class Analysis {
     });
   }
 
-  // The window of the one operand that is no number, if the result should lie as it does.
-  const ops::Window* layout_to_keep(const ir::Node& node, const std::vector<Operand>& in) const {
+  // The axes of the one operand that is no number, from the longest stride on, if the result should lie as it does.
+  [[nodiscard]] std::optional<std::vector<size_t>> layout_to_keep(const ir::Node& node,
+                                                                  const std::vector<Operand>& in) const {
     for (size_t i = 0; i < in.size(); ++i) {
       const ir::ValueId v = node.inputs[i];
       if (!is_unary(node, v) || numel(type(node).shape) == 1) continue;
@@ -420,11 +419,11 @@ class Analysis {
       Reading found;
       const bool fits = !std::ranges::is_sorted(order) && sorted.strides == dense.strides &&
                         may_lie(node.outputs[0], permuted_back(dense, order), found);
-      return fits && (found.products || !found.across_later) ? &w : nullptr;
+      if (fits && (found.products || !found.across_later)) return order;
+      return std::nullopt;
     }
-    return nullptr;
+    return std::nullopt;
   }
-  // The axes, the one with the longest stride first.
   static std::vector<size_t> axes_of_memory(const ops::Window& w) {
     std::vector<size_t> order(w.shape.size());
     std::iota(order.begin(), order.end(), size_t{0});

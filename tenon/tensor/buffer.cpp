@@ -4,6 +4,7 @@
 //  - Above: classes of an eighth of a power of two, one list for the process, because a training step frees
 //    and takes the same large blocks again, and asking the system for pages each time costs more than many
 //    kernels. The list never lifts what the process holds above the most that was in use at one time.
+//  - From 64 MiB on in large pages, where the system has them.
 //  - Under a sanitizer nothing is kept and sizes are exact, so that every stray access is seen.
 #include "tenon/tensor/buffer.h"
 
@@ -47,7 +48,7 @@ void count(int64_t change) {
 constexpr size_t kOwnMapping = size_t{1} << 20;
 
 // Blocks from here on come in pages of 2 MiB where the system has them: whoever asks for hundreds of MiB anew in each
-// step waits for pages. Smaller ones are kept (below), and lie better in caches when their pages are anywhere.
+// step waits for pages. Smaller ones are kept (below).
 constexpr size_t kHugePages = size_t{64} << 20;
 
 std::byte* take_large_from_system(size_t bytes) {

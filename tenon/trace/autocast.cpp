@@ -1,6 +1,7 @@
 #include "tenon/trace/autocast.h"
 
 #include "tenon/base/error.h"
+#include "tenon/ops/autocast_state.h"
 
 namespace tenon {
 Autocast::Autocast(DType dtype, bool enabled) : previous_(ops::detail::autocast) {

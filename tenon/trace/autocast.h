@@ -10,7 +10,6 @@
 // that the call settled. f16 needs a GradScaler (optim/grad_scaler.h), bf16 does not.
 #pragma once
 
-#include "tenon/ops/autocast_state.h"
 #include "tenon/tensor/dtype.h"
 
 namespace tenon {
@@ -29,9 +28,5 @@ class Autocast {
 
 // The dtype of the scope in force on this thread; f32 if there is none.
 DType autocast_dtype();
-
-namespace trace {
-using ops::AutocastState;
-}
 
 }  // namespace tenon

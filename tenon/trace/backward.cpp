@@ -4,9 +4,9 @@
 #include <unordered_map>
 
 #include "tenon/base/error.h"
+#include "tenon/ops/autocast_state.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
-#include "tenon/trace/autocast.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
 #include "tenon/trace/tape.h"
@@ -32,7 +32,7 @@ class Pass {
       : options_(options), targets_(std::move(wrt)), to_variables_(to_variables) {}
 
   Tensors run(const Tensors& outputs, const Tensors& cotangents) {
-    const AutocastState settled(DType::F32);  // the dtypes are those of the forward calls
+    const ops::AutocastState settled(DType::F32);  // the dtypes are those of the forward calls
     for (const auto& y : outputs) mark(edge_of(y).node.get());
     for (const auto& ct : cotangents) outer_leaves_ = outer_leaves_ || ct.requires_grad();
     // Recording the pass itself costs memory; it is done only when somebody else may differentiate it: when

@@ -8,11 +8,11 @@
 #include "tenon/exec/evaluate.h"
 #include "tenon/exec/observe.h"
 #include "tenon/exec/session.h"
+#include "tenon/ops/autocast_state.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/infer.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/replay.h"
-#include "tenon/trace/autocast.h"
 #include "tenon/trace/control.h"
 #include "tenon/trace/lazy.h"
 #include "tenon/trace/sparse.h"
@@ -175,7 +175,7 @@ Tensors call_body(const OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
 
 // The inputs as the op's rule wants them; what the op calls inside is not the user's.
 Tensors call_in_autocast(const OpDef& op, Tensors in, const ir::Attrs& attrs, DType scope) {
-  const trace::AutocastState settled(DType::F32);
+  const ops::AutocastState settled(DType::F32);
   if (op.autocast != AutocastRule::Keep) {
     const DType to = op.autocast == AutocastRule::Lower ? scope : DType::F32;
     for (Tensor& x : in) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "tenon/base/error.h"
+#include "tenon/ops/autocast_state.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
@@ -274,7 +275,7 @@ trace::Function checkpoint(trace::Function fn) {
                   const RandomStateScope same_numbers(generator);
                   Tensors y, fresh;
                   {
-                    const trace::AutocastState same_precision(precision);
+                    const ops::AutocastState same_precision(precision);
                     y = run(in, fresh);
                   }
                   Tensors outputs, cotangents;

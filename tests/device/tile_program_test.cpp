@@ -172,8 +172,8 @@ TEST(TileProgram, StepsAreTheLoopsOfTheirOps) {
 TEST(TileProgram, StepsWithoutOperandsAreTheLoopsOfTheirOps) {
   std::vector<float> a{0.0F,     -0.0F,     std::nanf(""), std::bit_cast<float>(0x7fffffffU),
                        INFINITY, -INFINITY, 1e-45F,        3e-39F,
-                       3.4e38F,  3e38F,     -104.5F,       -103.9F,
-                       -87.4F,   88.8F,     89.5F};
+                       3.4e38F,  3e38F,     -104.5F,       -104.0F,
+                       -103.9F,  -87.4F,    88.8F,         89.5F};
   for (int i = 0; i < 20000; ++i) a.push_back(static_cast<float>(i - 10000) * 0.0113F);
   const auto n = static_cast<int64_t>(a.size());
   constexpr auto kF32 = static_cast<size_t>(DType::F32);

@@ -376,7 +376,7 @@ DepthwiseRow DirectConv::depthwise_row(const Job& job) const {
 
 // All rows of some columns and channels, then the next: so many that each element of the input comes to the first cache
 // once for all rows of the window.
-void DirectConv::run_in_strips(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const {
+void DirectConv::run_depthwise_strips(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const {
   const int64_t width = job.space.width, lanes = loops_.lanes, taps = ConvShape::volume(s_.window);
   const int64_t reach = s_.dilation[2] * (s_.window[2] - 1), rows = taps / s_.window[2];
   const auto channels_of = [&](int64_t columns) {
@@ -436,7 +436,7 @@ void DirectConv::run_in_blocks(const Job& job, const DepthwiseRuns& runs, ConvFi
 void DirectConv::run_depthwise_rows(const Job& job, ConvFinish& finish, int64_t first, int64_t end) const {
   const DepthwiseRuns runs = depthwise_runs(job, first, end);
   if (finish.in_tiles() && channel_stride_ == s_.channels) {
-    run_in_strips(job, runs, finish);
+    run_depthwise_strips(job, runs, finish);
   } else {
     run_in_blocks(job, runs, finish);
   }

@@ -65,7 +65,7 @@ class DirectConv {
                  int64_t panel_end) const;
   void run_depthwise(const Job& job, ThreadPool& pool) const;
   void run_depthwise_rows(const Job& job, ConvFinish& finish, int64_t first, int64_t end) const;
-  void run_in_strips(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const;
+  void run_depthwise_strips(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const;
   void run_in_blocks(const Job& job, const DepthwiseRuns& runs, ConvFinish& finish) const;
   [[nodiscard]] int64_t block_places() const;
   [[nodiscard]] DepthwiseRow depthwise_row(const Job& job) const;

@@ -11,48 +11,45 @@
 
 namespace tenon::cpu::TENON_CPU_LEVEL {
 
-using WinogradVector = Lanes::V;
-
 // What each transform does to a column, first along the rows of a tile and then along its columns.
-inline void input_column(const WinogradVector (&d)[4], WinogradVector (&to)[4]) {  // B' d
+inline void input_column(const Lanes::V (&d)[4], Lanes::V (&to)[4]) {  // B' d
   to[0] = Lanes::subtract(d[0], d[2]);
   to[1] = Lanes::add(d[1], d[2]);
   to[2] = Lanes::subtract(d[2], d[1]);
   to[3] = Lanes::subtract(d[1], d[3]);
 }
-inline WinogradVector winograd_half() {
+inline Lanes::V winograd_half() {
   static constexpr float kHalf = 0.5F;
   return Lanes::splat(&kHalf);
 }
-inline void weight_column(const WinogradVector (&g)[3], WinogradVector (&to)[4]) {  // G g
-  const WinogradVector outer = Lanes::add(g[0], g[2]);
+inline void weight_column(const Lanes::V (&g)[3], Lanes::V (&to)[4]) {  // G g
+  const Lanes::V outer = Lanes::add(g[0], g[2]);
   to[0] = g[0];
   to[1] = Lanes::multiply(Lanes::add(outer, g[1]), winograd_half());
   to[2] = Lanes::multiply(Lanes::subtract(outer, g[1]), winograd_half());
   to[3] = g[2];
 }
-inline void output_column(const WinogradVector (&m)[4], WinogradVector (&to)[2]) {  // A' m
+inline void output_column(const Lanes::V (&m)[4], Lanes::V (&to)[2]) {  // A' m
   to[0] = Lanes::add(Lanes::add(m[0], m[1]), m[2]);
   to[1] = Lanes::subtract(Lanes::subtract(m[1], m[2]), m[3]);
 }
-inline void cotangent_column(const WinogradVector (&dy)[2], WinogradVector (&to)[4]) {  // A dy
+inline void cotangent_column(const Lanes::V (&dy)[2], Lanes::V (&to)[4]) {  // A dy
   to[0] = dy[0];
   to[1] = Lanes::add(dy[0], dy[1]);
   to[2] = Lanes::subtract(dy[0], dy[1]);
   to[3] = Lanes::subtract(Lanes::zero(), dy[1]);
 }
-inline void gradient_column(const WinogradVector (&u)[4], WinogradVector (&to)[3]) {  // G' u
-  const WinogradVector sum = Lanes::multiply(Lanes::add(u[1], u[2]), winograd_half());
+inline void gradient_column(const Lanes::V (&u)[4], Lanes::V (&to)[3]) {  // G' u
+  const Lanes::V sum = Lanes::multiply(Lanes::add(u[1], u[2]), winograd_half());
   to[0] = Lanes::add(u[0], sum);
   to[1] = Lanes::multiply(Lanes::subtract(u[1], u[2]), winograd_half());
   to[2] = Lanes::add(sum, u[3]);
 }
 
 // store(i, j, ...) of To x To places from load(i, j) of From x From, one vector of channels or filters.
-template <int From, int To, void (*Column)(const WinogradVector (&)[From], WinogradVector (&)[To]), class Load,
-          class Store>
+template <int From, int To, void (*Column)(const Lanes::V (&)[From], Lanes::V (&)[To]), class Load, class Store>
 [[gnu::always_inline]] inline void both_ways(const Load& load, const Store& store) {
-  WinogradVector row[From][To], from[From], to[To];
+  Lanes::V row[From][To], from[From], to[To];
 #pragma GCC unroll 4
   for (int i = 0; i < From; ++i) {
 #pragma GCC unroll 4
@@ -70,7 +67,7 @@ template <int From, int To, void (*Column)(const WinogradVector (&)[From], Winog
 }
 
 // Transforms to 4 x 4 positions of places whose channels need not be whole vectors; what is missing counts as zero.
-template <int From, void (*Column)(const WinogradVector (&)[From], WinogradVector (&)[4])>
+template <int From, void (*Column)(const Lanes::V (&)[From], Lanes::V (&)[4])>
 void winograd_places(const float* const* at, int64_t channels, float* to, int64_t position) {
   const auto vector = [&](auto whole, int64_t c) {
     const Lanes::Part part = Lanes::part(whole ? Lanes::kCount : static_cast<int>(channels - c));
