@@ -414,7 +414,7 @@ class Analysis {
       const ir::ValueId v = node.inputs[i];
       if (!is_unary(node, v) || numel(type(node).shape) == 1) continue;
       const ops::Window& w = in[i].window;
-      const std::vector<size_t> order = axes_of_memory(w);
+      std::vector<size_t> order = axes_of_memory(w);
       const ops::Window sorted = permuted(w, order), dense = contiguous_window(sorted.shape);
       Reading found;
       const bool fits = !std::ranges::is_sorted(order) && sorted.strides == dense.strides &&
