@@ -10,6 +10,7 @@
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
 #include "tenon/trace/tape.h"
+#include "tenon/trace/vmap.h"
 
 namespace tenon {
 namespace trace {
@@ -20,10 +21,12 @@ Tensor accumulate(Tensor sum, Tensor more) {
   return add_gradients(std::move(sum), std::move(more));
 }
 
-// What a pass knows of one node: cotangents gathered so far, and whether gradients that arrive here are wanted.
+// What a pass knows of one node: cotangents gathered so far, whether gradients that arrive here are wanted, and whether
+// any are wanted behind it. (A target behind which none is belongs to another pass, which still needs what it keeps.)
 struct Visit {
   Tensors ct;
   bool wanted = false;
+  bool leads_on = false;
 };
 
 class Pass {
@@ -33,12 +36,18 @@ class Pass {
 
   Tensors run(const Tensors& outputs, const Tensors& cotangents) {
     const ops::AutocastState settled(DType::F32);  // the dtypes are those of the forward calls
-    for (const auto& y : outputs) mark(edge_of(y).node.get());
-    for (const auto& ct : cotangents) outer_leaves_ = outer_leaves_ || ct.requires_grad();
+    for (const auto& y : outputs) {
+      mark(edge_of(y).node.get());
+      outer_leaves_ = outer_leaves_ || differentiated_outside(y);
+    }
+    for (const auto& ct : cotangents) {
+      if (ct.requires_grad() || differentiated_outside(ct)) outer_leaves_ = true;
+    }
     // Recording the pass itself costs memory; it is done only when somebody else may differentiate it: when
     // leaves other than the targets were met.
     const bool record =
-        state().record_gradients && options_.record == BackwardOptions::Record::IfOuterLeaves && outer_leaves_;
+        state().record_gradients && (options_.record == BackwardOptions::Record::Always ||
+                                     (options_.record == BackwardOptions::Record::IfOuterLeaves && outer_leaves_));
     options_.retain_graph = options_.retain_graph || record;
     const bool previous = std::exchange(state().record_gradients, record);
     struct Restore {
@@ -88,6 +97,8 @@ class Pass {
         if (auto* node = dynamic_cast<TapeNode*>(link)) {
           for (const auto& edge : node->edges) outer_leaves_ = outer_leaves_ || edge.node;
           if (node->op || node->function) stack.emplace_back(node, 0);
+        } else if (state().differentiating > 0) {
+          outer_leaves_ = true;  // the function around may be differentiated with respect to the same Variable
         }
         return;
       }
@@ -110,9 +121,11 @@ class Pass {
       }
       TapeNode* done = node;
       stack.pop_back();
-      bool wanted = visits_[done].wanted;
-      for (const auto& edge : done->edges) wanted = wanted || (edge.node && visits_[edge.node.get()].wanted);
-      visits_[done].wanted = wanted;
+      bool leads_on = false;
+      for (const auto& edge : done->edges) leads_on = leads_on || (edge.node && visits_[edge.node.get()].wanted);
+      Visit& visit = visits_[done];
+      visit.leads_on = leads_on;
+      visit.wanted = visit.wanted || leads_on;
     }
   }
 
@@ -132,9 +145,8 @@ class Pass {
       if (auto cell = leaf->cell.lock()) cell->grad = accumulate(std::move(cell->grad), std::move(ct));
       return;
     }
+    if (!visit.leads_on) return;
     auto* node = static_cast<TapeNode*>(edge.node.get());
-    const bool leaf = !node->op && !node->function;
-    if (leaf && is_target(node)) return;
     if (visit.ct.empty()) {
       visit.ct.resize(node->out_types.size());
       queue_.emplace(node->sequence, edge.node);
@@ -213,7 +225,8 @@ void Tensor::backward(const Tensor& gradient, bool retain_graph) const {
   if (!requires_grad())
     throw GradientError({"backward", "nothing that this value depends on wants a gradient",
                          "a value computed from a trainable Variable", "a value without history",
-                         "check for NoGrad, detach(), or tensors used in place of Variables"});
+                         "check for NoGrad, detach(), or tensors used in place of Variables; for gradients of "
+                         "gradients value_and_grad(fn, variables, /*create_graph=*/true)"});
   if (gradient.shape() != shape())
     throw ShapeError({"backward",
                       "the gradient's shape differs from the tensor's",

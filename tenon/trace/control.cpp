@@ -97,16 +97,12 @@ void spread(Tensors& result, const std::vector<TensorType>& types, const Tensors
 Tensors detached(const Tensors& xs) {
   Tensors result;
   result.reserve(xs.size());
-  for (const auto& x : xs) result.push_back(x.detach());
+  for (const auto& x : xs) result.push_back(without_tape(x));
   return result;
 }
 
 Tensors differentiable_cond(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs) {
-  Tensors out;
-  {
-    const NoGrad no_grad;
-    out = ops::call(op, detached(in), attrs);
-  }
+  Tensors out = ops::call(op, detached(in), attrs);
   const auto out_types = types_of(out);
   link(out, in, "cond", [&op, in, attrs, out_types](const Tensors& ct, const Tensors&) {
     Tensors args = in;
@@ -205,11 +201,7 @@ Tensors differentiable_scan(const ops::OpDef& op, const Tensors& in, const ir::A
   const size_t results = keeping.outputs.size();
   for (size_t k = 0; k < scan.carried; ++k) keeping.outputs.push_back(keeping.inputs[k]);
   const ir::Attrs keeping_attrs = ops::with_body(attrs, shared(std::move(keeping)));
-  Tensors out;
-  {
-    const NoGrad no_grad;
-    out = ops::call(op, detached(in), keeping_attrs);
-  }
+  Tensors out = ops::call(op, detached(in), keeping_attrs);
   const auto out_types = types_of(out);
   link(out, in, "scan",
        [in, keeping_attrs, out_types, results](const Tensors& ct, const Tensors& kept) {
@@ -546,7 +538,7 @@ namespace {
 Tensors unstack(const Tensor& x, int64_t length) {
   Tensors rows;
   const bool keep = x.requires_grad() && trace::state().record_gradients;
-  const Tensor plain = keep ? x.detach() : x;
+  const Tensor plain = keep ? trace::without_tape(x) : x;
   for (int64_t t = 0; t < length; ++t) rows.push_back(select(plain, 0, t));
   if (!keep || rows.empty()) return rows;
   trace::link(rows, {x}, "scan", [type = rows[0].type()](const Tensors& ct, const Tensors&) {

@@ -14,6 +14,7 @@
 #include "tenon/trace/call_site.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
+#include "tenon/trace/vmap.h"
 
 namespace tenon {
 namespace {
@@ -48,7 +49,13 @@ TapeNode::~TapeNode() {
   }
 }
 
-Tensor Tensor::detach() const { return requires_grad() ? trace::with_tape(*this, nullptr, 0) : *this; }
+Tensor Tensor::detach() const {
+  if (trace::differentiated_outside(*this)) {
+    const auto* b = trace::batched(*this);
+    return trace::make_batched(b->inner.detach(), b->level);
+  }
+  return trace::without_tape(*this);
+}
 
 namespace trace {
 
@@ -104,6 +111,8 @@ Tensor with_tape(const Tensor& x, Ref<TapeLink> node, uint32_t index) {
   impl->tape_output = index;
   return Tensor(std::move(impl));
 }
+
+Tensor without_tape(const Tensor& x) { return x.requires_grad() ? with_tape(x, nullptr, 0) : x; }
 
 Tensor make_leaf(const Tensor& x) {
   auto node = make_ref<TapeNode>();
@@ -162,7 +171,7 @@ void link(Tensors& out, const Tensors& in, std::string label, TapeFunction rule,
   }
   for (const auto& y : out) {
     node->out_types.push_back(y.type());
-    if (options.keep_outputs) node->saved_out.push_back(y.detach());
+    if (options.keep_outputs) node->saved_out.push_back(without_tape(y));
   }
   for (size_t i = 0; i < out.size(); ++i) {
     if (is_float(out[i].dtype())) out[i] = with_tape(out[i], node, static_cast<uint32_t>(i));

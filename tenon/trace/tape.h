@@ -49,6 +49,8 @@ namespace trace {
 TapeEdge edge_of(const Tensor& x);
 // The same elements under a new handle whose gradient flows to output `index` of `node` (or nowhere).
 Tensor with_tape(const Tensor& x, Ref<TapeLink> node, uint32_t index);
+// The same value without history of its own. (Unlike detach(): what a batched value stands for keeps its history.)
+Tensor without_tape(const Tensor& x);
 // A new leaf: the same value, and gradients with respect to it can be asked for. A gradient that flows
 // beyond it goes on to x.
 Tensor make_leaf(const Tensor& x);
@@ -65,7 +67,7 @@ void link(Tensors& out, const Tensors& in, std::string label, TapeFunction rule,
 
 struct BackwardOptions {
   bool retain_graph = false;
-  enum class Record : uint8_t { Never, IfOuterLeaves } record = Record::Never;
+  enum class Record : uint8_t { Never, IfOuterLeaves, Always } record = Record::Never;
 };
 // Vector-Jacobian product: the cotangent of each of `wrt` (undefined where `outputs` do not depend on it)
 // from the cotangents of the outputs.

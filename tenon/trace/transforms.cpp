@@ -3,13 +3,10 @@
 #include <fmt/format.h>
 
 #include "tenon/base/error.h"
-#include "tenon/ops/autocast_state.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/movement.h"
-#include "tenon/ops/random.h"
 #include "tenon/ops/reduce.h"
-#include "tenon/trace/autocast.h"
 #include "tenon/trace/sparse.h"
 #include "tenon/trace/state.h"
 #include "tenon/trace/tape.h"
@@ -24,6 +21,13 @@ using trace::BackwardOptions;
 constexpr BackwardOptions kKeep{true, BackwardOptions::Record::IfOuterLeaves};
 // The graph is used up, unless somebody else may differentiate the pass.
 constexpr BackwardOptions kOnce{false, BackwardOptions::Record::IfOuterLeaves};
+
+// Runs a function that will be differentiated: gradients that it takes itself stay differentiable.
+template <class Fn, class... Inputs>
+auto differentiated(const Fn& fn, const Inputs&... in) {
+  const trace::Differentiating scope;
+  return fn(in...);
+}
 
 void expect_scalar(const char* where, const Tensor& y) {
   if (y.size() != 1)
@@ -54,12 +58,13 @@ Tensors leaves(const char* where, const Tensors& inputs) {
   return in;
 }
 
-void finish(ValueAndGrad& result, const Tensors& wrt) {
+void finish(ValueAndGrad& result, const Tensors& wrt, bool always_record = false) {
   bool differentiable = false;
-  result.grads = trace::backpropagate({result.value}, {ones_like(result.value.detach())}, trace::edges_of(wrt), kOnce,
+  const BackwardOptions options = always_record ? BackwardOptions{true, BackwardOptions::Record::Always} : kOnce;
+  result.grads = trace::backpropagate({result.value}, {ones_like(result.value.detach())}, trace::edges_of(wrt), options,
                                       &differentiable);
   for (size_t i = 0; i < wrt.size(); ++i) result.grads[i] = zeros_if_undefined(result.grads[i], wrt[i]);
-  if (!differentiable) result.value = result.value.detach();
+  if (!differentiable && !always_record) result.value = trace::without_tape(result.value);
 }
 
 }  // namespace
@@ -87,7 +92,7 @@ std::function<ValueAndGrad(const Tensors&)> value_and_grad(ScalarFunction fn, st
       wrt.push_back(x);
     }
     ValueAndGrad result;
-    result.value = fn(in);
+    result.value = differentiated(fn, in);
     expect_scalar("grad", result.value);
     finish(result, wrt);
     return result;
@@ -105,14 +110,15 @@ UnaryFunction grad(UnaryFunction fn) {
   };
 }
 
-ValueAndGrad value_and_grad(const std::function<Tensor()>& fn, const std::vector<Variable>& variables) {
+ValueAndGrad value_and_grad(const std::function<Tensor()>& fn, const std::vector<Variable>& variables,
+                            bool create_graph) {
   const EnableGrad enable;
   ValueAndGrad result;
-  result.value = fn();
+  result.value = differentiated(fn);
   expect_scalar("value_and_grad", result.value);
   Tensors wrt;
   for (const auto& v : variables) wrt.push_back(v.value());
-  finish(result, wrt);
+  finish(result, wrt, create_graph);
   return result;
 }
 
@@ -120,7 +126,7 @@ Vjp vjp(const trace::Function& fn, const Tensors& inputs) {
   const EnableGrad enable;
   const Tensors in = leaves("vjp", inputs);
   Vjp result;
-  Tensors outputs = fn(in);
+  Tensors outputs = differentiated(fn, in);
   for (const auto& y : outputs) result.outputs.push_back(y);
   result.pullback = [in, outputs](const Tensors& ct) {
     if (ct.size() != outputs.size())
@@ -157,7 +163,7 @@ Jvp jvp(const trace::Function& fn, const Tensors& inputs, const Tensors& tangent
   }
   const EnableGrad enable;
   const Tensors in = leaves("jvp", inputs);
-  const Tensors outputs = fn(in);
+  const Tensors outputs = differentiated(fn, in);
   // The pullback is linear in its cotangent u; its transpose is the pushforward.
   Tensors u;
   for (const auto& y : outputs) u.push_back(is_float(y.dtype()) ? trace::make_leaf(zeros_like(y.detach())) : Tensor());
@@ -202,107 +208,5 @@ Tensor hvp(const UnaryFunction& fn, const Tensor& x, const Tensor& v) {
 }
 
 Tensor hessian(const UnaryFunction& fn, const Tensor& x) { return jacobian(grad(fn), x); }
-
-namespace {
-
-bool any_requires_grad(const Tensors& in) {
-  if (!grad_enabled()) return false;
-  for (const auto& x : in) {
-    if (x.requires_grad()) return true;
-  }
-  return false;
-}
-
-// Absent cotangents as zeros: user code should not have to ask.
-Tensors filled(const Tensors& ct, const Tensors& out) {
-  Tensors result;
-  for (size_t i = 0; i < out.size(); ++i)
-    result.push_back(i < ct.size() && ct[i].defined() ? ct[i] : zeros_like(out[i].detach()));
-  return result;
-}
-
-}  // namespace
-
-trace::Function custom_vjp(std::string name, trace::Function forward, CustomBackward backward) {
-  return [name = std::move(name), forward = std::move(forward), backward = std::move(backward)](const Tensors& in) {
-    trace::expect_visible_gradients(name.c_str());
-    if (!any_requires_grad(in)) return forward(in);
-    Tensors out;
-    {
-      const NoGrad no_grad;
-      Tensors plain;
-      for (const auto& x : in) plain.push_back(x.detach());
-      out = forward(plain);
-    }
-    const auto rule = [name, backward, in](const Tensors& ct, const Tensors& saved_out) {
-      Tensors g = backward(in, saved_out, filled(ct, saved_out));
-      if (g.size() != in.size())
-        throw GradientError({name,
-                             "the gradient function gave the wrong number of cotangents",
-                             std::to_string(in.size()),
-                             std::to_string(g.size()),
-                             {}});
-      return g;
-    };
-    trace::link(out, in, name, rule, {.keep_outputs = true});
-    return out;
-  };
-}
-
-trace::Function checkpoint(trace::Function fn) {
-  return [fn = std::move(fn)](const Tensors& in) {
-    if (!grad_enabled()) return fn(in);
-    const auto run = [fn](const Tensors& inputs, Tensors& fresh) {
-      for (const auto& x : inputs) fresh.push_back(x.requires_grad() ? trace::make_leaf(x.detach()) : x);
-      return fn(fresh);
-    };
-    // The first run finds out what fn reads beside its inputs (Variables, values of an outer tape); its
-    // activations die with `first`.
-    Tensors out;
-    std::vector<TapeEdge> outside;
-    const auto generator = random_state();
-    const DType precision = autocast_dtype();
-    {
-      Tensors fresh;
-      const uint64_t start = trace::next_node_sequence();
-      const Tensors first = run(in, fresh);
-      outside = trace::edges_to_older(first, start);
-      for (const auto& y : first) out.push_back(y.detach());
-    }
-    trace::link(out, in, "checkpoint",
-                [run, in, outside, generator, precision](const Tensors& ct, const Tensors&) {
-                  const EnableGrad enable;
-                  const RandomStateScope same_numbers(generator);
-                  Tensors y, fresh;
-                  {
-                    const ops::AutocastState same_precision(precision);
-                    y = run(in, fresh);
-                  }
-                  Tensors outputs, cotangents;
-                  for (size_t i = 0; i < y.size(); ++i) {
-                    if (!ct[i].defined() || !y[i].requires_grad()) continue;
-                    outputs.push_back(y[i]);
-                    cotangents.push_back(ct[i]);
-                  }
-                  std::vector<TapeEdge> wrt = trace::edges_of(fresh);
-                  wrt.insert(wrt.end(), outside.begin(), outside.end());
-                  return trace::backpropagate(outputs, cotangents, wrt, kOnce);
-                },
-                {.more = outside});
-    return out;
-  };
-}
-
-Tensor with_gradient_hook(const Tensor& x, std::function<Tensor(const Tensor&)> hook) {
-  trace::expect_visible_gradients("with_gradient_hook");
-  if (!any_requires_grad({x})) return x;
-  Tensors out{x};
-  trace::link(out, {x}, "gradient hook", [hook = std::move(hook)](const Tensors& ct, const Tensors&) {
-    if (!ct[0].defined()) return ct;
-    Tensor changed = hook(ct[0]);
-    return Tensors{changed.defined() ? changed : ct[0]};
-  });
-  return out[0];
-}
 
 }  // namespace tenon

@@ -26,8 +26,11 @@ struct ValueAndGrad {
   Tensors grads;
 };
 std::function<ValueAndGrad(const Tensors&)> value_and_grad(ScalarFunction fn, std::vector<int> argnums = {});
-// The same with respect to Variables that `fn` reads.
-ValueAndGrad value_and_grad(const std::function<Tensor()>& fn, const std::vector<Variable>& variables);
+// The same with respect to Variables that `fn` reads. Nested in a function that is differentiated itself, the results
+// can be differentiated again; elsewhere with `create_graph`, which keeps what the pass used
+// (sum(grads[0]).backward()).
+ValueAndGrad value_and_grad(const std::function<Tensor()>& fn, const std::vector<Variable>& variables,
+                            bool create_graph = false);
 
 // Outputs of fn at `inputs`, and the function from cotangents of the outputs to cotangents of the inputs.
 struct Vjp {
@@ -50,14 +53,16 @@ Tensor hvp(const UnaryFunction& fn, const Tensor& x, const Tensor& v);
 Tensor hessian(const UnaryFunction& fn, const Tensor& x);
 
 // A function with its own derivative: `forward` gives the outputs; `backward` maps (inputs, outputs, cotangents)
-// to one cotangent for each input (undefined: none).
+// to one cotangent for each input (undefined: none). Under vmap both are written for one example.
 using CustomBackward = std::function<Tensors(const Tensors& in, const Tensors& out, const Tensors& ct)>;
 trace::Function custom_vjp(std::string name, trace::Function forward, CustomBackward backward);
 
-// Activation checkpointing: `fn` keeps only its inputs, and runs again when its gradient is wanted.
+// Activation checkpointing: `fn` keeps only its inputs, and runs again when its gradient is wanted. (Differentiated
+// around a vmap that it is in, the batch's activations are kept.)
 trace::Function checkpoint(trace::Function fn);
 
-// The same value; when its gradient is known, `hook` sees it and may return another one (undefined: unchanged).
+// The same value; when its gradient is known, `hook` sees it and may return another one (undefined: unchanged). Under
+// vmap it sees that of one example.
 Tensor with_gradient_hook(const Tensor& x, std::function<Tensor(const Tensor&)> hook);
 
 // The same value, through which no gradient flows.

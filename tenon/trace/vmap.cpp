@@ -49,32 +49,55 @@ int batch_level(const Tensors& in) {
   return any_traced && level <= recorder_for(in)->vmap_level() ? 0 : level;
 }
 
-VmapLevel::VmapLevel() : level_(++state().vmap_level) {}
-VmapLevel::~VmapLevel() { --state().vmap_level; }
+VmapLevel::VmapLevel() : VmapLevel(state().vmap_level + 1) {}
+VmapLevel::VmapLevel(int level) : previous_(state().vmap_level), level_(level) {
+  state().vmap_level = std::max(previous_, level);
+}
+VmapLevel::~VmapLevel() { state().vmap_level = previous_; }
+
+bool differentiated_outside(const Tensor& x) {
+  const auto* b = batched(x);
+  return b != nullptr && (b->inner.requires_grad() || differentiated_outside(b->inner));
+}
+
+WholeBatches whole_batches(const Tensors& in, int level) {
+  WholeBatches whole;
+  for (const auto& x : in) {
+    const auto* b = batched(x);
+    const bool here = b != nullptr && b->level == level;
+    whole.in.push_back(here ? b->inner : x);
+    whole.batched.push_back(here);
+    if (here) whole.size = b->inner.shape(0);
+  }
+  return whole;
+}
+
+Tensor whole_batch(const Tensor& y, int64_t size, int level) {
+  if (const auto* b = batched(y); b != nullptr && b->level == level) return b->inner;
+  Shape shape = y.shape();
+  shape.insert(shape.begin(), size);
+  return expand(y, shape);
+}
+
+Function over_batches(Function fn, Flags batched, int64_t size, int level) {
+  return [fn = std::move(fn), batched = std::move(batched), size, level](const Tensors& in) {
+    const VmapLevel scope(level);
+    Tensors examples = in;
+    for (size_t i = 0; i < in.size(); ++i) {
+      if (batched[i]) examples[i] = make_batched(in[i], level);
+    }
+    Tensors out = fn(examples);
+    for (auto& y : out) {
+      if (y.defined()) y = whole_batch(y, size, level);
+    }
+    return out;
+  };
+}
 
 namespace {
 
-// Unwrapped inputs of one call: the batched ones with the batch first.
-struct Split {
-  Tensors in;
-  InlineVector<bool, 8> batched;
-  int64_t size = 0;
-};
-
-Split split(const Tensors& in, int level) {
-  Split s;
-  for (const auto& x : in) {
-    const auto* b = batched(x);
-    const bool here = b && b->level == level;
-    s.in.push_back(here ? b->inner : x);
-    s.batched.push_back(here);
-    if (here) s.size = b->inner.shape(0);
-  }
-  return s;
-}
-
 // Aligns ranks: an example [3] beside [2, 3] broadcasts at the right, so the batch axis must stay leftmost.
-Tensors batch_broadcast(const ops::OpDef& op, const Split& s, const Tensors& outer, const ir::Attrs& attrs) {
+Tensors batch_broadcast(const ops::OpDef& op, const WholeBatches& s, const Tensors& outer, const ir::Attrs& attrs) {
   int64_t rank = 0;
   for (const auto& x : outer) rank = std::max(rank, x.ndim());
   Tensors in;
@@ -92,7 +115,7 @@ Tensors batch_broadcast(const ops::OpDef& op, const Split& s, const Tensors& out
 }
 
 // Attribute 0 is `axes` in every reduction: they move by one, counted from the front.
-Tensors batch_reduction(const ops::OpDef& op, const Split& s, const Tensors& outer, ir::Attrs attrs) {
+Tensors batch_reduction(const ops::OpDef& op, const WholeBatches& s, const Tensors& outer, ir::Attrs attrs) {
   Ints axes = ops::reduction_axes(op.name, attrs.ints(0), outer[0].ndim());
   if (axes.empty()) {
     // 0-d examples: reduce an axis of one element, because the result may have another dtype (any, argmax, sum).
@@ -105,7 +128,7 @@ Tensors batch_reduction(const ops::OpDef& op, const Split& s, const Tensors& out
   return ops::call(op, s.in, attrs);
 }
 
-Tensors batch_leading(const ops::OpDef& op, const Split& s, const ir::Attrs& attrs) {
+Tensors batch_leading(const ops::OpDef& op, const WholeBatches& s, const ir::Attrs& attrs) {
   Tensors in;
   for (size_t i = 0; i < s.in.size(); ++i) {
     if (s.batched[i] || !s.in[i].defined()) {
@@ -119,7 +142,7 @@ Tensors batch_leading(const ops::OpDef& op, const Split& s, const ir::Attrs& att
   return ops::call(op, std::move(in), attrs);
 }
 
-Tensors unroll(const ops::OpDef& op, const Split& s, const ir::Attrs& attrs) {
+Tensors unroll(const ops::OpDef& op, const WholeBatches& s, const ir::Attrs& attrs) {
   std::vector<Tensors> rows;
   for (int64_t b = 0; b < s.size; ++b) {
     Tensors in;
@@ -141,7 +164,7 @@ Tensors unroll(const ops::OpDef& op, const Split& s, const ir::Attrs& attrs) {
 }  // namespace
 
 Tensors call_batched(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs, int level) {
-  const Split s = split(in, level);
+  const WholeBatches s = whole_batches(in, level);
   if (std::holds_alternative<ops::BatchBody>(op.batching)) {
     if (const auto* composite = std::get_if<ops::Composite>(&op.meaning)) return composite->body(in, attrs);
     if (std::holds_alternative<ops::ControlFlow>(op.meaning))
@@ -189,6 +212,12 @@ trace::Function vmap(trace::Function fn, VmapOptions options) {
       if (in[i].ndim() == 0)
         throw ShapeError({"vmap", fmt::format("input {} has no axis to batch over", i), "at least one axis", "[]",
                           "in_axes = {…, kNotBatched, …} passes it whole"});
+      if (axis < -in[i].ndim() || axis >= in[i].ndim())
+        throw IndexError({"vmap",
+                          fmt::format("in_axes[{}] names an axis that input {} does not have", i, i),
+                          fmt::format("{} to {}, or kNotBatched", -in[i].ndim(), in[i].ndim() - 1),
+                          std::to_string(axis),
+                          {}});
       inner[i] = moveaxis(in[i], axis, 0);
       const int64_t extent = inner[i].shape(0);
       if (size >= 0 && extent != size)
@@ -206,16 +235,15 @@ trace::Function vmap(trace::Function fn, VmapOptions options) {
     }
     Tensors out = fn(inner);
     for (size_t k = 0; k < out.size(); ++k) {
-      const auto* b = trace::batched(out[k]);
       const int64_t axis = k < options.out_axes.size() ? options.out_axes[k] : 0;
-      if (b && b->level == scope.level()) {
-        out[k] = moveaxis(b->inner, 0, axis);
-      } else {
-        // Does not depend on the batch: the same for every example.
-        Shape shape = out[k].shape();
-        shape.insert(shape.begin(), size);
-        out[k] = moveaxis(expand(out[k], shape), 0, axis);
-      }
+      const Tensor whole = trace::whole_batch(out[k], size, scope.level());
+      if (axis < -whole.ndim() || axis >= whole.ndim())
+        throw IndexError({"vmap",
+                          fmt::format("out_axes[{}] names an axis that the result does not have", k),
+                          fmt::format("{} to {}", -whole.ndim(), whole.ndim() - 1),
+                          std::to_string(axis),
+                          {}});
+      out[k] = moveaxis(whole, 0, axis);
     }
     return out;
   };

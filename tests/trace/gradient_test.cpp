@@ -129,6 +129,120 @@ TEST(Vmap, NestsWithItself) {
   EXPECT_EQ(values(table), (std::vector<double>{10, 20, 20, 40, 30, 60}));
 }
 
+// What the nests of nesting_test.cpp cannot see: derivatives with a known value that is not that of the function.
+UnaryFunction mapped(const UnaryFunction& f) {
+  return [f](const Tensor& x) { return vmap([&](const Tensors& in) { return Tensors{f(in[0])}; })({x})[0]; };
+}
+UnaryFunction total(const UnaryFunction& f) {
+  return [f](const Tensor& x) { return sum(f(x)); };
+}
+Tensor cube(const Tensor& x) { return x * x * x; }
+
+TEST(Vmap, DerivativesOfPerExampleDerivatives) {
+  const Tensor x = vec({1, 2});
+  const auto per_example = mapped(grad(UnaryFunction(cube)));
+  EXPECT_THAT(values(grad(total(per_example))(x)), ElementsAre(6, 12));
+  EXPECT_THAT(values(grad(total(grad(total(per_example))))(x)), ElementsAre(6, 6));
+  EXPECT_THAT(values(jacobian(per_example, x)), ElementsAre(6, 0, 0, 12));
+  EXPECT_THAT(values(grad(total(mapped(grad(grad(UnaryFunction(cube))))))(x)), ElementsAre(6, 6));
+  Variable w(x);
+  sum(per_example(w)).backward();
+  EXPECT_THAT(values(w.grad()), ElementsAre(6, 12));
+  // Gradient of a parameter through per-example gradients: sum of 2 w x.
+  Variable s(from_vector<double>({3}, {}));
+  sum(mapped(grad(UnaryFunction([&](const Tensor& y) { return s * y * y; })))(x)).backward();
+  EXPECT_EQ(s.grad().item(), 6);
+}
+
+TEST(Vmap, InsideGradKeepsDetachHooksAndOwnDerivatives) {
+  const Tensor x = vec({1, 2});
+  EXPECT_THAT(values(grad(total(mapped([](const Tensor& y) { return y.detach() * y; })))(x)), ElementsAre(1, 2));
+  int calls = 0;
+  const auto hooked = mapped([&](const Tensor& y) {
+    return square(with_gradient_hook(y, [&](const Tensor& g) {
+      ++calls;
+      EXPECT_EQ(g.ndim(), 0);
+      return g * 10;
+    }));
+  });
+  EXPECT_THAT(values(grad(total(hooked))(x)), ElementsAre(20, 40));
+  EXPECT_EQ(calls, 1);
+  const auto watched =
+      mapped([](const Tensor& y) { return square(with_gradient_hook(y, [](const Tensor&) { return Tensor(); })); });
+  EXPECT_THAT(values(grad(total(watched))(x)), ElementsAre(2, 4));
+  // Two inputs, one of which is the same for all examples; the rule reads a value of its example from outside.
+  const auto own = [](const Tensor& y, const Tensor& scale) {
+    return custom_vjp(
+        "own", [](const Tensors& in) { return Tensors{in[0] * in[1]}; },
+        [y](const Tensors& in, const Tensors&, const Tensors& ct) {
+          return Tensors{ct[0] * 3 * in[1] + 0 * y, ct[0] * in[0] * y};
+        })({y, scale})[0];
+  };
+  const Tensors g = grad(ScalarFunction([&](const Tensors& in) {
+    return sum(mapped([&](const Tensor& y) { return own(y, in[1]); })(in[0]));
+  }))({x, from_vector<double>({5}, {})});
+  EXPECT_THAT(values(g[0]), ElementsAre(15, 15));
+  EXPECT_EQ(g[1].item(), 1 + 4);
+  // The same rule per example, differentiated inside as well as around.
+  const auto twice = grad(total(mapped(grad(UnaryFunction([&](const Tensor& y) { return own(y, y); })))));
+  // d/dy own(y, y) by the rule is 3 y + y * y, whose derivative is 3 + 2 y
+  EXPECT_THAT(values(twice(x)), ElementsAre(5, 7));
+  // Under a vmap of the pullback, as in jacobian().
+  EXPECT_THAT(values(jacobian(mapped([&](const Tensor& y) { return own(y, Tensor(2.0)); }), x)),
+              ElementsAre(6, 0, 0, 6));
+}
+
+TEST(Vmap, ARuleWithTheWrongNumberOfCotangentsIsNamed) {
+  const auto bad = custom_vjp(
+      "bad", [](const Tensors& in) { return Tensors{in[0] * 2}; },
+      [](const Tensors&, const Tensors&, const Tensors& ct) { return Tensors{ct[0], ct[0]}; });
+  EXPECT_THAT(error_text<GradientError>(
+                  [&] { (void)grad(total(mapped([&](const Tensor& y) { return bad({y})[0]; })))(vec({1, 2})); }),
+              HasSubstr("bad: the gradient function gave the wrong number of cotangents"));
+}
+
+TEST(Vmap, AxesThatAreNotThereAreNamed) {
+  const trace::Function same = [](const Tensors& in) { return in; };
+  EXPECT_THAT(error_text<IndexError>([&] { (void)vmap(same, {.in_axes = {3}})({ones({2})}); }),
+              AllOf(HasSubstr("vmap: in_axes[0] names an axis that input 0 does not have"), HasSubstr("got 3")));
+  EXPECT_THAT(error_text<IndexError>([&] { (void)vmap(same, {.out_axes = {2}})({ones({2})}); }),
+              AllOf(HasSubstr("vmap: out_axes[0]"), HasSubstr("got 2")));
+}
+
+TEST(ValueAndGrad, OfVariablesNests) {
+  Variable w(vec({1, 2}));
+  const auto once = [&] { return value_and_grad([&] { return sum(cube(w)); }, {w}).grads[0]; };
+  const auto nested = value_and_grad([&] { return sum(once()); }, {w});
+  EXPECT_THAT(values(nested.grads[0]), ElementsAre(6, 12));
+  const auto thrice =
+      value_and_grad([&] { return sum(value_and_grad([&] { return sum(once()); }, {w}).grads[0]); }, {w});
+  EXPECT_THAT(values(thrice.grads[0]), ElementsAre(6, 6));
+  EXPECT_FALSE(once().requires_grad());  // nobody asked for more
+}
+
+TEST(ValueAndGrad, CreateGraphKeepsWhatThePassUsed) {
+  Variable w(vec({1, 2})), b(vec({3, 4}));
+  const auto r = value_and_grad([&] { return sum(cube(w) * b); }, {w}, /*create_graph=*/true);
+  sum(r.grads[0]).backward();
+  EXPECT_THAT(values(w.grad()), ElementsAre(18, 48));
+  EXPECT_THAT(values(b.grad()), ElementsAre(3, 12));
+  const auto plain = value_and_grad([&] { return sum(cube(w)); }, {w});
+  EXPECT_THAT(error_text<GradientError>([&] { sum(plain.grads[0]).backward(); }), HasSubstr("create_graph"));
+  // Through a checkpoint that reads the Variable itself.
+  const auto f = checkpoint([&](const Tensors& in) { return Tensors{cube(w) * in[0]}; });
+  const auto kept = value_and_grad([&] { return sum(f({Tensor(1.0)})[0]); }, {w}, /*create_graph=*/true);
+  w.zero_grad();
+  sum(kept.grads[0]).backward();
+  EXPECT_THAT(values(w.grad()), ElementsAre(6, 12));
+}
+
+TEST(Checkpoint, OfAnExampleInsideGrad) {
+  const auto f = checkpoint([](const Tensors& in) { return Tensors{cube(in[0])}; });
+  const auto g = mapped([&](const Tensor& y) { return f({y})[0]; });
+  EXPECT_THAT(values(grad(total(g))(vec({1, 2}))), ElementsAre(3, 12));
+  EXPECT_THAT(values(hessian(total(g), vec({1, 2}))), ElementsAre(6, 0, 0, 12));
+}
+
 TEST(Jacobian, OfAVectorFunction) {
   const Tensor j = jacobian(
       [](const Tensor& x) { return matmul(from_vector<double>({1, 2, 3, 4}, {2, 2}), square(x)); }, vec({1, 3}));
