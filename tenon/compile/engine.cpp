@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <condition_variable>
+#include <list>
 #include <map>
 #include <mutex>
 #include <set>
@@ -11,6 +13,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/exec/session.h"
+#include "tenon/trace/call_site.h"
 #include "tenon/trace/state.h"
 
 namespace tenon {
@@ -81,31 +84,91 @@ Hash128 size_hash(uint64_t kind, std::span<const int64_t> sizes) {
   return h.finish();
 }
 
+// The sizes alone: graphs of a family that agree in them differ in numbers among their attributes.
+Hash128 sizes_of(const trace::Segment& s) {
+  Hasher h;
+  const auto sizes = [&](const Shape& x) {
+    h.number(x.size());
+    for (int64_t e : x) h.number(e);
+  };
+  for (const trace::Leaf& leaf : s.leaves) {
+    sizes(leaf.type.shape);
+    sizes(leaf.strides);
+  }
+  for (const ir::Node& node : s.graph().nodes) {
+    for (const ir::AttrValue& value : node.attrs) {
+      if (const auto* list = std::get_if<Ints>(&value)) sizes(*list);
+    }
+  }
+  return h.finish();
+}
+
+// Hashes of what was seen. A program that runs for ever with ever new sizes may forget.
+struct Seen {
+  std::set<Hash128> hashes;
+  // Whether it is new.
+  bool add(const Hash128& hash) {
+    constexpr size_t kMost = 1 << 14;
+    if (hashes.size() >= kMost) hashes.clear();
+    return hashes.insert(hash).second;
+  }
+};
+
+// A program, and what happened after it.
+struct Known {
+  std::unique_ptr<Program> program;  // null: the beginning of a call
+  Hash128 key;
+  int64_t number = 0;  // in the order of compilation
+  std::list<std::shared_ptr<Known>>::iterator place;
+  bool kept = false;          // false again when there were too many
+  std::weak_ptr<Known> next;  // what ran after it the last time
+  Seen sizes_after;           // of what was compiled after it
+};
+
+// Graphs that differ in sizes and numbers only.
+struct Family {
+  std::shared_ptr<const Known> general;  // the first for any size, once there are two
+  Seen sizes;
+};
+
 }  // namespace
 
 struct Engine::State {
   CompileOptions options;
-  mutable std::mutex mutex;  // of what follows
+  mutable std::mutex mutex;  // of what follows; not held while a program is compiled or runs
+  std::condition_variable made;
+  std::set<Hash128> making;  // programs that are being compiled
+  std::unordered_map<Hash128, std::shared_ptr<Known>> programs;
+  std::list<std::shared_ptr<Known>> recent;  // the same, the least recently used first
+  std::unordered_map<Hash128, Family> families;
+  std::shared_ptr<Known> beginning = std::make_shared<Known>();
+  std::shared_ptr<Known> last = beginning;  // that was run
+  Explanation counts;
+  int64_t numbers = 0;
+  // These have locks of their own.
   std::shared_ptr<KernelCache> kernels = KernelCache::of_process();
   KernelStore store{options.disk};
 
   explicit State(CompileOptions o) : options(std::move(o)) {}
+
+  [[nodiscard]] size_t most() const { return static_cast<size_t>(std::max(1, options.most_programs)); }
+
   // The first of a family is made for its sizes, the later ones with code for any.
-  std::unique_ptr<Program> compile(const trace::Segment& segment) {
+  ProgramOptions options_for(const trace::Segment& segment, Family& family, bool is_new) {
     ProgramOptions o;
     o.fuse = options.fuse;
     o.interpret = options.interpret;
     o.verify = options.verify;
     o.keep_text = options.keep_text;
-    const auto [family, is_new] = families.try_emplace(SegmentHash(false).of(segment), nullptr);
     // Another graph where inputs have new sizes (with an op that a batch of one did not need) is for any size, too.
     // The sizes are those of the inputs, and those that ops cut out of them: slice(all, 0, n).
-    auto& seen = sizes_after[last];
-    const std::set<Hash128> before = seen;
+    Seen& seen = last->sizes_after;
+    const bool first_here = seen.hashes.empty();
+    std::set<Hash128> added;  // by this segment: they are new for all of it
     const auto is_new_here = [&](uint64_t kind, std::span<const int64_t> sizes) {
       const Hash128 hash = size_hash(kind, sizes);
-      seen.insert(hash);
-      return !before.contains(hash);
+      if (seen.add(hash)) added.insert(hash);
+      return added.contains(hash);
     };
     bool new_sizes = false;
     for (const trace::Leaf& leaf : segment.leaves)
@@ -118,27 +181,38 @@ struct Engine::State {
           new_sizes = (is_new_here(op, *sizes) && !new_op) || new_sizes;
       }
     }
-    o.general = !is_new || (new_sizes && !before.empty());
-    o.like = family->second;
+    o.general = !is_new || (new_sizes && !first_here);
+    o.like = family.general ? family.general->program.get() : nullptr;
+    const bool other_sizes = family.sizes.add(sizes_of(segment));
     if (is_new) {
-      o.reason = programs.empty() ? "the first graph" : o.general ? "another graph, at other sizes" : "another graph";
+      o.reason = numbers == 0 ? "the first graph" : o.general ? "another graph, at other sizes" : "another graph";
+    } else if (!other_sizes) {
+      o.reason = "a known graph with other attributes";
     } else {
       o.reason =
           o.like == nullptr ? "a known graph at other sizes, for the first time" : "a known graph at other sizes";
     }
-    auto program = std::make_unique<Program>(segment, o, *kernels, store);
-    if (o.general && o.like == nullptr) family->second = program.get();
-    if (program->report().code.compiled > 0) ++counts.compilations;
-    return program;
+    return o;
   }
-  std::unordered_map<Hash128, std::unique_ptr<Program>> programs;
-  // Graphs that differ in sizes only; the first program for any size of them, once there are two.
-  std::unordered_map<Hash128, const Program*> families;
-  std::vector<const Program*> order;
-  Program* last = nullptr;                                  // that was run
-  std::map<const Program*, std::set<Hash128>> sizes_after;  // of what was compiled after it
-  std::map<const Program*, Program*> followed;              // what was run after it; after null: what began a call
-  Explanation counts;
+
+  void use(const std::shared_ptr<Known>& known) {
+    if (known->kept) recent.splice(recent.end(), recent, known->place);
+    last = known;
+  }
+  void keep(const std::shared_ptr<Known>& known) {
+    while (programs.size() >= most()) {
+      const std::shared_ptr<Known> oldest = recent.front();
+      recent.pop_front();
+      programs.erase(oldest->key);
+      oldest->kept = false;
+      ++counts.dropped;
+    }
+    known->number = numbers++;
+    known->kept = true;
+    known->place = recent.insert(recent.end(), known);
+    programs.emplace(known->key, known);
+    if (known->program->report().code.compiled > 0) ++counts.compilations;
+  }
 };
 
 Engine::Engine(CompileOptions options) : state_(std::make_unique<State>(std::move(options))) {}
@@ -153,58 +227,82 @@ void Engine::count_call() {
 std::shared_ptr<const ir::Graph> Engine::predict(size_t before) {
   State& s = *state_;
   const std::lock_guard lock(s.mutex);
-  if (before == 0) s.last = nullptr;
-  const auto found = s.followed.find(s.last);
-  return found == s.followed.end() ? nullptr : found->second->graph();
+  if (before == 0) s.last = s.beginning;
+  const std::shared_ptr<Known> next = s.last->next.lock();
+  return next ? next->program->graph() : nullptr;
 }
 
 Tensors Engine::run(trace::Segment& segment) {
-  Program* program = nullptr;
+  std::shared_ptr<Known> known;
   {
     State& s = *state_;
     const std::lock_guard lock(s.mutex);
     ++s.counts.segments;
-    const auto guess = s.followed.find(s.last);
-    if (segment.predicted && guess != s.followed.end() && guess->second->fits(segment) &&
-        guess->second->made_for(exec::session())) {
+    if (segment.predicted) known = s.last->next.lock();
+    if (known && known->program->fits(segment) && known->program->made_for(exec::session())) {
       ++s.counts.found;
-      program = s.last = guess->second;
+      s.use(known);
+    } else {
+      known = nullptr;
     }
   }
-  return program != nullptr ? program->run(segment) : look_up(segment);
+  return known ? known->program->run(segment) : look_up(segment);
 }
 
-Tensors Engine::look_up(const trace::Segment& segment) {
-  const Hash128 key = SegmentHash(true).of(segment);
-  Program* program = nullptr;
-  {
-    State& s = *state_;
-    const std::lock_guard lock(s.mutex);
-    if (auto found = s.programs.find(key); found != s.programs.end()) {
-      ++s.counts.found;
-      program = found->second.get();
-    } else if (static_cast<int>(s.programs.size()) < s.options.most_programs) {
-      auto fresh = s.compile(segment);
-      program = fresh.get();
-      s.order.push_back(program);
-      s.programs.emplace(key, std::move(fresh));
-    } else {
-      ++s.counts.beyond;
+Tensors Engine::look_up(trace::Segment& segment) {
+  State& s = *state_;
+  const Hash128 key = SegmentHash(true).of(segment), family_key = SegmentHash(false).of(segment);
+  std::unique_lock lock(s.mutex);
+  s.made.wait(lock, [&] { return !s.making.contains(key); });
+  std::shared_ptr<Known> known;
+  const std::shared_ptr<Known> before = s.last;
+  if (const auto found = s.programs.find(key); found != s.programs.end()) {
+    ++s.counts.found;
+    known = found->second;
+  } else {
+    // A family that is forgotten is made anew: its next program is for its sizes alone.
+    if (s.families.size() >= 4 * s.most()) s.families.clear();
+    const auto [family, is_new] = s.families.try_emplace(family_key);
+    const std::shared_ptr<const Known> like = family->second.general;  // alive until the end
+    const ProgramOptions options = s.options_for(segment, family->second, is_new);
+    known = std::make_shared<Known>();
+    known->key = key;
+    s.making.insert(key);
+    lock.unlock();
+    struct Done {
+      State& s;
+      std::unique_lock<std::mutex>& lock;
+      const Hash128& key;
+      ~Done() {
+        lock.lock();
+        s.making.erase(key);
+        s.made.notify_all();
+      }
+    };
+    {
+      const Done done{s, lock, key};
+      if (segment.looked_from) {
+        if (const std::string site = trace::call_site(); !site.empty()) segment.reason += " by " + site;
+      }
+      known->program = std::make_unique<Program>(segment, options, *s.kernels, s.store);
     }
-    if (program != nullptr) s.followed[s.last] = program;
-    s.last = program;
+    s.keep(known);
+    if (const auto at = s.families.find(family_key); options.general && at != s.families.end() && !at->second.general)
+      at->second.general = known;
   }
-  if (program != nullptr) return program->run(segment);
-  ProgramOptions plain;
-  plain.lower = false;
-  return Program(segment, plain, *state_->kernels, state_->store).run(segment);
+  before->next = known;
+  s.use(known);
+  lock.unlock();
+  return known->program->run(segment);
 }
 
 Explanation Engine::explain() const {
   const std::lock_guard lock(state_->mutex);
   Explanation result = state_->counts;
   result.warnings = state_->store.warnings();
-  for (const Program* program : state_->order) result.programs.push_back(program->report());
+  std::map<int64_t, const Program*> order;
+  for (const auto& [key, known] : state_->programs) order[known->number] = known->program.get();
+  for (const auto& [number, program] : order) result.programs.push_back(program->report());
   return result;
 }
 
@@ -235,10 +333,10 @@ std::string text_of(const compiler::ProgramReport& r) {
       "  {} ops recorded until {}; {} maps, {} folds, {} calls\n"
       "  {} compiled kernels in {} launches ({} distinct; code: {} made, {} from disk, {} shared), {} calls of the "
       "device\n"
-      "  memory: inputs {}, results {} and {} over donated inputs, arena {} (unplanned {})\n",
+      "  memory: peak {}: inputs {}, results {} and {} over donated inputs, arena {} (unplanned {})\n",
       r.reason, r.recorded, r.ended, r.maps, r.folds, r.calls, r.kernels, r.launches, r.distinct_kernels,
-      r.code.compiled, r.code.loaded, r.code.shared, r.calls, bytes_text(r.input_bytes), bytes_text(r.output_bytes),
-      r.donated, bytes_text(r.arena_bytes), bytes_text(r.unplanned_bytes));
+      r.code.compiled, r.code.loaded, r.code.shared, r.calls, bytes_text(r.peak_bytes), bytes_text(r.input_bytes),
+      bytes_text(r.output_bytes), r.donated, bytes_text(r.arena_bytes), bytes_text(r.unplanned_bytes));
   text += fmt::format("  compiled in {:.1f} ms:", r.seconds * 1e3);
   for (const auto& pass : r.passes) text += fmt::format(" {} {:.1f}", pass.name, pass.seconds * 1e3);
   text += fmt::format(" (LLVM {:.1f}, linking {:.1f}); run {} times\n", r.code.llvm_seconds * 1e3,
@@ -259,7 +357,7 @@ std::string text_of(const compiler::ProgramReport& r) {
 std::string to_string(const Explanation& e) {
   std::string text = fmt::format("{} calls, {} segments run, {} of them known; {} compilations", e.calls, e.segments,
                                  e.found, e.compilations);
-  if (e.beyond > 0) text += fmt::format(", {} op by op because there are too many programs", e.beyond);
+  if (e.dropped > 0) text += fmt::format("; {} programs dropped because there were too many", e.dropped);
   text += '\n';
   for (const auto& [what, times] : e.warnings) text += fmt::format("warning ({} times): {}\n", times, what);
   for (size_t i = 0; i < e.programs.size(); ++i) text += fmt::format("program {}\n{}", i, text_of(e.programs[i]));

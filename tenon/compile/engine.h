@@ -17,7 +17,8 @@ struct CompileOptions {
   bool interpret = false;  // kernels by the interpreter of the loop IR: slow, for tests
   bool verify = false;     // check the loop IR after every pass
   bool keep_text = false;  // explain() shows the loop IR
-  // Programs to keep. What comes beyond runs op by op, as in an eager run, and explain() says so.
+  // Programs to keep (at least one). Beyond that the least recently used goes, and explain() counts it; its machine
+  // code stays, so that making it again takes the passes alone.
   int most_programs = 256;
   DiskCache disk = {};  // of machine code
 };
@@ -27,7 +28,7 @@ struct Explanation {
   int64_t calls = 0;                        // of the function
   int64_t segments = 0;                     // that were run
   int64_t found = 0;                        // of them: compiled before
-  int64_t beyond = 0;                       // of them: run op by op, because there were too many programs
+  int64_t dropped = 0;                      // programs that made room for others (most_programs)
   int64_t compilations = 0;                 // programs for which there was machine code to make
   std::map<std::string, int64_t> warnings;  // what did not work, and how often; results are right all the same
   std::vector<compiler::ProgramReport> programs;
@@ -46,7 +47,7 @@ class Engine final : public trace::LazyEngine {
   [[nodiscard]] Explanation explain() const;
 
  private:
-  Tensors look_up(const trace::Segment& segment);
+  Tensors look_up(trace::Segment& segment);
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -26,6 +26,8 @@ class Fusion {
         throw InternalError("a node that is no kernel: " + graph.nodes[i].label);
       }
       groups_.push_back(std::move(group));
+      rank_.push_back(static_cast<int32_t>(i));
+      at_rank_.push_back(static_cast<int32_t>(i));
       producers_.emplace_back();
       for (const Operand& x : graph.nodes[i].operands) {
         if (producer(x) >= 0) producers_.back().push_back(producer(x));
@@ -122,12 +124,14 @@ class Fusion {
     }
     return true;
   }
-  // Whether `to` is reached from `from` upwards by a way through a third group.
+  // Whether `to` is reached from `from` upwards by a way through a third group. Groups before `to` are not looked at.
+  // If not, exactly the groups after `to` that `from` needs have the stamp `now_`.
   bool reaches_through_others(int32_t from, int32_t to) {
     ++now_;
     std::vector<int32_t> pending;
+    const int32_t first = rank_[static_cast<size_t>(to)];
     const auto visit = [&](int32_t group) {
-      if (stamp_[static_cast<size_t>(group)] == now_) return;
+      if (stamp_[static_cast<size_t>(group)] == now_ || rank_[static_cast<size_t>(group)] < first) return;
       stamp_[static_cast<size_t>(group)] = now_;
       pending.push_back(group);
     };
@@ -147,6 +151,29 @@ class Fusion {
     return false;
   }
 
+  // b's members join a, which b reads. Of the groups between the two, those that b needs (with the stamp) go first.
+  void close_ranks(int32_t a, int32_t b) {
+    const int32_t begin = rank_[static_cast<size_t>(a)], end = rank_[static_cast<size_t>(b)];
+    std::vector<int32_t> others;
+    int32_t next = begin;
+    const auto put = [&](int32_t group) {
+      at_rank_[static_cast<size_t>(next)] = group;
+      rank_[static_cast<size_t>(group)] = next++;
+    };
+    for (int32_t r = begin + 1; r < end; ++r) {
+      const int32_t group = at_rank_[static_cast<size_t>(r)];
+      if (stamp_[static_cast<size_t>(group)] == now_) {
+        put(group);
+      } else {
+        others.push_back(group);
+      }
+    }
+    put(a);
+    for (int32_t group : others) put(group);
+    put(b);
+  }
+
+  // b reads a, so nothing that a needs can need b.
   void try_merge(int32_t a, int32_t b) {
     if (a == b) return;
     const Group &ga = groups_[static_cast<size_t>(a)], &gb = groups_[static_cast<size_t>(b)];
@@ -156,7 +183,8 @@ class Fusion {
     if (members.size() > kMostMembers) return;
     Group merged;
     if (!arrange(members, merged)) return;
-    if (reaches_through_others(b, a) || reaches_through_others(a, b)) return;
+    if (reaches_through_others(b, a)) return;
+    close_ranks(a, b);
     for (int32_t m : gb.members) group_of_[static_cast<size_t>(m)] = a;
     groups_[static_cast<size_t>(b)].members.clear();
     auto &pa = producers_[static_cast<size_t>(a)], &pb = producers_[static_cast<size_t>(b)];
@@ -266,6 +294,7 @@ class Fusion {
   std::vector<int32_t> group_of_;
   std::vector<Group> groups_;
   std::vector<std::vector<int32_t>> producers_;  // of each group: the nodes that it reads from
+  std::vector<int32_t> rank_, at_rank_;  // an order in which groups may run, and its inverse; empty groups lie anywhere
   std::vector<uint32_t> stamp_;
   uint32_t now_ = 0;
 };

@@ -120,6 +120,7 @@ struct Program::State {
   }
   void pass_launch();
   void cut(Launch& launch) const;
+  void verify_launches() const;
   void pass_plan();
   void pass_codegen(KernelCache& cache, KernelStore& store);
 
@@ -258,6 +259,27 @@ void Program::State::pass_launch() {
   for (Launch& launch : launches) {
     if (steps[launch.first].call < 0) ++report.launches;
     if (launch.end - launch.first > 1) cut(launch);
+  }
+  if (options.verify) verify_launches();
+}
+// What one step of a launch writes, no other step of it touches.
+void Program::State::verify_launches() const {
+  for (const Launch& launch : launches) {
+    std::map<int32_t, size_t> writers;
+    for (size_t t = launch.first; t < launch.end; ++t) {
+      for (size_t b = 0; b < steps[t].storages.size(); ++b) {
+        const bool writes =
+            steps[t].call >= 0 ? b >= steps[t].in.size() : kernels[steps[t].kernel].kernel.buffers[b].output;
+        if (writes) writers[steps[t].storages[b]] = t;
+      }
+    }
+    for (size_t t = launch.first; t < launch.end; ++t) {
+      for (int32_t s : steps[t].storages) {
+        const auto found = writers.find(s);
+        if (found != writers.end() && found->second != t)
+          throw InternalError(fmt::format("steps {} and {} run together, and share storage {}", found->second, t, s));
+      }
+    }
   }
 }
 void Program::State::cut(Launch& launch) const {
@@ -399,7 +421,12 @@ void Program::State::pass_plan() {
   }
   const exec::MemoryPlan plan = exec::plan_memory(lifetimes);
   for (size_t i = 0; i < planned.size(); ++i) places[planned[i]] = {PlaceKind::Arena, plan.offsets[i], -1};
+  if (options.verify) {
+    if (const std::string problem = exec::problem_of(lifetimes, plan); !problem.empty())
+      throw InternalError("the plan of a compiled program: " + problem);
+  }
   arena = plan.size;
+  report.peak_bytes = report.input_bytes + report.output_bytes + plan.size;
   report.arena_bytes = plan.size;
   report.unplanned_bytes = plan.sum;
 }

@@ -42,6 +42,8 @@ struct ProgramReport {
   int64_t launches = 0;          // in which they run: kernels that do not touch each other's results run together
   CodeCounts code;               // machine code for them
   int64_t arena_bytes = 0, output_bytes = 0, input_bytes = 0, unplanned_bytes = 0;
+  int64_t peak_bytes = 0;             // inputs, new results and the arena together; without what the device's own
+                                      // kernels allocate while they run
   int64_t donated = 0;                // results written over inputs that nobody else holds
   std::map<std::string, int> called;  // kernels of the device, by op
   std::vector<std::string> fused;     // ops of each kernel with more than one

@@ -1,5 +1,7 @@
 #include "tenon/exec/plan.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -34,6 +36,20 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& values) {
     placed.insert(place, i);
   }
   return plan;
+}
+
+std::string problem_of(const std::vector<Lifetime>& values, const MemoryPlan& plan) {
+  if (plan.offsets.size() != values.size()) return "not every value has a place";
+  for (size_t i = 0; i < values.size(); ++i) {
+    const int64_t begin = plan.offsets[i], end = begin + values[i].bytes;
+    if (begin < 0 || end > plan.size) return fmt::format("value {} lies outside of the arena", i);
+    for (size_t k = 0; k < i; ++k) {
+      if (values[i].last < values[k].first || values[k].last < values[i].first) continue;
+      if (begin < plan.offsets[k] + values[k].bytes && plan.offsets[k] < end)
+        return fmt::format("values {} and {} live at the same time in the same place", k, i);
+    }
+  }
+  return {};
 }
 
 }  // namespace tenon::exec

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace tenon::exec {
@@ -18,5 +19,7 @@ struct MemoryPlan {
 };
 // The largest values first, each at the lowest place where nothing lies that lives at the same time.
 MemoryPlan plan_memory(const std::vector<Lifetime>& values);
+// What is wrong with a plan (two values that live at the same time and overlap, one outside of the arena), or nothing.
+std::string problem_of(const std::vector<Lifetime>& values, const MemoryPlan& plan);
 
 }  // namespace tenon::exec

@@ -19,6 +19,12 @@ void expect(bool good, const char* option, const char* expected, double got) {
     throw ValueError({"GradScaler", fmt::format("{} is out of range", option), expected, fmt::format("{}", got), ""});
 }
 
+// 0-d, with its element: in a compiled step an input, where full() would make the number part of the graph.
+template <class T>
+Tensor number(T value) {
+  return from_vector<T>({value}, {});
+}
+
 // 0-d: how many elements are not finite.
 Tensor count_bad(const Tensor& values) { return sum(logical_not(isfinite(values))); }
 
@@ -85,18 +91,18 @@ void GradScaler::update() {
   passes_.clear();
   const double scale = scale_now();
   if (!finite) {
-    scale_.set(full({}, scale * options_.backoff_factor, DType::F32));
-    tracker_.set(zeros({}, DType::I64));
+    scale_.set(number(static_cast<float>(scale * options_.backoff_factor)));
+    tracker_.set(number<int64_t>(0));
     return;
   }
   const int64_t good = tracker_.value().item<int64_t>() + 1;
   if (good < options_.growth_interval) {
-    tracker_.set(full({}, static_cast<double>(good), DType::I64));
+    tracker_.set(number(good));
     return;
   }
   const auto larger = static_cast<float>(scale * options_.growth_factor);
-  if (std::isfinite(larger)) scale_.set(full({}, static_cast<double>(larger), DType::F32));
-  tracker_.set(zeros({}, DType::I64));
+  if (std::isfinite(larger)) scale_.set(number(larger));
+  tracker_.set(number<int64_t>(0));
 }
 
 double GradScaler::scale_now() const { return scale_.value().item<double>(); }

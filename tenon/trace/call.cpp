@@ -138,6 +138,16 @@ Tensor replay_elementwise(const OpDef& op, const Tensors& in, const ir::Attrs& a
   return replay(exec::session().program(op, dtypes, attrs, infer_results(op, in, attrs)[0].dtype), in);
 }
 
+// What a composite is made of, when it is recorded for compile(fn) and has no kernel of its own.
+Tensors record_body(const OpDef& op, const Composite& composite, const Tensors& in, const ir::Attrs& attrs) {
+  const exec::Work work{.kind = exec::WorkKind::Body, .name = op.name, .op = &op, .attrs = &attrs, .inputs = &in};
+  return exec::observed(work, [&] {
+    const NoGrad no_grad;
+    const ops::AutocastState settled(DType::F32);  // the dtypes are those of this call
+    return composite.body(in, attrs);
+  });
+}
+
 // Bodies run without recording: the node that is kept is the composite's own.
 Tensors compute(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   if (const int level = trace::batch_level(in)) return trace::call_batched(op, in, attrs, level);
@@ -156,8 +166,10 @@ Tensors compute(const OpDef& op, Tensors in, const ir::Attrs& attrs) {
   if (has_infer(op)) types = infer_results(op, in, attrs);
   if (trace::LazyRecorder* lazy = trace::state().lazy) {
     if (lazy->takes(op, in, attrs, types)) return lazy->add(op, std::move(in), attrs, std::move(types));
+    const auto* composite = std::get_if<Composite>(&op.meaning);
+    if (composite != nullptr && lazy->takes_bodies()) return record_body(op, *composite, in, attrs);
+    lazy->look(in, op.name);
   }
-  trace::force(in);
   if (std::holds_alternative<Composite>(op.meaning) || std::holds_alternative<ControlFlow>(op.meaning)) {
     const NoGrad no_grad;
     return exec::evaluate(op, std::move(in), attrs, types);

@@ -33,9 +33,9 @@ namespace tenon::trace {
 namespace {
 
 // The folders of Tenon's own sources. Compilers name files by absolute or by relative paths, so the end must tell.
-constexpr std::array kOwnFolders{"tenon/base/", "tenon/tensor/",  "tenon/ir/",   "tenon/ops/",   "tenon/device/",
-                                 "tenon/exec/", "tenon/trace/",   "tenon/nn/",   "tenon/optim/", "tenon/models/",
-                                 "tenon/data/", "tenon/formats/", "tenon/train/"};
+constexpr std::array kOwnFolders{"tenon/base/", "tenon/tensor/",  "tenon/ir/",    "tenon/ops/",    "tenon/device/",
+                                 "tenon/exec/", "tenon/trace/",   "tenon/nn/",    "tenon/optim/",  "tenon/models/",
+                                 "tenon/data/", "tenon/formats/", "tenon/train/", "tenon/compile/"};
 
 std::string demangled(const char* name) {
   if (!name) return {};

@@ -1,5 +1,7 @@
 #include "tenon/trace/lazy.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
 #include <utility>
@@ -36,6 +38,7 @@ struct LazyRecorder::LazyValue final : Placeholder, SmallBlock {
                         {},
                         "handle the first error"});
     }
+    recorder->segment_.looked_from = true;
     recorder->flush("a value was looked at");
   }
 };
@@ -53,6 +56,10 @@ LazyRecorder::~LazyRecorder() {
   } catch (...) {  // the exception that is on its way says more; what is lost says so when it is read
     reset();
   }
+}
+
+bool LazyRecorder::takes_bodies() const {
+  return !flushing_ && !state().anomaly && !exec::session().options().reference;
 }
 
 bool LazyRecorder::takes(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs,
@@ -197,7 +204,7 @@ void LazyRecorder::reset() {
   segment_ = {};
 }
 
-void LazyRecorder::flush(const char* reason) {
+void LazyRecorder::flush(std::string reason) {
   if (results_.empty()) return;
   std::vector<Ref<LazyValue>> wanted;
   std::vector<ir::ValueId> outputs;
@@ -211,7 +218,7 @@ void LazyRecorder::flush(const char* reason) {
     leave_prediction();
   if (!segment_.predicted) segment_.own.outputs = std::move(outputs);
   ++segments_;
-  segment_.reason = reason;
+  segment_.reason = std::move(reason);
   for (Leaf& leaf : segment_.leaves) leaf.donated = leaf.buffer.unique() && leaf.buffer->writable();
   struct Guard {
     LazyRecorder& recorder;
@@ -241,7 +248,13 @@ void LazyRecorder::flush(const char* reason) {
   }
 }
 
-void force(const Tensors& in) {
+void LazyRecorder::look(const Tensors& in, std::string_view op) {
+  const auto is_lazy = [](const Tensor& x) {
+    return x.defined() && x.impl()->placeholder && x.impl()->placeholder->lazy();
+  };
+  if (std::none_of(in.begin(), in.end(), is_lazy)) return;
+  // A value of another recorder's, or of one that failed, is its own affair.
+  flush(fmt::format("{} looked at a value", op));
   for (const auto& x : in) {
     if (x.defined()) static_cast<void>(x.is_concrete());
   }

@@ -10,6 +10,8 @@
 
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "tenon/ir/graph.h"
@@ -33,7 +35,8 @@ struct Segment {
   ir::Graph own;
   std::shared_ptr<const ir::Graph> predicted;  // if the recording was this graph again; `own` is empty then
   std::vector<Leaf> leaves;
-  const char* reason = "";  // why it ended here: "end", "a value was looked at"
+  std::string reason;        // why it ended here
+  bool looked_from = false;  // by a look of the host code's: whose, trace::call_site() tells during the run
 };
 
 class LazyEngine {
@@ -57,11 +60,15 @@ class LazyRecorder {
 
   [[nodiscard]] bool takes(const ops::OpDef& op, const Tensors& in, const ir::Attrs& attrs,
                            const std::vector<TensorType>& types) const;
+  // Whether the ops of a composite's body may be recorded in its place.
+  [[nodiscard]] bool takes_bodies() const;
   Tensors add(const ops::OpDef& op, Tensors in, const ir::Attrs& attrs, std::vector<TensorType> types);
   // The same for an elementwise op, whose inputs have elements: without lists.
   Tensor add_elementwise(const ops::OpDef& op, std::span<Tensor> in, const ir::Attrs& attrs, TensorType type);
+  // Lazy tensors among these get their elements, because an op that is not recorded looks at them.
+  void look(const Tensors& in, std::string_view op);
   // Runs what was recorded so far. Errors: what a kernel says of the values (an index out of range).
-  void flush(const char* reason);
+  void flush(std::string reason);
 
  private:
   struct LazyValue;
@@ -85,8 +92,5 @@ class LazyRecorder {
   std::vector<Ref<LazyValue>> results_;   // what the segment's nodes give, in order
   bool flushing_ = false;
 };
-
-// Lazy tensors among these get their elements.
-void force(const Tensors& in);
 
 }  // namespace tenon::trace

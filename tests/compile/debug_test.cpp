@@ -56,5 +56,22 @@ TEST(CompiledDebugMode, HasTheBitsOfTheCompiledRun) {
   EXPECT_EQ(f(x).to_vector<float>(), plain);
 }
 
+TEST(Explain, SaysWhoLookedAtAValue) {
+  int line = 0;
+  auto f = compile([&](const Tensor& x) {
+    const Tensor y = x * 2.0;
+    line = __LINE__ + 1;
+    const double first = y[0].item();
+    const Tensor places = nonzero(y - first);
+    return y + sum(places);
+  });
+  EXPECT_EQ(f(tensor({1.0, 2.0})).to_vector<float>(), (std::vector<float>{3, 5}));
+  const Explanation e = f.explain();
+  ASSERT_GE(e.programs.size(), 3U);
+  EXPECT_THAT(e.programs[0].ended, HasSubstr("a value was looked at by debug_test.cpp:" + std::to_string(line)));
+  EXPECT_EQ(e.programs[1].ended, "nonzero looked at a value");
+  EXPECT_EQ(e.programs.back().ended, "the end of the function");
+}
+
 }  // namespace
 }  // namespace tenon
