@@ -44,8 +44,8 @@ Place operator*(Place a, int64_t factor) {
   return a;
 }
 
-Value emit(ScalarOp op, DType dtype, std::initializer_list<Value> args) {
-  Builder& b = *args.begin()->builder;
+Value emit_as_is(ScalarOp op, DType dtype, std::span<const Value> args) {
+  Builder& b = *args.front().builder;
   Stmt& s = b.add(StmtKind::Scalar, dtype);
   s.op = op;
   s.result = b.kernel_.registers++;
@@ -55,6 +55,17 @@ Value emit(ScalarOp op, DType dtype, std::initializer_list<Value> args) {
 }
 
 namespace {
+
+bool is_half(DType t) { return t == DType::BF16 || t == DType::F16; }
+Value widened(Value a) { return is_half(a.dtype) ? cast(a, DType::F32) : a; }
+
+// Halves are computed in f32, and each result is rounded, as by the ops of an eager run.
+Value emit(ScalarOp op, DType dtype, std::initializer_list<Value> list) {
+  std::vector<Value> args;
+  for (const Value& a : list) args.push_back(op == ScalarOp::Cast ? a : widened(a));
+  if (op == ScalarOp::Cast || !is_half(dtype)) return emit_as_is(op, dtype, args);
+  return cast(emit_as_is(op, DType::F32, args), dtype);
+}
 
 Value pair(ScalarOp op, Value a, Value b) {
   if (a.dtype != b.dtype) fail(fmt::format("{} of {} and {}", info(op).name, name(a.dtype), name(b.dtype)), "cast one");
@@ -137,6 +148,7 @@ Stmt& Builder::add(StmtKind kind, DType dtype) {
   return s;
 }
 Value Builder::constant(double value, DType dtype) {
+  if (is_half(dtype)) return cast(constant(value, DType::F32), dtype);
   Stmt& s = add(StmtKind::Scalar, dtype);
   s.op = ScalarOp::Const;
   if (is_float(dtype)) {
@@ -207,8 +219,10 @@ Value Builder::fold(Fold kind, int64_t n, const std::function<Value(Place)>& bod
   kernel_.scratch.push_back({DType::F32, kLanes, false});
   const ScalarOp op = kCombine[static_cast<size_t>(kind)];
   Array scratch{this, lanes, {DType::F32, {kLanes}}};
+  DType result = DType::F32;  // halves are folded in f32 and rounded once
   const auto step = [&](const Place& at, const Place& lane) {
-    const Value x = body(at);
+    const Value given = body(at), x = widened(given);
+    result = given.dtype;
     scratch.type.dtype = x.dtype;
     scratch.store(lane, pair(op, scratch.load(lane), x));
   };
@@ -241,7 +255,7 @@ Value Builder::fold(Fold kind, int64_t n, const std::function<Value(Place)>& bod
   end_loop();
   auto& list = open_.back().body;
   std::rotate(list.begin() + static_cast<std::ptrdiff_t>(before), list.end() - 1, list.end());
-  return scratch.load(0);
+  return cast(scratch.load(0), result);
 }
 
 compiler::Kernel Builder::finish(std::string name) {

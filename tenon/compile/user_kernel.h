@@ -50,7 +50,8 @@ class Place {
 
 class Builder;
 
-// A scalar in a register. Arithmetic between two of one dtype; numbers take the dtype of the other side.
+// A scalar in a register. Arithmetic between two of one dtype; numbers take the dtype of the other side. bf16 and f16 are
+// computed in f32, with each result rounded; a fold of them is in f32 and is rounded once.
 struct Value {
   Builder* builder = nullptr;
   int32_t reg = -1;
@@ -119,7 +120,7 @@ class Builder {
 
  private:
   friend struct Array;
-  friend Value emit(ir::ScalarOp op, DType dtype, std::initializer_list<Value> args);
+  friend Value emit_as_is(ir::ScalarOp op, DType dtype, std::span<const Value> args);
   Place begin_loop(int64_t n, bool vec, bool unroll);
   void end_loop();
   compiler::Stmt& add(compiler::StmtKind kind, DType dtype);

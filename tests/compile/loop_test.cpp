@@ -316,6 +316,27 @@ TEST(Targets, RandomKernelsAgreeWithTheInterpreterOnEveryLevel) {
   }
 }
 
+// There is no instruction and no loop of the device for this: an error that says so, and no output.
+TEST(Targets, CodeThatDoesNotLinkIsAnErrorAndNothingIsPrinted) {
+  const Kernel kernel = parse_kernel(R"(kernel "halves" (b0: bf16[4], out b1: bf16[4]) {
+  for i0 in 4 parallel {
+    %0: bf16 = load b0[i0]
+    %1: bf16 = add %0, %0
+    store b1[i0], %1
+  }
+}
+)");
+  testing::internal::CaptureStderr();
+  std::string message;
+  try {
+    static_cast<void>(Jit(2).compile({&kernel, 1}));
+  } catch (const InternalError& e) {
+    message = e.what();
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_THAT(message, testing::HasSubstr("Symbols not found"));
+}
+
 TEST(Targets, ObjectsForOtherMachinesAreMade) {
   Kernel k = parse_kernel(kRows);
   expand_functions(k);

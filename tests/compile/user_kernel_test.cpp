@@ -35,7 +35,7 @@ struct ScaleAndPeak {
 
 TEST(UserKernel, ValuesForManySizesAndLayouts) {
   for (int64_t n : {1, 5, 16, 63, 64, 65, 200}) {
-    for (DType t : {DType::F32, DType::F64}) {
+    for (DType t : {DType::F32, DType::F64, DType::BF16, DType::F16}) {
       const Tensor x = cast(transpose(uniform({n, 9}, -2, 2), 0, 1), t), w = cast(uniform({n}, -2, 2), t);
       const Tensors got = kernel::call<ScaleAndPeak>({x, w});
       const Tensor peak = max(x, {1}, true), want = x * w + peak;

@@ -21,6 +21,7 @@
 #include <charconv>
 #include <cstring>
 #include <mutex>
+#include <utility>
 
 #include "tenon/base/error.h"
 #include "tenon/compile/interpret.h"
@@ -206,8 +207,9 @@ class Callable final : public llvm::orc::DefinitionGenerator {
 
 struct Jit::State {
   TargetRow row;
+  std::string reported;  // by parts of the JIT that return no error; before `jit`, which may report while it ends
   std::unique_ptr<llvm::orc::LLJIT> jit;
-  std::mutex mutex;                                            // of the machines
+  std::mutex mutex;                                            // of what is above and below
   std::vector<std::unique_ptr<llvm::TargetMachine>> machines;  // idle; each is one thread's at a time
 };
 
@@ -223,6 +225,11 @@ Jit::Jit(int level) {
   auto jit = llvm::orc::LLJITBuilder().create();
   if (!jit) fail("the JIT does not start", jit.takeError());
   state_->jit = std::move(*jit);
+  // The default prints.
+  state_->jit->getExecutionSession().setErrorReporter([state = state_.get()](llvm::Error error) {
+    const std::lock_guard lock(state->mutex);
+    state->reported += llvm::toString(std::move(error)) + "; ";
+  });
   state_->jit->getMainJITDylib().addGenerator(std::make_unique<Callable>(cpu::level_table(level)));
 }
 Jit::~Jit() = default;
@@ -262,7 +269,10 @@ std::vector<KernelFunction> Jit::link(std::span<const KernelObject> objects) {
   }
   // All at once: one by one each would be linked alone.
   auto found = jit.getExecutionSession().lookup(llvm::orc::makeJITDylibSearchOrder(&jit.getMainJITDylib()), wanted);
-  if (!found) fail("linking code", found.takeError());
+  if (!found) {
+    const std::lock_guard lock(state_->mutex);
+    throw InternalError("linking code: " + std::exchange(state_->reported, {}) + llvm::toString(found.takeError()));
+  }
   std::vector<KernelFunction> functions;
   for (const auto& name : names) functions.push_back((*found)[name].getAddress().toPtr<KernelFunction>());
   return functions;
