@@ -9,17 +9,17 @@
 namespace tenon::cpu {
 namespace {
 
+// All of a level's features, and that the system keeps their registers: level_v3.cpp may use any of them. 1: not even
+// v2.
 int detected_level() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-                    __builtin_cpu_supports("bmi2");
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512vl");
-  if (avx2) return avx512 ? 4 : 3;
-#endif
+  if (!__builtin_cpu_supports("x86-64-v2")) return 1;
+  if (!__builtin_cpu_supports("x86-64-v3")) return 2;
+  return __builtin_cpu_supports("x86-64-v4") ? 4 : 3;
+#else
   return 2;
+#endif
 }
 
 int wanted_level() {
@@ -37,7 +37,15 @@ int wanted_level() {
 
 }  // namespace
 
-int best_level(int limit) { return std::max(2, std::min({limit, wanted_level(), detected_level()})); }
+int best_level(int limit) {
+  static const int detected = detected_level();
+  if (detected < 2)
+    throw UnsupportedError({.where = "tenon",
+                            .problem = "this CPU is too old: Tenon's kernels are made for x86-64-v2 and newer",
+                            .expected = "a CPU with SSE4.2 and POPCNT (x86-64-v2, Intel since 2008, AMD since 2011)",
+                            .hint = "under an emulator, choose a newer CPU, as in qemu-x86_64 -cpu Nehalem"});
+  return std::max(2, std::min({limit, wanted_level(), detected}));
+}
 
 const LevelTable& level_table(int level) {
 #if defined(__x86_64__)
