@@ -38,6 +38,7 @@
 #include "tenon/ops/softmax.h"
 #include "tenon/ops/special.h"
 #include "tenon/optim/optim.h"
+#include "tenon/tensor/tensor_print.h"
 #include "tenon/tensor/variable.h"
 #include "tenon/trace/autocast.h"
 #include "tenon/trace/capture.h"

@@ -6,6 +6,7 @@
 // default generator gives a fresh one.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 
 #include "tenon/ops/opdef.h"
@@ -62,6 +63,9 @@ Tensor bernoulli(double p, const Shape& shape, Tensor key = {});
 // x with elements zeroed with probability p, the others divided by 1 - p (Srivastava et al., JMLR 15, 2014). The
 // gradient redraws the same mask from the key: nothing is stored.
 Tensor dropout(Tensor x, double p, Tensor key = {});
+// PyTorch's third argument would be a key here. Write `training ? dropout(x, p) : x`, or use nn::Dropout.
+template <std::same_as<bool> Flag>
+Tensor dropout(Tensor x, double p, Flag training) = delete;
 // -log(1 - u) / rate.
 Tensor exponential(const Shape& shape, double rate = 1, DType dtype = DType::F32, Tensor key = {});
 // The distribution of the maximum of many: -log(-log u).

@@ -1,9 +1,12 @@
 // to_string(Tensor): NumPy's layout (numpy/_core/arrayprint.py, precision 8, line width 75, separator ", ").
+#include "tenon/tensor/tensor_print.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -250,5 +253,7 @@ std::string to_string(const Tensor& x) {
   if (x.size() == 0) return fmt::format("tensor([], {})", to_string(x.type()));
   return Printer(x).print();
 }
+
+std::ostream& operator<<(std::ostream& stream, const Tensor& x) { return stream << to_string(x); }
 
 }  // namespace tenon

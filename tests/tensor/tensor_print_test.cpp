@@ -1,9 +1,12 @@
+#include "tenon/tensor/tensor_print.h"
+
 #include <gtest/gtest.h>
 
 #include <array>
 #include <bit>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tenon/tensor/element.h"
 #include "tenon/tensor/tensor_view.h"
@@ -43,6 +46,12 @@ TEST(TensorPrint, NarrowFloatsShowTheFewestDigits) {
   const View to = mutable_view(x);
   for (int i = 0; i < 3; ++i) store_real(to, i, std::array{0.1, 448.0, -3.5}[static_cast<size_t>(i)]);
   EXPECT_EQ(to_string(x), "tensor([ 1.0e-01,  4.5e+02, -3.5e+00], f8e4m3)");
+}
+
+TEST(TensorPrint, GoesToAStream) {
+  std::ostringstream text;
+  text << tensor({1.0, 2.0}) << " and " << Tensor();
+  EXPECT_EQ(text.str(), "tensor([1., 2.], f32) and tensor(undefined)");
 }
 
 TEST(TensorPrint, WithoutElements) {
