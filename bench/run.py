@@ -27,10 +27,14 @@ PEERS = {  # name: script and mode
     "onnxruntime": ("onnx_rows.py", "onnxruntime"),
     "openvino": ("onnx_rows.py", "openvino"),
 }
-ONE_THREAD = ("eager_add_8", "record_op", "matmul_f32")
+ONE_THREAD = ("eager_add_8", "record_op", "matmul_f32", "mobilenetv2_b1")
+# A name that stands for all rows that begin with it and a "_".
+ALIASES = ("matmul_f32",)
 # First steps of a compiled training step, in a fresh process each time: compile_bench.cpp. "_warm": a second process
 # that finds the first one's machine code on the disk.
 COMPILE = [f"compile_{model}{warm}" for model in ("mlp", "gpt2", "resnet50") for warm in ("", "_warm")]
+
+NO_PEER = {"peer": None, "peer_median_seconds": None, "ratio": None}
 
 
 class Process:
@@ -131,7 +135,7 @@ def measure(row, options):
         for process in (tenon, *peers.values()):
             process.close()
         result = {"row": row, "threads": threads, "median_seconds": statistics.median(times["tenon"]),
-                  "min_seconds": min(times["tenon"]), "runs": len(times["tenon"])}
+                  "min_seconds": min(times["tenon"]), "runs": len(times["tenon"]), **NO_PEER}
         if peers:
             result |= {"peer": best, "peer_median_seconds": statistics.median(times[best]),
                        "peer_min_seconds": min(times[best]), "ratio": statistics.median(ratios),
@@ -167,7 +171,7 @@ def measure_compile(row, options):
         first.append(seconds)
         eager.append(first_step(options, ["--eager", name]))
     return {"row": row, "threads": options.threads, "median_seconds": statistics.median(first), "min_seconds": min(first),
-            "runs": len(first), "eager_first_seconds": statistics.median(eager),
+            "runs": len(first), **NO_PEER, "eager_first_seconds": statistics.median(eager),
             "over_eager_seconds": statistics.median(f - e for f, e in zip(first, eager))}
 
 
@@ -180,7 +184,7 @@ def readable(seconds):
 
 def shown(r):
     text = f"{r['row']:26} {readable(r['median_seconds']):>9} {readable(r['min_seconds']):>9} {r['runs']:5}  "
-    if "ratio" in r:
+    if r["ratio"] is not None:
         text += f"{r['peer']:14} {readable(r['peer_median_seconds']):>9}  {r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})"
     for key, what in (("copy_bandwidth_share", "of copy bandwidth"), ("gflops", "GFLOP/s"), ("instructions", "instructions"),
                       ("over_eager_seconds", "s over the eager first step")):
@@ -209,7 +213,8 @@ def main():
     wanted = [w for w in options.rows.split(",") if w] or known
     chosen = []
     for name in wanted:
-        found = [k for k in known if k == name or (name.endswith("*") and k.startswith(name[:-1]))]
+        start = name[:-1] if name.endswith("*") else f"{name}_" if name in ALIASES else None
+        found = [k for k in known if k == name or (start is not None and k.startswith(start))]
         if not found:
             parser.error(f"there is no row {name!r}; there are {', '.join(known)}")
         chosen += [f for f in found if f not in chosen]
@@ -220,7 +225,7 @@ def main():
             r = measure_compile(row, options) if row in COMPILE else measure(row, options)
         except RuntimeError as error:
             lines = str(error).splitlines()
-            r = {"row": row, "error": lines[-1] if lines else "ended without a word"}
+            r = {"row": row, **NO_PEER, "error": lines[-1] if lines else "ended without a word"}
             print(f"{row:26} failed: {r['error']}", flush=True)
             results.append(r)
             continue
