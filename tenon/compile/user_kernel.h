@@ -50,8 +50,8 @@ class Place {
 
 class Builder;
 
-// A scalar in a register. Arithmetic between two of one dtype; numbers take the dtype of the other side. bf16 and f16 are
-// computed in f32, with each result rounded; a fold of them is in f32 and is rounded once.
+// A scalar in a register. Arithmetic between two of one dtype; numbers take the dtype of the other side. bf16 and f16
+// are computed in f32, with each result rounded; a fold of them is in f32 and is rounded once.
 struct Value {
   Builder* builder = nullptr;
   int32_t reg = -1;

@@ -9,7 +9,13 @@
 #include <sstream>
 
 #include "tenon/compile.h"
+#include "tenon/models/bert.h"
 #include "tenon/models/llama.h"
+#include "tenon/models/mobilenet_v2.h"
+#include "tenon/models/t5.h"
+#include "tenon/models/vit.h"
+#include "tenon/nn/recurrent.h"
+#include "tenon/nn/resample.h"
 #include "tenon/tenon.h"
 
 namespace tenon {
@@ -123,6 +129,79 @@ TEST(Golden, RmsNormAndSwiGlu) {
 TEST(Golden, CrossEntropyOfLogits) {
   const Tensor x = uniform({8, 50}), b = uniform({50});
   expect_golden("log_softmax_mean", [&] { return Tensors{mean(log_softmax(x + b))}; });
+}
+
+struct SmallResNet {
+  nn::Conv2d stem{3, 8, 3, {.stride = 1, .padding = 1, .bias = false}};
+  nn::BatchNorm2d norm{8};
+  std::vector<models::BasicBlock> blocks{models::BasicBlock(8, 8, 1), models::BasicBlock(8, 16, 2)};
+  nn::Linear head{16, 10};
+  Tensor operator()(const Tensor& x) const {
+    Tensor h = relu(norm(stem(x)));
+    for (const auto& block : blocks) h = block(h);
+    return head(flatten(global_avg_pool(h), 1));
+  }
+};
+TEST(Golden, ResNetStep) {
+  const Tensor x = uniform({2, 3, 8, 8}), y = remainder(arange(2), 10);
+  expect_golden_step("resnet_step", SmallResNet(), [&](auto& m) { return cross_entropy(m(x), y); });
+}
+TEST(Golden, InvertedResidualStep) {
+  const Tensor x = uniform({2, 8, 6, 6});
+  expect_golden_step("inverted_residual_step", models::InvertedResidual(8, 8, 1, 4),
+                     [&](auto& m) { return mean(square(m(x))); });
+}
+TEST(Golden, BertLayerStep) {
+  models::BertConfig config;
+  config.hidden_size = 32;
+  config.num_attention_heads = 2;
+  config.intermediate_size = 64;
+  const Tensor x = uniform({2, 7, 32});
+  expect_golden_step("bert_layer_step", models::BertLayer(config),
+                     [&](auto& m) { return mean(square(m(x, Tensor()))); });
+}
+TEST(Golden, VisionTransformerStep) {
+  models::ViTConfig config;
+  config.hidden_size = 32;
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = 2;
+  config.intermediate_size = 64;
+  config.image_size = 8;
+  config.patch_size = 4;
+  const Tensor x = uniform({2, 3, 8, 8});
+  expect_golden_step("vit_step", models::ViT(config), [&](auto& m) { return mean(square(m(x).pooled)); });
+}
+TEST(Golden, LstmStep) {
+  const Tensor x = uniform({2, 3, 8});
+  expect_golden_step("lstm_step", nn::LSTM(8, 12), [&](auto& m) { return mean(square(m(x).y)); });
+}
+struct SmallUNet {
+  nn::Conv2d down{1, 8, 3, {.padding = 1}}, middle{8, 16, 3, {.padding = 1}}, up{24, 8, 3, {.padding = 1}},
+      head{8, 1, 1};
+  nn::Upsample larger{.scale = {2}};
+  Tensor operator()(const Tensor& x) const {
+    const Tensor first = relu(down(x));
+    const Tensor low = relu(middle(max_pool2d(first, {2, 2})));
+    return head(relu(up(concat({larger(low), first}, 1))));
+  }
+};
+TEST(Golden, UNetStep) {
+  const Tensor x = uniform({2, 1, 8, 8}), y = uniform({2, 1, 8, 8});
+  expect_golden_step("unet_step", SmallUNet(), [&](auto& m) { return mse_loss(m(x), y); });
+}
+TEST(Golden, T5Step) {
+  models::T5Config config;
+  config.vocab_size = 30;
+  config.d_model = 16;
+  config.d_kv = 8;
+  config.d_ff = 32;
+  config.num_layers = config.num_decoder_layers = 1;
+  config.num_heads = 2;
+  const Tensor tokens = remainder(reshape(arange(10) * 7, {2, 5}), 30),
+               y = remainder(reshape(arange(8) * 5, {2, 4}), 30);
+  expect_golden_step("t5_step", models::T5(config), [&](auto& m) {
+    return cross_entropy(reshape(m(tokens, m.shifted(y)), {8, 30}), reshape(y, {8}));
+  });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Prints the CPU level that was chosen and the bits of a few ops, which are the same on every level. Exit code 3: the CPU
-// is not supported.
+// Prints the CPU level that was chosen and the bits of a few ops, which are the same on every level. Exit code 3: the
+// CPU is not supported.
 #include <cstdio>
 
 #include "tenon/base/error.h"

@@ -82,7 +82,7 @@ TEST(Lazy, ALookSplitsTheGraphAndConditionsKeepTheirMeaning) {
   }
   EXPECT_EQ(y.to_vector<float>(), (std::vector<float>{2, 3, 4}));
   ASSERT_EQ(engine.seen.size(), 2U);
-  EXPECT_STREQ(engine.seen[0].reason, "a value was looked at");
+  EXPECT_EQ(engine.seen[0].reason, "a value was looked at");
   EXPECT_EQ(engine.seen[0].graph().outputs.size(), 1U) << "x * 2 is held by nobody";
 }
 
