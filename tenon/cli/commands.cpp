@@ -190,6 +190,7 @@ Command serve_command() {
       integer("drain-grace-ms", "after a signal: how long to answer not-ready and still take requests", {int64_t{0}},
               0),
       integer("drain-timeout-ms", "and then wait for answers under way", {int64_t{30000}}, 0),
+      flag("version", "print the version and end", "false"),
   };
   command.examples = {
       "tenon serve --model half_plus_two=models/half_plus_two.onnx",

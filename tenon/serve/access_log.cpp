@@ -33,8 +33,9 @@ std::string error_text(const HttpResponse& r) {
 
 Code code_of(int http) {
   for (int c = 0; c <= static_cast<int>(Code::Unauthenticated); ++c) {
-    if (http_status(static_cast<Code>(c)) == http) return static_cast<Code>(c);
+    if (http_status(Status{static_cast<Code>(c)}) == http) return static_cast<Code>(c);
   }
+  if (http == 413 || http == 431) return Code::ResourceExhausted;
   return http < 400 ? Code::Ok : http < 500 ? Code::InvalidArgument : Code::Internal;
 }
 

@@ -25,11 +25,15 @@ Admission::Admission(AdmissionLimits limits, Metrics& metrics)
                 [this] { return static_cast<double>(bytes()); });
 }
 
+Status Admission::refuse_chunked() {
+  refused_body_.add();
+  return status_of(too_large(fmt::format("the body has more than the {} bytes that are accepted", limits_.body)));
+}
+
 Admission::Ticket Admission::reserve(int64_t bytes) {
   if (bytes > limits_.body) {
     refused_body_.add();
-    throw RequestError(Code::ResourceExhausted,
-                       fmt::format("the body has {} bytes; at most {} are accepted", bytes, limits_.body));
+    throw too_large(fmt::format("the body has {} bytes; at most {} are accepted", bytes, limits_.body));
   }
   if (draining()) {
     refused_draining_.add();

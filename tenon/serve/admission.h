@@ -12,6 +12,7 @@ namespace tenon::serve {
 
 class Metrics;
 class Counter;
+struct Status;
 
 struct AdmissionLimits {
   int64_t requests = 4096;
@@ -48,6 +49,8 @@ class Admission {
   // RequestError: RESOURCE_EXHAUSTED if one body is too large; UNAVAILABLE, with a time to try again, if the server is
   // full or draining.
   [[nodiscard]] Ticket reserve(int64_t bytes);
+  // Counts a chunked body that turned out too large; what to answer.
+  [[nodiscard]] Status refuse_chunked();
 
   // From now on nobody comes in.
   void drain() { draining_.store(true, std::memory_order_release); }

@@ -47,8 +47,10 @@ Core::Core(CoreOptions options)
                        ? std::make_shared<RequestLog>("all", *options_.request_log, metrics_, options_.repository.log)
                        : nullptr),
       scheduler_(options_.scheduler, metrics_) {
-  metrics_.gauge("tenon_ready", "1 if every model has a version ready and the server is not about to stop.", {},
-                 [this] { return ready() ? 1.0 : 0.0; });
+  metrics_.gauge("tenon_ready", "1 if every model had a version ready at one time and the server is not about to stop.",
+                 {}, [this] { return ready() ? 1.0 : 0.0; });
+  metrics_.gauge("tenon_models_not_ready", "Models of the configuration that have no version ready.", {},
+                 [this] { return static_cast<double>(repository_.not_ready().size()); });
   metrics_.gauge("tenon_pending_requests", "Requests that wait or run.", {}, [this] {
     int64_t pending = 0;
     for (const auto& config : repository_.configuration()) {

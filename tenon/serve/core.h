@@ -47,7 +47,8 @@ class Core {
   // Counts a request that never reached a model.
   void count_refused(Api api, const std::string& model, const Status& status);
 
-  // Ready: every model has a version ready, and the server is not about to stop.
+  // Ready: every model has, or at one time all had, a version ready (Repository::ready), and the server is not about to
+  // stop.
   [[nodiscard]] bool ready() const;
   // Says "not ready" from now on, but still answers: load balancers look elsewhere.
   void leave() { leaving_.store(true, std::memory_order_release); }

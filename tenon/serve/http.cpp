@@ -141,7 +141,7 @@ std::string decoded_body(std::string body, std::string_view encoding, int64_t mo
     const size_t used = out.size();
     const size_t next = std::min<size_t>(std::max<size_t>(used * 2, 16384), static_cast<size_t>(most) + 1);
     if (next <= used)
-      throw RequestError(Code::ResourceExhausted, fmt::format("the decompressed body is larger than {} bytes", most));
+      throw too_large(fmt::format("the decompressed body has more than the {} bytes that are accepted", most));
     out.resize(next);
     z.next_out = reinterpret_cast<Bytef*>(out.data() + used);
     z.avail_out = static_cast<uInt>(next - used);
@@ -153,7 +153,7 @@ std::string decoded_body(std::string body, std::string_view encoding, int64_t mo
       throw RequestError(Code::InvalidArgument, "the compressed body ends too early");
   }
   if (static_cast<int64_t>(out.size()) > most)
-    throw RequestError(Code::ResourceExhausted, fmt::format("the decompressed body is larger than {} bytes", most));
+    throw too_large(fmt::format("the decompressed body has more than the {} bytes that are accepted", most));
   return out;
 }
 

@@ -270,13 +270,14 @@ class Session final : public SessionBase {
   void broken(error_code error) {
     if (error == http::error::end_of_stream || error == net::error::eof || gone_) return abort();
     if (error.category() != boost::beast::http::make_error_code(http::error::bad_method).category()) return abort();
-    int status = 400;
-    if (error == http::error::header_limit) status = 431;
-    if (error == http::error::body_limit) status = 413;
     keep_alive_ = false;
-    HttpResponse r = listener_->handler.on_error({Code::InvalidArgument, "Malformed HTTP: " + error.message(), 0});
-    r.status = status;
-    write(std::move(r));
+    Status status{Code::InvalidArgument, "Malformed HTTP: " + error.message(), 0, 400};
+    if (error == http::error::header_limit)
+      status = {Code::ResourceExhausted,
+                fmt::format("the header has more than the {} bytes that are accepted", state_.options.header_bytes), 0,
+                431};
+    if (error == http::error::body_limit) status = state_.admission.refuse_chunked();
+    write(listener_->handler.on_error(status));
   }
 
   void on_header() {
@@ -294,10 +295,7 @@ class Session final : public SessionBase {
       }
     } catch (const RequestError& error) {
       keep_alive_ = false;  // the body will not be read
-      const Status status = status_of(error);
-      HttpResponse r = listener_->handler.on_error(status);
-      if (status.code == Code::ResourceExhausted) r.status = 413;
-      return write(std::move(r));
+      return write(listener_->handler.on_error(status_of(error)));
     }
     if (parser_->chunked()) parser_->body_limit(static_cast<uint64_t>(state_.admission.limits().body));
     parser_->eager(true);

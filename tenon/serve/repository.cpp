@@ -116,6 +116,7 @@ void Repository::configure(std::vector<ModelConfig> models) {
   for (const auto& config : models) {
     if (!names.insert(config.name).second)
       throw ValueError({"models", fmt::format("two models have the name '{}'", config.name), {}, {}, {}});
+    check_local(config.base_path);
     const auto wrong = config.traffic ? faults(*config.traffic) : std::vector<std::string>();
     if (!wrong.empty())
       throw ValueError(
@@ -152,7 +153,7 @@ void Repository::configure(std::vector<ModelConfig> models) {
       entry->log = logs[config.name];
       entry->config = std::move(config);
     }
-    look_now_ = true;
+    look_now_ = configured_ = true;
     publish();
   }
   changed_.notify_all();
@@ -578,7 +579,8 @@ bool Repository::settle(std::chrono::milliseconds patience) {
   const uint64_t looks = looks_ + (looking_ ? 1 : 0);
   look_now_ = true;
   changed_.notify_all();
-  return moved_.wait_for(lock, patience, [&] { return looks_ > looks && !look_now_ && quiet() && ready(); });
+  return moved_.wait_for(lock, patience,
+                         [&] { return looks_ > looks && !look_now_ && quiet() && not_ready().empty(); });
 }
 
 }  // namespace tenon::serve

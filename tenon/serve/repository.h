@@ -7,6 +7,7 @@
 // model.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -82,8 +83,8 @@ class Repository {
   Repository(const Repository&) = delete;
   Repository& operator=(const Repository&) = delete;
 
-  // The models to serve from now on; those not named are unloaded. Errors: ValueError for contradictions, and then
-  // nothing changes.
+  // The models to serve from now on; those not named are unloaded. Errors: ValueError for contradictions, FileError
+  // for a base path that is not local, and then nothing changes.
   void configure(std::vector<ModelConfig> models);
   [[nodiscard]] std::vector<ModelConfig> configuration() const;
 
@@ -102,14 +103,18 @@ class Repository {
   [[nodiscard]] std::vector<IndexEntry> index() const;
   // Versions ready now, rising.
   [[nodiscard]] std::vector<LanePtr> ready_versions(const std::string& model) const;
-  // Every model of the configuration that is wanted has a version ready.
-  [[nodiscard]] bool ready() const;
+  // Every model of the configuration that is wanted has a version ready, or all had at one time: a model that is added
+  // later, or loses its folder, is no reason to turn the others' requests away.
+  [[nodiscard]] bool ready() const { return ready_.load(std::memory_order_acquire); }
+  // Models that are wanted and have no version ready now.
+  [[nodiscard]] std::vector<std::string> not_ready() const;
 
   // Loads (again) or unloads a model of the configuration and waits until that is done. RequestError: NOT_FOUND;
   // UNAVAILABLE with the loader's message.
   void load(const std::string& model);
   void unload(const std::string& model);
-  // Looks at the disk now and waits until nothing is left to do (or for so long). True if ready().
+  // Looks at the disk now and waits until nothing is left to do (or for so long). True if every model
+  // that is wanted has a version then.
   bool settle(std::chrono::milliseconds patience);
 
  private:
@@ -158,6 +163,8 @@ class Repository {
   bool being_written_ = false;  // something that the last look saw
   uint64_t looks_ = 0;
   uint64_t generation_ = 0;
+  bool configured_ = false;
+  std::atomic<bool> ready_{false};
   mutable std::mutex published_mutex_;
   std::shared_ptr<const Published> published_;
   std::thread manager_;

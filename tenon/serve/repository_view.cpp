@@ -62,6 +62,7 @@ void Repository::publish() {
     const std::lock_guard lock(published_mutex_);
     published_.swap(old);
   }
+  if (configured_ && !ready() && not_ready().empty()) ready_.store(true, std::memory_order_release);
 }
 
 std::shared_ptr<const Repository::Published> Repository::published() const {
@@ -192,10 +193,13 @@ std::vector<LanePtr> Repository::ready_versions(const std::string& model) const 
   return out;
 }
 
-bool Repository::ready() const {
+std::vector<std::string> Repository::not_ready() const {
   const auto snapshot = published();
-  return std::all_of(snapshot->models.begin(), snapshot->models.end(),
-                     [](const auto& m) { return !m.second.wanted || !m.second.versions.empty(); });
+  std::vector<std::string> out;
+  for (const auto& [name, model] : snapshot->models) {
+    if (model.wanted && model.versions.empty()) out.push_back(name);
+  }
+  return out;
 }
 
 }  // namespace tenon::serve

@@ -35,14 +35,15 @@ const Row& row(Code code) { return kRows[static_cast<size_t>(code)]; }
 }  // namespace
 
 std::string_view name(Code code) { return row(code).name; }
-int http_status(Code code) { return row(code).http; }
-int v2_http_status(Code code) { return row(code).v2; }
+int http_status(const Status& status) { return status.http != 0 ? status.http : row(status.code).http; }
+int v2_http_status(const Status& status) { return status.http != 0 ? status.http : row(status.code).v2; }
 
 void refuse(std::string problem) { throw RequestError(Code::InvalidArgument, std::move(problem)); }
+RequestError too_large(std::string problem) { return {Code::ResourceExhausted, std::move(problem), 0, 413}; }
 
 Status status_of(const std::exception& error) {
   if (const auto* request = dynamic_cast<const RequestError*>(&error))
-    return {request->status_code, request->what(), request->retry_after};
+    return {request->status_code, request->what(), request->retry_after, request->http};
   if (dynamic_cast<const MemoryError*>(&error) || dynamic_cast<const std::bad_alloc*>(&error))
     return {Code::ResourceExhausted, "out of memory", 0};
   if (dynamic_cast<const CancelledError*>(&error)) return {Code::Cancelled, error.what(), 0};

@@ -35,28 +35,33 @@ enum class Code : uint8_t {
 
 // "INVALID_ARGUMENT"
 std::string_view name(Code code);
-// TensorFlow Serving's table; Triton's for the Open Inference Protocol.
-int http_status(Code code);
-int v2_http_status(Code code);
 
 struct Status {
   Code code = Code::Ok;
   std::string message{};
   int retry_after = 0;  // seconds after which another try may help; 0: nothing is promised
+  int http = 0;         // HTTP's status, where it has one of its own for this (413); 0: the code's
 
   [[nodiscard]] bool ok() const { return code == Code::Ok; }
 };
 
+// TensorFlow Serving's table; Triton's for the Open Inference Protocol; the status's own where it has one.
+int http_status(const Status& status);
+int v2_http_status(const Status& status);
+
 // A request that cannot be answered.
 struct RequestError final : Error {
-  RequestError(Code code, std::string message, int retry_after = 0)
-      : Error({.problem = std::move(message)}), status_code(code), retry_after(retry_after) {}
+  RequestError(Code code, std::string message, int retry_after = 0, int http = 0)
+      : Error({.problem = std::move(message)}), status_code(code), retry_after(retry_after), http(http) {}
   Code status_code;
   int retry_after;
+  int http;
 };
 
 // RequestError with Code::InvalidArgument: the request is not right.
 [[noreturn]] void refuse(std::string problem);
+// RESOURCE_EXHAUSTED, in HTTP 413: another try would fail as this one did, so none is offered.
+RequestError too_large(std::string problem);
 
 // The status that an exception means: errors about shapes, types and values are the client's.
 Status status_of(const std::exception& error);

@@ -68,7 +68,7 @@ UrlParts parse_route(std::string_view path) {
 }
 
 HttpResponse error_response(const Status& status) {
-  return http_error(status, http_status(status.code), error_answer(status.message));
+  return http_error(status, http_status(status), error_answer(status.message));
 }
 
 struct Tfs : std::enable_shared_from_this<Tfs> {
@@ -174,7 +174,7 @@ std::chrono::nanoseconds header_timeout(const HttpRequest& request, std::chrono:
   int64_t ms = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), ms);
   if (error != std::errc() || stop != text.data() + text.size() || ms <= 0 || ms > int64_t{1} << 40)
-    throw RequestError(Code::InvalidArgument, "the header Tenon-Timeout must be a number of milliseconds");
+    throw RequestError(Code::InvalidArgument, "the header Tenon-Timeout must be a positive number of milliseconds");
   return std::chrono::milliseconds(ms);
 }
 

@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 HttpResponse error_response(const Status& status) {
-  return http_error(status, v2_http_status(status.code), v2_error(status.message));
+  return http_error(status, v2_http_status(status), v2_error(status.message));
 }
 
 // What lies between the slashes of a path.

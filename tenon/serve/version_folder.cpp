@@ -76,6 +76,15 @@ std::map<int64_t, fs::path> find_versions(const fs::path& base) {
   return out;
 }
 
+void check_local(const fs::path& base) {
+  if (base.string().find("://") == std::string::npos) return;
+  throw FileError({base.string(),
+                   "only local paths are read",
+                   "a file or folder of this machine",
+                   {},
+                   "mount the bucket, or copy the model here first"});
+}
+
 Fingerprint fingerprint(const fs::path& path) {
   Hasher hasher;
   Fingerprint out;

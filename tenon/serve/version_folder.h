@@ -16,6 +16,9 @@ namespace tenon::serve {
 // Errors: FileError if the folder cannot be read.
 std::map<int64_t, std::filesystem::path> find_versions(const std::filesystem::path& base);
 
+// FileError for what is no path of this machine's: "s3://bucket/model".
+void check_local(const std::filesystem::path& base);
+
 // Changes whenever a file below `path` is added, removed, replaced or written.
 struct Fingerprint {
   uint64_t hash = 0;

@@ -35,9 +35,19 @@ std::optional<uint16_t> port_of(const Arguments& a, std::string_view name) {
   return static_cast<uint16_t>(port);
 }
 
-std::vector<serve::ModelConfig> models_of(const Arguments& a, const serve::LaneOptions& lane) {
+std::vector<serve::ModelConfig> models_of(const Arguments& a, const serve::LaneOptions& lane, const Console& console) {
   if (a.has("model-config-file")) {
     const std::string path = a.get<std::string>("model-config-file");
+    if (a.has("model"))
+      throw UsageError({"tenon serve",
+                        "--model and --config both say what to serve",
+                        "one of them",
+                        {},
+                        "config { name: \"classifier\" base_path: \"models/classifier\" } in " + path});
+    // As the original, whose container image always names a model.
+    if (a.has("model-base-path"))
+      console.err(fmt::format("--model-base-path {} is not looked at: --model-config-file says what to serve\n",
+                              a.get<std::string>("model-base-path")));
     return serve::parse_model_config(read_text_file(path), path, lane);
   }
   std::vector<serve::ModelConfig> out;
@@ -55,6 +65,7 @@ std::vector<serve::ModelConfig> models_of(const Arguments& a, const serve::LaneO
     out.push_back({.name = item.substr(0, equals), .base_path = item.substr(equals + 1), .lane = lane});
   }
   for (const auto& config : out) {
+    serve::check_local(config.base_path);
     if (!fs::exists(config.base_path))
       throw FileError({config.base_path.string(), "there is no such file or folder", {}, {}, {}});
   }
@@ -137,6 +148,9 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
   o.v2_rest_port = port_of(a, "http-port");
   o.v2_grpc_port = port_of(a, "grpc-port");
   o.grpc_socket_path = text_or(a, "grpc-socket-path");
+  if (!o.tfs_grpc_port && !o.tfs_rest_port && !o.v2_rest_port && !o.v2_grpc_port && o.grpc_socket_path.empty())
+    throw UsageError(
+        {"tenon serve", "every port is 0: nobody could ask anything", "at least one port", {}, "--rest_api_port 8501"});
   if (a.has("control-port")) {
     o.control_port = static_cast<uint16_t>(a.get<std::int64_t>("control-port"));
     o.control_token = text_or(a, "control-token");
@@ -257,11 +271,15 @@ std::string where_text(serve::Server& server, const std::string& host) {
 }  // namespace
 
 int serve_command(const Arguments& a, const Console& console) {
+  if (yes(a, "version")) {
+    console.out("tenon " TENON_VERSION "\n");
+    return exit_done;
+  }
   Interrupt interrupt;  // before any thread
   serve::ServerOptions options = options_of(a, console);
   const serve::LaneOptions lane = lane_of(a, options);
   options.tfs_grpc.lane = lane;
-  const auto models = models_of(a, lane);
+  const auto models = models_of(a, lane, console);
   const std::string shown = options.address == "0.0.0.0" ? "localhost" : options.address;
   const std::string host = fmt::format("http{}://{}", options.tls ? "s" : "", shown);
   serve::Server server(std::move(options), models);

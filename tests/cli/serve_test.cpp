@@ -113,6 +113,15 @@ TEST(ServeCommand, SaysWhichProgramIsNotThere) {
   EXPECT_THAT(help.out, HasSubstr("--rest-api-port"));
 }
 
+TEST(ServeCommand, TellsItsVersionAsTensorFlowServingDoes) {
+  for (const char* word : {"--version", "--version=true"}) {
+    const auto finished = run_process({"serve", word}, scratch("version"));
+    EXPECT_EQ(finished.code, 0) << finished.err;
+    EXPECT_THAT(finished.out, testing::StartsWith("tenon "));
+    EXPECT_EQ(finished.out, run_process({"--version"}, scratch("version")).out);
+  }
+}
+
 TEST(ServeCommand, SaysWhatIsWrong) {
   EXPECT_THAT(run_process({"serve"}, scratch("nothing")).err, HasSubstr("nothing to serve"));
   EXPECT_THAT(run_process({"serve", "--model", "nonsense"}, scratch("name")).err, HasSubstr("expected NAME=PATH"));
@@ -120,6 +129,24 @@ TEST(ServeCommand, SaysWhatIsWrong) {
               HasSubstr("there is no such file or folder"));
   EXPECT_THAT(run_process({"serve", "--model", "m=" + kModel, "--control-port", "1234"}, scratch("token")).err,
               HasSubstr("a token of at least 8 characters"));
+  EXPECT_THAT(run_process({"serve", "--model", "m=s3://bucket/m"}, scratch("s3")).err,
+              HasSubstr("s3://bucket/m: only local paths are read"));
+  // Two that say what to serve: neither is dropped without a word.
+  const std::string config = scratch("both") + ".config";
+  std::ofstream(config) << "model_config_list { config { name: \"m\" base_path: \"gs://bucket/m\" } }";
+  const auto both = run_process({"serve", "--config", config, "--model", "a=" + kModel}, scratch("both"));
+  EXPECT_EQ(both.code, 2);
+  EXPECT_THAT(both.err, HasSubstr("--model and --config both say what to serve"));
+  const auto remote =
+      run_process({"serve", "--config", config, "--free-ports", "--model_base_path=/models/model"}, scratch("remote"));
+  EXPECT_EQ(remote.code, 1);
+  EXPECT_THAT(remote.err, HasSubstr("gs://bucket/m: only local paths are read"));
+  EXPECT_THAT(remote.err, HasSubstr("--model-base-path /models/model is not looked at"));
+  const auto deaf = run_process(
+      {"serve", "--model", "m=" + kModel, "--port=0", "--rest_api_port=0", "--http-port=0", "--grpc-port=0"},
+      scratch("deaf"));
+  EXPECT_EQ(deaf.code, 2);
+  EXPECT_THAT(deaf.err, HasSubstr("every port is 0"));
   EXPECT_THAT(run_process({"loadtest", "ftp://x"}, scratch("url")).err, HasSubstr("the URL has another form"));
   EXPECT_THAT(run_process({"loadtest", "http://127.0.0.1:1/v2/models/m"}, scratch("port")).err,
               HasSubstr("127.0.0.1:1"));

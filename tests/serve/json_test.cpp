@@ -190,7 +190,7 @@ TEST(ServeJson, CompressedBodies) {
     EXPECT_LT(packed.size(), 2000U);
     EXPECT_EQ(decoded_body(packed, encoding, 1 << 20), text);
     EXPECT_THAT(error_text<RequestError>([&] { decoded_body(packed, encoding, 1000); }),
-                HasSubstr("larger than 1000 bytes"));
+                HasSubstr("more than the 1000 bytes"));
     EXPECT_NE(error_text<RequestError>([&] { decoded_body(packed.substr(0, packed.size() / 2), encoding, 1 << 20); }),
               "no error");
   }

@@ -190,6 +190,23 @@ TEST_F(RepositoryTest, Complaint13EmptyOrFailingStorageUnloadsNothing) {
   EXPECT_TRUE(eventually([&] { return ready_numbers(repository, "m").empty(); }));
 }
 
+// Before the first configuration, and until every one of its models has been there, nobody is sent here.
+TEST_F(RepositoryTest, ReadyIsLatchedOnceEveryModelWasThere) {
+  const fs::path good = fresh_folder("models"), other = fresh_folder("models");
+  put(good, 1);
+  Repository repository(quick(), metrics_);
+  EXPECT_FALSE(repository.ready());
+  repository.configure({{.name = "good", .base_path = good}, {.name = "other", .base_path = other}});
+  EXPECT_TRUE(eventually([&] { return ready_numbers(repository, "good") == std::vector<int64_t>{1}; }));
+  EXPECT_FALSE(repository.ready());
+  EXPECT_EQ(repository.not_ready(), std::vector<std::string>{"other"});
+  put(other, 1);
+  EXPECT_TRUE(eventually([&] { return repository.ready(); }));
+  repository.configure({{.name = "good", .base_path = good}, {.name = "third", .base_path = "/nowhere/at/all"}});
+  EXPECT_EQ(repository.not_ready(), std::vector<std::string>{"third"});
+  EXPECT_TRUE(repository.ready());
+}
+
 TEST_F(RepositoryTest, AVersionThatCannotBeLoadedLeavesTheLastGoodOne) {
   const fs::path base = fresh_folder("models");
   put(base, 1);

@@ -220,17 +220,19 @@ TEST_F(RestTest, Complaint06HealthTellsTheTruthOnEveryPort) {
     EXPECT_EQ(client.get("/readyz").status, 200);
     EXPECT_THAT(client.get("/metrics").body, HasSubstr("# TYPE tenon_ready gauge\ntenon_ready 1\n"));
   }
-  HttpClient client(v2_);
+  Core starting(quick());
+  HttpServer server({.threads = 1}, starting.admission(), starting.metrics());
+  HttpClient client(server.listen("v2", "127.0.0.1", 0, v2_rest(starting)));
+  EXPECT_EQ(client.get("/readyz").status, 503) << "nothing is configured yet";
   const fs::path nowhere = fresh_folder("nowhere");
-  auto models = core_.repository().configuration();
-  models.push_back({.name = "late", .base_path = nowhere});
-  core_.repository().configure(models);
-  EXPECT_TRUE(eventually([&] { return client.get("/readyz").status == 503; }));
+  starting.repository().configure({{.name = "late", .base_path = nowhere}});
+  EXPECT_FALSE(starting.repository().settle(milliseconds(100)));
+  EXPECT_EQ(client.get("/readyz").status, 503);
   EXPECT_EQ(client.get("/v2/health/ready").status, 503);
   EXPECT_EQ(client.get("/healthz").status, 200);
   write_file(nowhere / "1" / "model.onnx", affine_onnx(1, 1));
   EXPECT_TRUE(eventually([&] { return client.get("/readyz").status == 200; }));
-  core_.leave();
+  starting.leave();
   EXPECT_EQ(client.get("/readyz").status, 503);
 }
 
@@ -262,12 +264,27 @@ class SmallRestTest : public RestTest {
 TEST_F(SmallRestTest, RefusesFromTheHeaderAlone) {
   HttpClient large(tfs_);
   large.send("POST " + kModel + ":predict HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000000\r\n\r\n");
-  EXPECT_EQ(large.read().status, 413);
+  const auto refused = large.read();
+  EXPECT_EQ(refused.status, 413);
+  EXPECT_EQ(refused.header("Retry-After"), "") << "it would be as large the next time";
+  EXPECT_THAT(refused.body, HasSubstr("the body has 1000000000 bytes; at most 1000 are accepted"));
   EXPECT_TRUE(large.closed());
   HttpClient chunked(tfs_);
   chunked.send("POST " + kModel + ":predict HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
   chunked.send("7d0\r\n" + std::string(2000, ' ') + "\r\n0\r\n\r\n");
-  EXPECT_EQ(chunked.read().status, 413);
+  const auto unknown = chunked.read();
+  EXPECT_EQ(unknown.status, 413);
+  EXPECT_EQ(unknown.header("Retry-After"), "");
+  EXPECT_THAT(unknown.body, HasSubstr("the body has more than the 1000 bytes that are accepted"));
+  for (const uint16_t port : {tfs_, v2_}) {  // small as it comes, too large when it is unpacked
+    HttpClient packed(port);
+    const auto grown =
+        packed.post(kModel + ":predict", encoded_body(std::string(2000, ' '), "gzip"), "Content-Encoding: gzip\r\n");
+    EXPECT_EQ(grown.status, 413);
+    EXPECT_EQ(grown.header("Retry-After"), "");
+    EXPECT_THAT(grown.body, HasSubstr("the decompressed body has more than the 1000 bytes"));
+  }
+  EXPECT_THAT(HttpClient(tfs_).get("/metrics").body, HasSubstr("tenon_refused_requests_total{reason=\"body\"} 2\n"));
   // Two that have sent their header only hold the two places.
   HttpClient a(tfs_), b(tfs_), c(tfs_);
   for (auto* slow : {&a, &b})
@@ -283,6 +300,35 @@ TEST_F(SmallRestTest, RefusesFromTheHeaderAlone) {
   }
   EXPECT_TRUE(eventually([&] { return core_.admission().requests() == 0 && core_.admission().bytes() == 0; }));
   EXPECT_EQ(HttpClient(tfs_).post(kModel + ":predict", R"({"instances": [1]})").status, 200);
+}
+
+TEST_F(RestTest, AServerThatWasReadyStaysReadyWhenAnotherModelIsNot) {
+  HttpClient client(v2_);
+  EXPECT_EQ(client.get("/readyz").status, 200);
+  auto models = core_.repository().configuration();
+  models.push_back({.name = "late", .base_path = "/nowhere/at/all"});
+  core_.repository().configure(models);
+  EXPECT_FALSE(core_.repository().settle(milliseconds(200)));
+  EXPECT_EQ(client.get("/readyz").status, 200);
+  EXPECT_EQ(client.get("/v2/health/ready").status, 200);
+  EXPECT_EQ(client.get("/v2/models/late/ready").status, 400);
+  EXPECT_EQ(client.get("/v2/models/half_plus_two/ready").status, 200);
+  EXPECT_EQ(HttpClient(tfs_).post(kModel + ":predict", R"({"instances": [1]})").status, 200);
+  const std::string page = client.get("/metrics").body;
+  EXPECT_THAT(page, HasSubstr("tenon_ready 1\n"));
+  EXPECT_THAT(page, HasSubstr("tenon_models_not_ready 1\n"));
+  core_.leave();
+  EXPECT_EQ(client.get("/readyz").status, 503);
+}
+
+TEST_F(RestTest, ATimeoutIsAPositiveNumberOfMilliseconds) {
+  HttpClient client(tfs_);
+  for (const char* text : {"0", "-5", "soon"}) {
+    const auto answer =
+        client.post(kModel + ":predict", R"({"instances": [1]})", std::string("Tenon-Timeout: ") + text + "\r\n");
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_THAT(answer.body, HasSubstr("Tenon-Timeout must be a positive number of milliseconds"));
+  }
 }
 
 TEST_F(SmallRestTest, BrokenHttpIsRefused) {
