@@ -272,7 +272,7 @@ std::string help_for(const Command& command) {
   for (const auto& positional : command.positionals) out += " " + positional.name;
   out += " [options]\n\n";
   for (const auto& positional : command.positionals)
-    out += fmt::format("  {:<22}{}\n", positional.name, positional.help);
+    out += fmt::format("  {:<22}{}\n", positional.name, wrapped(positional.help, 24, 100));
   describe(out, command.options);
   out += "  --help                show this text\n";
   for (const auto& variant : command.variants) {

@@ -217,7 +217,10 @@ Command loadtest_command() {
       .name = "loadtest",
       .summary = "send requests at a steady rate and measure the answers",
       .positionals = {
-          {.name = "URL", .help = "http://HOST:PORT/v2/models/NAME, …/v1/models/NAME or grpc://HOST:PORT/NAME"}}};
+          {.name = "URL",
+           .help =
+               "http://HOST:PORT/v2/models/NAME, …/v1/models/NAME, grpc://HOST:PORT/NAME (Open Inference Protocol) or "
+               "grpc://HOST:PORT/tensorflow/NAME; https:// and grpcs:// with TLS"}}};
   command.options = {
       real("rate", "requests a second, at random times (Poisson)", {100.0}, 0.001, 1e7),
       real("seconds", "how long", {10.0}, 0.01, 1e6),
@@ -230,6 +233,8 @@ Command loadtest_command() {
       text("replay", "LOG", "send the requests of a request log (JSON lines or TFRecord) and compare the answers"),
       real("relative-tolerance", "of floats that are compared", {1e-4}, 0, 1e9),
       real("absolute-tolerance", "of floats that are compared", {1e-5}, 0, 1e9),
+      text("ca", "FILE", "with TLS: believe these certificates (PEM), not the system's"),
+      {.name = "insecure", .kind = OptionKind::flag, .value_name = {}, .help = "with TLS: believe every certificate"},
       seed()};
   command.examples = {"tenon loadtest http://localhost:8000/v2/models/half_plus_two --rate 500 --seconds 10"};
   command.program = "tenon-server";

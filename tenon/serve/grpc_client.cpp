@@ -2,11 +2,15 @@
 
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/security/tls_certificate_verifier.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
 #include <atomic>
 #include <future>
 #include <thread>
 #include <vector>
+
+#include "tenon/base/file.h"
 
 namespace tenon::serve {
 namespace {
@@ -28,6 +32,19 @@ struct Call {
   GrpcClient::Done done;
 };
 
+std::shared_ptr<grpc::ChannelCredentials> credentials_of(const ServerTrust& trust) {
+  if (!trust.anyone) {
+    grpc::SslCredentialsOptions options;
+    if (!trust.ca.empty()) options.pem_root_certs = read_text_file(trust.ca);
+    return grpc::SslCredentials(options);
+  }
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_verify_server_certs(false);
+  options.set_check_call_host(false);
+  options.set_certificate_verifier(std::make_shared<grpc::experimental::NoOpCertificateVerifier>());
+  return grpc::experimental::TlsCredentials(options);
+}
+
 }  // namespace
 
 std::string text_of(const grpc::ByteBuffer& buffer) {
@@ -45,13 +62,15 @@ struct GrpcClient::State {
   std::atomic<int64_t> open{0};
 };
 
-GrpcClient::GrpcClient(const std::string& address, int connections) : state_(std::make_unique<State>()) {
+GrpcClient::GrpcClient(const std::string& address, int connections, const std::optional<ServerTrust>& tls)
+    : state_(std::make_unique<State>()) {
+  const auto credentials = tls ? credentials_of(*tls) : grpc::InsecureChannelCredentials();
   for (int i = 0; i < std::max(1, connections); ++i) {
     grpc::ChannelArguments arguments;
     arguments.SetInt("tenon.connection", i);  // another argument, another connection
     arguments.SetMaxReceiveMessageSize(-1);
-    state_->stubs.push_back(std::make_unique<grpc::GenericStub>(
-        grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments)));
+    state_->stubs.push_back(
+        std::make_unique<grpc::GenericStub>(grpc::CreateCustomChannel(address, credentials, arguments)));
   }
 }
 

@@ -3,8 +3,10 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "tenon/serve/client_tls.h"
 #include "tenon/serve/request.h"
 #include "tenon/serve/status.h"
 
@@ -19,8 +21,8 @@ std::string text_of(const grpc::ByteBuffer& buffer);
 
 class GrpcClient {
  public:
-  // "127.0.0.1:8001"; connects when the first call is made.
-  explicit GrpcClient(const std::string& address, int connections = 1);
+  // "127.0.0.1:8001"; connects when the first call is made. `tls`: none: without TLS.
+  explicit GrpcClient(const std::string& address, int connections = 1, const std::optional<ServerTrust>& tls = {});
   ~GrpcClient();
   GrpcClient(const GrpcClient&) = delete;
   GrpcClient& operator=(const GrpcClient&) = delete;

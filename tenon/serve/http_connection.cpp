@@ -4,9 +4,11 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -14,14 +16,20 @@
 #include "tenon/serve/http.h"
 
 namespace tenon::serve {
+namespace {
+
+constexpr size_t kPiece = 1 << 20;  // that OpenSSL is given at one time
+
+}  // namespace
 
 void HttpConnection::close() {
+  session_.reset();
   if (descriptor_ >= 0) ::close(descriptor_);
   descriptor_ = -1;
   received_.clear();
 }
 
-void HttpConnection::connect() {
+void HttpConnection::connect(std::chrono::milliseconds timeout) {
   const std::string where = fmt::format("{}:{}", host_, port_);
   addrinfo hints{}, *list = nullptr;
   hints.ai_socktype = SOCK_STREAM;
@@ -35,6 +43,8 @@ void HttpConnection::connect() {
     if (::connect(descriptor_, a->ai_addr, a->ai_addrlen) == 0) {
       const int on = 1;
       ::setsockopt(descriptor_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+      set_timeout(timeout);
+      if (tls_) session_ = tls_->connect(descriptor_, host_);
       return;
     }
     last = errno;
@@ -43,9 +53,16 @@ void HttpConnection::connect() {
   throw FileError({where, std::strerror(last), {}, {}, {}});
 }
 
+void HttpConnection::set_timeout(std::chrono::milliseconds timeout) const {
+  const timeval limit{timeout.count() / 1000, timeout.count() % 1000 * 1000};
+  ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
 void HttpConnection::write(std::string_view bytes) {
   while (!bytes.empty()) {
-    const auto n = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const auto n = session_
+                       ? ::SSL_write(session_.get(), bytes.data(), static_cast<int>(std::min(bytes.size(), kPiece)))
+                       : ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (n <= 0) throw FileError({fmt::format("{}:{}", host_, port_), "the connection broke", {}, {}, {}});
     bytes.remove_prefix(static_cast<size_t>(n));
   }
@@ -53,7 +70,8 @@ void HttpConnection::write(std::string_view bytes) {
 
 bool HttpConnection::read_more() {
   char buffer[16384];
-  const auto n = ::recv(descriptor_, buffer, sizeof(buffer), 0);
+  const auto n =
+      session_ ? ::SSL_read(session_.get(), buffer, sizeof(buffer)) : ::recv(descriptor_, buffer, sizeof(buffer), 0);
   if (n <= 0) return false;
   received_.append(buffer, static_cast<size_t>(n));
   return true;
@@ -67,9 +85,10 @@ HttpConnection::Answer HttpConnection::exchange(std::string_view head, std::stri
   message += body;
   bool fresh = descriptor_ < 0;
   while (true) {
-    if (descriptor_ < 0) connect();
-    const timeval limit{timeout.count() / 1000, timeout.count() % 1000 * 1000};
-    ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    if (descriptor_ < 0)
+      connect(timeout);
+    else
+      set_timeout(timeout);
     bool sent = true;
     try {
       write(message);

@@ -3,15 +3,20 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+
+#include "tenon/serve/client_tls.h"
 
 namespace tenon::serve {
 
 class HttpConnection {
  public:
-  HttpConnection(std::string host, uint16_t port) : host_(std::move(host)), port_(port) {}
+  HttpConnection(std::string host, uint16_t port, std::optional<ClientTls> tls = {})
+      : host_(std::move(host)), port_(port), tls_(std::move(tls)) {}
   ~HttpConnection() { close(); }
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
@@ -26,12 +31,15 @@ class HttpConnection {
   void close();
 
  private:
-  void connect();
+  void connect(std::chrono::milliseconds timeout);
+  void set_timeout(std::chrono::milliseconds timeout) const;
   void write(std::string_view bytes);
   bool read_more();
   std::string host_;
   uint16_t port_;
+  std::optional<ClientTls> tls_;
   int descriptor_ = -1;
+  ClientTls::Session session_{nullptr, nullptr};
   std::string received_;
 };
 

@@ -23,7 +23,7 @@ using Kind = LoadTarget::Kind;
   throw ValueError({"loadtest",
                     "the URL has another form",
                     "http://HOST:PORT/v2/models/NAME, http://HOST:PORT/v1/models/NAME, grpc://HOST:PORT/NAME or "
-                    "grpc://HOST:PORT/tensorflow/NAME",
+                    "grpc://HOST:PORT/tensorflow/NAME; https:// and grpcs:// with TLS",
                     url,
                     {}});
 }
@@ -32,9 +32,13 @@ using Kind = LoadTarget::Kind;
 
 LoadTarget parse_load_url(const std::string& url) {
   LoadTarget t;
-  const bool grpc = url.starts_with("grpc://");
-  if (!grpc && !url.starts_with("http://")) bad_url(url);
-  const std::string rest = url.substr(7);
+  const size_t scheme = url.find("://");
+  if (scheme == std::string::npos) bad_url(url);
+  const std::string_view word = std::string_view(url).substr(0, scheme);
+  t.tls = word == "https" || word == "grpcs";
+  const bool grpc = word == "grpc" || word == "grpcs";
+  if (!grpc && !t.tls && word != "http") bad_url(url);
+  const std::string rest = url.substr(scheme + 3);
   const size_t slash = rest.find('/'), colon = rest.rfind(':', slash);
   if (slash == std::string::npos || colon == std::string::npos || colon > slash) bad_url(url);
   t.host = rest.substr(0, colon);
@@ -57,6 +61,13 @@ LoadTarget parse_load_url(const std::string& url) {
   }
   if (t.model.empty()) bad_url(url);
   return t;
+}
+
+HttpConnection http_to(const LoadTarget& t, const ServerTrust& trust) {
+  return {t.host, t.port, t.tls ? std::optional<ClientTls>(trust) : std::nullopt};
+}
+GrpcClient grpc_to(const LoadTarget& t, const ServerTrust& trust, int connections) {
+  return GrpcClient(fmt::format("{}:{}", t.host, t.port), connections, t.tls ? std::optional(trust) : std::nullopt);
 }
 
 LoadMessage load_message(const LoadTarget& t, const std::vector<NamedValue>& values, bool as_json) {

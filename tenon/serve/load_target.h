@@ -6,6 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "tenon/serve/client_tls.h"
+#include "tenon/serve/grpc_client.h"
+#include "tenon/serve/http_connection.h"
 #include "tenon/serve/value.h"
 
 namespace tenon::serve {
@@ -15,6 +18,7 @@ struct LoadTarget {
   std::string host;
   uint16_t port = 0;
   std::string model, path;  // path: of REST, from /v1 or /v2
+  bool tls = false;
 
   [[nodiscard]] bool grpc() const { return kind == Kind::V2Grpc || kind == Kind::TfsGrpc; }
   [[nodiscard]] std::string_view rpc() const {
@@ -24,6 +28,9 @@ struct LoadTarget {
 };
 // The URLs of LoadOptions. ValueError for another form.
 LoadTarget parse_load_url(const std::string& url);
+// Connections to it.
+HttpConnection http_to(const LoadTarget& target, const ServerTrust& trust);
+GrpcClient grpc_to(const LoadTarget& target, const ServerTrust& trust, int connections = 1);
 
 struct LoadMessage {
   std::string head, body;  // the head without Host and Content-Length; "" for gRPC

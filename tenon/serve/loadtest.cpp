@@ -33,7 +33,7 @@ using Kind = LoadTarget::Kind;
 std::vector<TensorSpec> inputs_of(const LoadTarget& t, const LoadOptions& o) {
   std::vector<TensorSpec> out;
   if (t.kind == Kind::V2Grpc || t.kind == Kind::TfsGrpc) {
-    GrpcClient client(fmt::format("{}:{}", t.host, t.port));
+    GrpcClient client = grpc_to(t, o.trust);
     WireWriter ask;
     ask.text(1, t.model);
     const std::string answer = client.call("/inference.GRPCInferenceService/ModelMetadata", ask.to_string(), o.timeout);
@@ -60,7 +60,7 @@ std::vector<TensorSpec> inputs_of(const LoadTarget& t, const LoadOptions& o) {
     }
     return out;
   }
-  HttpConnection connection(t.host, t.port);
+  HttpConnection connection = http_to(t, o.trust);
   const std::string path = t.kind == Kind::V2Rest ? t.path : t.path + "/metadata";
   const auto answer = connection.exchange(fmt::format("GET {} HTTP/1.1\r\n", path), "", o.timeout);
   if (answer.status != 200)
@@ -155,7 +155,7 @@ void run_http(const LoadTarget& t, const LoadMessage& m, const LoadOptions& o, T
   const auto times = arrivals(o);
   std::atomic<size_t> next{0};
   const auto work = [&] {
-    HttpConnection connection(t.host, t.port);
+    HttpConnection connection = http_to(t, o.trust);
     for (size_t i = next++; i < times.size(); i = next++) {
       const Time intended = start + times[i];
       std::this_thread::sleep_until(intended);
@@ -175,7 +175,7 @@ void run_http(const LoadTarget& t, const LoadMessage& m, const LoadOptions& o, T
 }
 
 void run_grpc(const LoadTarget& t, const LoadMessage& m, const LoadOptions& o, Time start, Sink& sink) {
-  GrpcClient client(fmt::format("{}:{}", t.host, t.port), o.connections);
+  GrpcClient client = grpc_to(t, o.trust, o.connections);
   const std::string method(t.rpc());
   for (const auto at : arrivals(o)) {
     const Time intended = start + at;

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tenon/serve/client_tls.h"
+
 namespace tenon::serve {
 
 // Counts of durations with a relative error below 2 %, from 1 µs to half an hour.
@@ -34,7 +36,8 @@ class LatencyHistogram {
 
 struct LoadOptions {
   // http://HOST:PORT/v2/models/NAME[/versions/N], http://HOST:PORT/v1/models/NAME[/versions/N] (or /labels/L),
-  // grpc://HOST:PORT/NAME (Open Inference Protocol) or grpc://HOST:PORT/tensorflow/NAME.
+  // grpc://HOST:PORT/NAME (Open Inference Protocol) or grpc://HOST:PORT/tensorflow/NAME; with TLS https:// and
+  // grpcs://.
   std::string url;
   double rate = 100;  // requests a second
   std::chrono::milliseconds duration{10000};
@@ -45,6 +48,7 @@ struct LoadOptions {
   bool json = false;   // v2 REST: numbers as JSON, not as binary data
   uint64_t seed = 1;   // of arrivals and values
   std::chrono::milliseconds timeout{30000};
+  ServerTrust trust{};  // of https:// and grpcs://
 };
 
 struct LoadResult {

@@ -114,8 +114,8 @@ struct Sender {
   }
 
   void work(Clock::time_point start) {
-    HttpConnection http(target.host, target.port);
-    GrpcClient rpc(fmt::format("{}:{}", target.host, target.port));
+    HttpConnection http = http_to(target, options.trust);
+    GrpcClient rpc = grpc_to(target, options.trust);
     for (size_t i = next++; i < mine.size(); i = next++) {
       auto intended = Clock::now();
       if (options.rate > 0) {
@@ -180,6 +180,7 @@ ReplayResult run_replay(const std::vector<ReplayedRequest>& requests, const Repl
     else
       ++sender.result.skipped;
   }
+  if (sender.target.tls) (void)ClientTls(options.trust);  // what is wrong with it is told here, not in a thread
   const auto start = Clock::now();
   std::vector<std::thread> threads;
   for (int i = 0; i < std::max(1, options.connections); ++i) threads.emplace_back([&] { sender.work(start); });

@@ -29,6 +29,7 @@ struct ReplayOptions {
   int connections = 1;
   Tolerance tolerance{};
   std::chrono::milliseconds timeout{30000};
+  ServerTrust trust{};  // as LoadOptions
 };
 struct ReplayResult {
   LatencyHistogram latency;

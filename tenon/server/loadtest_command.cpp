@@ -16,11 +16,16 @@ using std::chrono::milliseconds;
 
 namespace {
 
+serve::ServerTrust trust_of(const Arguments& a) {
+  return {.ca = a.has("ca") ? a.get<std::string>("ca") : std::string(), .anyone = a.get<bool>("insecure")};
+}
+
 int replay(const Arguments& a, const Console& console) {
   serve::ReplayOptions o;
   o.url = a.positionals.at(0);
   if (a.was_given("rate")) o.rate = a.get<double>("rate");
   o.connections = a.was_given("connections") ? static_cast<int>(a.get<std::int64_t>("connections")) : 1;
+  o.trust = trust_of(a);
   o.tolerance = {a.get<double>("relative-tolerance"), a.get<double>("absolute-tolerance")};
   const auto r = serve::run_replay(serve::read_request_log(a.get<std::string>("replay")), o);
   const auto ms = [&](double q) { return static_cast<double>(r.latency.quantile(q).count()) / 1e6; };
@@ -52,6 +57,7 @@ int loadtest_command(const Arguments& a, const Console& console) {
   if (a.has("replay")) return replay(a, console);
   serve::LoadOptions o;
   o.url = a.positionals.at(0);
+  o.trust = trust_of(a);
   o.rate = a.get<double>("rate");
   o.duration = milliseconds(static_cast<std::int64_t>(a.get<double>("seconds") * 1e3));
   o.warm_up = milliseconds(static_cast<std::int64_t>(a.get<double>("warm-up") * 1e3));
