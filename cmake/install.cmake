@@ -25,6 +25,12 @@ if(programs)
   install(TARGETS ${programs} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 endif()
 
+# What an operator needs: the pages, and the files that run the server, the unit where systemd looks.
+set(pages "${CMAKE_INSTALL_DATADIR}/doc/tenon")
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/docs/" DESTINATION "${pages}" COMPONENT documentation)
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/deploy" DESTINATION "${pages}" COMPONENT documentation)
+install(FILES "${PROJECT_SOURCE_DIR}/deploy/tenon.service" DESTINATION lib/systemd/system COMPONENT documentation)
+
 install(EXPORT TenonTargets NAMESPACE Tenon:: DESTINATION "${package_dir}")
 configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/TenonConfig.cmake.in"
   "${PROJECT_BINARY_DIR}/package/TenonConfig.cmake" INSTALL_DESTINATION "${package_dir}"

@@ -68,6 +68,12 @@ TEST(Deploy, TheUnitLetsNoMachineCodeBeMade) {
   EXPECT_THAT(read_text_file(kDeploy + "tenon.service"), testing::HasSubstr("MemoryDenyWriteExecute=yes"));
 }
 
+// The image's build copies the checkout: not what was built there, which is large and another machine's.
+TEST(Deploy, TheImageIsBuiltFromSourcesAlone) {
+  const std::string ignored = read_text_file(std::string(TENON_SOURCE_DIR) + "/.dockerignore");
+  for (const char* name : {"\n.git\n", "\nbuild/\n"}) EXPECT_THAT(ignored, testing::HasSubstr(name));
+}
+
 TEST(Deploy, ProbesAskForPathsThatAnswer) {
   ServerOptions options;
   options.address = "127.0.0.1";
