@@ -22,6 +22,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/serve/grpc_session.h"
+#include "tenon/serve/write_now.h"
 
 namespace tenon::serve {
 namespace {
@@ -141,16 +142,9 @@ class StreamConnection final : public Connection {
       output_.for_each([&](std::span<const std::byte> piece) { buffers_.emplace_back(piece.data(), piece.size()); });
       if constexpr (kPlain) {
         error_code error;
-        // One piece is send(), several are sendmsg(), which is dearer.
-        size_t sent = buffers_.size() == 1 ? stream_.write_some(net::buffer(buffers_[0]), error)
-                                           : stream_.write_some(buffers_, error);
-        if (error && error != net::error::would_block && error != net::error::try_again) return abort();
-        if (error) sent = 0;
-        size_t done = 0;
-        while (done < buffers_.size() && sent >= buffers_[done].size()) sent -= buffers_[done++].size();
-        if (done == buffers_.size()) continue;
-        buffers_.erase(buffers_.begin(), buffers_.begin() + static_cast<std::ptrdiff_t>(done));
-        buffers_[0] += sent;
+        write_now(stream_, buffers_, error);
+        if (error) return abort();
+        if (buffers_.empty()) continue;
       }
       writing_ = true;
       net::async_write(stream_, buffers_, [self = self()](error_code error, size_t) {

@@ -20,6 +20,7 @@
 
 #include "tenon/serve/append.h"
 #include "tenon/serve/work_pool.h"
+#include "tenon/serve/write_now.h"
 
 namespace tenon::serve {
 namespace {
@@ -386,16 +387,8 @@ class Session final : public SessionBase {
     buffers_.insert(buffers_.begin(), net::buffer(head_));
     if constexpr (kPlain) {  // nearly always the socket takes all of it at once
       error_code error;
-      // One piece is send(), several are sendmsg(), which is dearer.
-      size_t sent = buffers_.size() == 1 ? stream_.write_some(net::buffer(buffers_[0]), error)
-                                         : stream_.write_some(buffers_, error);
-      if (error && error != net::error::would_block && error != net::error::try_again) return written(error);
-      if (error) sent = 0;
-      size_t done = 0;
-      while (done < buffers_.size() && sent >= buffers_[done].size()) sent -= buffers_[done++].size();
-      if (done == buffers_.size()) return written({});
-      buffers_.erase(buffers_.begin(), buffers_.begin() + static_cast<std::ptrdiff_t>(done));
-      buffers_[0] += sent;
+      write_now(stream_, buffers_, error);
+      if (error || buffers_.empty()) return written(error);
     }
     wait(allowance(state_.options.write_timeout, length));
     net::async_write(stream_, buffers_, [self = self()](error_code error, size_t) { self->written(error); });
