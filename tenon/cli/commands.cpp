@@ -149,6 +149,7 @@ Command serve_command() {
            "TensorFlow Serving's SSLConfig: TLS for gRPC, with clients' certificates if asked for"),
       integer("control-port", "REST port on which models can be loaded and unloaded", {}, 1, 65535),
       text("control-token", "TOKEN", "what calls of the control port must show: Authorization: Bearer TOKEN"),
+      flag("grpc-control", "models can be loaded and unloaded over gRPC too, with the same token", "false"),
       text("tls-certificate", "FILE", "PEM chain; all ports then speak TLS"),
       text("tls-key", "FILE", "PEM key of the certificate"),
       integer("threads", "batches that run at the same time; 0: one for each CPU", {int64_t{0}}, 0, 4096),

@@ -14,7 +14,7 @@ std::vector<std::string> serve_words(const std::vector<std::string>& words) {
     for (std::string_view s : {"--enable-batching", "--enable-model-warmup", "--rest-api-enable-cors-support",
                                "--enable-serialization-as-tensor-content", "--enable-grpc-healthcheck-service",
                                "--enable-per-model-batching-parameters", "--allow-reload-config", "--free-ports",
-                               "--allow-version-labels-for-unavailable-models", "--version"}) {
+                               "--allow-version-labels-for-unavailable-models", "--version", "--grpc-control"}) {
       if (name == s) return true;
     }
     return false;

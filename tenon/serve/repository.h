@@ -96,6 +96,8 @@ class Repository {
   [[nodiscard]] TrafficPtr traffic(const std::string& model) const;
   // The version that a shadow names; null while it is not ready.
   [[nodiscard]] LanePtr lane_of(const std::string& model, const ShadowOptions& shadow) const;
+  // Of the targets and the shadow, those that are not ready now: "version 9", "label 'canary'".
+  [[nodiscard]] std::vector<std::string> missing(const std::string& model, const TrafficOptions& traffic) const;
 
   // Every version that is or was there. RequestError NOT_FOUND for an unknown model (or version).
   [[nodiscard]] std::vector<VersionStatus> status(const ModelRef& ref) const;

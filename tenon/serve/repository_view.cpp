@@ -137,6 +137,20 @@ LanePtr Repository::lane_of(const std::string& model, const ShadowOptions& shado
 
 TrafficPtr Repository::traffic(const std::string& model) const {
   const auto snapshot = published();
+std::vector<std::string> Repository::missing(const std::string& model, const TrafficOptions& traffic) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  std::vector<std::string> out;
+  const auto look = [&](const SplitTarget& target) {
+    if (found != snapshot->models.end() && found->second.lane_of(target)) return;
+    out.push_back(target.version ? fmt::format("version {}", *target.version)
+                                 : fmt::format("label '{}'", target.label));
+  };
+  for (const auto& target : traffic.split) look(target);
+  if (traffic.shadow) look({.version = traffic.shadow->version, .label = traffic.shadow->label});
+  return out;
+}
+
   const auto found = snapshot->models.find(model);
   return found == snapshot->models.end() ? nullptr : found->second.traffic;
 }

@@ -1,5 +1,7 @@
 #include "tenon/serve/server.h"
 
+#include <fmt/format.h>
+
 #include <thread>
 
 #include "tenon/serve/health_grpc.h"
@@ -43,7 +45,13 @@ Server::Server(ServerOptions options, std::vector<ModelConfig> models)
   if (!o.grpc_socket_path.empty()) addresses.push_back({.host = "unix", .path = o.grpc_socket_path, .tls = {}});
   if (!addresses.empty()) {
     RpcMethods methods = tfs_grpc(*core_, o.tfs_grpc);
-    for (auto& list : {v2_grpc(*core_), health_grpc(*core_)}) methods.insert(methods.end(), list.begin(), list.end());
+    const V2GrpcOptions v2{.control = o.grpc_control && !o.control_token.empty(),
+                           .control_token = o.control_token,
+                           .control_elsewhere = o.control_port ? fmt::format("REST takes them on port {}",
+                                                                             static_cast<int>(ports_.control))
+                                                               : std::string()};
+    for (auto& list : {v2_grpc(*core_, v2), health_grpc(*core_)})
+      methods.insert(methods.end(), list.begin(), list.end());
     methods = with_access_log(std::move(methods), access);
     for (auto& method : reflection_grpc(methods)) methods.push_back(std::move(method));
     grpc_ = std::make_unique<GrpcServer>(o.grpc, std::move(methods), addresses, core_->admission(), core_->metrics());

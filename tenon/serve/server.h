@@ -32,6 +32,7 @@ struct ServerOptions {
   // Loading and unloading by hand, REST, for those who know the token.
   std::optional<uint16_t> control_port{};
   std::string control_token{};
+  bool grpc_control = false;  // over gRPC too, with the same token
   std::string grpc_socket_path{};
   std::optional<TlsFiles> tls{};               // of all listeners
   std::optional<TlsFiles> grpc_tls{};          // of the gRPC listeners, instead

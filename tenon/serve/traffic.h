@@ -154,6 +154,7 @@ class Traffic::Target {
 // The traffic of a model as JSON, and from it ({"split": [{"version": 1, "weight": 9}, …], "sticky_key": "x-user"}).
 // Errors: RequestError INVALID_ARGUMENT that names everything wrong.
 std::string traffic_json(const std::string& model, const Traffic& traffic);
-TrafficOptions traffic_from_json(std::string_view text);
+// `force`: set if the document says "force": true.
+TrafficOptions traffic_from_json(std::string_view text, bool* force = nullptr);
 
 }  // namespace tenon::serve

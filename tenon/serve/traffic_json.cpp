@@ -157,13 +157,15 @@ std::string traffic_json(const std::string& model, const Traffic& traffic) {
   return out.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-TrafficOptions traffic_from_json(std::string_view text) {
+TrafficOptions traffic_from_json(std::string_view text, bool* force) {
   const Json json = Json::parse(text, nullptr, false);
   if (json.is_discarded()) throw RequestError(Code::InvalidArgument, "the body is no JSON");
   std::vector<std::string> wrong;
   TrafficOptions out;
   Fields in(json, "traffic", wrong);
   (void)in.get("model");
+  const bool forced = in.boolean("force", false);
+  if (force) *force = forced;
   out.sticky_key = in.text("sticky_key");
   out.seed = static_cast<uint64_t>(in.integer("seed", 1));
   if (const Json* split = in.get("split")) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "tenon/serve/v2_json.h"
 #include "tenon/serve/v2_rest.h"
 #include "tenon/serve/v2_wire.h"
 
@@ -38,6 +39,27 @@ ModelRef ref_of(const Small& small) {
     throw RequestError(Code::InvalidArgument, fmt::format("'{}' is no version number", small.two));
   ref.version = std::stoll(small.two);
   return ref;
+}
+
+// Whether a RepositoryModelLoadRequest brings a model with it: parameters (3) with the key (1) config or file:….
+bool has_configuration(const RpcCall& call) {
+  WireReader in(call.pieces);
+  while (in.next()) {
+    if (in.field() != 3) {
+      in.skip();
+      continue;
+    }
+    WireReader entry = in.sub();
+    while (entry.next()) {
+      if (entry.field() != 1) {
+        entry.skip();
+        continue;
+      }
+      const std::string key = entry.text();
+      if (key == "config" || key.starts_with("file:")) return true;
+    }
+  }
+  return false;
 }
 
 WireWriter flag_message(bool v) {
@@ -141,10 +163,16 @@ struct V2 {
 
   void control(const RpcCallPtr& call, const RpcAnswer& answer, bool load) const {
     if (!options.control)
-      throw RequestError(Code::PermissionDenied, "loading and unloading are not switched on (--control-port)");
+      throw RequestError(Code::PermissionDenied,
+                         options.control_elsewhere.empty()
+                             ? "loading and unloading are not switched on (--control-port, --grpc-control)"
+                             : fmt::format("loading and unloading are not switched on for gRPC (--grpc-control): {}",
+                                           options.control_elsewhere));
     if (!same_secret("Bearer " + options.control_token, call->value("authorization")))
       throw RequestError(Code::Unauthenticated, "loading and unloading need the metadata authorization: Bearer TOKEN");
     const std::string model = read_small(*call).two;
+    if (load && has_configuration(*call))
+      throw RequestError(Code::Unimplemented, "a configuration or files in a load request are not accepted");
     if (load)
       core.repository().load(model);
     else
@@ -185,6 +213,17 @@ RpcMethods v2_grpc(Core& core, V2GrpcOptions options) {
       method("RepositoryModelLoad", [](const V2& v, auto& c, auto& a) { v.control(c, a, true); }),
       method("RepositoryModelUnload", [](const V2& v, auto& c, auto& a) { v.control(c, a, false); }),
   };
+  // Clients take all regions away before they register theirs. There are none, so that is done; registering is not
+  // supported.
+  for (const auto* kind : {"System", "Cuda"}) {
+    for (const auto* what : {"Status", "Unregister"})
+      out.push_back(method(fmt::format("{}SharedMemory{}", kind, what), [](const V2&, auto& c, auto& a) {
+        if (const std::string name = read_small(*c).one; !name.empty()) no_region(name);
+        a({}, {});
+      }));
+    out.push_back(
+        method(fmt::format("{}SharedMemoryRegister", kind), [](const V2&, auto&, auto&) { no_shared_memory(); }));
+  }
   out[0].small = out[1].small = false;
   out[1].stream = true;
   out[1].error_message = [](const Status& status) {

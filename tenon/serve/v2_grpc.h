@@ -10,6 +10,8 @@ struct V2GrpcOptions {
   // RepositoryModelLoad and Unload: off, or open to calls with the metadata "authorization: Bearer TOKEN".
   bool control = false;
   std::string control_token{};
+  // Where they are when they are off here: "" or "REST on port 9000", as a part of the answer.
+  std::string control_elsewhere{};
 };
 
 RpcMethods v2_grpc(Core& core, V2GrpcOptions options = {});

@@ -44,13 +44,15 @@ Parameters parse_parameters(JsonReader& json) {
     } else if (key == "timeout") {
       out.timeout = std::chrono::microseconds(std::clamp<int64_t>(json.integer<int64_t>(), 0, int64_t{1} << 48));
     } else if (key.starts_with("shared_memory")) {
-      throw RequestError(Code::Unimplemented, "shared memory regions are not supported: send the tensor's bytes");
+      no_shared_memory();
     } else if (json.peek() == JsonKind::String) {
       std::string& text = out.texts[std::string(key)];
       json.string(text);
+      refuse_unsupported(key, text);
     } else if (json.peek() == JsonKind::Number) {
       std::string& text = out.texts[std::string(key)];
       text = json.number();
+      refuse_unsupported(key, text);
     } else {
       json.skip_value();
     }
@@ -233,6 +235,19 @@ NamedValue read_input(JsonReader& json, std::string_view& binary, const std::sha
 }
 
 }  // namespace
+
+void no_shared_memory() {
+  throw RequestError(Code::Unimplemented, "shared memory regions are not supported: send the tensor's bytes");
+}
+void no_region(std::string_view name) { refuse(fmt::format("there is no shared memory region '{}'", name)); }
+
+void refuse_unsupported(std::string_view parameter, std::string_view value) {
+  if (value.empty() || value == "0") return;
+  if (parameter == "classification")
+    refuse("the parameter 'classification' (class_count) is not supported: take the scores and sort them");
+  if (parameter == "sequence_id")
+    refuse("the parameter 'sequence_id' is not supported: requests are independent of each other");
+}
 
 V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, std::shared_ptr<const void> owner,
                    const std::function<const Model&()>& model) {

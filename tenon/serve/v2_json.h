@@ -33,6 +33,14 @@ struct V2Request {
 V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, std::shared_ptr<const void> owner,
                    const std::function<const Model&()>& model);
 
+// RequestError INVALID_ARGUMENT for a parameter whose meaning changes the answer and which is not had here: Triton's
+// sequence_id and, of an output, classification (its clients' class_count). `value`: "" and "0" ask for nothing.
+void refuse_unsupported(std::string_view parameter, std::string_view value);
+
+// The answers to those who share memory with Triton. RequestError UNIMPLEMENTED; INVALID_ARGUMENT.
+[[noreturn]] void no_shared_memory();
+[[noreturn]] void no_region(std::string_view name);
+
 // The tensors of a body's "inputs" or "outputs", all as JSON. RequestError INVALID_ARGUMENT.
 std::vector<NamedValue> parse_v2_values(std::string_view body, std::string_view list);
 

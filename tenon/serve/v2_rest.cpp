@@ -1,6 +1,7 @@
 #include "tenon/serve/v2_rest.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <charconv>
 #include <list>
@@ -196,7 +197,16 @@ struct V2 {
     if (path[4] == "traffic") {
       const TrafficPtr traffic = core.repository().traffic(name);
       if (!traffic) throw RequestError(Code::NotFound, fmt::format("there is no model '{}'", name));
-      traffic->set(traffic_from_json(http->body));
+      bool force = false;
+      const TrafficOptions wanted = traffic_from_json(http->body, &force);
+      const auto missing = core.repository().missing(name, wanted);
+      if (!missing.empty() && !force)
+        throw RequestError(Code::FailedPrecondition,
+                           fmt::format("'{}' has no {} ready, so nothing was changed; \"force\": true sets it all the "
+                                       "same, and the others get its share until it is there",
+                                       name, fmt::join(missing, ", ")),
+                           0, 409);
+      traffic->set(wanted);
       return respond(HttpResponse::json(traffic_json(name, *traffic)));
     }
     if (path[4] == "load") {
@@ -207,6 +217,38 @@ struct V2 {
       core.repository().unload(name);
     }
     respond(HttpResponse::json(""));
+  }
+
+  // Triton's settings and regions: what there is to tell is told, what cannot be changed is refused.
+  bool triton(const HttpRequest& http, const Respond& respond, const Segments& path) const {
+    const std::string_view what = path.size() > 1 ? path[1] : std::string_view();
+    const std::string_view last = path[path.size() - 1];
+    const bool get = http.method == "GET", post = http.method == "POST";
+    if (what == "systemsharedmemory" || what == "cudasharedmemory") {
+      const bool named = path.size() == 5 && path[2] == "region";
+      if (path.size() != 3 && !named) return false;
+      if (post && last == "register") no_shared_memory();
+      if (!(get && last == "status") && !(post && last == "unregister")) return false;
+      if (named) no_region(path[3]);
+      respond(HttpResponse::json(get ? "[]" : ""));
+      return true;
+    }
+    const bool logging = path.size() == 2 && what == "logging";
+    const bool trace = last == "setting" && path.size() > 2 && path[path.size() - 2] == "trace" &&
+                       (path.size() == 3 || (path.size() == 5 && what == "models"));
+    if ((!logging && !trace) || (!get && !post)) return false;
+    if (post)
+      throw RequestError(Code::Unimplemented,
+                         logging ? "logging is set by the command line (--access-log)"
+                                 : "traces are not collected here: the header traceparent is passed on");
+    respond(HttpResponse::json(dump(logging ? Json{{"log_file", ""},
+                                                   {"log_info", true},
+                                                   {"log_warning", true},
+                                                   {"log_error", true},
+                                                   {"log_verbose_level", 0},
+                                                   {"log_format", "default"}}
+                                            : Json{{"trace_level", {"OFF"}}})));
+    return true;
   }
 
   static std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
@@ -230,6 +272,7 @@ struct V2 {
         return respond(HttpResponse::json(dump({{"ready", ready}}), ready ? 200 : 503));
       }
     }
+    if (triton(*http, respond, path)) return;
     if (path.size() >= 2 && path[1] == "repository") return repository(http, respond, path);
     if (path.size() == 3 && path[1] == "models" && path[2] == "stats" && get) {
       std::vector<LanePtr> lanes;

@@ -17,37 +17,6 @@ namespace {
 constexpr std::span<const std::span<const std::byte>> kNoPieces;
 constexpr int64_t kCopyBelow = 256;  // a copy is cheaper than a piece
 
-// A tensor's description: InferInputTensor, and InferOutputTensor in a client.
-struct Described {
-  std::string name, datatype;
-  Shape dims;
-  std::optional<WireReader> contents;
-};
-
-Described read_described(WireReader in) {
-  Described out;
-  while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        out.name = in.text();
-        break;
-      case 2:
-        out.datatype = in.text();
-        break;
-      case 3:
-        in.repeated([&](WireReader& r) { out.dims.push_back(r.int64()); });
-        break;
-      case 5:
-        out.contents = in.sub();
-        break;
-      default:
-        in.skip();
-    }
-    if (out.dims.size() > 254) refuse("a tensor has too many axes");
-  }
-  return out;
-}
-
 struct Parameter {
   std::string key;
   int64_t integer = 0;
@@ -75,6 +44,57 @@ Parameter read_parameter(WireReader in) {
     }
   }
   return out;
+}
+
+// A tensor's description: InferInputTensor, and InferOutputTensor in a client.
+struct Described {
+  std::string name, datatype;
+  Shape dims;
+  std::optional<WireReader> contents;
+};
+
+Described read_described(WireReader in) {
+  Described out;
+  while (in.next()) {
+    switch (in.field()) {
+      case 1:
+        out.name = in.text();
+        break;
+      case 2:
+        out.datatype = in.text();
+        break;
+      case 3:
+        in.repeated([&](WireReader& r) { out.dims.push_back(r.int64()); });
+        break;
+      case 4:
+        if (read_parameter(in.sub()).key.starts_with("shared_memory")) no_shared_memory();
+        break;
+      case 5:
+        out.contents = in.sub();
+        break;
+      default:
+        in.skip();
+    }
+    if (out.dims.size() > 254) refuse("a tensor has too many axes");
+  }
+  return out;
+}
+
+// InferRequestedOutputTensor: its name.
+std::string read_output(WireReader in) {
+  std::string name;
+  while (in.next()) {
+    if (in.field() == 1) {
+      name = in.text();
+    } else if (in.field() == 2) {
+      const Parameter p = read_parameter(in.sub());
+      if (p.key.starts_with("shared_memory")) no_shared_memory();
+      refuse_unsupported(p.key, p.text.value_or(""));
+    } else {
+      in.skip();
+    }
+  }
+  return name;
 }
 
 // InferTensorContents.
@@ -228,6 +248,7 @@ V2Message read_infer(WireReader in, const std::shared_ptr<const void>& owner) {
       case 4: {
         const Parameter p = read_parameter(in.sub());
         if (p.text) out.texts[p.key] = *p.text;
+        refuse_unsupported(p.key, p.text.value_or(""));
         if (p.key == "timeout")
           out.timeout = std::chrono::microseconds(std::clamp<int64_t>(p.integer, 0, int64_t{1} << 48));
         if (p.key == "priority") out.priority = static_cast<int>(std::clamp<int64_t>(p.integer, 0, 1000));
@@ -237,7 +258,7 @@ V2Message read_infer(WireReader in, const std::shared_ptr<const void>& owner) {
         inputs.push_back(read_described(in.sub()));
         break;
       case 6:
-        out.outputs.push_back(read_described(in.sub()).name);
+        out.outputs.push_back(read_output(in.sub()));
         break;
       case 7:
         raw.push_back(in.sub());

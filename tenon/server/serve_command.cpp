@@ -155,10 +155,13 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
     o.control_port = static_cast<uint16_t>(a.get<std::int64_t>("control-port"));
     o.control_token = text_or(a, "control-token");
     if (o.control_token.size() < 8)
-      throw UsageError({"tenon serve --control-port",
+      throw UsageError({o.control_port ? "tenon serve --control-port" : "tenon serve --grpc-control",
                         "loading by hand needs a token of at least 8 characters",
                         {},
                         {},
+  }
+  o.grpc_control = yes(a, "grpc-control");
+  if (o.control_port || o.grpc_control) {
                         "--control-token TOKEN"});
   }
   if (a.has("tls-certificate"))

@@ -230,7 +230,81 @@ TEST_F(GrpcTest, OpenInferenceProtocol) {
   EXPECT_THAT(v2("ModelStatistics", bytes_field(1, "half")), HasSubstr(int_field(4, 2)));  // requests so far
   EXPECT_THAT(v2("RepositoryIndex", ""), HasSubstr("READY"));
   EXPECT_EQ(failing([&] { v2("RepositoryModelUnload", bytes_field(2, "half")); }).code, Code::PermissionDenied);
-  EXPECT_EQ(failing([&] { v2("SystemSharedMemoryStatus", ""); }).code, Code::Unimplemented);
+  for (const std::string kind : {"System", "Cuda"}) {
+    EXPECT_EQ(v2(kind + "SharedMemoryStatus", ""), "");
+    EXPECT_EQ(v2(kind + "SharedMemoryUnregister", ""), "");
+    EXPECT_EQ(failing([&] { v2(kind + "SharedMemoryUnregister", bytes_field(1, "r")); }).code, Code::InvalidArgument);
+    EXPECT_EQ(failing([&] { v2(kind + "SharedMemoryRegister", ""); }).code, Code::Unimplemented);
+  }
+  const std::string region =
+      bytes_field(4, bytes_field(1, "shared_memory_region") + bytes_field(2, bytes_field(3, "r")));
+  EXPECT_THAT(infer(bytes_field(5, described + region)).message, HasSubstr("shared memory regions are not supported"));
+}
+
+TEST_F(GrpcTest, WhatIsNotSupportedIsNamed) {
+  const std::string x = bytes_field(1, "x") + bytes_field(2, "FP32") + bytes_field(3, varint(1));
+  const std::string request = bytes_field(1, "half") + bytes_field(5, x) + bytes_field(7, floats({1}));
+  const auto parameter = [](const std::string& key, uint64_t v) {
+    return bytes_field(1, key) + bytes_field(2, int_field(2, v));
+  };
+  const auto output = [&](uint64_t classes) {
+    return bytes_field(6, bytes_field(1, "y") + bytes_field(2, parameter("classification", classes)));
+  };
+  EXPECT_NO_THROW(v2("ModelInfer", request + output(0) + bytes_field(4, parameter("sequence_id", 0))));
+  const Status classes = failing([&] { v2("ModelInfer", request + output(3)); });
+  EXPECT_EQ(classes.code, Code::InvalidArgument);
+  EXPECT_THAT(classes.message, HasSubstr("'classification' (class_count) is not supported"));
+  const Status sequence = failing([&] { v2("ModelInfer", request + bytes_field(4, parameter("sequence_id", 9))); });
+  EXPECT_EQ(sequence.code, Code::InvalidArgument);
+  EXPECT_THAT(sequence.message, HasSubstr("'sequence_id' is not supported"));
+}
+
+// Loading by hand: off; on REST's port, and then said so; over gRPC with the token, by those who ask for that.
+TEST(GrpcControl, LoadsByHandOnlyWhereItIsAskedFor) {
+  const fs::path base = fresh_folder("models");
+  write_file(base / "1" / "model.onnx", affine_onnx(0.5F, 2));
+  for (const int stage : {0, 1, 2}) {
+    ServerOptions options = quick_server();
+    if (stage > 0) {
+      options.control_port = 0;
+      options.control_token = "a secret token";
+    }
+    options.grpc_control = stage == 2;
+    Server server(options, {{.name = "m", .base_path = base}});
+    ASSERT_TRUE(server.core().repository().settle(seconds(20)));
+    const auto channel =
+        grpc::CreateChannel("127.0.0.1:" + std::to_string(server.ports().v2_grpc), grpc::InsecureChannelCredentials());
+    grpc::GenericStub stub(channel);
+    const auto call = [&](const std::string& method, const std::string& message, const std::string& authorization) {
+      grpc::ClientContext context;
+      if (!authorization.empty()) context.AddMetadata("authorization", authorization);
+      const grpc::Slice slice(message);
+      const grpc::ByteBuffer request(&slice, 1);
+      grpc::ByteBuffer answer;
+      std::promise<grpc::Status> done;
+      stub.UnaryCall(&context, "/inference.GRPCInferenceService/" + method, grpc::StubOptions(), &request, &answer,
+                     [&](const grpc::Status& status) { done.set_value(status); });
+      return done.get_future().get();
+    };
+    const std::string model = bytes_field(2, "m"), token = "Bearer a secret token";
+    const auto unload = call("RepositoryModelUnload", model, token);
+    if (stage < 2) {
+      EXPECT_EQ(unload.error_code(), grpc::PERMISSION_DENIED);
+      EXPECT_THAT(unload.error_message(),
+                  HasSubstr(stage == 0 ? "not switched on (--control-port, --grpc-control)"
+                                       : "REST takes them on port " + std::to_string(server.ports().control)));
+      EXPECT_EQ(server.core().repository().ready_versions("m").size(), 1U);
+      continue;
+    }
+    EXPECT_TRUE(unload.ok()) << unload.error_message();
+    EXPECT_TRUE(server.core().repository().ready_versions("m").empty());
+    for (const char* wrong : {"", "Bearer a secret tokem", "a secret token"})
+      EXPECT_EQ(call("RepositoryModelLoad", model, wrong).error_code(), grpc::UNAUTHENTICATED) << wrong;
+    const std::string file = bytes_field(3, bytes_field(1, "file:1/model.onnx") + bytes_field(2, bytes_field(3, "x")));
+    EXPECT_EQ(call("RepositoryModelLoad", model + file, token).error_code(), grpc::UNIMPLEMENTED);
+    EXPECT_TRUE(call("RepositoryModelLoad", model, token).ok());
+    EXPECT_EQ(server.core().repository().ready_versions("m").size(), 1U);
+  }
 }
 
 TEST_F(GrpcTest, LargeTensorsCrossWithoutHarm) {

@@ -355,6 +355,16 @@ TEST_F(SplitServerTest, TheSplitChangesAtRunTime) {
   EXPECT_EQ(wrong.status, 400);
   EXPECT_THAT(wrong.body, HasSubstr("split 1 has the weight -1"));
   EXPECT_EQ(control.post("/v2/repository/models/nope/traffic", "{}", token).status, 404);
+  // A version that is not there would give all its share to the others: most likely a slip.
+  const std::string before = v2.get("/v2/models/m/traffic").body;
+  const std::string absent = R"({"split": [{"version": 3, "weight": 1}, {"version": 33, "weight": 1}],
+                                 "shadow": {"label": "nobody"})";
+  const auto slip = control.post(path, absent + "}", token);
+  EXPECT_EQ(slip.status, 409);
+  EXPECT_THAT(slip.body, HasSubstr("'m' has no version 33, label 'nobody' ready, so nothing was changed"));
+  EXPECT_EQ(v2.get("/v2/models/m/traffic").body, before);
+  EXPECT_EQ(control.post(path, absent + R"(, "force": true})", token).status, 200);
+  EXPECT_EQ(Json::parse(v2.get("/v2/models/m/traffic").body)["split"][1]["version"], 33);
   const auto set = control.post(path, R"({"split": [{"version": 3, "weight": 1}]})", token);
   EXPECT_EQ(set.status, 200) << set.body;
   for (int i = 0; i < 10; ++i) EXPECT_EQ(Json::parse(v2.post("/v2/models/m/infer", body()).body)["model_version"], "3");
@@ -423,7 +433,7 @@ TEST_F(SplitServerTest, TheShadowIsComparedAndNeverReturned) {
   EXPECT_EQ(counted(R"(tenon_shadow_requests_total{model="m",target="2",result="different"})"), 20);
   EXPECT_EQ(counted(R"(tenon_requests_total{model="m",version="2",api="shadow",code="OK"})"), 22);
   EXPECT_EQ(counted(R"(tenon_requests_total{model="m",version="1",api="v2_rest",code="OK"})"), 21);
-  set(R"({"shadow": {"version": 9}})");  // not there
+  set(R"({"shadow": {"version": 9}, "force": true})");  // not there
   EXPECT_EQ(v2.post("/v2/models/m/infer", body()).status, 200);
   EXPECT_TRUE(eventually([&] { return shadow()["dropped"] == 1; })) << shadow();
 }
