@@ -11,8 +11,25 @@
 namespace tenon::serve {
 namespace {
 
-CoreOptions with_warm_up(CoreOptions options) {
-  if (!options.repository.warm) options.repository.warm = warm_up;
+CoreOptions completed(CoreOptions options, Metrics& legacy) {
+  auto& repository = options.repository;
+  if (!repository.warm)
+    repository.warm = [&legacy, n = repository.warm_iterations](const LanePtr& lane,
+                                                                const std::filesystem::path& version) {
+      const auto start = Clock::now();
+      int64_t records = 0;
+      const auto count = [&](Code code) {
+        TfsMetrics::count_warm_up(legacy, version.string(), code, Clock::now() - start, records);
+      };
+      try {
+        records = warm_up(lane, version, n);
+      } catch (...) {
+        count(current_status().code);
+        throw;
+      }
+      count(Code::Ok);
+    };
+  if (!options.scheduler.log) options.scheduler.log = repository.log;
   return options;
 }
 
@@ -40,7 +57,7 @@ std::vector<size_t> selection(const Model& model, const std::vector<std::string>
 }  // namespace
 
 Core::Core(CoreOptions options)
-    : options_(with_warm_up(std::move(options))),
+    : options_(completed(std::move(options), legacy_)),
       admission_(options_.admission, metrics_),
       repository_(options_.repository, metrics_),
       request_log_(options_.request_log
@@ -69,12 +86,34 @@ Clock::time_point Core::deadline(std::chrono::nanoseconds timeout) const {
   return Clock::now() + timeout;
 }
 
-void Core::count(const Route& route, Api api, const Status& status, Clock::duration took) {
-  const LanePtr& lane = route.lane;
-  if (route.target) route.traffic->observe(route.target, status.code, took);
-  lane->count_request(api, status.code, took);
-  if (!options_.legacy_metrics || (api != Api::TfsGrpc && api != Api::TfsRest)) return;
-  lane->count_legacy(legacy_, api, status.code, took);
+struct Core::Call {
+  Route route{};
+  Api api = Api::Internal;
+  TfsMethod method = TfsMethod::Predict;
+  int64_t examples = 0;
+  Clock::time_point arrived{};
+  Completion done{};
+  std::vector<size_t> wanted{};  // places of the outputs, unless
+  bool all = false;              // all are wanted
+  Quota::Place place{};
+  MirrorPtr mirror{};                       // waits for the answer too
+  RequestLogPtr log{};                      // takes
+  std::unique_ptr<LoggedRequest> logged{};  // this
+};
+
+void Core::count(const Call& call, const Status& status, const Scheduler::Result& result, Clock::duration took) {
+  const LanePtr& lane = call.route.lane;
+  if (call.route.target) call.route.traffic->observe(call.route.target, status.code, took);
+  lane->count_request(call.api, status.code, took);
+  if (!options_.legacy_metrics || (call.api != Api::TfsGrpc && call.api != Api::TfsRest)) return;
+  lane->tfs_metrics().count(legacy_, {.method = call.method,
+                                      .grpc = call.api == Api::TfsGrpc,
+                                      .code = status.code,
+                                      .took = took,
+                                      .timings = result.timings,
+                                      .examples = call.examples,
+                                      .batched = lane->options().batching.enabled,
+                                      .leads_batch = result.leads_batch});
 }
 
 void Core::count_refused(Api api, const std::string& model, const Status& status) {
@@ -114,19 +153,6 @@ void Core::run_twin(Twin twin) {
   answer({.status = {Code::Unavailable, "the shadow is not ready", 0}});
 }
 
-struct Core::Call {
-  Route route{};
-  Api api = Api::Internal;
-  Clock::time_point arrived{};
-  Completion done{};
-  std::vector<size_t> wanted{};  // places of the outputs, unless
-  bool all = false;              // all are wanted
-  Quota::Place place{};
-  MirrorPtr mirror{};                       // waits for the answer too
-  RequestLogPtr log{};                      // takes
-  std::unique_ptr<LoggedRequest> logged{};  // this
-};
-
 void Core::finish(Call& call, Scheduler::Result result) {
   const Lane& lane = *call.route.lane;
   const auto took = result.timings.finished - call.arrived;
@@ -143,7 +169,7 @@ void Core::finish(Call& call, Scheduler::Result result) {
     for (size_t at : call.wanted) response.outputs.push_back({specs[at].name, result.outputs.at(at)});
   }
   call.place = {};
-  count(call.route, call.api, response.status, took);
+  count(call, response.status, result, took);
   if (call.logged) {
     call.logged->status = response.status;
     call.logged->outputs = response.outputs;  // handles
@@ -158,12 +184,20 @@ void Core::finish(Call& call, Scheduler::Result result) {
   call.done(std::move(response));
   // The client has its answer; now what others want of it.
   if (call.mirror) call.mirror->real(status, std::move(outputs));
-  if (call.logged) call.log->write(std::move(*call.logged));
+  if (call.logged) {
+    const bool taken = call.log->write(std::move(*call.logged));
+    if (options_.legacy_metrics)
+      TfsMetrics::count_logged(legacy_, lane.model_name(), taken ? Code::Ok : Code::Unavailable);
+  }
 }
 
 void Core::infer(Route chosen, InferRequest request, Completion done) {
-  auto call = std::make_shared<Call>(
-      Call{.route = std::move(chosen), .api = request.api, .arrived = Clock::now(), .done = std::move(done)});
+  auto call = std::make_shared<Call>(Call{.route = std::move(chosen),
+                                          .api = request.api,
+                                          .method = request.method,
+                                          .examples = request.examples,
+                                          .arrived = Clock::now(),
+                                          .done = std::move(done)});
   const Route& route = call->route;
   const Lane& lane = *route.lane;
   try {

@@ -70,10 +70,10 @@ class Core {
   void run_pipeline(const std::shared_ptr<Call>& call, std::vector<Value> inputs, const InferRequest& request);
   void note_for_log(Call& call, const InferRequest& request, const std::vector<Value>& inputs);
   void finish(Call& call, Scheduler::Result result);
-  void count(const Route& route, Api api, const Status& status, Clock::duration took);
+  void count(const Call& call, const Status& status, const Scheduler::Result& result, Clock::duration took);
 
-  CoreOptions options_;
   Metrics metrics_, legacy_;
+  CoreOptions options_;
   Admission admission_;
   Repository repository_;
   RequestLogPtr request_log_;

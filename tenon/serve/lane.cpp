@@ -3,7 +3,6 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "tenon/base/error.h"
 #include "tenon/serve/metrics.h"
@@ -56,7 +55,11 @@ std::vector<std::string> faults(const PoolOptions& options) {
 std::string_view name(CloseReason reason) { return kReasons[static_cast<size_t>(reason)]; }
 
 Lane::Lane(std::string model, int64_t version, ModelPtr loaded, LaneOptions options, Metrics& metrics)
-    : model_name_(std::move(model)), version_(version), model_(std::move(loaded)), options_(std::move(options)) {
+    : model_name_(std::move(model)),
+      version_(version),
+      model_(std::move(loaded)),
+      options_(std::move(options)),
+      tfs_metrics_(model_name_) {
   check(options_.batching, model_name_);
   if (const auto wrong = faults(options_.pool); !wrong.empty())
     throw ValueError({model_name_ + ", pool", fmt::format("{}", fmt::join(wrong, "; ")), {}, {}, {}});
@@ -113,29 +116,6 @@ void Lane::count_request(Api api, Code code, Clock::duration took) {
   }
   counter->add();
   durations_[static_cast<size_t>(api)]->observe(std::chrono::duration<double>(took).count());
-}
-
-void Lane::count_legacy(Metrics& page, Api api, Code code, Clock::duration took) {
-  auto& count = legacy_requests_[static_cast<size_t>(code)];
-  Counter* counter = count.load(std::memory_order_acquire);
-  if (!counter) {
-    counter = &page.counter(":tensorflow:serving:request_count", "",
-                            {{"model_name", model_name_}, {"status", std::string(name(code))}});
-    count.store(counter, std::memory_order_release);
-  }
-  counter->add();
-  const bool grpc = api == Api::TfsGrpc;
-  auto& latency = legacy_latency_[grpc ? 1 : 0];
-  Histogram* histogram = latency.load(std::memory_order_acquire);
-  if (!histogram) {
-    std::vector<double> bounds;  // TensorFlow Serving's: 10 microseconds, times 1.8
-    for (int i = 0; i < 33; ++i) bounds.push_back(10 * std::pow(1.8, i));
-    histogram = &page.histogram(
-        ":tensorflow:serving:request_latency", "",
-        {{"model_name", model_name_}, {"API", "predict"}, {"entrypoint", grpc ? "GRPC" : "REST"}}, bounds);
-    latency.store(histogram, std::memory_order_release);
-  }
-  histogram->observe(std::chrono::duration<double, std::micro>(took).count());
 }
 
 void Lane::note_batch(bool ok, int64_t rows, const Timings& when, std::span<const Clock::time_point> arrived) {

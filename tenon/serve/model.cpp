@@ -190,10 +190,17 @@ ModelPtr load_model(const fs::path& path) {
     if (entry.path().stem() == "model") return kind_of(entry.path())->load(entry.path());
     found.push_back(entry.path());
   }
+  if (found.empty() && fs::exists(path / "saved_model.pb"))
+    throw UnsupportedError(
+        {path.string(),
+         "a SavedModel (saved_model.pb), which only TensorFlow runs",
+         "model.onnx, model.tenon, or a published model (config.json and SafeTensors)",
+         {},
+         fmt::format("python -m tf2onnx.convert --saved-model {0} --output {0}/model.onnx", path.string())});
   if (found.size() != 1)
     throw FormatError({path.string(),
                        found.empty() ? "no model here" : "several models, none of them called model",
-                       "model.tenon or model.onnx",
+                       "model.onnx, model.tenon, or a published model (config.json and SafeTensors)",
                        fmt::format("{} files of a known kind", found.size()),
                        {}});
   return kind_of(found[0])->load(found[0]);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "tenon/base/file.h"
 #include "tenon/exec/session.h"
 #include "tenon/serve/repository_parts.h"
 
@@ -458,21 +459,41 @@ void Repository::load_versions() {
     lock.unlock();
     LanePtr lane;
     Status status;
+    bool lasting = false;  // as long as the files are what they are
     try {
       lane = remover_->owned(
-          std::make_unique<Lane>(task.model, task.version, options_.loader(task.path), task.lane, metrics_));
+          std::make_unique<Lane>(task.model, task.version, options_.loader(task.path), lane_of(task), metrics_));
       if (options_.warm_up && options_.warm) options_.warm(lane, task.path);
+    } catch (const std::exception& error) {
+      status = current_status();
+      lasting = dynamic_cast<const FormatError*>(&error) || dynamic_cast<const UnsupportedError*>(&error);
     } catch (...) {
       status = current_status();
-      if (status.ok()) status.code = Code::Unknown;
-      lane.reset();
     }
-    finish_load(task, std::move(lane), std::move(status));
+    if (!status.ok()) lane.reset();
+    finish_load(task, std::move(lane), std::move(status), lasting);
     lock.lock();
   }
 }
 
-void Repository::finish_load(const Task& task, LanePtr lane, Status status) {
+// How the version is batched: as its folder says, if that is asked for, else as the configuration does.
+LaneOptions Repository::lane_of(const Task& task) const {
+  LaneOptions lane = task.lane;
+  const fs::path file = task.path / "batching_params.pbtxt";
+  std::error_code none;
+  if (!options_.version_batching || !fs::exists(file, none)) return lane;
+  int threads = 0;  // as the original: the threads are those of all models
+  const BatchingOptions b = parse_batching(read_text_file(file), file.string(), lane, threads);
+  log("info", "version_batching",
+      {{"model", task.model},
+       {"version", std::to_string(task.version)},
+       {"file", file.string()},
+       {"max_batch_size", std::to_string(b.max_batch_size)},
+       {"batch_timeout_micros", std::to_string(b.timeout.count())}});
+  return lane;
+}
+
+void Repository::finish_load(const Task& task, LanePtr lane, Status status, bool lasting) {
   const Labels which{{"model", task.model}, {"version", std::to_string(task.version)}};
   {
     const std::lock_guard lock(mutex_);
@@ -497,13 +518,15 @@ void Repository::finish_load(const Task& task, LanePtr lane, Status status) {
       ++version.attempts;
       version.failed = version.seen;
       version.status = std::move(status);
-      const bool again = version.attempts <= options_.load_retries;
+      const bool again = !lasting && version.attempts <= options_.load_retries;
       if (again) version.retry_at = Clock::now() + options_.retry_interval;
       if (!again) version.state = version.lane ? VersionState::Available : VersionState::End;
       version.stale = version.stale && again;
       version.whole = version.whole && again;  // from now on only a change on the disk brings it back
       Labels fields = which;
       fields.emplace_back("error", version.status.message);
+      fields.emplace_back("next_try", again ? fmt::format("in {} s", options_.retry_interval.count() / 1000)
+                                            : std::string("when its files change"));
       log("error", "version_failed", fields);
     }
     publish();

@@ -69,6 +69,8 @@ struct RepositoryOptions {
   std::chrono::milliseconds retry_interval{60000};
   bool unload_first = false;  // free the old version before the new one is loaded
   bool warm_up = true;
+  int warm_iterations = 1;        // times that each recorded request runs in the warm-up
+  bool version_batching = false;  // batching_params.pbtxt in a version's folder says how that version is batched
   bool explicit_control = false;  // models are loaded by load() only
   ModelLoader loader = load_model;
   // Called with each lane before it becomes available; an error keeps it out. Default: see warmup.h.
@@ -94,10 +96,10 @@ class Repository {
   [[nodiscard]] Route route(const ModelRef& ref, const KeyLookup& key = {}) const;
   // The traffic of a model, to look at and to change; null for an unknown one.
   [[nodiscard]] TrafficPtr traffic(const std::string& model) const;
-  // The version that a shadow names; null while it is not ready.
-  [[nodiscard]] LanePtr lane_of(const std::string& model, const ShadowOptions& shadow) const;
   // Of the targets and the shadow, those that are not ready now: "version 9", "label 'canary'".
   [[nodiscard]] std::vector<std::string> missing(const std::string& model, const TrafficOptions& traffic) const;
+  // The version that a shadow names; null while it is not ready.
+  [[nodiscard]] LanePtr lane_of(const std::string& model, const ShadowOptions& shadow) const;
 
   // Every version that is or was there. RequestError NOT_FOUND for an unknown model (or version).
   [[nodiscard]] std::vector<VersionStatus> status(const ModelRef& ref) const;
@@ -144,7 +146,8 @@ class Repository {
   [[nodiscard]] LanePtr member(const ModelRef& ref) const;
   void retire(const Entry& entry, Version& version) const;
   void start_load(Entry& entry, Version& version);
-  void finish_load(const Task& task, LanePtr lane, Status status);
+  [[nodiscard]] LaneOptions lane_of(const Task& task) const;
+  void finish_load(const Task& task, LanePtr lane, Status status, bool lasting);
   void publish();
   bool reap();
   void wait_for(std::unique_lock<std::mutex>& lock, const std::string& model);

@@ -73,6 +73,7 @@ struct Repository::Published {
     std::map<int64_t, LanePtr> versions;
     std::map<std::string, int64_t> labels;
     bool coming = false;  // a version is on its way
+    std::string fault{};  // why there is none
     bool wanted = true;
     QuotaPtr quota;  // null: none
     TrafficPtr traffic;

@@ -33,8 +33,8 @@ std::string text_of(const ModelRef& ref) {
 
 namespace {
 
-[[noreturn]] void not_found(const ModelRef& ref) {
-  throw RequestError(Code::NotFound, "Servable not found for request: " + text_of(ref));
+[[noreturn]] void not_found(const ModelRef& ref, const std::string& why = {}) {
+  throw RequestError(Code::NotFound, "Servable not found for request: " + text_of(ref) + why);
 }
 
 }  // namespace
@@ -46,6 +46,8 @@ void Repository::publish() {
     for (const auto& [number, version] : entry->versions) {
       if (version.lane) model.versions[number] = version.lane;
       model.coming = model.coming || version.pending() || version.state == VersionState::Start;
+      if (version.state == VersionState::End && !version.status.ok())
+        model.fault = fmt::format("; version {} was not loaded: {}", number, version.status.message);
     }
     if (entry->removed && model.versions.empty()) continue;
     model.coming = model.coming || looks_ == 0;
@@ -103,7 +105,7 @@ const LanePtr& Repository::Published::Model::resolve(const ModelRef& ref) const 
   }
   if (versions.empty()) {
     if (wanted && coming) throw RequestError(Code::Unavailable, fmt::format("'{}' is not ready yet", ref.name), 1);
-    not_found(ref);
+    not_found(ref, fault);
   }
   return versions.rbegin()->second;
 }
@@ -135,8 +137,6 @@ LanePtr Repository::lane_of(const std::string& model, const ShadowOptions& shado
   return found->second.lane_of({.version = shadow.version, .label = shadow.label});
 }
 
-TrafficPtr Repository::traffic(const std::string& model) const {
-  const auto snapshot = published();
 std::vector<std::string> Repository::missing(const std::string& model, const TrafficOptions& traffic) const {
   const auto snapshot = published();
   const auto found = snapshot->models.find(model);
@@ -151,6 +151,8 @@ std::vector<std::string> Repository::missing(const std::string& model, const Tra
   return out;
 }
 
+TrafficPtr Repository::traffic(const std::string& model) const {
+  const auto snapshot = published();
   const auto found = snapshot->models.find(model);
   return found == snapshot->models.end() ? nullptr : found->second.traffic;
 }

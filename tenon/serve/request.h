@@ -53,6 +53,10 @@ enum class Api : uint8_t { TfsRest, TfsGrpc, V2Rest, V2Grpc, Internal, Shadow };
 inline constexpr size_t kApis = 6;
 std::string_view name(Api api);
 
+// What a client of TensorFlow Serving called.
+enum class TfsMethod : uint8_t { Predict, Classify, Regress, MultiInference };
+inline constexpr size_t kTfsMethods = 4;
+
 // Which version answered a request, for those who log it.
 struct AnsweredBy {
   std::string model{};
@@ -71,6 +75,8 @@ struct InferRequest {
   Api api = Api::Internal;
   Trace trace{};
   KeyLookup key{};  // of a pipeline's request: what its steps are routed by
+  TfsMethod method = TfsMethod::Predict;
+  int64_t examples = 0;  // that the request was made of, if it was
 };
 
 struct InferResponse {

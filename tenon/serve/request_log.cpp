@@ -145,11 +145,11 @@ bool RequestLog::sampled() {
   return unit_random(options_.seed, drawn_.fetch_add(1, std::memory_order_relaxed)) < options_.sampling_rate;
 }
 
-void RequestLog::write(LoggedRequest request) {
+bool RequestLog::write(LoggedRequest request) {
   const bool json = options_.format == LogFormat::JsonLines;
-  if (!json && !request.status.ok()) return;
+  if (!json && !request.status.ok()) return false;
   const int64_t bytes = bytes_of(request.inputs) + bytes_of(request.outputs) + 256;
-  file_.push(
+  return file_.push(
       [request = std::move(request), json, rate = options_.sampling_rate] {
         return json ? json_line(request) : tfrecord(prediction_log(request, rate));
       },

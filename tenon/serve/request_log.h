@@ -50,7 +50,8 @@ class RequestLog {
   RequestLog(const std::string& name, RequestLogOptions options, Metrics& metrics, LogSink log);
   // Whether the next request is one of the sample; draws.
   [[nodiscard]] bool sampled();
-  void write(LoggedRequest request);
+  // False if the record is dropped, or not of this log's kind.
+  bool write(LoggedRequest request);
   [[nodiscard]] LogFile& file() { return file_; }
   [[nodiscard]] const RequestLogOptions& options() const { return options_; }
 

@@ -37,7 +37,7 @@ struct Lane::Job {
 
   // Only the first answer counts; the deadline and the run may race.
   void answer(Status status, std::vector<Value> outputs = {}, Clock::time_point ready = {},
-              Clock::time_point computed = {}) {
+              Clock::time_point computed = {}, bool leads_batch = true) {
     if (answered.exchange(true, std::memory_order_acq_rel)) return;
     lane->pending_.fetch_sub(1, std::memory_order_relaxed);
     timings.ready = std::max(ready, timings.started);
@@ -48,7 +48,7 @@ struct Lane::Job {
       lane->statistics_.fail.add(timings.finished - timings.arrived);
     }
     const auto call = std::exchange(done, nullptr);
-    call({std::move(status), std::move(outputs), timings});
+    call({std::move(status), std::move(outputs), timings, leads_batch});
   }
 };
 
@@ -104,8 +104,50 @@ struct Scheduler::Batch {
   int64_t bytes = 0;  // of a single request's inputs
 };
 
-Scheduler::Scheduler(SchedulerOptions options, Metrics& metrics) : options_(options) {
-  int threads = options.threads;
+void Scheduler::Busy::begin(Lane& l, Clock::time_point now) {
+  lane.store(&l, std::memory_order_relaxed);
+  since.store(nanoseconds(now), std::memory_order_release);
+}
+
+void Scheduler::for_each_busy(std::vector<LanePtr>& keep, const std::function<void(Busy&)>& look) {
+  for (const auto& worker : workers_) look(worker->busy);
+  for (const auto& place : places_) look(place->busy);
+  for (const auto& weak : with_pool_) {
+    keep.push_back(weak.lock());
+    if (!keep.back() || keep.back()->pool_->ending) continue;
+    for (const auto& worker : keep.back()->pool_->workers) look(worker->busy);
+  }
+}
+
+void Scheduler::look_for_stuck_runs() {
+  struct Stuck {
+    Labels which;
+    double seconds;
+  };
+  std::vector<Stuck> stuck;
+  std::vector<LanePtr> keep;
+  const int64_t now = nanoseconds(Clock::now());
+  {
+    const std::lock_guard lock(mutex_);
+    for_each_busy(keep, [&](Busy& busy) {
+      const int64_t since = busy.since.load(std::memory_order_acquire);
+      if (since == 0 || since == busy.told_of || now - since < std::chrono::nanoseconds(options_.stuck_after).count())
+        return;
+      busy.told_of = since;
+      const Lane& lane = *busy.lane.load(std::memory_order_relaxed);
+      stuck.push_back({{{"model", lane.model_name_}, {"version", std::to_string(lane.version_)}},
+                       static_cast<double>(now - since) * 1e-9});
+    });
+  }
+  for (auto& run : stuck) {
+    metrics_.counter("tenon_stuck_runs_total", "Runs that took longer than the bound for stuck runs.", run.which).add();
+    run.which.emplace_back("running_seconds", fmt::format("{:.1f}", run.seconds));
+    if (options_.log) options_.log("error", "run_stuck", run.which);
+  }
+}
+
+Scheduler::Scheduler(SchedulerOptions options, Metrics& metrics) : options_(std::move(options)), metrics_(metrics) {
+  int threads = options_.threads;
   if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   for (int i = 0; i < threads; ++i) {
     workers_.push_back(std::make_unique<Worker>());
@@ -116,19 +158,12 @@ Scheduler::Scheduler(SchedulerOptions options, Metrics& metrics) : options_(opti
   deadline_watch_ = std::thread([this] { watch_deadlines(); });
   metrics.gauge("tenon_longest_run_seconds", "How long the batch that runs longest has been running.", {}, [this] {
     int64_t since = 0;
-    const auto look = [&](const std::atomic<int64_t>& busy_since) {
-      const int64_t t = busy_since.load(std::memory_order_relaxed);
-      if (t != 0 && (since == 0 || t < since)) since = t;
-    };
-    for (const auto& worker : workers_) look(worker->busy_since);
-    for (const auto& place : places_) look(place->busy_since);
-    std::vector<LanePtr> lanes;  // let go after the lock
+    std::vector<LanePtr> keep;
     const std::lock_guard lock(mutex_);
-    for (const auto& weak : with_pool_) {
-      lanes.push_back(weak.lock());
-      if (!lanes.back() || lanes.back()->pool_->ending) continue;
-      for (const auto& worker : lanes.back()->pool_->workers) look(worker->busy_since);
-    }
+    for_each_busy(keep, [&](const Busy& busy) {
+      const int64_t t = busy.since.load(std::memory_order_relaxed);
+      if (t != 0 && (since == 0 || t < since)) since = t;
+    });
     return since == 0 ? 0.0 : static_cast<double>(nanoseconds(Clock::now()) - since) * 1e-9;
   });
 }
@@ -246,7 +281,7 @@ void Scheduler::run_here(Place& place, const LanePtr& lane, std::vector<Value> i
                          const Done& done) {
   if (!place.session)
     place.session = std::make_unique<exec::Session>(exec::SessionOptions{.threads = options_.threads_per_run});
-  place.busy_since.store(nanoseconds(now), std::memory_order_relaxed);
+  place.busy.begin(*lane, now);
   Result result{.status = {}, .outputs = {}, .timings = {now, now, now, now, now}};
   try {
     const exec::SessionScope scope(*place.session);
@@ -254,7 +289,7 @@ void Scheduler::run_here(Place& place, const LanePtr& lane, std::vector<Value> i
   } catch (...) {
     result.status = current_status();
   }
-  place.busy_since.store(0, std::memory_order_relaxed);
+  place.busy.end();
   result.timings.computed = result.timings.finished = Clock::now();
   lane->pending_.fetch_sub(1, std::memory_order_relaxed);
   lane->closed_[static_cast<size_t>(CloseReason::Single)]->add();
@@ -341,15 +376,27 @@ void Scheduler::leave_early(const JobPtr& job, Status status) {
 }
 
 void Scheduler::watch_deadlines() {
+  using std::chrono::milliseconds;
+  const milliseconds between = std::clamp(options_.stuck_after / 4, milliseconds(1), milliseconds(5000));
+  const bool look = options_.stuck_after.count() > 0;
+  auto next_look = Clock::now() + between;
   std::unique_lock lock(deadlines_mutex_);
   while (!deadlines_stopping_) {
-    if (deadlines_.empty()) {
-      deadlines_changed_.wait(lock);
+    const auto now = Clock::now();
+    if (look && now >= next_look) {
+      lock.unlock();
+      look_for_stuck_runs();
+      next_look = now + between;
+      lock.lock();
       continue;
     }
-    const auto now = Clock::now();
-    if (deadlines_.front().at > now) {
-      deadlines_changed_.wait_until(lock, deadlines_.front().at);
+    const auto deadline = deadlines_.empty() ? kNever : deadlines_.front().at;
+    if (deadline > now) {
+      const auto wake = look ? std::min(deadline, next_look) : deadline;
+      if (wake == kNever)
+        deadlines_changed_.wait(lock);  // NOLINT(bugprone-spuriously-wake-up-functions): the loop looks again
+      else
+        deadlines_changed_.wait_until(lock, wake);
       continue;
     }
     const JobPtr job = deadlines_.front().job.lock();
@@ -479,9 +526,9 @@ void Scheduler::work(Worker& self, Lane::Pool* pool) {
       const bool more = pool ? !pool->lane->queue_.empty() : !active_.empty();
       lock.unlock();
       if (more) work.notify_one();
-      self.busy_since.store(nanoseconds(now), std::memory_order_relaxed);
+      self.busy.begin(*batch->lane, now);
       execute(*batch);
-      self.busy_since.store(0, std::memory_order_relaxed);
+      self.busy.end();
       Lane& lane = *batch->lane;
       const double took = seconds(Clock::now() - now);
       int64_t rows = 0;
@@ -561,7 +608,7 @@ void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs) {
   for (size_t i = 0; i < jobs.size(); ++i) {
     Job& job = *jobs[i];
     job.inputs.clear();
-    job.answer(status, status.ok() ? std::move(parts[i]) : std::vector<Value>(), ready, computed);
+    job.answer(status, status.ok() ? std::move(parts[i]) : std::vector<Value>(), ready, computed, i == 0);
   }
 }
 

@@ -18,18 +18,16 @@
 #include <thread>
 #include <vector>
 
+#include "tenon/serve/log_sink.h"
 #include "tenon/serve/model.h"
 #include "tenon/serve/request.h"
+#include "tenon/serve/tfs_metrics.h"
 
 namespace tenon::exec {
 class Session;
 }
 
 namespace tenon::serve {
-
-class Counter;
-class Histogram;
-class Metrics;
 
 struct BatchingOptions {
   bool enabled = false;
@@ -108,8 +106,8 @@ class Lane {
   [[nodiscard]] Statistics statistics() const;
   // Counts one answered request (or refused one).
   void count_request(Api api, Code code, Clock::duration took);
-  // The same under TensorFlow Serving's names, on their own page.
-  void count_legacy(Metrics& page, Api api, Code code, Clock::duration took);
+  // The same under TensorFlow Serving's names.
+  [[nodiscard]] TfsMetrics& tfs_metrics() { return tfs_metrics_; }
   // Notes a run that the scheduler did not make: a pipeline's.
   void count_run(Code code, Clock::duration took);
   [[nodiscard]] LaneTotals totals() const;
@@ -157,14 +155,16 @@ class Lane {
   Metrics* metrics_;
   std::array<std::array<std::atomic<Counter*>, 17>, kApis> requests_{};
   std::array<Histogram*, kApis> durations_{};
-  std::array<std::atomic<Counter*>, 17> legacy_requests_{};
-  std::array<std::atomic<Histogram*>, 2> legacy_latency_{};  // REST, gRPC
+  TfsMetrics tfs_metrics_;
 };
 using LanePtr = std::shared_ptr<Lane>;
 
 struct SchedulerOptions {
   int threads = 0;          // batches that run at the same time; 0: one for each CPU
   int threads_per_run = 1;  // of each batch
+  // A run that takes longer is told of, once: in the log ("run_stuck") and in tenon_stuck_runs_total. 0: never.
+  std::chrono::milliseconds stuck_after{60000};
+  LogSink log = {};
 };
 
 class Scheduler {
@@ -180,6 +180,7 @@ class Scheduler {
     Status status;
     std::vector<Value> outputs;
     Timings timings;
+    bool leads_batch = true;  // of the requests of a batch, one does
   };
   using Done = std::function<void(Result)>;
   // `inputs` fit the model (ordered_inputs). RequestError instead of a call of `done`: UNAVAILABLE if the queue is
@@ -199,19 +200,32 @@ class Scheduler {
   using Job = Lane::Job;
   using JobPtr = Lane::JobPtr;
   struct Batch;
+  // A run under way, for those who watch.
+  struct Busy {
+    std::atomic<int64_t> since{0};  // ns of the clock; 0: idle
+    // Valid while `since` is not 0 and the mutex is held: whoever runs takes the mutex before the lane may go.
+    std::atomic<Lane*> lane{nullptr};
+    int64_t told_of = 0;  // the watch's: the run whose length it has told
+
+    void begin(Lane& l, Clock::time_point now);
+    void end() { since.store(0, std::memory_order_release); }
+  };
   struct Worker {
     std::thread thread;
-    std::atomic<int64_t> busy_since{0};  // ns of the clock; 0: idle
+    Busy busy;
   };
   // What a request needs to run on the thread that brings it. As many as there are workers.
   struct Place {
     std::unique_ptr<exec::Session> session;
-    std::atomic<int64_t> busy_since{0};
+    Busy busy;
   };
 
   void work(Worker& self, Lane::Pool* pool);
   void start_pool(const LanePtr& lane);
   void watch_deadlines();
+  // Calls `look` with every Busy; under the mutex. `keep` holds lanes that must be let go after it.
+  void for_each_busy(std::vector<LanePtr>& keep, const std::function<void(Busy&)>& look);
+  void look_for_stuck_runs();
   std::unique_ptr<Batch> next_batch(Clock::time_point now, Clock::time_point& wake);
   std::unique_ptr<Batch> batch_of(Lane& lane, Clock::time_point now, Clock::time_point& wake);
   void execute(Batch& batch);
@@ -225,6 +239,7 @@ class Scheduler {
   bool take_out(const JobPtr& job);
 
   SchedulerOptions options_;
+  Metrics& metrics_;
   std::mutex mutex_;
   std::condition_variable work_;
   std::vector<LanePtr> active_;  // those with a queue and no pool of their own

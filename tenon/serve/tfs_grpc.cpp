@@ -77,7 +77,10 @@ struct Tfs {
     const LanePtr& lane = chosen.lane;
     const std::string signature = spec.signature.empty() ? std::string(kDefault) : spec.signature;
     const size_t count = examples.size();
-    run(call, answer, chosen, {.inputs = inputs_of(lane->model(), examples)},
+    run(call, answer, chosen,
+        {.inputs = inputs_of(lane->model(), examples),
+         .method = classify ? TfsMethod::Classify : TfsMethod::Regress,
+         .examples = static_cast<int64_t>(count)},
         [lane, signature, classify, count](const InferResponse& r) {
           WireWriter out;
           out.message(1, classify ? write_classifications(classes_of(lane->model(), r.outputs))
@@ -127,7 +130,10 @@ struct Tfs {
     const Route chosen = route(*call, tasks[0].spec.ref);
     const LanePtr& lane = chosen.lane;
     const size_t count = examples.size();
-    run(call, answer, chosen, {.inputs = inputs_of(lane->model(), examples)},
+    run(call, answer, chosen,
+        {.inputs = inputs_of(lane->model(), examples),
+         .method = TfsMethod::MultiInference,
+         .examples = static_cast<int64_t>(count)},
         [lane, tasks = std::move(tasks), count](const InferResponse& r) {
           WireWriter out;
           for (const auto& task : tasks) {

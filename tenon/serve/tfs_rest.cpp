@@ -1,6 +1,7 @@
 #include "tenon/serve/tfs_rest.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <charconv>
 #include <optional>
@@ -101,6 +102,8 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
         const ExamplesBody body = parse_examples(request->body);
         infer.inputs = inputs_of(lane->model(), body.examples);
         const size_t count = body.examples.size();
+        infer.method = route.method == "classify" ? TfsMethod::Classify : TfsMethod::Regress;
+        infer.examples = static_cast<int64_t>(count);
         if (route.method == "classify")
           write = [lane](const InferResponse& r) { return classify_answer(classes_of(lane->model(), r.outputs)); };
         else
@@ -185,7 +188,9 @@ bool answer_health(Core& core, const HttpRequest& request, const Respond& respon
     respond(HttpResponse::text("live\n"));
   } else if (path == "/readyz") {
     const bool ready = core.ready();
-    respond(HttpResponse::text(ready ? "ready\n" : "not ready\n", ready ? 200 : 503));
+    const auto waits_for = ready || core.leaving() ? std::vector<std::string>() : core.repository().not_ready();
+    const std::string why = waits_for.empty() ? "" : fmt::format(": waits for {}", fmt::join(waits_for, ", "));
+    respond(HttpResponse::text(ready ? "ready\n" : "not ready" + why + "\n", ready ? 200 : 503));
   } else if (path == "/metrics") {
     HttpResponse page = HttpResponse::text(core.metrics().text());
     page.content_type = "text/plain; version=0.0.4; charset=utf-8";

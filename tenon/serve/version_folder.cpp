@@ -70,6 +70,7 @@ std::map<int64_t, fs::path> find_versions(const fs::path& base) {
       out[number] = it->path();
     for (const char* kind : {".onnx", ".tenon", ".safetensors"})
       holds_model = holds_model || it->path().extension() == kind;
+    holds_model = holds_model || name == "saved_model.pb";  // so that loading says what to do with it
   }
   if (error) refused(base, error);
   if (out.empty() && holds_model) out[1] = base;

@@ -84,14 +84,18 @@ void warm_with_zeros(const Lane& lane) {
 
 }  // namespace
 
-void warm_up(const LanePtr& lane, const std::filesystem::path& version) {
+int64_t warm_up(const LanePtr& lane, const std::filesystem::path& version, int iterations) {
   warm_with_zeros(*lane);
   const std::filesystem::path path = version / "assets.extra" / "tf_serving_warmup_requests";
   std::error_code error;
-  if (!std::filesystem::exists(path, error)) return;
+  if (!std::filesystem::exists(path, error)) return 0;
   // Read whole: tensors are left in place, and a mapped file's would have no owner.
   const std::vector<std::byte> file = read_file(path);
-  for (const auto& record : read_tfrecords(file, path.string(), 1000)) replay(lane->model(), record);
+  const auto records = read_tfrecords(file, path.string(), 1000);
+  for (const auto& record : records) {
+    for (int i = 0; i < std::max(1, iterations); ++i) replay(lane->model(), record);
+  }
+  return static_cast<int64_t>(records.size());
 }
 
 }  // namespace tenon::serve

@@ -79,6 +79,7 @@ std::vector<serve::ModelConfig> models_of(const Arguments& a, const serve::LaneO
 }
 
 serve::LaneOptions lane_of(const Arguments& a, serve::ServerOptions& options) {
+  const bool per_version = yes(a, "enable-per-model-batching-parameters");
   serve::LaneOptions lane;
   lane.max_queued = a.get<std::int64_t>("max-queued");
   if (a.has("batching-parameters-file")) {
@@ -86,12 +87,17 @@ serve::LaneOptions lane_of(const Arguments& a, serve::ServerOptions& options) {
     const std::string path = a.get<std::string>("batching-parameters-file");
     (void)serve::parse_batching(read_text_file(path), path, lane, threads);
     if (threads > 0) options.core.scheduler.threads = threads;
+    if (per_version) {  // as the original: then only the threads are for all models
+      lane = {};
+      lane.max_queued = a.get<std::int64_t>("max-queued");
+    }
   }
   if (a.has("max-batch-size")) {
     lane.batching.enabled = true;
     lane.batching.max_batch_size = a.get<std::int64_t>("max-batch-size");
   }
-  if (a.was_given("enable-batching")) lane.batching.enabled = yes(a, "enable-batching");
+  if (a.was_given("enable-batching"))
+    lane.batching.enabled = yes(a, "enable-batching") && (!per_version || a.has("max-batch-size"));
   if (a.has("batch-timeout-micros"))
     lane.batching.timeout = std::chrono::microseconds(a.get<std::int64_t>("batch-timeout-micros"));
   return lane;
@@ -153,15 +159,15 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
         {"tenon serve", "every port is 0: nobody could ask anything", "at least one port", {}, "--rest_api_port 8501"});
   if (a.has("control-port")) {
     o.control_port = static_cast<uint16_t>(a.get<std::int64_t>("control-port"));
+  }
+  o.grpc_control = yes(a, "grpc-control");
+  if (o.control_port || o.grpc_control) {
     o.control_token = text_or(a, "control-token");
     if (o.control_token.size() < 8)
       throw UsageError({o.control_port ? "tenon serve --control-port" : "tenon serve --grpc-control",
                         "loading by hand needs a token of at least 8 characters",
                         {},
                         {},
-  }
-  o.grpc_control = yes(a, "grpc-control");
-  if (o.control_port || o.grpc_control) {
                         "--control-token TOKEN"});
   }
   if (a.has("tls-certificate"))
@@ -185,6 +191,7 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
   o.core.version = TENON_VERSION;
   o.core.scheduler.threads = static_cast<int>(a.get<std::int64_t>("threads"));
   o.core.scheduler.threads_per_run = static_cast<int>(a.get<std::int64_t>("threads-per-run"));
+  o.core.scheduler.stuck_after = milliseconds(static_cast<std::int64_t>(1e3 * a.get<double>("stuck-run-seconds")));
   o.core.admission.requests = a.get<std::int64_t>("max-requests");
   o.core.admission.bytes = a.get<std::int64_t>("max-bytes");
   o.core.admission.body = a.get<std::int64_t>("max-body-bytes");
@@ -212,6 +219,9 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
   r.load_retries = static_cast<int>(a.get<std::int64_t>("max-num-load-retries"));
   r.retry_interval = milliseconds(a.get<std::int64_t>("load-retry-interval-micros") / 1000);
   r.warm_up = yes(a, "enable-model-warmup");
+  r.warm_iterations = std::max(1, static_cast<int>(a.get<std::int64_t>("num-request-iterations-for-warmup")));
+  r.version_batching =
+      yes(a, "enable-per-model-batching-parameters") && (!a.was_given("enable-batching") || yes(a, "enable-batching"));
   r.log = [&console](std::string_view level, std::string_view event, const serve::Labels& fields) {
     nlohmann::ordered_json line{{"time", fmt::format("{:%FT%TZ}", fmt::gmtime(std::chrono::system_clock::now()))},
                                 {"level", level},

@@ -2,11 +2,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <regex>
+#include <set>
 
+#include "tenon/base/file.h"
+#include "tenon/cli/commands.h"
 #include "tenon/cli/run.h"
 #include "tests/cli/process.h"
 #include "tests/support/temp_folder.h"
@@ -111,6 +117,90 @@ TEST(ServeCommand, SaysWhichProgramIsNotThere) {
   const auto help = run_process({"serve", "--help"}, folder, {}, folder + "/tenon");
   EXPECT_EQ(help.code, 0);
   EXPECT_THAT(help.out, HasSubstr("--rest-api-port"));
+}
+
+// Every flag that the pages and the manifests name is one of the server's commands. What else begins with two hyphens
+// there is listed here, with whose it is.
+TEST(ServeCommand, ThePagesNameNoFlagThatIsNotThere) {
+  // tf2onnx; torchserve; scripts/soak; systemctl; cmake; TensorFlow Serving's, which is not accepted
+  const std::set<std::string> others{"saved-model", "output",    "start",
+                                     "model-store", "models",    "now",
+                                     "install",     "sanitizer", "tensorflow-session-parallelism"};
+  std::set<std::string> known{"config", "help"};
+  for (const Command& command : commands()) {
+    if (command.name != "serve" && command.name != "publish" && command.name != "loadtest") continue;
+    for (const Option& option : command.options) known.insert(option.name);
+  }
+  size_t seen = 0;
+  for (const char* page : {"docs/serving.md", "docs/migration.md", "deploy/kubernetes.yaml",
+                           "deploy/kserve-runtime.yaml", "deploy/tenon.service"}) {
+    const std::string text = read_text_file(std::string(TENON_SOURCE_DIR) + "/" + page);
+    const std::regex flag("(?:^|[^-A-Za-z0-9])--([A-Za-z][A-Za-z0-9_-]*)");
+    for (std::sregex_iterator it(text.begin(), text.end(), flag), end; it != end; ++it) {
+      std::string name = (*it)[1];
+      std::replace(name.begin(), name.end(), '_', '-');
+      EXPECT_TRUE(known.contains(name) || others.contains(name)) << page << " names --" << name;
+      ++seen;
+    }
+  }
+  EXPECT_GT(seen, 80U);
+}
+
+// TensorFlow Serving's own flags, as the reference lists them, are all taken.
+TEST(ServeCommand, TakesTensorFlowServingsFlags) {
+  const Command& serve = find_command(commands(), "serve");
+  std::vector<std::string> words;
+  for (const char* name : {"port", "rest_api_port", "rest_api_num_threads", "rest_api_timeout_in_ms",
+                           "grpc_max_threads", "model_config_file_poll_wait_seconds", "file_system_poll_wait_seconds",
+                           "num_load_threads", "num_unload_threads", "max_num_load_retries",
+                           "load_retry_interval_micros", "num_request_iterations_for_warmup"})
+    words.push_back(std::string("--") + name + "=2");
+  for (const char* name : {"rest_api_enable_cors_support", "enable_batching", "enable_per_model_batching_parameters",
+                           "enable_model_warmup", "allow_version_labels_for_unavailable_models",
+                           "enable_grpc_healthcheck_service", "enable_serialization_as_tensor_content", "version"})
+    words.push_back(std::string("--") + name);
+  for (const char* name :
+       {"grpc_socket_path", "grpc_channel_arguments", "model_name", "model_base_path", "model_config_file",
+        "batching_parameters_file", "monitoring_config_file", "ssl_config_file"})
+    words.push_back(std::string("--") + name + "=x");
+  EXPECT_NO_THROW((void)parse_arguments(serve, serve_words(words)));
+}
+
+// With per-model parameters the file for all counts no more, and the folder's is told in the log.
+TEST(ServeCommand, ReadsTheBatchingParametersOfAVersion) {
+  const std::string folder = scratch("batching"), base = folder + "/m";
+  std::filesystem::create_directories(base);
+  for (const char* version : {"1", "2"})
+    std::filesystem::copy(kModel + "/123", base + "/" + version, std::filesystem::copy_options::recursive);
+  std::ofstream(base + "/2/batching_params.pbtxt") << "max_batch_size { value: 10 }";
+  std::ofstream(folder + "/all.config") << "max_batch_size { value: 64 }";
+  std::ofstream(folder + "/models.config")
+      << "model_config_list { config { name: \"m\" base_path: \"" << base << "\" model_version_policy { all {} } } }";
+  std::string one, two;
+  const auto finished = run_process(
+      {"serve", "--model_config_file=" + folder + "/models.config", "--free-ports", "--address", "127.0.0.1",
+       "--enable_batching", "--batching_parameters_file=" + folder + "/all.config",
+       "--enable_per_model_batching_parameters"},
+      folder, [&](pid_t pid) {
+        std::ifstream out(folder + "/stdout");
+        const std::string seen(std::istreambuf_iterator<char>(out), {});
+        if (seen.find("ready; try") == std::string::npos) return false;
+        const size_t at = seen.find("http://127.0.0.1:", seen.find("(v2), REST"));
+        const std::string url = seen.substr(at, seen.find('\n', at) - at) + "/v2/models/m/versions/";
+        const auto config = [&](const std::string& version) {
+          (void)std::system(("curl -s " + url + version + "/config > " + folder + "/" + version + ".json").c_str());
+          return read_text_file(folder + "/" + version + ".json");
+        };
+        one = config("1");
+        two = config("2");
+        kill(pid, SIGTERM);
+        return true;
+      });
+  EXPECT_EQ(finished.code, 0) << finished.err;
+  EXPECT_THAT(finished.err, HasSubstr("\"event\":\"version_batching\",\"model\":\"m\",\"version\":\"2\",\"file\":\"" +
+                                      base + "/2/batching_params.pbtxt\",\"max_batch_size\":\"10\""));
+  EXPECT_THAT(two, HasSubstr("\"max_batch_size\":10"));
+  EXPECT_THAT(one, HasSubstr("batching is not switched on for this model"));
 }
 
 TEST(ServeCommand, TellsItsVersionAsTensorFlowServingDoes) {

@@ -229,6 +229,83 @@ TEST_F(RepositoryTest, AVersionThatCannotBeLoadedLeavesTheLastGoodOne) {
   EXPECT_TRUE(eventually([&] { return repository.resolve({"m"})->version() == 2; }));
 }
 
+// Only other files can help a SavedModel, so nothing is tried again for an hour; the error says what to run.
+TEST_F(RepositoryTest, ASavedModelIsAFaultThatSaysWhatToDo) {
+  const fs::path base = fresh_folder("models"), bare = fresh_folder("models");
+  write_file(base / "1" / "saved_model.pb", "graph");
+  write_file(base / "1" / "variables" / "variables.index", "weights");
+  write_file(bare / "saved_model.pb", "graph");
+  RepositoryOptions options = quick();
+  options.load_retries = 5;
+  options.retry_interval = std::chrono::hours(1);
+  Repository repository(options, metrics_);
+  repository.configure({{.name = "m", .base_path = base}, {.name = "bare", .base_path = bare}});
+  const auto state = [&](const std::string& name) {
+    return error_text([&] { (void)repository.status({name}); }) == "no error" ? repository.status({name, 1})[0]
+                                                                              : VersionStatus();
+  };
+  for (const std::string name : {"m", "bare"}) {
+    EXPECT_TRUE(eventually([&] { return state(name).state == VersionState::End; })) << name;
+    EXPECT_THAT(state(name).status.message, HasSubstr("a SavedModel (saved_model.pb)"));
+    EXPECT_THAT(state(name).status.message, HasSubstr("python -m tf2onnx.convert --saved-model " +
+                                                      (name == "m" ? base / "1" : bare).string() + " --output"));
+    EXPECT_THAT(state(name).status.message, HasSubstr("SafeTensors"));
+    EXPECT_THAT(error_text([&] { (void)repository.resolve({name}); }),
+                HasSubstr("Latest(" + name + "); version 1 was not loaded: "));
+  }
+  write_file(base / "1" / "model.onnx", affine_onnx(0.5F, 2));  // what the error says to do
+  EXPECT_TRUE(eventually([&] { return ready_numbers(repository, "m") == std::vector<int64_t>{1}; }));
+}
+
+// TensorFlow Serving's batching_params.pbtxt, which it reads from the version's folder.
+TEST_F(RepositoryTest, AVersionsFolderSaysHowItIsBatched) {
+  const fs::path base = fresh_folder("models");
+  for (const int v : {1, 2}) put(base, v);
+  write_file(base / "2" / "batching_params.pbtxt",
+             "max_batch_size { value: 10 }\nbatch_timeout_micros { value: 700 }\nnum_batch_threads { value: 3 }\n");
+  LaneOptions common;
+  common.batching = {.enabled = true, .max_batch_size = 4, .timeout = std::chrono::microseconds(1)};
+  const VersionPolicy all{VersionPolicy::Kind::All, 1, {}};
+  for (const bool asked : {false, true}) {
+    std::mutex mutex;
+    std::string told;
+    RepositoryOptions options = quick();
+    options.version_batching = asked;
+    options.log = [&](std::string_view, std::string_view event, const Labels& fields) {
+      const std::lock_guard lock(mutex);
+      if (event != "version_batching") return;
+      for (const auto& [key, value] : fields) told += key + "=" + value + ";";
+    };
+    Repository repository(options, metrics_);
+    repository.configure({{.name = "m", .base_path = base, .policy = all, .lane = common}});
+    ASSERT_TRUE(repository.settle(seconds(20)));
+    EXPECT_EQ(repository.resolve({"m", 1})->options().batching.max_batch_size, 4);
+    const BatchingOptions& own = repository.resolve({"m", 2})->options().batching;
+    EXPECT_EQ(own.max_batch_size, asked ? 10 : 4);
+    EXPECT_EQ(own.timeout, std::chrono::microseconds(asked ? 700 : 1));
+    const std::lock_guard lock(mutex);
+    EXPECT_EQ(told.empty(), !asked);
+    if (!asked) continue;
+    EXPECT_THAT(told, testing::AllOf(HasSubstr("version=2;"), HasSubstr("2/batching_params.pbtxt;"),
+                                     HasSubstr("max_batch_size=10;")));
+  }
+  // A file that says nothing sensible keeps its version out, and names itself.
+  put(base, 3);
+  write_file(base / "3" / "batching_params.pbtxt", "max_batch { value: 10 }");
+  RepositoryOptions options = quick();
+  options.version_batching = true;
+  Repository repository(options, metrics_);
+  repository.configure({{.name = "m", .base_path = base, .policy = all}});
+  EXPECT_TRUE(eventually([&] {
+    try {
+      return repository.status({"m", 3})[0].state == VersionState::End;
+    } catch (const RequestError&) {
+      return false;
+    }
+  }));
+  EXPECT_THAT(repository.status({"m", 3})[0].status.message, HasSubstr("3/batching_params.pbtxt"));
+}
+
 // As TensorFlow Serving: versions that the policy does not choose are not there at all.
 TEST_F(RepositoryTest, VersionsThatNobodyAskedForHaveNoStatus) {
   const fs::path base = fresh_folder("models");
@@ -308,7 +385,7 @@ TEST_F(RepositoryTest, RecordedRequestsWarmAVersionAndKeepOutOneThatCannotAnswer
     write_file(base / "1" / "assets.extra" / "tf_serving_warmup_requests", record(fits ? "x" : "other"));
     RepositoryOptions options = quick();
     options.load_retries = 0;
-    options.warm = warm_up;
+    options.warm = [](const LanePtr& lane, const fs::path& version) { warm_up(lane, version); };
     Repository repository(options, metrics_);
     repository.configure({{.name = "m", .base_path = base}});
     EXPECT_TRUE(eventually([&] {
@@ -322,6 +399,25 @@ TEST_F(RepositoryTest, RecordedRequestsWarmAVersionAndKeepOutOneThatCannotAnswer
     EXPECT_EQ(repository.ready_versions("m").size(), fits ? 1U : 0U);
     if (fits) continue;
     EXPECT_THAT(repository.status({"m"})[0].status.message, HasSubstr("unexpected input 'other'"));
+  }
+}
+
+// num_request_iterations_for_warmup: each recorded request so often, the zeros once.
+TEST_F(RepositoryTest, RecordedRequestsRunAsOftenAsTheyAreToldTo) {
+  const fs::path version = fresh_folder("models");
+  const float x = 4;
+  const std::string tensor = int_field(1, 1) + bytes_field(2, bytes_field(2, int_field(1, 1))) +
+                             bytes_field(4, std::string(reinterpret_cast<const char*>(&x), 4));
+  const std::string log = bytes_field(6, bytes_field(1, bytes_field(2, bytes_field(1, "x") + bytes_field(2, tensor))));
+  write_file(version / "assets.extra" / "tf_serving_warmup_requests", tfrecord(log) + tfrecord(log));
+  for (const int iterations : {0, 1, 3}) {
+    int fours = 0, zeros = 0;
+    const auto model = std::make_shared<FakeModel>(1, std::vector<int64_t>{-1}, [&](const Tensor& given) {
+      ++(given.to_vector<float>()[0] == 4 ? fours : zeros);
+    });
+    EXPECT_EQ(warm_up(std::make_shared<Lane>("m", 1, model, LaneOptions{}, metrics_), version, iterations), 2);
+    EXPECT_EQ(fours, 2 * std::max(1, iterations));
+    EXPECT_EQ(zeros, 1);
   }
 }
 

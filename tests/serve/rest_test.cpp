@@ -228,6 +228,7 @@ TEST_F(RestTest, Complaint06HealthTellsTheTruthOnEveryPort) {
   starting.repository().configure({{.name = "late", .base_path = nowhere}});
   EXPECT_FALSE(starting.repository().settle(milliseconds(100)));
   EXPECT_EQ(client.get("/readyz").status, 503);
+  EXPECT_EQ(client.get("/readyz").body, "not ready: waits for late\n");
   EXPECT_EQ(client.get("/v2/health/ready").status, 503);
   EXPECT_EQ(client.get("/healthz").status, 200);
   write_file(nowhere / "1" / "model.onnx", affine_onnx(1, 1));
@@ -247,6 +248,94 @@ TEST_F(RestTest, MetricsCountWhatWasAnswered) {
   EXPECT_THAT(page, HasSubstr("api=\"tfs_rest\",code=\"INVALID_ARGUMENT\"} 1\n"));
   EXPECT_THAT(client.get("/monitoring/prometheus/metrics").body,
               HasSubstr(":tensorflow:serving:request_count{model_name=\"half_plus_two\",status=\"OK\"} 5\n"));
+}
+
+// TensorFlow Serving's own names, as far as they can be told truthfully.
+TEST_F(RestTest, LegacyMetricsTellWhatTheOriginalsTell) {
+  HttpClient client(tfs_);
+  const std::string one = kModel + "/versions/123";
+  client.post(one + ":predict", R"({"instances": [1.0]})");
+  client.post(one + ":regress", R"({"examples": [{"x": 1.0}, {"x": 2.0}, {"x": 3.0}]})");
+  client.post(one + ":classify", R"({"examples": [{"x": 1.0}]})");
+  client.post(one + ":predict", R"({"instances": [[1.0]]})");  // refused: no latency
+  const std::string page = client.get("/monitoring/prometheus/metrics").body;
+  const std::string name = "half_plus_two";
+  for (const std::string api : {"predict", "regress", "classify"})
+    EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_latency_count{model_name=\"" + name + "\",API=\"" + api +
+                                "\",entrypoint=\"REST\"} 1\n"));
+  for (const std::string api : {"Predict", "Regress", "Classify"})
+    EXPECT_THAT(page, HasSubstr(":tensorflow:serving:runtime_latency_count{model_name=\"" + name + "\",API=\"" + api +
+                                "\",runtime=\"Tenon\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_example_count_total{model=\"" + name + "\"} 4\n"));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_example_counts_count{model=\"" + name + "\"} 2\n"));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:model_warmup_latency_count{model_path=\""));
+  EXPECT_THAT(page, HasSubstr("/half_plus_two/123\",status=\"OK\"} 1\n"));
+  EXPECT_THAT(page, testing::Not(HasSubstr("batching_session"))) << "nothing is batched here";
+  EXPECT_THAT(page, testing::Not(HasSubstr("request_log_count")));
+}
+
+TEST(LegacyMetrics, QueuesAndLogsAreCountedWhereThereAreSome) {
+  CoreOptions options = quick();
+  RequestLogOptions log;
+  log.sampling_rate = 1;
+  log.file.prefix = fresh_folder("log") / "requests";
+  options.request_log = log;
+  Core core(options);
+  const fs::path base = fresh_folder("models");
+  write_file(base / "1" / "model.onnx", affine_onnx(0.5F, 2));
+  LaneOptions lane;
+  lane.batching = {.enabled = true, .max_batch_size = 2, .timeout = std::chrono::microseconds(0)};
+  core.repository().configure({{.name = "m", .base_path = base, .lane = lane}});
+  ASSERT_TRUE(core.repository().settle(seconds(20)));
+  HttpServer server({.threads = 1}, core.admission(), core.metrics());
+  HttpClient client(server.listen("tfs", "127.0.0.1", 0, tfs_rest(core)));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(client.post("/v1/models/m:predict", R"({"instances": [1.0]})").status, 200);
+  std::string page;
+  EXPECT_TRUE(eventually([&] {
+    page = client.get("/monitoring/prometheus/metrics").body;
+    return page.find("request_log_count{model_name=\"m\",status_code=\"OK\"} 3\n") != std::string::npos;
+  }));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:batching_session:wrapped_run_count 3\n"));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:batching_session:queuing_latency_count{thread_pool_name=\"tenon\"} "
+                              "3\n"));
+}
+
+// What Triton's clients ask beside inference: there are no regions, and nothing can be set.
+TEST_F(RestTest, TritonsSettingsAndRegions) {
+  HttpClient client(v2_);
+  for (const std::string kind : {"/v2/systemsharedmemory", "/v2/cudasharedmemory"}) {
+    EXPECT_EQ(client.get(kind + "/status").body, "[]");
+    EXPECT_EQ(client.post(kind + "/unregister", "").status, 200);
+    EXPECT_EQ(client.get(kind + "/region/r/status").status, 400);
+    EXPECT_EQ(client.post(kind + "/region/r/register", "{}").status, 501);
+    EXPECT_EQ(client.get(kind).status, 404);
+  }
+  EXPECT_EQ(Json::parse(client.get("/v2/logging").body)["log_error"], true);
+  EXPECT_EQ(client.post("/v2/logging", "{}").status, 501);
+  for (const std::string path : {"/v2/trace/setting", "/v2/models/half_plus_two/trace/setting"}) {
+    EXPECT_EQ(Json::parse(client.get(path).body)["trace_level"][0], "OFF");
+    EXPECT_EQ(client.post(path, R"({"trace_level": ["TIMESTAMPS"]})").status, 501);
+  }
+}
+
+// Triton's parameters that would change the answer are not passed over in silence.
+TEST_F(RestTest, WhatIsNotSupportedIsNamed) {
+  HttpClient client(v2_);
+  const auto post = [&](const std::string& parameters, const std::string& output) {
+    return client.post("/v2/models/half_plus_two/infer",
+                       R"({"parameters": {)" + parameters + R"(}, "outputs": [{"name": "y", "parameters": {)" + output +
+                           R"(}}], "inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]})");
+  };
+  EXPECT_EQ(post("", "").status, 200);
+  EXPECT_EQ(post(R"("sequence_id": 0, "sequence_start": false)", R"("classification": 0)").status, 200);
+  for (const char* id : {"7", "\"seven\""}) {
+    const auto sequence = post(std::string(R"("sequence_start": true, "sequence_id": )") + id, "");
+    EXPECT_EQ(sequence.status, 400);
+    EXPECT_THAT(sequence.body, HasSubstr("'sequence_id' is not supported"));
+  }
+  const auto classes = post("", R"("classification": 2)");
+  EXPECT_EQ(classes.status, 400);
+  EXPECT_THAT(classes.body, HasSubstr("'classification' (class_count) is not supported"));
 }
 
 // ---- limits ----

@@ -72,6 +72,43 @@ TEST_F(SchedulerTest, RunsOneByOneWithoutBatching) {
   EXPECT_EQ(closed(CloseReason::Single), 10U);
 }
 
+// A worker that sticks (complaint 15) is told of once for each run, whichever threads the model runs on.
+TEST_F(SchedulerTest, Complaint15AStuckRunIsToldOfOnce) {
+  for (const int own_threads : {0, 1}) {
+    std::mutex mutex;
+    std::vector<std::string> told;
+    Scheduler scheduler({.threads = 1,
+                         .stuck_after = milliseconds(20),
+                         .log =
+                             [&](std::string_view level, std::string_view event, const Labels& fields) {
+                               const std::lock_guard lock(mutex);
+                               told.push_back(std::string(level) + " " + std::string(event) + " " +
+                                              fields.at(0).second + " " + fields.at(1).second);
+                             }},
+                        metrics_);
+    const auto count = [&] {
+      const std::lock_guard lock(mutex);
+      return told.size();
+    };
+    LaneOptions options;
+    options.pool.threads = own_threads;
+    std::unique_ptr<Gate> gate;
+    const auto l = lane([&](const Tensor&) { gate->wait(); }, options);
+    for (size_t run = 1; run <= 2; ++run) {
+      gate = std::make_unique<Gate>();
+      const auto answer = submit(scheduler, l, rows_of(1));
+      EXPECT_TRUE(eventually([&] { return count() == run; }));
+      std::this_thread::sleep_for(milliseconds(80));  // it is looked at again, and said no more
+      EXPECT_EQ(count(), run);
+      gate->open();
+      EXPECT_TRUE(answer->future.get().status.ok());
+    }
+    EXPECT_EQ(told[0], "error run_stuck m 1");
+    EXPECT_EQ(metrics_.counter("tenon_stuck_runs_total", "", {{"model", "m"}, {"version", "1"}}).value(),
+              static_cast<uint64_t>(2 * (own_threads + 1)));
+  }
+}
+
 TEST_F(SchedulerTest, QuickRequestsRunOnTheThreadThatBringsThem) {
   std::atomic<bool> slow{false};
   std::thread::id ran;
