@@ -40,7 +40,7 @@ Tensors train(const MakeModel& make, const Loss& loss_of, bool compiled, Explana
   auto optimizer = optim::AdamW(parameters(model), {.lr = 1e-2, .weight_decay = 0.1});
   const auto step = [&](int i) {
     optimizer.zero_grad();
-    const Tensor loss = loss_of(model, i);
+    Tensor loss = loss_of(model, i);
     loss.backward();
     optimizer.step();
     return loss;
