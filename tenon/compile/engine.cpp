@@ -297,12 +297,15 @@ Tensors Engine::look_up(trace::Segment& segment) {
 }
 
 Explanation Engine::explain() const {
-  const std::lock_guard lock(state_->mutex);
-  Explanation result = state_->counts;
+  Explanation result;
+  std::map<int64_t, std::shared_ptr<const Known>> order;
+  {
+    const std::lock_guard lock(state_->mutex);
+    result = state_->counts;
+    for (const auto& [key, known] : state_->programs) order[known->number] = known;
+  }
   result.warnings = state_->store.warnings();
-  std::map<int64_t, const Program*> order;
-  for (const auto& [key, known] : state_->programs) order[known->number] = known->program.get();
-  for (const auto& [number, program] : order) result.programs.push_back(program->report());
+  for (const auto& [number, known] : order) result.programs.push_back(known->program->report());  // waits for its run
   return result;
 }
 
