@@ -130,6 +130,8 @@ std::string Metrics::text() const {
   std::string out;
   for (const auto& [name, family] : families_) {
     bool opened = false;
+    // TensorFlow Serving writes bounds with six digits, and queries name them: le="708235".
+    const auto bound = [&](double v) { return name.starts_with(':') ? fmt::format("{:g}", v) : number(v); };
     for (const auto& [labels, c] : family.cells) {
       const auto answer = answers.find(c.get());
       if (c->hidden || (c->ask && answer == answers.end())) continue;  // made meanwhile
@@ -149,7 +151,7 @@ std::string Metrics::text() const {
         for (size_t i = 0; i <= h.bounds().size(); ++i) {
           below += h.count(i);
           out += fmt::format("{}_bucket{{{}le=\"{}\"}} {}\n", name, comma,
-                             i < h.bounds().size() ? number(h.bounds()[i]) : "+Inf", below);
+                             i < h.bounds().size() ? bound(h.bounds()[i]) : "+Inf", below);
         }
         out += fmt::format("{}_sum{} {}\n{}_count{} {}\n", name, braces(labels), number(h.sum()), name, braces(labels),
                            below);

@@ -266,6 +266,9 @@ TEST_F(RestTest, LegacyMetricsTellWhatTheOriginalsTell) {
   for (const std::string api : {"Predict", "Regress", "Classify"})
     EXPECT_THAT(page, HasSubstr(":tensorflow:serving:runtime_latency_count{model_name=\"" + name + "\",API=\"" + api +
                                 "\",runtime=\"Tenon\"} 1\n"));
+  for (const char* bound :
+       {"le=\"10\"", "le=\"708235\"", "le=\"1.27482e+06\"", "le=\"+Inf\""})  // as in queries that people wrote
+    EXPECT_THAT(page, HasSubstr(bound));
   EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_example_count_total{model=\"" + name + "\"} 4\n"));
   EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_example_counts_count{model=\"" + name + "\"} 2\n"));
   EXPECT_THAT(page, HasSubstr(":tensorflow:serving:model_warmup_latency_count{model_path=\""));
