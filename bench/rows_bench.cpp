@@ -245,15 +245,20 @@ Case record_op() {
   return c;
 }
 
+struct Numbers {
+  DType dtype = f32;
+  Precision precision = Precision::Strict;
+};
+
 // Inference as a package runs it. The peers get the model in f32 and use bf16 where they are told to.
 Case inference(const char* name, const Tensor& input, const StateDict& weights,
-               const std::function<Tensors(const Tensors&)>& forward, DType precision, const std::string& folder) {
+               const std::function<Tensors(const Tensors&)>& forward, Numbers numbers, const std::string& folder) {
   const NoGrad no_grad;
   const std::vector<InputSpec> inputs{InputSpec(name, TensorType{input.dtype(), input.shape()})};
   formats::onnx::export_model(folder + "/model.onnx", capture(forward, inputs), {.weights = weights});
-  const Autocast scope(bf16, precision == bf16);
-  const auto program =
-      std::make_shared<const exec::Program>(std::make_shared<const ir::Graph>(capture(forward, inputs)));
+  const Autocast scope(bf16, numbers.dtype == bf16);
+  const auto program = std::make_shared<const exec::Program>(
+      std::make_shared<const ir::Graph>(capture(forward, inputs)), nullptr, numbers.precision);
   Case c;
   c.inputs = dict({{name, input}});
   c.results.set("y", cast(contiguous(program->run({input})[0]), f32));
@@ -261,18 +266,18 @@ Case inference(const char* name, const Tensor& input, const StateDict& weights,
   return c;
 }
 
-Case bert(int64_t tokens, DType precision, const std::string& folder) {
+Case bert(int64_t tokens, Numbers numbers, const std::string& folder) {
   const models::Bert model(models::BertConfig{});
   nn::eval(model);
   const Tensor ids = remainder(reshape(arange(tokens) * 37, {1, tokens}), 30522);
   return inference(
-      "ids", ids, nn::state_dict(model), [&](const Tensors& in) { return Tensors{model(in[0]).hidden}; }, precision,
+      "ids", ids, nn::state_dict(model), [&](const Tensors& in) { return Tensors{model(in[0]).hidden}; }, numbers,
       folder);
 }
 
 // Running statistics as they might be, not zeros and ones, which a peer could drop.
 template <class Model>
-Case vision(int64_t n, DType precision, const std::string& folder) {
+Case vision(int64_t n, Numbers numbers, const std::string& folder) {
   Model model;
   for (auto& [name, variable] : nn::named_buffers(model)) {
     if (name.ends_with("running_mean")) variable.set(uniform(variable.shape(), -0.1, 0.1));
@@ -281,7 +286,7 @@ Case vision(int64_t n, DType precision, const std::string& folder) {
   nn::eval(model);
   return inference(
       "image", normal({n, 3, 224, 224}), nn::state_dict(model),
-      [&](const Tensors& in) { return Tensors{model(in[0])}; }, precision, folder);
+      [&](const Tensors& in) { return Tensors{model(in[0])}; }, numbers, folder);
 }
 
 std::vector<Row> rows() {
@@ -303,16 +308,19 @@ std::vector<Row> rows() {
       {"adam_10m", [](auto&) { return adam_10m(); }},
       {"attention_4k", [](auto&) { return attention_4k(); }},
   };
-  for (const DType precision : {f32, bf16}) {
-    const char* end = precision == bf16 ? "_bf16" : "";
+  for (const Numbers numbers : {Numbers{}, {bf16}, {f32, Precision::Fast}, {bf16, Precision::Fast}}) {
+    const std::string end =
+        std::string(numbers.dtype == bf16 ? "_bf16" : "") + (numbers.precision == Precision::Fast ? "_fast" : "");
     for (const int64_t n : {1, 8})
       list.push_back({fmt::format("resnet50_b{}{}", n, end),
-                      [=](auto& folder) { return vision<models::ResNet50>(n, precision, folder); }});
+                      [=](auto& folder) { return vision<models::ResNet50>(n, numbers, folder); }});
     for (const int64_t tokens : {128, 384})
       list.push_back(
-          {fmt::format("bert_base_{}{}", tokens, end), [=](auto& folder) { return bert(tokens, precision, folder); }});
+          {fmt::format("bert_base_{}{}", tokens, end), [=](auto& folder) { return bert(tokens, numbers, folder); }});
+    if (numbers.dtype == f32)
+      list.push_back(
+          {"mobilenetv2_b1" + end, [=](auto& folder) { return vision<models::MobileNetV2>(1, numbers, folder); }});
   }
-  list.push_back({"mobilenetv2_b1", [](auto& folder) { return vision<models::MobileNetV2>(1, f32, folder); }});
   for (const char* what : {"softmax", "layer_norm", "cross_entropy", "gelu_bias"}) {
     list.push_back({what, [what](auto&) { return rows_of(what, 8192, 4096); }});
     list.push_back({fmt::format("{}_cached", what), [what](auto&) { return rows_of(what, 64, 512, 20); }});

@@ -8,9 +8,11 @@
 namespace tenon::cli {
 
 #ifdef TENON_HAS_COMPILER
-std::function<Tensors()> compiled(std::function<Tensors()> run) { return compile(std::move(run)); }
+std::function<Tensors()> compiled(std::function<Tensors()> run, Precision precision) {
+  return compile(std::move(run), {.precision = precision});
+}
 #else
-std::function<Tensors()> compiled(std::function<Tensors()>) {
+std::function<Tensors()> compiled(std::function<Tensors()>, Precision) {
   throw UnsupportedError({.where = "tenon run",
                           .problem = "this program was built without the compiler",
                           .hint = "build it where LLVM 19 (llvm-19-dev) is installed, or leave out --compile"});

@@ -157,6 +157,7 @@ struct Engine::State {
   ProgramOptions options_for(const trace::Segment& segment, Family& family, bool is_new) {
     ProgramOptions o;
     o.fuse = options.fuse;
+    o.precision = options.precision;
     o.interpret = options.interpret;
     o.verify = options.verify;
     o.keep_text = options.keep_text;

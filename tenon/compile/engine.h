@@ -8,6 +8,7 @@
 
 #include "tenon/compile/kernel_store.h"
 #include "tenon/compile/program.h"
+#include "tenon/ir/precision.h"
 #include "tenon/trace/lazy.h"
 
 namespace tenon {
@@ -17,6 +18,8 @@ struct CompileOptions {
   bool interpret = false;  // kernels by the interpreter of the loop IR: slow, for tests
   bool verify = false;     // check the loop IR after every pass
   bool keep_text = false;  // explain() shows the loop IR
+  // Fast: kernels round less often than an eager run does (ir/precision.h); what is no kernel of ours is as there.
+  Precision precision = Precision::Strict;
   // Programs to keep (at least one). Beyond that the least recently used goes, and explain() counts it; its machine
   // code stays, so that making it again takes the passes alone.
   int most_programs = 256;

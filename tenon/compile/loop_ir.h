@@ -113,4 +113,8 @@ Kernel without_numbers(const Kernel& kernel);
 // of device/cpu/level_math.h, instruction by instruction, so the bits are the same.
 void expand_functions(Kernel& kernel);
 
+// Precision::Fast: what is rounded to f16 or bf16 and read as f32 again is not rounded; with `contract` a product that
+// only one addition reads and that addition are one fused multiply-add.
+void relax(Kernel& kernel, bool contract);
+
 }  // namespace tenon::compiler

@@ -115,6 +115,12 @@ struct Program::State {
     }
     report.kernels = static_cast<int64_t>(kernels.size());
   }
+  void pass_relax() {
+    if (options.precision == Precision::Strict) return;
+    // Below x86-64-v3 fused multiply-adds are calculated in many steps.
+    const bool contract = cpu::best_level(exec::session().options().cpu_level) >= 3;
+    for (auto& k : kernels) relax(k.kernel, contract);
+  }
   void pass_expand() {
     for (auto& k : kernels) expand_functions(k.kernel);
   }
@@ -473,6 +479,7 @@ Program::Program(const trace::Segment& segment, const ProgramOptions& options, K
       {"analyse", [&] { s.pass_analyse(); }},  // ops to maps, folds and calls; movement to windows; dead code
       {"fuse", [&] { s.pass_fuse(); }},        // which of them share a kernel
       {"lower", [&] { s.pass_lower(); }},      // kernels as loop IR
+      {"relax", [&] { s.pass_relax(); }},      // fewer roundings, if asked for
       {"expand", [&] { s.pass_expand(); }},    // exp, log, tanh, erf as instructions
       {"launch", [&] { s.pass_launch(); }},    // what runs at the same time
       {"plan", [&] { s.pass_plan(); }},        // where every value lies

@@ -10,6 +10,7 @@
 #include "tenon/compile/kernel_cache.h"
 #include "tenon/compile/loop_ir.h"
 #include "tenon/exec/session.h"
+#include "tenon/ir/precision.h"
 #include "tenon/trace/lazy.h"
 
 namespace tenon::compiler {
@@ -17,8 +18,9 @@ namespace tenon::compiler {
 class Program;
 
 struct ProgramOptions {
-  bool lower = true;              // false: every node is a call of the device, as in an eager run
-  bool fuse = true;               // false: each lowered node is a kernel of its own
+  bool lower = true;  // false: every node is a call of the device, as in an eager run
+  bool fuse = true;   // false: each lowered node is a kernel of its own
+  Precision precision = Precision::Strict;
   bool general = false;           // kernels for any size, for a graph that is known with other sizes
   const Program* like = nullptr;  // general: of the same graph at other sizes, whose groups are taken if they fit
   bool interpret = false;         // kernels by the interpreter instead of machine code

@@ -17,6 +17,7 @@
 
 #include "tenon/base/thread_pool.h"
 #include "tenon/ir/attr.h"
+#include "tenon/ir/precision.h"
 #include "tenon/ir/scalar.h"
 #include "tenon/tensor/buffer.h"
 #include "tenon/tensor/view.h"
@@ -59,8 +60,9 @@ struct PrepareArgs {
   std::span<const ConstView> inputs;  // as they will lie; those with data never change (what is kept of it is copied)
   const TensorType& result;           // the first; only calls of which no other is wanted are made ready
   const ir::Attrs& attrs;
-  const ir::ScalarProgram* after;  // null, or what is computed of each element at once: input 0 is the result
-  KeptConstants& kept;             // of constants that live as long as this
+  const ir::ScalarProgram* after;           // null, or what is computed of each element at once: input 0 is the result
+  KeptConstants& kept;                      // of constants that live as long as this
+  Precision precision = Precision::Strict;  // Fast: the result may reach `after` before it is rounded
 };
 class PreparedKernel {
  public:
@@ -87,6 +89,9 @@ struct Claim {
   std::unique_ptr<PreparedKernel> (*prepare)(const PrepareArgs& args) = nullptr;
   // Whether `prepare` takes this program as `after`; null: none.
   bool (*follows)(const ir::ScalarProgram& program) = nullptr;
+  // Whether input 1 is the weights of filters along its first axis, the result has one of each along its second, and
+  // input 2, if it is there, a number for each that is added: then a factor of a filter may go into its weights.
+  bool filters = false;
 };
 
 // A scalar program made ready for a device: what is looked up once for an op and its dtypes, not in every call.

@@ -98,6 +98,7 @@ struct Program::Maker {
     std::vector<const ir::Node*> after;
     std::vector<ir::ValueId> operands;
     std::optional<ir::ScalarProgram> follow;
+    std::vector<Tensor> scaled = {};  // weights and bias with a factor in them, or nothing
     [[nodiscard]] ir::ValueId result() const { return after.empty() ? node->outputs[0] : after.back()->outputs[0]; }
   };
   std::vector<Call> calls = {};
@@ -154,7 +155,7 @@ struct Program::Maker {
       return out;
     };
     const bool shared = !window && node.outputs.size() == 1 && bytes > 0 && held(node);
-    const Tensors out = shared ? Tensors{kept(node, compute)} : compute();
+    const Tensors out = shared ? Tensors{kept(node, graph.type(node.outputs[0]), Kept::Result, compute)} : compute();
     for (size_t i = 0; i < out.size(); ++i) program.constants_[static_cast<size_t>(node.outputs[i])] = out[i];
     ++program.summary_.folded;
   }
@@ -166,11 +167,12 @@ struct Program::Maker {
     });
   }
 
+  // What is kept of a node; no number of groups, which a kernel has at this place of a key.
+  enum class Kept : int64_t { Result = -3, ScaledWeights = -5 };
   // One copy for all programs of these constants, at an address that stays theirs: what kernels keep goes by addresses.
   template <class F>
-  Tensor kept(const ir::Node& node, const F& compute) {
-    constexpr int64_t kFolded = -3;  // no number of groups, which a kernel has there
-    std::vector<int64_t> key{static_cast<int64_t>(reinterpret_cast<intptr_t>(node.op)), kFolded};
+  Tensor kept(const ir::Node& node, const TensorType& type, Kept what, const F& compute) {
+    std::vector<int64_t> key{static_cast<int64_t>(reinterpret_cast<intptr_t>(node.op)), static_cast<int64_t>(what)};
     for (const ir::ValueId id : node.inputs) {
       if (id == ir::kAbsent) {
         key.push_back(-1);
@@ -190,7 +192,6 @@ struct Program::Maker {
       key.push_back(static_cast<int64_t>(text.size()));
       key.insert(key.end(), text.begin(), text.end());
     }
-    const TensorType& type = graph.type(node.outputs[0]);
     const auto dense = contiguous_strides(type.shape);
     const Ref<Buffer> buffer = program.kept_->get(key, [&] {
       const Tensor x = compute()[0];
@@ -224,6 +225,7 @@ struct Program::Maker {
     };
     if (!fits(node)) return false;
     const Piece alone = piece_of(node);
+    if (program.precision_ == Precision::Fast && scale(alone)) return true;
     if (attach(alone)) return true;
     const ir::ValueId result = node.outputs[0];
     const auto reads = [&](const ir::Node& n) { return std::ranges::count(n.inputs, result); };
@@ -244,6 +246,62 @@ struct Program::Maker {
     if (!attach(both)) return false;
     taken.insert(&*behind);
     return true;
+  }
+
+  // A multiplication of a call's result, filter by filter, by constants: they go into its weights and its bias.
+  bool scale(const Piece& piece) {
+    const ir::Node& node = *piece.nodes[0];
+    if (!is_product(piece.program)) return false;
+    const size_t factor = constant(node.inputs[0]).defined() ? 0 : 1;
+    const ir::ValueId value = node.inputs[1 - factor], scales = node.inputs[factor];
+    const int at = maker_of(value);
+    if (at < 0 || !constant(scales).defined() || readers[static_cast<size_t>(value)] != 1) return false;
+    Call& call = calls[static_cast<size_t>(at)];
+    const std::vector<ir::ValueId>& in = call.node->inputs;
+    if (call.claim == nullptr || !call.claim->filters || !call.after.empty() || value != call.node->outputs[0])
+      return false;
+    if (!is_constant_f32(in[1]) || graph.type(scales).dtype != DType::F32) return false;
+    const bool biased = in.size() > 2 && in[2] != ir::kAbsent;
+    if (biased && !is_constant_f32(in[2])) return false;
+    // One number for each filter, along the second axis of the result, or one for all.
+    const Shape &result = graph.type(value).shape, &shape = graph.type(scales).shape;
+    if (graph.type(node.outputs[0]).shape != result) return false;
+    const int64_t filters = numel(shape);
+    const size_t axis = 1 + shape.size();  // of `shape`, past its end by the result's rank
+    if (filters != 1 && (axis < result.size() || shape[axis - result.size()] != filters)) return false;
+
+    call.scaled = {multiplied(node, in[1], scales, graph.type(in[1]).shape.size())};
+    if (biased) call.scaled.push_back(multiplied(node, in[2], scales, 1));
+    call.after.push_back(&node);
+    made_by[static_cast<size_t>(node.outputs[0])] = at;
+    ++program.summary_.scaled;
+    return true;
+  }
+  static bool is_product(const ir::ScalarProgram& p) {
+    return p.inputs == 2 && p.code.size() == 3 && p.code[2].op == ir::ScalarOp::Mul &&
+           p.code[2].args[0] != p.code[2].args[1];
+  }
+  [[nodiscard]] bool is_constant_f32(ir::ValueId id) const {
+    return constant(id).defined() && graph.type(id).dtype == DType::F32;
+  }
+  // A constant [filters, …] of this rank times one number for each filter, or one for all, by the op of `product`.
+  Tensor multiplied(const ir::Node& product, ir::ValueId weights, ir::ValueId scales, size_t rank) {
+    ir::Node node = product;
+    node.inputs = {weights, scales};
+    node.outputs.clear();
+    const TensorType& type = graph.type(weights);
+    const auto compute = [&] {
+      Shape shape(rank, 1);
+      shape[0] = numel(graph.type(scales).shape);
+      const Tensor factors = contiguous(constant(scales));
+      const Tensor along =
+          from_buffer(factors.impl()->buffer, {DType::F32, shape}, contiguous_strides(shape), factors.impl()->offset);
+      return evaluate(*node.op, {constant(weights), along}, node.attrs, {&type, 1});
+    };
+    if (held(node)) return kept(node, type, Kept::ScaledWeights, compute);
+    Tensor own = compute()[0];
+    program.own_.hold(own.impl()->buffer);
+    return own;
   }
 
   bool attach(const Piece& piece) {
@@ -362,9 +420,13 @@ struct Program::Maker {
         in.push_back({nullptr, type.dtype, type.shape, dense_strides(type.shape, order[static_cast<size_t>(id)]), 0});
       }
     }
-    KeptConstants& kept = held(*call.node) ? *program.kept_ : program.own_;
-    return call.claim->prepare(
-        {in, graph.type(call.result()), call.node->attrs, call.follow ? &*call.follow : nullptr, kept});
+    for (size_t i = 0; i < call.scaled.size(); ++i) in[i + 1] = view(call.scaled[i]);
+    const bool lasts = held(*call.node) && std::ranges::all_of(call.scaled, [&](const Tensor& x) {
+                         return program.kept_->holds(*x.impl()->buffer);
+                       });
+    KeptConstants& kept = lasts ? *program.kept_ : program.own_;
+    return call.claim->prepare({in, graph.type(call.result()), call.node->attrs, call.follow ? &*call.follow : nullptr,
+                                kept, program.precision_});
   }
 
   void emit_plain(const ir::Node& node) {
@@ -389,8 +451,10 @@ struct Program::Maker {
   }
 };
 
-Program::Program(std::shared_ptr<const ir::Graph> graph, std::shared_ptr<KeptConstants> kept)
-    : graph_(std::move(graph)), kept_(kept ? std::move(kept) : std::make_shared<KeptConstants>()) {
+Program::Program(std::shared_ptr<const ir::Graph> graph, std::shared_ptr<KeptConstants> kept, Precision precision)
+    : graph_(std::move(graph)),
+      precision_(precision),
+      kept_(kept ? std::move(kept) : std::make_shared<KeptConstants>()) {
   Maker{*this}.make();
   find_last_uses();
   plan();

@@ -4,7 +4,7 @@
 // be made ready are (their weights are packed), chains of elementwise ops behind them become a part of the call where
 // the claim takes them, and values between such calls stay in the layout that these like, in one block of memory whose
 // places are planned. The layout of every value is decided here. Results are bit for bit those of exec::run on the same
-// graph, which runs node by node.
+// graph, which runs node by node, unless `precision` is Fast (ir/precision.h).
 #pragma once
 
 #include <memory>
@@ -20,7 +20,8 @@ class Program {
  public:
   // For the session in force on this thread. The graph has no named sizes. Programs of the same constants (a graph at
   // several sizes) share `kept`, which holds the memory of those constants.
-  explicit Program(std::shared_ptr<const ir::Graph> graph, std::shared_ptr<KeptConstants> kept = {});
+  explicit Program(std::shared_ptr<const ir::Graph> graph, std::shared_ptr<KeptConstants> kept = {},
+                   Precision precision = Precision::Strict);
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -35,6 +36,7 @@ class Program {
     int prepared = 0;         // calls made ready
     int joined = 0;           // of these, run together with the one before
     int fused = 0;            // elementwise ops that are a part of such a call
+    int scaled = 0;           // of these, multiplications that went into weights (Precision::Fast)
     int others = 0;           // evaluated as in exec::run
     int64_t arena_bytes = 0;  // of the block that holds what only prepared calls read, for each run at a time
   };
@@ -48,6 +50,7 @@ class Program {
   [[nodiscard]] Tensors run_step(const Step& step, Tensors& values, const Ref<Buffer>& arena) const;
 
   std::shared_ptr<const ir::Graph> graph_;
+  Precision precision_;
   std::shared_ptr<KeptConstants> kept_;  // of constants that others have too
   KeptConstants own_;                    // of all others
   Tensors constants_;                    // by value; undefined where a value is none

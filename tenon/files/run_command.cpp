@@ -12,6 +12,7 @@
 #include "tenon/data/to_tensor.h"
 #include "tenon/exec/evaluate.h"
 #include "tenon/exec/profile.h"
+#include "tenon/exec/program.h"
 #include "tenon/exec/session.h"
 #include "tenon/files/commands.h"
 #include "tenon/files/model_file.h"
@@ -48,8 +49,8 @@ struct Ready {
 };
 
 // An ONNX model runs as a program, or node by node if it looks at values, which a graph cannot.
-Ready ready_onnx(const std::string& path, const std::map<std::string, Tensor>& inputs) {
-  const auto model = formats::onnx::PreparedModel::load(path);
+Ready ready_onnx(const std::string& path, const std::map<std::string, Tensor>& inputs, Precision precision) {
+  const auto model = formats::onnx::PreparedModel::load(path, {.precision = precision});
   Ready ready;
   for (const auto& output : model.model().outputs()) ready.names.push_back(output.name);
   const std::map<std::string, formats::onnx::Value> named(inputs.begin(), inputs.end());
@@ -80,8 +81,8 @@ std::function<Tensors()> by_calls(const ir::Graph& graph, const Tensors& in) {
 }
 
 Ready ready_package(const std::string& path, const std::map<std::string, Tensor>& inputs, const std::string& function,
-                    bool calls) {
-  const Package package = load(path);
+                    bool calls, Precision precision) {
+  const Package package = load(path, {.precision = precision});
   const std::string name = function.empty() ? package.functions()[0] : function;
   const Signature& signature = package.signature(name);
   Ready ready;
@@ -92,12 +93,22 @@ Ready ready_package(const std::string& path, const std::map<std::string, Tensor>
   return ready;
 }
 
-Ready ready_graph(const std::string& path, const std::map<std::string, Tensor>& inputs, bool calls) {
+Ready ready_graph(const std::string& path, const std::map<std::string, Tensor>& inputs, bool calls,
+                  Precision precision) {
   const ModelFile model = read_model(path);
   Ready ready;
   for (const TensorSpec& output : model.signature.outputs) ready.names.push_back(output.name);
   const Tensors in = in_order(model.signature, inputs, path);
   ready.run = [graph = model.graph, in] { return exec::run(graph, in); };
+  if (precision == Precision::Fast) {
+    std::vector<TensorType> types;
+    for (const Tensor& x : in) types.push_back(x.type());
+    const auto program =
+        std::make_shared<const exec::Program>(std::make_shared<const ir::Graph>(ir::specialize(
+                                                  model.graph, ir::bind_sizes(model.graph, types), ops::type_rule())),
+                                              nullptr, precision);
+    ready.run = [program, in] { return program->run(in); };
+  }
   if (calls) ready.run = by_calls(model.graph, in);
   return ready;
 }
@@ -116,10 +127,11 @@ int run_command(const Arguments& arguments, const Console& console) {
   const NoGrad no_grad;
   const auto wanted = [&](const char* flag) { return arguments.has(flag) && arguments.get<bool>(flag); };
   const bool compiles = wanted("compile");
-  Ready ready = kind == formats::FileKind::Onnx      ? ready_onnx(path, inputs)
-                : kind == formats::FileKind::Package ? ready_package(path, inputs, function, compiles)
-                                                     : ready_graph(path, inputs, compiles);
-  if (compiles) ready.run = cli::compiled(std::move(ready.run));
+  const Precision precision = wanted("fast") ? Precision::Fast : Precision::Strict;
+  Ready ready = kind == formats::FileKind::Onnx      ? ready_onnx(path, inputs, precision)
+                : kind == formats::FileKind::Package ? ready_package(path, inputs, function, compiles, precision)
+                                                     : ready_graph(path, inputs, compiles, precision);
+  if (compiles) ready.run = cli::compiled(std::move(ready.run), precision);
   const Tensors values = ready.run();
   const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
   std::optional<Profile> profile;

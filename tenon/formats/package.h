@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "tenon/ir/graph.h"
+#include "tenon/ir/precision.h"
 #include "tenon/tensor/state_dict.h"
 #include "tenon/trace/capture.h"
 
@@ -57,6 +58,11 @@ struct Signature {
 };
 Signature signature_of(const ir::Graph& graph);
 
+// How a package runs.
+struct LoadOptions {
+  Precision precision = Precision::Strict;  // Fast: ir/precision.h
+};
+
 class Package {
  public:
   // Names of the functions; "main" first if it is there.
@@ -85,13 +91,14 @@ class Package {
   struct State;
 
  private:
-  friend Package read_package(std::span<const std::byte>, const std::shared_ptr<const void>&, const std::string&);
+  friend Package read_package(std::span<const std::byte>, const std::shared_ptr<const void>&, const std::string&,
+                              const LoadOptions&);
   std::shared_ptr<State> state_;  // immutable but for the cache of specialised graphs
 };
 
-Package load(const std::filesystem::path& path);
+Package load(const std::filesystem::path& path, const LoadOptions& options = {});
 // Bytes that are in memory, kept alive by `owner` (null: weights are copied). `where` names them in errors.
 Package read_package(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
-                     const std::string& where);
+                     const std::string& where, const LoadOptions& options = {});
 
 }  // namespace tenon

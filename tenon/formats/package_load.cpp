@@ -23,6 +23,7 @@ namespace tenon {
 
 struct Package::State {
   std::string where;
+  LoadOptions options;
   std::span<const std::byte> file;  // that weights point into, if they do
   StateDict weights;
   std::map<std::string, std::string> metadata, checksums;
@@ -259,7 +260,7 @@ ir::Graph read_graph(const Texts& texts, const std::string& name, const Tensors&
 }  // namespace
 
 Package read_package(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
-                     const std::string& where) {
+                     const std::string& where, const LoadOptions& options) {
   formats::SafeTensors file = formats::read_safetensors(bytes, owner, where);
   const Texts texts(file.metadata, where);
   check_format(texts, where);
@@ -285,6 +286,7 @@ Package read_package(std::span<const std::byte> bytes, const std::shared_ptr<con
   }
   state->producer = texts.at("tenon.producer");
   state->where = where;
+  state->options = options;
   if (owner) state->file = bytes;
   state->weights = std::move(file.tensors);
   state->metadata = std::move(file.metadata);
@@ -293,9 +295,9 @@ Package read_package(std::span<const std::byte> bytes, const std::shared_ptr<con
   return package;
 }
 
-Package load(const std::filesystem::path& path) {
+Package load(const std::filesystem::path& path, const LoadOptions& options) {
   const auto file = std::make_shared<const MappedFile>(path);
-  return read_package(file->bytes(), file, path.string());
+  return read_package(file->bytes(), file, path.string(), options);
 }
 
 std::vector<std::string> Package::functions() const { return state_->names; }
@@ -333,7 +335,7 @@ Tensors Package::run(std::string_view function, Tensors inputs) const {
     // The state owns the graph and the programs: what a program holds of a graph without sizes is no share in it.
     std::shared_ptr<const ir::Graph> one(std::shared_ptr<const ir::Graph>(), &any);
     if (!any.sizes.empty()) one = std::make_shared<const ir::Graph>(ir::specialize(any, key.second, strict_rule()));
-    program = std::make_shared<const exec::Program>(std::move(one), state_->kept);
+    program = std::make_shared<const exec::Program>(std::move(one), state_->kept, state_->options.precision);
     constexpr size_t kMost = 64;
     const std::lock_guard lock(state_->mutex);
     if (state_->programs.size() >= kMost) state_->programs.clear();

@@ -183,6 +183,23 @@ TEST_F(ModelCommand, CompiledItGivesTheSameBytes) {
   }
 }
 
+// Factors of filters go into the weights: nearly the same numbers, not the same bits.
+TEST_F(ModelCommand, FastItGivesNearlyTheSameNumbers) {
+  const Tensor filters = normal({8, 3, 3, 3}), scale = uniform({8, 1, 1}, 0.5, 2), image = normal({1, 3, 12, 12});
+  save(path("conv.tenon"), [&](const Tensors& in) { return Tensors{conv2d(in[0], filters) * scale}; },
+       {{"image", f32, {1, 3, 12, 12}}}, {.outputs = {"y"}});
+  data::write_npy(path("image.npy"), data::to_host(image));
+  expect({"convert", path("conv.tenon"), path("conv.onnx")}, 0, "");
+  for (const char* model : {"conv.tenon", "conv.onnx"}) {
+    expect({"run", path(model), "--input", "image=" + path("image.npy"), "--output", path("strict")}, 0, "y");
+    expect({"run", path(model), "--input", "image=" + path("image.npy"), "--output", path("fast"), "--fast"}, 0, "y");
+    const Tensor strict = data::to_tensor(data::read_npy(path("strict/y.npy"))),
+                 fast = data::to_tensor(data::read_npy(path("fast/y.npy")));
+    EXPECT_LT(max(abs(strict - fast)).item<float>(), 1e-4F) << model;
+    EXPECT_GT(max(abs(strict - fast)).item<float>(), 0) << model;
+  }
+}
+
 TEST_F(ModelCommand, DiffFindsTheFirstLayerWhereTheyPart) {
   save(path("other.tenon"), function(1.5), {{"x", f32, {"batch", 4}}}, {.outputs = {"scores", "best"}});
   expect({"convert", path("model.tenon"), path("model.onnx")}, 0, "");

@@ -104,6 +104,48 @@ TEST(Compile, AWeightThatIsTurnedIsReadAndUpdatedAsItLies) {
   EXPECT_TRUE(turned(w).is_contiguous());
 }
 
+TEST(Compile, FastRoundsLessAndContracts) {
+  manual_seed(17);
+  const Tensor x = normal({40, 70}), a = normal({70}), b = normal({70});
+  // f32: a product and the addition that reads it.
+  const auto line = [](const Tensor& x, const Tensor& a, const Tensor& b) { return x * a + b; };
+  auto strict = compile(line, kChecked),
+       fast = compile(line, {.verify = true, .keep_text = true, .precision = Precision::Fast});
+  expect_same_bits({strict(x, a, b)}, {line(x, a, b)});
+  const Tensor exact = line(cast(x, f64), cast(a, f64), cast(b, f64)), got = fast(x, a, b);
+  const auto error = [](const Tensor& y, const Tensor& want) {
+    return sum(square(cast(y, f64) - want)).item<double>();
+  };
+  if (fast.explain().programs[0].loop_ir[0].find(" fma ") != std::string::npos) {  // not below x86-64-v3
+    EXPECT_LT(error(got, exact), error(line(x, a, b), exact)) << "one rounding of two";
+  }
+  EXPECT_THAT(strict.explain().programs[0].loop_ir[0], testing::Not(HasSubstr(" fma ")));
+  // Halves: f32 between the first read and the last write.
+  const auto chain = [](const Tensor& x, const Tensor& a, const Tensor& b) {
+    return (x * a + b) * a + square(x * 1.5);
+  };
+  for (const DType half : {bf16, f16}) {
+    const Tensor s = cast(x, half), t = cast(a, half), u = cast(b, half);
+    auto shorter = compile(chain, {.verify = true, .keep_text = true, .precision = Precision::Fast});
+    const Tensor want = chain(cast(s, f64), cast(t, f64), cast(u, f64)), y = shorter(s, t, u);
+    EXPECT_EQ(y.dtype(), half);
+    EXPECT_LT(error(y, want), 0.5 * error(chain(s, t, u), want)) << name(half);
+    const std::string text = shorter.explain().programs[0].loop_ir[0];
+    size_t casts = 0;
+    for (size_t at = text.find(std::string(name(half)) + " = cast"); at != std::string::npos;
+         at = text.find(std::string(name(half)) + " = cast", at + 1))
+      ++casts;
+    EXPECT_EQ(casts, 1U) << text;
+    // The interpreter and LLVM agree, and so do one thread and three.
+    auto interpreted = compile(chain, {.interpret = true, .precision = Precision::Fast});
+    expect_same_bits({interpreted(s, t, u)}, {y});
+    exec::Session session(exec::SessionOptions{.threads = 3});
+    const exec::SessionScope scope(session);
+    auto threaded = compile(chain, {.precision = Precision::Fast});
+    expect_same_bits({threaded(s, t, u)}, {y});
+  }
+}
+
 TEST(Compile, LeNetTrainStep) {
   const Tensor x = uniform({4, 1, 28, 28}, 0, 1), target = remainder(arange(4), 10);
   expect_same_training([] { return models::LeNet(); }, [&](auto& m, int) { return cross_entropy(m(x), target); });

@@ -93,12 +93,12 @@ TEST(TileProgram, WidenedProgramsRoundWhereTheResultsOfOpsDo) {
   const DType h = DType::F16;
   const auto relu =
       program_of({h}, [](auto x) { return apply_op(ir::ScalarOp::Max, std::array{x[0], ir::Scalar(0.0)}); }, h);
-  EXPECT_EQ(ir::to_string(cpu::widened_program(relu)),
+  EXPECT_EQ(ir::to_string(cpu::widened_program(relu, Precision::Strict)),
             "%0: f32 = input 0\n%1: f16 = cast %0\n%2: f32 = cast %1\n%3: f32 = const 0\n%4: f32 = max %2, %3\n");
   // Scaled, then the residual: two roundings, that of the result is the writer's.
   const auto scaled = program_of({h, h}, [](auto x) { return x[0] * x[1]; }, h);
   const auto sum = program_of({h, h}, [](auto x) { return x[0] + x[1]; }, h);
-  const auto both = cpu::widened_program(ir::compose(scaled, sum, std::array{0}));
+  const auto both = cpu::widened_program(ir::compose(scaled, sum, std::array{0}), Precision::Strict);
   const auto steps = cpu::chain_of(both);
   ASSERT_TRUE(steps);
   ASSERT_EQ(steps->size(), 4U);

@@ -296,5 +296,86 @@ TEST(Program, ProfilesSayWhatIsFused) {
   }));
 }
 
+// The sum of squares of what a program's result is away from the same graph in f64, relative to the result's.
+double error_of(const Tensor& got, const Tensor& want) {
+  return (sum(square(cast(got, f64) - want)) / sum(square(want))).item<double>();
+}
+
+// Convolutions whose batch normalisation goes into the weights, with and without a bias and with groups, one factor for
+// all filters, and a multiplication that cannot go there, because two read what it multiplies.
+TEST(Program, FastPutsFactorsOfFiltersIntoTheWeights) {
+  const NoGrad no_grad;
+  manual_seed(11);
+  const Tensor first = normal({20, 3, 3, 3}, 0, 0.3), second = normal({24, 20, 1, 1}, 0, 0.3),
+               depthwise = normal({24, 1, 3, 3}, 0, 0.3), bias = normal({24}), mean = normal({20}),
+               variance = uniform({20}, 0.5, 2), weight = normal({20}), shift = normal({20});
+  const auto model = [&](const Tensors& in) {
+    const DType t = in[0].dtype();
+    const auto as = [&](const Tensor& x) { return cast(x, t); };
+    Tensor h = relu(batch_norm_infer(conv2d(in[0], as(first), {}, {.padding = {1}}), as(mean), as(variance), as(weight),
+                                     as(shift), 1e-5));
+    h = conv2d(h, as(second), as(bias)) * as(reshape(slice(bias, {0}, {0}, {24}), {24, 1, 1}));
+    h = conv2d(h, as(depthwise), {}, {.padding = {1}, .groups = 24}) * full({}, 0.25, t);
+    const Tensor two = conv2d(h, as(depthwise), {}, {.groups = 24});
+    return Tensors{two * as(reshape(bias, {24, 1, 1})) + two};
+  };
+  const Tensor x = normal({2, 3, 17, 19});
+  const auto graph = std::make_shared<const ir::Graph>(capture(model, {{"x", x.type()}}));
+  const exec::Program strict(graph), fast(graph, nullptr, Precision::Fast);
+  EXPECT_EQ(strict.summary().scaled, 0);
+  EXPECT_EQ(fast.summary().scaled, 3);
+  EXPECT_EQ(fast.summary().prepared, strict.summary().prepared);
+  const Tensor want = model({cast(x, f64)})[0], got = fast.run({x})[0];
+  EXPECT_LT(error_of(got, want), 4 * error_of(strict.run({x})[0], want)) << "as good as the other way round, about";
+  EXPECT_LT(error_of(got, want), 1e-12);
+  EXPECT_NE(got.to_vector<float>(), strict.run({x})[0].to_vector<float>());
+  for (const int threads : {1, 3}) {
+    exec::Session session(exec::SessionOptions{.threads = threads});
+    const exec::SessionScope scope(session);
+    expect_same(exec::Program(graph, nullptr, Precision::Fast).run({x}), {got});
+  }
+}
+
+TEST(Program, FastProgramsOfSeveralSizesShareScaledWeights) {
+  const NoGrad no_grad;
+  const Network model = evaluating();
+  const auto kept = std::make_shared<KeptConstants>();
+  const auto graph = graph_of(model, 1);
+  for (const auto& [name, weight] : nn::state_dict(model)) kept->hold(weight.impl()->buffer);
+  const exec::Program strict(graph, kept), one(graph, kept, Precision::Fast);
+  EXPECT_EQ(one.summary().scaled, 1);
+  const int64_t bytes = kept->bytes();
+  const exec::Program two(graph_of(model, 2), kept, Precision::Fast);
+  EXPECT_EQ(kept->bytes(), bytes);
+  // Strict and fast programs of the same constants do not take each other's.
+  const Tensor x = uniform({1, 3, 29, 29}, -1, 1);
+  expect_same(strict.run({x}), exec::run(*graph, {x}));
+  const Tensors fast = one.run({x}), want = strict.run({x});
+  for (size_t i = 0; i < fast.size(); ++i) EXPECT_LT(max(abs(fast[i] - want[i])).item<float>(), 1e-5F);
+}
+
+// What follows a product in halves is not rounded in between: nearer to the same model in f64.
+TEST(Program, FastHalvesRoundLess) {
+  const NoGrad no_grad;
+  manual_seed(13);
+  for (const DType half : {f16, bf16}) {
+    const auto short_one = [&](const Tensor& x) { return contiguous(cast(x, half)); };
+    const Tensor filters = short_one(normal({40, 32, 3, 3}, 0, 0.06)), scale = short_one(uniform({40, 1, 1}, 0.5, 2)),
+                 shift = short_one(normal({40, 1, 1})), head = short_one(normal({40, 24}, 0, 0.2)),
+                 bias = short_one(normal({24}));
+    const auto model = [&](const Tensors& in) {
+      const auto as = [&](const Tensor& x) { return cast(x, in[0].dtype()); };
+      const Tensor h = relu(conv2d(in[0], as(filters), {}, {.padding = {1}}) * as(scale) + as(shift)) + in[1];
+      return Tensors{h, tanh(matmul(mean(h, {2, 3}), as(head)) * as(full({}, 0.5, half)) + as(bias))};
+    };
+    const Tensors in{short_one(normal({2, 32, 9, 9})), short_one(normal({2, 40, 9, 9}))};
+    const auto graph = std::make_shared<const ir::Graph>(capture(model, {{"x", in[0].type()}, {"y", in[1].type()}}));
+    const Tensors want = model({cast(in[0], f64), cast(in[1], f64)});
+    const Tensors strict = exec::Program(graph).run(in), fast = exec::Program(graph, nullptr, Precision::Fast).run(in);
+    EXPECT_LT(error_of(fast[0], want[0]), 0.7 * error_of(strict[0], want[0])) << name(half);
+    EXPECT_LT(error_of(fast[1], want[1]), 1.5 * error_of(strict[1], want[1])) << name(half);
+  }
+}
+
 }  // namespace
 }  // namespace tenon

@@ -54,8 +54,8 @@ struct Left {
 // A block's sums, from this many steps, or `more` of those that are there; rows are `row` numbers apart.
 void block(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row = kSide, bool more = false);
 
-// What becomes of sums while they are in registers: plus `bias` (by columns; may be null) and rounded to bf16; then
-// step by step, each in f32.
+// What becomes of sums while they are in registers: plus `bias` (by columns; may be null) and rounded to bf16, unless
+// steps follow and want them as they are; then step by step, each in f32.
 struct Step {
   TileOp op;
   bool one, narrow;  // one number for all; of bf16, else of f32
@@ -67,6 +67,7 @@ struct Finish {
   const Step* steps;
   int step_count;
   bool narrow;  // the result is of bf16, and so is what the last step gives; else of f32
+  bool rounds_first = true;
 };
 // Whether steps of this kind can be done so.
 constexpr bool finishes(TileOp op) {

@@ -23,7 +23,7 @@ class PreparedBf16Matmul final : public PreparedKernel {
     ThreadPool alone(1);
     right_ = args.kept.get({address, kBf16Product, k_, n, b_k, b_column},
                            [&] { return pack_right_bf16(b.as<uint16_t>(), b_k, b_column, k_, n, alone); });
-    if (args.after != nullptr) after_.emplace(*args.after);
+    if (args.after != nullptr) after_.emplace(*args.after, args.precision);
   }
   [[nodiscard]] Ints order() const override { return {}; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
@@ -87,7 +87,7 @@ class PreparedBf16Conv final : public PreparedKernel {
     for (const Shape& part : {weight.shape, weight.strides}) key.insert(key.end(), part.begin(), part.end());
     packed_ = args.kept.get(key, [&] { return conv_.pack(Contiguous(weight, alone).as<uint16_t>(), alone); });
     bias_ = wide_bias(args.inputs, alone);
-    if (args.after != nullptr) after_.emplace(*args.after);
+    if (args.after != nullptr) after_.emplace(*args.after, args.precision);
   }
   [[nodiscard]] Ints order() const override { return channels_last_order(rank_); }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,

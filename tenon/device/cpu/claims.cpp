@@ -27,7 +27,7 @@ namespace tenon::cpu {
 std::span<const Claim> cpu_claims() {
   static const std::array kClaims{
       Claim{&ops::matmul_op(), nullptr, claim_matmul, prepare_matmul, TileProgram::accepts},
-      Claim{&ops::conv_op(), floats, claim_conv, prepare_conv, TileProgram::accepts},
+      Claim{&ops::conv_op(), floats, claim_conv, prepare_conv, TileProgram::accepts, true},
       Claim{&ops::conv_input_gradient_op(), floats, claim_conv_input_gradient},
       Claim{&ops::conv_weight_gradient_op(), floats, claim_conv_weight_gradient},
       Claim{&ops::max_pool_op(), floats, run_max_pool, prepare_max_pool},

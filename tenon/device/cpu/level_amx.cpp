@@ -253,25 +253,32 @@ struct Place {
   int64_t y_row, row;
   __mmask32 part;
 };
+[[gnu::always_inline]] inline __m512i rounded(const Pair& v) {
+  const __m512bh bits = _mm512_cvtne2ps_pbh(v.high, v.low);
+  return reinterpret_cast<const __m512i&>(bits);
+}
 template <int Rows>
 void finish_rows(const float* sums, const Finish& f, const Place& to) {
   const auto low = static_cast<__mmask16>(to.part), high = static_cast<__mmask16>(to.part >> kHalf);
   Pair bias{_mm512_set1_ps(-0.0F), _mm512_set1_ps(-0.0F)};  // x + -0 is x
   if (f.bias != nullptr) bias = {_mm512_maskz_loadu_ps(low, f.bias), _mm512_maskz_loadu_ps(high, f.bias + kHalf)};
-  __m512i bits[Rows];
+  Pair v[Rows];
 #pragma GCC unroll 4
   for (int m = 0; m < Rows; ++m) {
     const float* from = sums + (to.row + m) * kSide;
-    const __m512bh rounded = _mm512_cvtne2ps_pbh(Lanes::add(_mm512_load_ps(from + kHalf), bias.high),
-                                                 Lanes::add(_mm512_load_ps(from), bias.low));
-    bits[m] = reinterpret_cast<const __m512i&>(rounded);
+    v[m] = {Lanes::add(_mm512_load_ps(from), bias.low), Lanes::add(_mm512_load_ps(from + kHalf), bias.high)};
   }
-  Pair v[Rows];
-  if (f.step_count > 0 || !f.narrow) {
+  auto* short_y = static_cast<uint16_t*>(to.y) + to.row * to.y_row;
+  if (f.step_count == 0 && f.narrow) {
 #pragma GCC unroll 4
-    for (int m = 0; m < Rows; ++m) v[m] = widened(bits[m]);
-    for (int i = 0; i < f.step_count; ++i) do_step(f.steps[i], to.row, to.part, v);
+    for (int m = 0; m < Rows; ++m) _mm512_mask_storeu_epi16(short_y + m * to.y_row, to.part, rounded(v[m]));
+    return;
   }
+  if (f.rounds_first || f.step_count == 0) {
+#pragma GCC unroll 4
+    for (int m = 0; m < Rows; ++m) v[m] = widened(rounded(v[m]));
+  }
+  for (int i = 0; i < f.step_count; ++i) do_step(f.steps[i], to.row, to.part, v);
   if (!f.narrow) {
 #pragma GCC unroll 4
     for (int m = 0; m < Rows; ++m) {
@@ -281,15 +288,12 @@ void finish_rows(const float* sums, const Finish& f, const Place& to) {
     }
     return;
   }
-  if (f.step_count > 0) {
-    const __m512i upper = _mm512_loadu_si512(kUpper.at);  // halves of two vectors
-#pragma GCC unroll 4
-    for (int m = 0; m < Rows; ++m)
-      bits[m] = _mm512_permutex2var_epi16(_mm512_castps_si512(v[m].low), upper, _mm512_castps_si512(v[m].high));
-  }
+  const __m512i upper = _mm512_loadu_si512(kUpper.at);  // halves of two vectors
 #pragma GCC unroll 4
   for (int m = 0; m < Rows; ++m)
-    _mm512_mask_storeu_epi16(static_cast<uint16_t*>(to.y) + (to.row + m) * to.y_row, to.part, bits[m]);
+    _mm512_mask_storeu_epi16(
+        short_y + m * to.y_row, to.part,
+        _mm512_permutex2var_epi16(_mm512_castps_si512(v[m].low), upper, _mm512_castps_si512(v[m].high)));
 }
 
 }  // namespace

@@ -72,6 +72,7 @@ class BlockSteps {
       const Bf16Follow::Operand& o = follow->operands[static_cast<size_t>(step.input) - 1];
       steps_.push_back({step.op, o.row == 0 && o.column == 0, follow->after.narrow(step.input - 1), o.data, o.row});
     }
+    finish_.rounds_first = follow->after.rounds_first();
     finish_.narrow = info(follow->after.program().result()).bits == 16;
     finish_.step_count = static_cast<int>(steps_.size());
   }
@@ -281,16 +282,16 @@ void product_in_pieces(const Bf16Product& p, ThreadPool& pool) {
 
 }  // namespace
 
-Bf16After::Bf16After(const ir::ScalarProgram& program) : program_(level_table(best_level()), program) {
+Bf16After::Bf16After(const ir::ScalarProgram& program, Precision precision)
+    : program_(level_table(best_level()), program), rounds_first_(precision == Precision::Strict) {
   for (int i = 1; i < program.inputs; ++i) narrow_.push_back(program.input(i) == DType::BF16 ? 1 : 0);
-  const ir::ScalarProgram wide = widened_program(program);
+  const ir::ScalarProgram wide = widened_program(program, precision);
   auto steps = chain_of(wide);
   if (!steps || !std::ranges::all_of(
                     *steps, [](const ChainStep& s) { return amx::finishes(s.op) && s.input != ChainStep::kKept; }))
     return;
-  // Elements come rounded.
-  if (!steps->empty() && steps->front().op == TileOp::Short) steps->erase(steps->begin());
-  bool exact = true;
+  if (rounds_first_ && !steps->empty() && steps->front().op == TileOp::Short) steps->erase(steps->begin());
+  bool exact = rounds_first_;
   for (ChainStep& s : *steps) {
     const bool above_zero = s.op == TileOp::Larger && s.input == 0 && s.number == 0 && !std::signbit(s.number);
     if (above_zero) s.op = TileOp::AboveZero;

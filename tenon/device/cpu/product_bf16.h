@@ -10,6 +10,7 @@
 #include "tenon/base/thread_pool.h"
 #include "tenon/device/cpu/amx.h"
 #include "tenon/device/cpu/tile_program.h"
+#include "tenon/ir/precision.h"
 #include "tenon/tensor/buffer.h"
 
 namespace tenon::cpu {
@@ -48,19 +49,22 @@ struct Bf16Product {
   int64_t c_row = 0;
 };
 
-// A scalar program over the rounded elements of a product; as steps in registers where it is a chain of such.
+// A scalar program over the elements of a product, rounded unless `precision` is Fast and it runs in registers; as
+// steps in registers where it is a chain of such.
 class Bf16After {
  public:
-  explicit Bf16After(const ir::ScalarProgram& program);
+  explicit Bf16After(const ir::ScalarProgram& program, Precision precision = Precision::Strict);
   [[nodiscard]] const TileProgram& program() const { return program_; }
   // The operands' dtypes and the steps, if there are.
   [[nodiscard]] const std::optional<std::vector<ChainStep>>& chain() const { return chain_; }
+  [[nodiscard]] bool rounds_first() const { return rounds_first_; }
   [[nodiscard]] bool narrow(int operand) const { return narrow_[static_cast<size_t>(operand)] != 0; }
 
  private:
   TileProgram program_;
   std::vector<uint8_t> narrow_;  // by operand: whether it is of bf16
   std::optional<std::vector<ChainStep>> chain_;
+  bool rounds_first_;
 };
 
 // What happens to each element while it is in the cache. Its result goes to `out`, and nothing to c.

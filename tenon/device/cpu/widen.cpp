@@ -72,7 +72,7 @@ void run_widened(const KernelArgs& args, void (*run)(const KernelArgs& args)) {
   }
 }
 
-ir::ScalarProgram widened_program(const ir::ScalarProgram& program) {
+ir::ScalarProgram widened_program(const ir::ScalarProgram& program, Precision precision) {
   using ir::ScalarOp;
   struct Value {
     int32_t at;
@@ -86,10 +86,11 @@ ir::ScalarProgram widened_program(const ir::ScalarProgram& program) {
     wide.code.push_back(instr);
     return static_cast<int32_t>(wide.code.size()) - 1;
   };
-  const auto rounded = [&](int32_t at) {
+  const auto append_rounding = [&](int32_t at) {
     const int32_t narrow = append({.op = ScalarOp::Cast, .dtype = half, .args = {at, -1, -1}});
-    return Value{append({.op = ScalarOp::Cast, .dtype = DType::F32, .args = {narrow, -1, -1}}), true};
+    return append({.op = ScalarOp::Cast, .dtype = DType::F32, .args = {narrow, -1, -1}});
   };
+  const auto rounded = [&](int32_t at) { return Value{precision == Precision::Fast ? at : append_rounding(at), true}; };
   for (int32_t i = 0; i < program.inputs; ++i) {
     const bool narrow = program.input(i) == half;
     append({.op = ScalarOp::Input, .dtype = narrow ? DType::F32 : program.input(i), .args = {i, -1, -1}});
@@ -123,7 +124,7 @@ ir::ScalarProgram widened_program(const ir::ScalarProgram& program) {
   }
   // The result stands last.
   if (values.back().at != static_cast<int32_t>(wide.code.size()) - 1 || values.back().at < wide.inputs)
-    rounded(values.back().at);
+    append_rounding(values.back().at);
   return wide;
 }
 
@@ -198,8 +199,8 @@ std::unique_ptr<PreparedKernel> prepare_widened(const PrepareArgs& args,
   }
   const TensorType result{DType::F32, args.result.shape};
   std::optional<ir::ScalarProgram> after;
-  if (args.after != nullptr) after = widened_program(*args.after);
-  auto kernel = prepare({inputs, result, args.attrs, after ? &*after : nullptr, args.kept});
+  if (args.after != nullptr) after = widened_program(*args.after, args.precision);
+  auto kernel = prepare({inputs, result, args.attrs, after ? &*after : nullptr, args.kept, args.precision});
   if (!kernel) return nullptr;
   return std::make_unique<PreparedWidened>(std::move(kernel), args);
 }

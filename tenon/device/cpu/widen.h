@@ -16,7 +16,7 @@ void run_widened(const KernelArgs& args, void (*run)(const KernelArgs& args));
 std::unique_ptr<PreparedKernel> prepare_widened(const PrepareArgs& args,
                                                 std::unique_ptr<PreparedKernel> (*prepare)(const PrepareArgs& args));
 // A program over elements of `half` as one over f32: the first input is rounded first, the result is not, because it is
-// rounded when it is written. What is exact already is not rounded again.
-ir::ScalarProgram widened_program(const ir::ScalarProgram& program);
+// rounded when it is written. What is exact already is not rounded again; with Precision::Fast nothing is.
+ir::ScalarProgram widened_program(const ir::ScalarProgram& program, Precision precision);
 
 }  // namespace tenon::cpu

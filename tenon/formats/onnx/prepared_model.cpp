@@ -212,7 +212,7 @@ struct PreparedModel::State {
     try {
       auto graph = std::make_shared<const ir::Graph>(captured(given, constant, watch));
       for (const auto& [place, x] : watch.constants) kept->hold(x.impl()->buffer);
-      program = std::make_shared<const exec::Program>(std::move(graph), kept);
+      program = std::make_shared<const exec::Program>(std::move(graph), kept, options.precision);
     } catch (const std::exception& error) {
       reason = reason_of(watch, error);
     }

@@ -6,18 +6,21 @@
 // The first run with inputs of new shapes captures the model and makes a program of the graph; later ones find it.
 // Programs share the weights in the form that their kernels like, and the least recently used go. What no graph holds
 // (results whose shapes follow from values, numbers drawn at random, texts, sequences) runs node by node, as
-// formats::onnx::Model does, and report() says why. Results are bit for bit the same either way.
+// formats::onnx::Model does, and report() says why. Results are bit for bit the same either way, unless `precision` is
+// Fast.
 #pragma once
 
 #include <memory>
 
 #include "tenon/formats/onnx/model.h"
+#include "tenon/ir/precision.h"
 
 namespace tenon::formats::onnx {
 
 struct PreparedOptions {
-  bool programs = true;            // false: every run node by node
-  size_t most_programs = 64;       // that are kept at a time, for as many shapes
+  bool programs = true;                     // false: every run node by node
+  Precision precision = Precision::Strict;  // Fast: ir/precision.h; where a run is a program
+  size_t most_programs = 64;                // that are kept at a time, for as many shapes
   int64_t most_bytes = 512 << 20;  // of their blocks of memory, each counted once; one program is kept in any case
 };
 
