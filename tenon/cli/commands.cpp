@@ -292,23 +292,24 @@ std::vector<Command> make_commands() {
                       "tenon convert model.tenon weights.safetensors", "tenon convert models/bert bert.onnx"};
 
   Command run_model{.name = "run", .summary = "run a model on arrays from files", .positionals = {model}};
-  run_model.options = {input,
-                       text("output", "DIR", "a folder for the results, NAME.npy each; without it they are shown"),
-                       text("function", "NAME", "which of a package's functions to run"),
-                       {.name = "compile",
-                        .kind = OptionKind::flag,
-                        .value_name = {},
-                        .help = "run it as a compiled program: the same results"},
-                       {.name = "fast",
-                        .kind = OptionKind::flag,
-                        .value_name = {},
-                        .help = "round less often and fold factors into weights: results may differ in the last digits"},
-                       {.name = "profile",
-                        .kind = OptionKind::flag,
-                        .value_name = {},
-                        .help = "show what each op took in a second run; with --output also as DIR/profile.json, for "
-                                "ui.perfetto.dev"},
-                       threads()};
+  run_model.options = {
+      input,
+      text("output", "DIR", "a folder for the results, NAME.npy each; without it they are shown"),
+      text("function", "NAME", "which of a package's functions to run"),
+      {.name = "compile",
+       .kind = OptionKind::flag,
+       .value_name = {},
+       .help = "run it as a compiled program: the same results"},
+      {.name = "fast",
+       .kind = OptionKind::flag,
+       .value_name = {},
+       .help = "round less often and fold factors into weights: results may differ in the last digits"},
+      {.name = "profile",
+       .kind = OptionKind::flag,
+       .value_name = {},
+       .help = "show what each op took in a second run; with --output also as DIR/profile.json, for "
+               "ui.perfetto.dev"},
+      threads()};
   run_model.program = "tenon-files";
   run_model.examples = {"tenon run model.tenon --input image=cat.npy --output results"};
 
