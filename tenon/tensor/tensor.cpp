@@ -120,7 +120,14 @@ Tensor::Tensor(float value) : impl_(scalar(value, true)) {}
 Tensor::Tensor(double value) : impl_(scalar(static_cast<float>(value), true)) { impl_->number = value; }
 
 int64_t Tensor::shape(int64_t axis) const {
-  return impl_->type.shape[static_cast<size_t>(normalize_axis("shape", axis, ndim()))];
+  return body().type.shape[static_cast<size_t>(normalize_axis("shape", axis, ndim()))];
+}
+
+void Tensor::throw_undefined() {
+  throw ValueError({.where = "Tensor",
+                    .problem = "the tensor is undefined: it has no value to ask for",
+                    .hint = "give it one first: w.grad() has none until backward() has reached w, and a Tensor that is "
+                            "default-constructed or moved from never has one (x.defined() tells)"});
 }
 
 bool Tensor::is_contiguous() const {

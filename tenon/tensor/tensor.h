@@ -78,22 +78,25 @@ class Tensor {
   explicit Tensor(Ref<TensorImpl> impl) : impl_(std::move(impl)) {}
 
   [[nodiscard]] bool defined() const { return static_cast<bool>(impl_); }
-  [[nodiscard]] const TensorType& type() const { return impl_->type; }
-  [[nodiscard]] const Shape& shape() const { return impl_->type.shape; }
+  // These, and whatever else asks for the value: ValueError if there is none.
+  [[nodiscard]] const TensorType& type() const { return body().type; }
+  [[nodiscard]] const Shape& shape() const { return body().type.shape; }
   // Extent of one axis; negative axes count from the end.
   [[nodiscard]] int64_t shape(int64_t axis) const;
-  [[nodiscard]] int64_t ndim() const { return static_cast<int64_t>(impl_->type.shape.size()); }
+  [[nodiscard]] int64_t ndim() const { return static_cast<int64_t>(body().type.shape.size()); }
   // Number of elements.
-  [[nodiscard]] int64_t size() const { return numel(impl_->type.shape); }
-  [[nodiscard]] DType dtype() const { return impl_->type.dtype; }
+  [[nodiscard]] int64_t size() const { return numel(body().type.shape); }
+  [[nodiscard]] DType dtype() const { return body().type.dtype; }
   // True if there are elements to read; those of a lazy tensor (inside compile) are computed now.
   [[nodiscard]] bool is_concrete() const {
-    if (impl_->placeholder && impl_->placeholder->lazy()) impl_->placeholder->force();
-    return static_cast<bool>(impl_->buffer);
+    const TensorImpl& x = body();
+    if (x.placeholder && x.placeholder->lazy()) x.placeholder->force();
+    return static_cast<bool>(x.buffer);
   }
   // The same without computing anything.
   [[nodiscard]] bool has_elements() const {
-    return impl_->buffer || (impl_->placeholder && impl_->placeholder->lazy());
+    const TensorImpl& x = body();
+    return x.buffer || (x.placeholder && x.placeholder->lazy());
   }
   [[nodiscard]] bool is_contiguous() const;
 
@@ -127,6 +130,13 @@ class Tensor {
   [[nodiscard]] bool unique() const { return impl_.unique(); }
 
  private:
+  [[nodiscard]] const TensorImpl& body() const {
+    if (!impl_) [[unlikely]]
+      throw_undefined();
+    return *impl_;
+  }
+  [[noreturn, gnu::cold]] static void throw_undefined();
+
   Ref<TensorImpl> impl_;
 };
 

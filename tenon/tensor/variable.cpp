@@ -1,6 +1,7 @@
 #include "tenon/tensor/variable.h"
 
 #include "tenon/base/error.h"
+#include "tenon/tensor/number.h"
 
 namespace tenon {
 namespace {
@@ -43,10 +44,19 @@ Variable::Variable(Tensor value, bool trainable, std::string name) : cell_(std::
   cell_->name = std::move(name);
 }
 
+void Variable::throw_undefined() {
+  throw ValueError({.where = "Variable",
+                    .problem = "the variable is undefined: it was default-constructed and has no cell",
+                    .hint = "construct it from a tensor: Variable w(zeros({2, 3}))"});
+}
+
 void Variable::set(Tensor value) {
   const std::string where = name().empty() ? "Variable::set" : name();
   require_value(value, where);
-  if (value.impl()->weak) value = strengthen(value, dtype());
+  if (value.impl()->weak) {
+    expect_number_fits(where, value, dtype());
+    value = strengthen(value, dtype());
+  }
   if (value.dtype() != dtype()) {
     throw DTypeError({.where = where,
                       .problem = "a variable keeps its dtype",
@@ -72,12 +82,12 @@ Tensor Variable::value() const {
 }
 
 void Variable::set_trainable(bool trainable) {
-  cell_->trainable = trainable;
+  body().trainable = trainable;
   if (cell_->value.defined()) cell_->value = settle(std::move(cell_->value), leaf_of(*cell_));
 }
 
-Tensor Variable::take() { return std::exchange(cell_->value, Tensor()); }
+Tensor Variable::take() { return std::exchange(body().value, Tensor()); }
 
-Variable Variable::clone() const { return Variable(cell_->value, cell_->trainable, cell_->name); }
+Variable Variable::clone() const { return Variable(body().value, cell_->trainable, cell_->name); }
 
 }  // namespace tenon

@@ -44,17 +44,18 @@ class Variable {
   void set(Tensor value);
   // Moves the value out, leaving the cell empty until set(): an update can then reuse its buffer.
   [[nodiscard]] Tensor take();
-  [[nodiscard]] const TensorType& type() const { return cell_->type; }
+  // These, and whatever else asks for the cell: ValueError if there is none.
+  [[nodiscard]] const TensorType& type() const { return body().type; }
   [[nodiscard]] const Shape& shape() const { return type().shape; }
   [[nodiscard]] DType dtype() const { return type().dtype; }
 
-  [[nodiscard]] const Tensor& grad() const { return cell_->grad; }
-  void set_grad(Tensor grad) { cell_->grad = std::move(grad); }
-  void zero_grad() { cell_->grad = Tensor(); }
+  [[nodiscard]] const Tensor& grad() const { return body().grad; }
+  void set_grad(Tensor grad) { body().grad = std::move(grad); }
+  void zero_grad() { body().grad = Tensor(); }
   [[nodiscard]] bool trainable() const { return cell_ && cell_->trainable; }
   void set_trainable(bool trainable);
-  [[nodiscard]] const std::string& name() const { return cell_->name; }
-  void set_name(std::string name) { cell_->name = std::move(name); }
+  [[nodiscard]] const std::string& name() const { return body().name; }
+  void set_name(std::string name) { body().name = std::move(name); }
 
   // A new cell with the same value.
   [[nodiscard]] Variable clone() const;
@@ -63,6 +64,13 @@ class Variable {
   [[nodiscard]] const std::shared_ptr<VariableCell>& cell() const { return cell_; }
 
  private:
+  [[nodiscard]] VariableCell& body() const {
+    if (!cell_) [[unlikely]]
+      throw_undefined();
+    return *cell_;
+  }
+  [[noreturn, gnu::cold]] static void throw_undefined();
+
   std::shared_ptr<VariableCell> cell_;
 };
 
