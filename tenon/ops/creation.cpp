@@ -7,6 +7,7 @@
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/infer.h"
 #include "tenon/tensor/element.h"
+#include "tenon/tensor/number.h"
 
 namespace tenon {
 namespace ops {
@@ -90,9 +91,21 @@ std::vector<const OpDef*> creation_ops() { return {&full_op(), &iota_op()}; }
 
 using ops::call1;
 
-Tensor full(const Shape& shape, double value, DType dtype) { return call1(ops::full_op(), {}, {shape, value, dtype}); }
-Tensor zeros(const Shape& shape, DType dtype) { return full(shape, 0, dtype); }
-Tensor ones(const Shape& shape, DType dtype) { return full(shape, 1, dtype); }
+namespace {
+
+Tensor filled(const char* where, const Shape& shape, double value, DType dtype) {
+  for (int64_t d : shape) {
+    if (d < 0) throw ShapeError({where, "a shape has a negative extent", "extents of 0 or more", to_string(shape), {}});
+  }
+  expect_real_fits(where, value, dtype);
+  return call1(ops::full_op(), {}, {shape, value, dtype});
+}
+
+}  // namespace
+
+Tensor full(const Shape& shape, double value, DType dtype) { return filled("full", shape, value, dtype); }
+Tensor zeros(const Shape& shape, DType dtype) { return filled("zeros", shape, 0, dtype); }
+Tensor ones(const Shape& shape, DType dtype) { return filled("ones", shape, 1, dtype); }
 Tensor zeros_like(const Tensor& x) { return full(x.shape(), 0, x.dtype()); }
 Tensor ones_like(const Tensor& x) { return full(x.shape(), 1, x.dtype()); }
 Tensor full_like(const Tensor& x, double value) { return full(x.shape(), value, x.dtype()); }
@@ -113,7 +126,8 @@ Tensor arange(double start, double stop, double step, DType dtype) {
   return cast(iota({count > 0 ? static_cast<int64_t>(count) : 0}, 0, DType::F64) * step + start, dtype);
 }
 Tensor linspace(double start, double stop, int64_t count, DType dtype) {
-  if (count < 1) return zeros({count < 0 ? -1 : 0}, dtype);
+  if (count < 0) throw ValueError({"linspace", "a negative number of values", "0 or more", std::to_string(count), {}});
+  if (count == 0) return zeros({0}, dtype);
   if (count == 1) return full({1}, start, dtype);
   // Whole steps from the nearer end, as PyTorch counts them: both ends are exact, and so is a zero between them.
   const auto steps = static_cast<double>(count - 1);
@@ -123,6 +137,12 @@ Tensor linspace(double start, double stop, int64_t count, DType dtype) {
   return cast(where(i < static_cast<double>(half), start + step * i, stop - step * (steps - i)), dtype);
 }
 Tensor eye(int64_t rows, int64_t columns, DType dtype) {
+  if (rows < 0 || columns < -1)
+    throw ValueError({"eye",
+                      "a negative number of rows or columns",
+                      "0 or more (columns: -1 for as many as rows)",
+                      std::to_string(rows < 0 ? rows : columns),
+                      {}});
   const Shape shape{rows, columns < 0 ? rows : columns};
   return cast(equal(iota(shape, 0), iota(shape, 1)), dtype);
 }

@@ -329,11 +329,22 @@ std::vector<const OpDef*> cumulative_ops() {
 
 }  // namespace ops
 
+namespace {
+
+// As NumPy does for sums and products.
+Tensor widened(Tensor x) {
+  if (is_float(x.dtype()) || info(x.dtype()).storage_only) return x;
+  const DType wide = info(x.dtype()).kind == DTypeKind::Unsigned ? DType::U64 : DType::I64;
+  return cast(std::move(x), wide);
+}
+
+}  // namespace
+
 Tensor cumsum(Tensor x, int64_t axis, bool exclusive, bool reverse) {
-  return ops::call1(ops::cumsum_op(), {std::move(x)}, {axis, exclusive, reverse});
+  return ops::call1(ops::cumsum_op(), {widened(std::move(x))}, {axis, exclusive, reverse});
 }
 Tensor cumprod(Tensor x, int64_t axis, bool exclusive, bool reverse) {
-  return ops::call1(ops::cumprod_op(), {std::move(x)}, {axis, exclusive, reverse});
+  return ops::call1(ops::cumprod_op(), {widened(std::move(x))}, {axis, exclusive, reverse});
 }
 CumulativeExtreme cummax(Tensor x, int64_t axis) {
   Tensors r = ops::call(ops::cummax_op(), {std::move(x)}, {axis});

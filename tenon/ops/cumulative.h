@@ -1,7 +1,8 @@
 // Scans: each element combined with all before it along an axis.
 //
 // `reverse` goes from the end; `exclusive` leaves the element itself out, so that the first result is 0 (or 1). Shapes
-// and dtypes stay, integers wrap. Errors: IndexError for an axis that does not exist.
+// stay; integers and bool become i64 (u64) in cumsum and cumprod, as in sum and as in NumPy. Errors: IndexError for an
+// axis that does not exist.
 #pragma once
 
 #include "tenon/ops/opdef.h"
@@ -23,6 +24,7 @@ Tensor logcumsumexp(Tensor x, int64_t axis = -1);
 Tensor linear_recurrence(Tensor a, Tensor b, int64_t axis = -1, bool reverse = false);
 
 namespace ops {
+// cumsum and cumprod as ops keep the dtype.
 // attrs of cumsum and cumprod: axis, exclusive, reverse; of linear_recurrence: axis, reverse; else axis.
 const OpDef& cumsum_op();
 const OpDef& cumprod_op();

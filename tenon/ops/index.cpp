@@ -12,6 +12,7 @@
 #include "tenon/ops/movement.h"
 #include "tenon/ops/ordering.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/tensor/number.h"
 
 namespace tenon {
 namespace {
@@ -180,6 +181,10 @@ class Reader {
 Tensor index(const Tensor& x, const Indices& indices) { return Reader(x, indices).read(); }
 
 Tensor set(const Tensor& x, const Indices& indices, const Tensor& value, ScatterMode mode) {
+  if (info(x.dtype()).storage_only)
+    throw DTypeError({"set", "the elements of this dtype are for storage only", "a dtype that ops compute with",
+                      std::string(name(x.dtype())), "set(cast(x, …), …), and cast the result back"});
+  expect_number_fits("set", value, x.dtype());
   // A whole mask needs no positions: this form is also captured.
   if (indices.size() == 1 && mode == ScatterMode::Set) {
     const auto* mask = std::get_if<Tensor>(&indices[0].entry());

@@ -367,7 +367,12 @@ Tensor solve(const Tensor& a, const Tensor& b) {
   const auto [m, right] = with_common_batch("solve", a, b);
   return ops::call1(ops::solve_op(), {m, right});
 }
-Tensor inverse(const Tensor& a) { return solve(a, eye(a.shape(-1), a.shape(-1), a.dtype())); }
+Tensor inverse(const Tensor& a) {
+  if (a.ndim() < 2 || a.shape(-1) != a.shape(-2))
+    throw ShapeError({"inverse", "the matrix is not square", "[…, n, n]", to_string(a.shape()),
+                      "pinv(a), the Moore-Penrose inverse, is for any matrix"});
+  return solve(a, eye(a.shape(-1), a.shape(-1), a.dtype()));
+}
 QR qr(const Tensor& a, QRMode mode) {
   if (a.ndim() >= 2 && a.shape(-1) > a.shape(-2) && a.requires_grad()) {
     // The square part decides q; r of the other columns is a product. So the gradient is that of a square matrix.

@@ -1,6 +1,7 @@
 // Comparison, logic and bits.
 // To add an op: a definition, a line in logic_ops(), a function at the end, its declaration in elementwise.h.
 #include "tenon/ops/elementwise_def.h"
+#include "tenon/tensor/number.h"
 
 namespace tenon {
 namespace ops {
@@ -283,12 +284,34 @@ std::vector<const OpDef*> logic_ops() {
 
 using ops::call1;
 
-Tensor less(Tensor a, Tensor b) { return call1(ops::less_op(), {std::move(a), std::move(b)}); }
-Tensor less_equal(Tensor a, Tensor b) { return call1(ops::less_equal_op(), {std::move(a), std::move(b)}); }
-Tensor greater(Tensor a, Tensor b) { return call1(ops::greater_op(), {std::move(a), std::move(b)}); }
-Tensor greater_equal(Tensor a, Tensor b) { return call1(ops::greater_equal_op(), {std::move(a), std::move(b)}); }
-Tensor equal(Tensor a, Tensor b) { return call1(ops::equal_op(), {std::move(a), std::move(b)}); }
-Tensor not_equal(Tensor a, Tensor b) { return call1(ops::not_equal_op(), {std::move(a), std::move(b)}); }
+namespace {
+
+// An integer from C++ compares as the number that it is, also beside a dtype that cannot hold it.
+void hold_number(Tensor& x, Tensor& number) {
+  if (!number.impl()->weak || number.dtype() != DType::I64 || x.impl()->weak || !is_integer(x.dtype())) return;
+  if (!number.impl()->buffer || holds_integer(x.dtype(), number.item<int64_t>())) return;
+  // What u64 does not hold is negative: its place among u64's numbers is the same in f64.
+  const DType wide = x.dtype() == DType::U64 ? DType::F64 : DType::I64;
+  x = cast(std::move(x), wide);
+  number = cast(std::move(number), wide);
+}
+
+Tensor compared(const ops::OpDef& op, Tensor a, Tensor b) {
+  if (a.defined() && b.defined() && (a.impl()->weak || b.impl()->weak)) {
+    hold_number(a, b);
+    hold_number(b, a);
+  }
+  return call1(op, {std::move(a), std::move(b)});
+}
+
+}  // namespace
+
+Tensor less(Tensor a, Tensor b) { return compared(ops::less_op(), std::move(a), std::move(b)); }
+Tensor less_equal(Tensor a, Tensor b) { return compared(ops::less_equal_op(), std::move(a), std::move(b)); }
+Tensor greater(Tensor a, Tensor b) { return compared(ops::greater_op(), std::move(a), std::move(b)); }
+Tensor greater_equal(Tensor a, Tensor b) { return compared(ops::greater_equal_op(), std::move(a), std::move(b)); }
+Tensor equal(Tensor a, Tensor b) { return compared(ops::equal_op(), std::move(a), std::move(b)); }
+Tensor not_equal(Tensor a, Tensor b) { return compared(ops::not_equal_op(), std::move(a), std::move(b)); }
 Tensor logical_and(Tensor a, Tensor b) { return call1(ops::logical_and_op(), {std::move(a), std::move(b)}); }
 Tensor logical_or(Tensor a, Tensor b) { return call1(ops::logical_or_op(), {std::move(a), std::move(b)}); }
 Tensor logical_xor(Tensor a, Tensor b) { return call1(ops::logical_xor_op(), {std::move(a), std::move(b)}); }

@@ -321,6 +321,9 @@ Tensor repeat_interleave(Tensor x, int64_t repeats, int64_t axis) {
 }
 
 Tensor tile(Tensor x, const Ints& repeats) {
+  for (int64_t n : repeats) {
+    if (n < 0) throw ValueError({"tile", "a negative number of repeats", "0 or more", to_string(repeats), {}});
+  }
   Ints counts = repeats;
   while (counts.size() < x.shape().size()) counts.insert(counts.begin(), 1);
   Shape shape = x.shape();

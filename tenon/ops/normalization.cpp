@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "tenon/base/error.h"
+#include "tenon/ops/broadcast.h"
 #include "tenon/ops/call.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
@@ -172,6 +173,18 @@ Ints all_but_channels(int64_t rank) {
   return axes;
 }
 
+void expect_fits_last_axes(const char* where, const char* what, const Tensor& parameter, const Tensor& x,
+                           int64_t count) {
+  if (!parameter.defined()) return;
+  const Shape last(x.shape().end() - count, x.shape().end());
+  if (!broadcasts_to(parameter.shape(), x.shape()))
+    throw ShapeError({where,
+                      fmt::format("the {} does not fit the last axes of the input", what),
+                      to_string(last),
+                      to_string(parameter.shape()),
+                      {}});
+}
+
 }  // namespace
 
 Tensor layer_norm(Tensor x, Tensor weight, Tensor bias, double epsilon) {
@@ -182,12 +195,16 @@ Tensor layer_norm(Tensor x, Tensor weight, Tensor bias, double epsilon) {
                       "at most " + std::to_string(x.ndim()),
                       std::to_string(count),
                       {}});
+  expect_fits_last_axes("layer_norm", "weight", weight, x, count);
+  expect_fits_last_axes("layer_norm", "bias", bias, x, count);
   Ints axes;
   for (int64_t i = x.ndim() - count; i < x.ndim(); ++i) axes.push_back(i);
   return normalize(std::move(x), std::move(weight), std::move(bias), axes, epsilon, true)[0];
 }
 
 Tensor rms_norm(Tensor x, Tensor weight, double epsilon) {
+  if (x.ndim() == 0) throw ShapeError({"rms_norm", "the input has no axis to normalise", "[…, n]", "[]", {}});
+  expect_fits_last_axes("rms_norm", "weight", weight, x, 1);
   return normalize(std::move(x), std::move(weight), {}, {-1}, epsilon, false)[0];
 }
 

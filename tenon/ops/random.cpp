@@ -16,6 +16,7 @@
 #include "tenon/ops/ordering.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/tensor/element.h"
+#include "tenon/tensor/number.h"
 
 namespace tenon {
 namespace ops {
@@ -209,15 +210,36 @@ Tensor fold_in(const Tensor& key, uint64_t data) {
 
 Tensor random_bits(const Shape& shape, Tensor key) { return call1(random_bits_op(), {given(std::move(key))}, {shape}); }
 
+namespace {
+
+void expect_real(const char* where, DType dtype) {
+  if (!is_float(dtype))
+    throw DTypeError({where, "the numbers are real", "f16, bf16, f32 or f64", std::string(name(dtype)),
+                      "randint(low, high, shape, dtype) for integers"});
+}
+
+void expect_order(const char* where, double low, double high) {
+  if (!(low <= high))
+    throw ValueError(
+        {where, "the bounds are in the wrong order", "low <= high", fmt::format("{} and {}", low, high), {}});
+}
+
+}  // namespace
+
 Tensor uniform(const Shape& shape, double low, double high, DType dtype, Tensor key) {
+  expect_real("uniform", dtype);
+  expect_order("uniform", low, high);
   return cast(unit_interval(given(std::move(key)), shape, dtype) * (high - low) + low, dtype);
 }
 
-Tensor normal(const Shape& shape, double mean, double std, DType dtype, Tensor key) {
-  return truncated_normal(shape, mean, std, -INFINITY, INFINITY, dtype, std::move(key));
-}
+namespace {
 
-Tensor truncated_normal(const Shape& shape, double mean, double std, double low, double high, DType dtype, Tensor key) {
+Tensor normal_between(const char* where, const Shape& shape, double mean, double std, double low, double high,
+                      DType dtype, Tensor key) {
+  expect_real(where, dtype);
+  expect_order(where, low, high);
+  if (!(std >= 0))
+    throw ValueError({where, "the standard deviation is negative", "0 or more", fmt::format("{}", std), {}});
   const double a = std::erf(low / std::sqrt(2.0)), b = std::erf(high / std::sqrt(2.0));
   const DType wide = dtype == DType::F64 ? DType::F64 : DType::F32;
   // Half a step inside the interval: its ends would be infinite.
@@ -226,17 +248,38 @@ Tensor truncated_normal(const Shape& shape, double mean, double std, double low,
   return cast(erfinv(clamp(u * (b - a) + a, -1 + 2 * half, 1 - 2 * half)) * (std * std::sqrt(2.0)) + mean, dtype);
 }
 
+}  // namespace
+
+Tensor normal(const Shape& shape, double mean, double std, DType dtype, Tensor key) {
+  return normal_between("normal", shape, mean, std, -INFINITY, INFINITY, dtype, std::move(key));
+}
+
+Tensor truncated_normal(const Shape& shape, double mean, double std, double low, double high, DType dtype, Tensor key) {
+  return normal_between("truncated_normal", shape, mean, std, low, high, dtype, std::move(key));
+}
+
 Tensor randint(int64_t low, int64_t high, const Shape& shape, DType dtype, Tensor key) {
   if (low >= high)
     throw ValueError(
         {"randint", "there is no integer between the bounds", "low < high", fmt::format("{} and {}", low, high), {}});
+  int64_t range = 0;
+  if (__builtin_sub_overflow(high, low, &range))
+    throw ValueError({"randint",
+                      "the bounds are too far apart",
+                      "at most 2^63 - 1 integers",
+                      fmt::format("{} and {}", low, high),
+                      {}});
+  expect_integer_fits("randint", low, dtype);
+  expect_integer_fits("randint", high - 1, dtype);
   // 53 bits: the bias is below 2^-21 of a percent for ranges up to 2^32.
   const Tensor u = unit_interval(given(std::move(key)), shape, DType::F64);
-  const Tensor offset = cast(floor(u * static_cast<double>(high - low)), DType::I64);
+  const Tensor offset = cast(floor(u * static_cast<double>(range)), DType::I64);
   return cast(offset + low, dtype);
 }
 
 Tensor bernoulli(double p, const Shape& shape, Tensor key) {
+  if (!(p >= 0 && p <= 1))
+    throw ValueError({"bernoulli", "p is not a probability", "0 to 1", fmt::format("{}", p), {}});
   return less(unit_interval(given(std::move(key)), shape, DType::F32), p);
 }
 
@@ -255,11 +298,13 @@ Tensor gumbel_noise(const Shape& shape, const Tensor& key) {
 Tensor exponential(const Shape& shape, double rate, DType dtype, Tensor key) {
   if (!(rate > 0))
     throw ValueError({"exponential", "the rate is not positive", "more than 0", fmt::format("{}", rate), {}});
+  expect_real("exponential", dtype);
   const DType wide = dtype == DType::F64 ? DType::F64 : DType::F32;
   return cast(log1p(-unit_interval(given(std::move(key)), shape, wide)) * (-1 / rate), dtype);
 }
 
 Tensor gumbel(const Shape& shape, DType dtype, Tensor key) {
+  expect_real("gumbel", dtype);
   return cast(gumbel_noise(shape, given(std::move(key))), dtype);
 }
 

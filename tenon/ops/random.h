@@ -47,7 +47,8 @@ Tensor split_key(const Tensor& key, int64_t n = 2);
 Tensor fold_in(const Tensor& key, uint64_t data);
 
 // ---- numbers ----
-// Independent uniform bits, u32.
+// Errors: ValueError for bounds, deviations and probabilities that make no distribution, DTypeError where the numbers
+// are real and the dtype is not. Values of tensors (weights, logits) are not looked at. Independent uniform bits, u32.
 Tensor random_bits(const Shape& shape, Tensor key = {});
 // Uniform in [low, high). Floats have 24 random bits (f64: 53).
 Tensor uniform(const Shape& shape, double low = 0, double high = 1, DType dtype = DType::F32, Tensor key = {});
@@ -56,7 +57,7 @@ Tensor normal(const Shape& shape, double mean = 0, double std = 1, DType dtype =
 // Normal, cut to [low, high] standard deviations.
 Tensor truncated_normal(const Shape& shape, double mean = 0, double std = 1, double low = -2, double high = 2,
                         DType dtype = DType::F32, Tensor key = {});
-// Integers in [low, high). Errors: ValueError if there is none.
+// Integers in [low, high). Errors: ValueError if there is none, or if the dtype cannot hold them all.
 Tensor randint(int64_t low, int64_t high, const Shape& shape, DType dtype = DType::I64, Tensor key = {});
 // True with probability p.
 Tensor bernoulli(double p, const Shape& shape, Tensor key = {});
@@ -74,8 +75,9 @@ Tensor gumbel(const Shape& shape, DType dtype = DType::F32, Tensor key = {});
 Tensor permutation(int64_t n, Tensor key = {});
 // x with its slices along an axis in random order.
 Tensor shuffle(const Tensor& x, int64_t axis = 0, Tensor key = {});
-// `count` positions for each row of weights (not negative, need not sum to 1), drawn in proportion; without replacement
-// one after the other, so that none comes twice. Errors: ValueError for more draws than there are to draw from.
+// `count` positions for each row of weights (not negative, not all 0, need not sum to 1; not checked), drawn in
+// proportion; without replacement one after the other, so that none comes twice. Errors: ValueError for more draws than
+// there are to draw from.
 Tensor multinomial(const Tensor& weights, int64_t count, bool replacement = false, Tensor key = {});
 // One position for each row of unnormalised log probabilities, drawn in proportion (Gumbel's trick).
 Tensor categorical(const Tensor& logits, Tensor key = {});

@@ -184,17 +184,21 @@ const OpDef& var_op() {
 
 const OpDef& logsumexp_op() {
   static const OpDef def = [] {
-    OpDef d =
-        composite_reduction("logsumexp", "log(sum(exp(x))) along axes without overflow.",
-                            [](std::span<const Tensor> in, const ir::Attrs& attrs) {
-                              const Ints axes = reduction_axes("logsumexp", attrs.ints(0), in[0].ndim());
-                              // The shift does not change the result, so it takes no part in the gradient. Infinite
-                              // maxima shift by 0.
-                              const Tensor top = max(in[0].detach(), axes, true);
-                              const Tensor shift = where(isfinite(top), top, 0);
-                              const Tensor y = log(sum(exp(in[0] - shift), axes, true)) + shift;
-                              return Tensors{attrs.flag(1) ? y : reshape(y, reduced_shape(in[0].shape(), axes, false))};
-                            });
+    OpDef d = composite_reduction(
+        "logsumexp", "log(sum(exp(x))) along axes without overflow.",
+        [](std::span<const Tensor> in, const ir::Attrs& attrs) {
+          const Ints axes = reduction_axes("logsumexp", attrs.ints(0), in[0].ndim());
+          const auto finish = [&](const Tensor& y) {
+            return Tensors{attrs.flag(1) ? y : reshape(y, reduced_shape(in[0].shape(), axes, false))};
+          };
+          if (reduced_count(in[0], axes) == 0)  // nothing adds up to 0
+            return finish(log(sum(exp(in[0]), axes, true)));
+          // The shift does not change the result, so it takes no part in the gradient. Infinite
+          // maxima shift by 0.
+          const Tensor top = max(in[0].detach(), axes, true);
+          const Tensor shift = where(isfinite(top), top, 0);
+          return finish(log(sum(exp(in[0] - shift), axes, true)) + shift);
+        });
     d.autocast = AutocastRule::Full;
     d.gradient = Vjp{[](const VjpArgs& a) {
                        return Tensors{restore(a.ct[0], a.in_types[0], a.attrs) *
@@ -208,6 +212,24 @@ const OpDef& logsumexp_op() {
     return d;
   }();
   return def;
+}
+
+// Where the norm is 0, so is the gradient: one of the subgradients, and PyTorch's choice.
+Tensors norm_vjp(const VjpArgs& a) {
+  const Tensor& x = a.in[0];
+  const double p = a.attrs.real(2);
+  if (p == 0) return {Tensor()};
+  const Tensor ct = restore(a.ct[0], a.in_types[0], a.attrs);
+  if (p == 1) return {ct * sign(x)};
+  const Tensor norm = restore(a.out[0], a.in_types[0], a.attrs);
+  if (std::isinf(p)) {
+    const Tensor hit = cast(equal(abs(x), norm), x.dtype());
+    return {ct * sign(x) * (hit / sum(hit, a.attrs.ints(0), true))};
+  }
+  const Tensor safe = where(equal(norm, 0), 1, norm);
+  if (p == 2) return {x * (ct / safe)};
+  const Tensor zero = equal(x, 0);
+  return {where(zero, 0, ct * sign(x) * power(where(zero, 1, abs(x)) / safe, p - 1))};
 }
 
 const OpDef& norm_op() {
@@ -228,6 +250,7 @@ const OpDef& norm_op() {
                                   },
                                   {{"p", 3, ir::AttrType::Real, "the exponent"}});
     d.autocast = AutocastRule::Full;
+    d.gradient = Vjp{norm_vjp, bit(0), bit(0)};
     d.samples = [] {
       std::vector<Sample> s;
       for (double p : {2.0, 1.0, 3.0, double(INFINITY)})
@@ -272,6 +295,9 @@ Tensor var(Tensor x, const Ints& axes, bool keepdims, int64_t correction) {
 }
 Tensor std(Tensor x, const Ints& axes, bool keepdims, int64_t correction) {
   return sqrt(var(std::move(x), axes, keepdims, correction));
+}
+Tensor stddev(Tensor x, const Ints& axes, bool keepdims, int64_t correction) {
+  return tenon::std(std::move(x), axes, keepdims, correction);
 }
 Tensor logsumexp(Tensor x, const Ints& axes, bool keepdims) {
   return call1(ops::logsumexp_op(), {std::move(x)}, {axes, keepdims});

@@ -22,9 +22,13 @@ Tensor argmin(Tensor x, int64_t axis = -1, bool keepdims = false);
 Tensor mean(Tensor x, const Ints& axes = {}, bool keepdims = false);  // integers give f32; NaN of nothing
 // Variance; `correction` is subtracted from the count (1: the unbiased estimate).
 Tensor var(Tensor x, const Ints& axes = {}, bool keepdims = false, int64_t correction = 1);
+// The square root of var. After `using namespace tenon`, std(x) could also mean the namespace std and does not compile:
+// write stddev(x), which is the same, or tenon::std(x).
 Tensor std(Tensor x, const Ints& axes = {}, bool keepdims = false, int64_t correction = 1);
-Tensor logsumexp(Tensor x, const Ints& axes = {}, bool keepdims = false);
-// (sum |x|^p)^(1/p); p may be infinity (largest magnitude) or 0 (number of non-zeros).
+Tensor stddev(Tensor x, const Ints& axes = {}, bool keepdims = false, int64_t correction = 1);
+Tensor logsumexp(Tensor x, const Ints& axes = {}, bool keepdims = false);  // -inf of nothing
+// (sum |x|^p)^(1/p); p may be infinity (largest magnitude) or 0 (number of non-zeros). Where it is 0, its gradient is
+// 0.
 Tensor norm(Tensor x, double p = 2, const Ints& axes = {}, bool keepdims = false);
 
 // Sums x down to a shape that broadcasts to x's: the transpose of broadcasting.

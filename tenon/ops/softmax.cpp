@@ -61,7 +61,10 @@ OpDef along_axis(std::string_view name, std::string_view doc,
 }
 
 // exp is at most 1; a row of -inf alone gives NaN, as it has no distribution.
-Tensor shifted(const Tensor& x, const Ints& axes) { return x - max(x.detach(), axes, true); }
+Tensor shifted(const Tensor& x, const Ints& axes) {
+  if (x.shape(axes[0]) == 0) return x;
+  return x - max(x.detach(), axes, true);
+}
 
 }  // namespace
 

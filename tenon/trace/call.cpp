@@ -13,6 +13,7 @@
 #include "tenon/ops/infer.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/replay.h"
+#include "tenon/tensor/number.h"
 #include "tenon/trace/control.h"
 #include "tenon/trace/lazy.h"
 #include "tenon/trace/sparse.h"
@@ -109,6 +110,7 @@ void promote_inputs(const OpDef& op, Tensors& in) {
     const DType want = takes_part(op.promote, i) ? dtype
                        : in[i].impl()->weak      ? alone(info(in[i].dtype()).kind)
                                                  : in[i].dtype();
+    if (in[i].impl()->weak) expect_number_fits(op.name, in[i], want);
     if (in[i].dtype() != want || in[i].impl()->weak) in[i] = cast(std::move(in[i]), want);
   }
 }

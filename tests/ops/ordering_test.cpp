@@ -30,7 +30,13 @@ TEST(Cumulative, SumsAndProducts) {
   EXPECT_THAT(cummin(row({3, 1, 1, 2})).indices.to_vector<int64_t>(), ElementsAre(0, 1, 2, 2));
   EXPECT_TRUE(std::isnan(values(cummax(row({1, NAN, 9})).values)[2]));
   EXPECT_NEAR(values(logcumsumexp(row({1000, 1000})))[1], 1000 + std::log(2.0), 1e-9);
-  EXPECT_EQ(cumsum(full({3}, 200, u8)).to_vector<int>(), (std::vector<int>{200, 144, 88}));  // wraps
+  // Integers are as wide as those of sum: numpy.cumsum gives u64 and i64.
+  EXPECT_EQ(cumsum(full({3}, 200, u8)).dtype(), u64);
+  EXPECT_EQ(cumsum(full({3}, 200, u8)).to_vector<int>(), (std::vector<int>{200, 400, 600}));
+  EXPECT_EQ(cumprod(full({3}, -100, i8)).to_vector<int>(), (std::vector<int>{-100, 10000, -1000000}));
+  EXPECT_EQ(cumsum(tensor({true, true, false, true})).dtype(), i64);
+  EXPECT_EQ(cumsum(tensor({true, true, false, true})).to_vector<int>(), (std::vector<int>{1, 2, 2, 3}));
+  EXPECT_EQ(cumprod(tensor({true, false, true})).to_vector<int>(), (std::vector<int>{1, 0, 0}));
 }
 
 // torch.cumprod([1, 0, 2, 3]).sum().backward(): [1, 9, 0, 0] (nothing may be divided by the zero).

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "tenon/formats/onnx/call.h"
+#include "tenon/ops/call.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/cumulative.h"
 #include "tenon/ops/einsum.h"
@@ -108,10 +109,12 @@ Values arg(Call& c, bool largest) {
 Values arg_max(Call& c) { return arg(c, true); }
 Values arg_min(Call& c) { return arg(c, false); }
 
-template <Tensor (*Scan)(Tensor, int64_t, bool, bool)>
+template <const ops::OpDef& (*Op)()>
 Values cumulative(Call& c) {
-  return {Scan(c.tensor(0), c.value(1).item<int64_t>(), c.integer_attribute("exclusive", 0) != 0,
-               c.integer_attribute("reverse", 0) != 0)};
+  // Not the functions cumsum() and cumprod(): these give integers another dtype, ONNX does not.
+  return {ops::call1(
+      Op(), {c.tensor(0)},
+      {c.value(1).item<int64_t>(), c.integer_attribute("exclusive", 0) != 0, c.integer_attribute("reverse", 0) != 0})};
 }
 
 Values matmul_rule(Call& c) { return {matmul(c.tensor(0), c.tensor(1))}; }
@@ -174,8 +177,8 @@ constexpr std::array kRules{
     Rule{"ReduceLogSumExp", reduce_log_sum_exp},
     Rule{"ArgMax", arg_max},
     Rule{"ArgMin", arg_min},
-    Rule{"CumSum", cumulative<cumsum>},
-    Rule{"CumProd", cumulative<cumprod>},
+    Rule{"CumSum", cumulative<ops::cumsum_op>},
+    Rule{"CumProd", cumulative<ops::cumprod_op>},
     Rule{"MatMul", matmul_rule},
     Rule{"Einsum", einsum_rule},
     Rule{"Gemm", gemm},
