@@ -8,6 +8,7 @@
 #include <iterator>
 #include <optional>
 
+#include "tenon/base/error.h"
 #include "tenon/base/nearest.h"
 
 namespace tenon::cli {
@@ -210,6 +211,23 @@ Arguments parse_arguments(const Command& command, std::span<const std::string> w
                       .hint = fmt::format("tenon {} {}", command.name, missing.name)});
   }
   return out;
+}
+
+void check_settings(const Command& command, const Config& settings, const std::string& file) {
+  const auto* choice = settings.find(command.selector);
+  for (const auto& option : options_for(command, choice ? std::optional(to_text(*choice)) : std::nullopt)) {
+    const auto* value = settings.find(option.name);
+    if (value == nullptr) continue;
+    const auto* whole = std::get_if<std::int64_t>(value);
+    const auto* real = std::get_if<double>(value);
+    if (whole == nullptr && real == nullptr) continue;
+    const double number = whole != nullptr ? static_cast<double>(*whole) : *real;
+    if (!(number >= option.low && number <= option.high))
+      throw FormatError({.where = file,
+                         .problem = fmt::format("\"{}\" is out of range", option.name),
+                         .expected = range_text(option),
+                         .got = to_text(*value)});
+  }
 }
 
 const Command& find_command(std::span<const Command> commands, const std::string& name) {

@@ -81,6 +81,9 @@ struct Arguments {
 [[nodiscard]] Arguments parse_arguments(const Command& command, std::span<const std::string> words,
                                         const train::Config& earlier = {});
 
+// Numbers of settings that were read from a file: FormatError naming the file for one that its option would refuse.
+void check_settings(const Command& command, const train::Config& settings, const std::string& file);
+
 [[nodiscard]] const Command& find_command(std::span<const Command> commands, const std::string& name);
 
 [[nodiscard]] std::string help_for(const Command& command);

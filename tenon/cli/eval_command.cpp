@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tenon/base/error.h"
+#include "tenon/cli/commands.h"
 #include "tenon/cli/run.h"
 #include "tenon/cli/task.h"
 #include "tenon/exec/session.h"
@@ -17,6 +18,7 @@ namespace {
 Task trained(const Arguments& arguments, TaskUse use) {
   set_num_threads(static_cast<int>(arguments.get<std::int64_t>("threads")));
   const auto run = train::RunFolder::open(arguments.positionals.at(0));
+  check_settings(find_command(commands(), "train"), run.config(), run.path() + "/config.json");
   if (!std::filesystem::exists(run.model_path()))
     throw FileError({.where = run.model_path(),
                      .problem = "the run has no weights yet",

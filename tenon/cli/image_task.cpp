@@ -101,6 +101,17 @@ void check_same_images(const std::string& folder, const data::Dataset& dataset, 
                       .got = to_string(input.shape())});
 }
 
+// Before training, not at the end of its first epoch.
+void check_classes(const std::string& folder, const data::Dataset& tests, const Images& images) {
+  const std::int64_t classes = data::class_count(tests);
+  if (classes > images.classes)
+    throw ValueError(
+        {.where = folder,
+         .problem = "the file of the test labels (t10k-labels) has a class that the training labels have not",
+         .expected = fmt::format("0 to {}", images.classes - 1),
+         .got = fmt::format("{}", classes - 1)});
+}
+
 }  // namespace
 
 Task make_image_task(const train::Config& config, const TaskRequest& request) {
@@ -128,6 +139,7 @@ Task make_image_task(const train::Config& config, const TaskRequest& request) {
 
   task.validation = load(folder, data::Split::Test, images);
   check_same_images(folder, *task.validation, images);
+  check_classes(folder, *task.validation, images);
   if (!training) return task;
   task.training = load(folder, data::Split::Train, images);
   const auto epochs = config.get<std::int64_t>("epochs"), batch = config.get<std::int64_t>("batch-size");

@@ -95,6 +95,17 @@ train::RunFolder open_resumed(const Arguments& arguments, const train::Config& c
   return run;
 }
 
+// What fit() advises is for programs; here the same is an option.
+train::FitResult fitted(train::Trainer& trainer, const data::Dataset& dataset, const train::FitOptions& options) {
+  try {
+    return trainer.fit(dataset, options);
+  } catch (const NumericError& error) {
+    ErrorParts parts = error.parts();
+    if (parts.where == "fit") parts.hint = "a smaller --lr, or a limit to the gradient: --grad-clip 1";
+    throw NumericError(std::move(parts));
+  }
+}
+
 void finish_text(const Console& console, const train::RunFolder& run, const train::FitResult& result,
                  bool interrupted) {
   if (interrupted) {
@@ -148,10 +159,10 @@ int train_command(const Arguments& arguments, const Console& console) {
     }));
   }
   fit.callbacks.push_back(std::make_shared<train::StopCallback>([&] { return interrupted = interrupt.requested(); },
-                                                                run.checkpoint_path()));
+                                                                run.checkpoint_path(), run.model_path()));
 
   train::Trainer trainer = task.trainer;
-  const train::FitResult result = trainer.fit(*task.training, fit);
+  const train::FitResult result = fitted(trainer, *task.training, fit);
   bar.finish();
   if (resumed && result.step == step && !interrupted)
     console.err(fmt::format("the run had done all its {0}; more: tenon train --resume {1} --{0} N\n",

@@ -8,6 +8,7 @@ namespace tenon::train {
 void StopCallback::on_step(FitControl& fit) {
   if (!wanted_()) return;
   if (!checkpoint_.empty()) fit.save_checkpoint(checkpoint_);
+  if (!weights_.empty()) fit.save_weights(weights_);
   fit.stop();
 }
 

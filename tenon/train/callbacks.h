@@ -76,13 +76,13 @@ class RowCallback final : public Callback {
 // Stops when `wanted` says so, after saving a checkpoint (no path: without).
 class StopCallback final : public Callback {
  public:
-  explicit StopCallback(std::function<bool()> wanted, std::string checkpoint = {})
-      : wanted_(std::move(wanted)), checkpoint_(std::move(checkpoint)) {}
+  explicit StopCallback(std::function<bool()> wanted, std::string checkpoint = {}, std::string weights = {})
+      : wanted_(std::move(wanted)), checkpoint_(std::move(checkpoint)), weights_(std::move(weights)) {}
   void on_step(FitControl& fit) override;
 
  private:
   std::function<bool()> wanted_;
-  std::string checkpoint_;
+  std::string checkpoint_, weights_;
 };
 
 // Saves a checkpoint every `steps` steps, always to the same path.

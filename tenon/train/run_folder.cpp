@@ -107,8 +107,14 @@ void RunFolder::set_config(const Config& config) {
 
 void RunFolder::start_writing(std::int64_t resumed_at) {
   metrics_file_.emplace(path_ + "/metrics.jsonl");
-  events_.emplace(path_, resumed_at);
-  if (resumed_at < 0) events_->text("config", 0, "```\n" + config_.to_json() + "```");
+  resumed_at_ = resumed_at;
+  if (resumed_at < 0) events("start_writing").text("config", 0, "```\n" + config_.to_json() + "```");
+}
+
+EventWriter& RunFolder::events(const char* where) {
+  if (!metrics_file_) throw InternalError(fmt::format("RunFolder::{} on a run that was opened to read", where));
+  if (!events_) events_.emplace(path_, resumed_at_);
+  return *events_;
 }
 
 void RunFolder::record(const MetricsRow& row) {
@@ -116,19 +122,18 @@ void RunFolder::record(const MetricsRow& row) {
   metrics_file_->append(to_json_line(row));
   rows_.push_back(row);
   for (const auto& column : metrics_columns())
-    if (const auto& value = row.*column.member) events_->scalar(column.name, row.step, *value);
+    if (const auto& value = row.*column.member) events("record").scalar(column.name, row.step, *value);
 }
 
 void RunFolder::record_scalar(std::string_view tag, std::int64_t step, double value) {
-  if (!events_) throw InternalError("RunFolder::record_scalar on a run that was opened to read");
-  events_->scalar(tag, step, value);
+  events("record_scalar").scalar(tag, step, value);
 }
 
 void RunFolder::record_sample(const Sample& sample) {
-  if (!events_) throw InternalError("RunFolder::record_sample on a run that was opened to read");
+  EventWriter& to = events("record_sample");
   if (!samples_file_) samples_file_.emplace(path_ + "/samples.jsonl");
   samples_file_->append(to_json_line(sample));
-  events_->text("sample", sample.step, "```\n" + sample.text + "\n```");
+  to.text("sample", sample.step, "```\n" + sample.text + "\n```");
   samples_.push_back(sample);
 }
 

@@ -62,6 +62,7 @@ class RunFolder {
  private:
   RunFolder(std::string path, Config config) : path_(std::move(path)), config_(std::move(config)) {}
   void start_writing(std::int64_t resumed_at);
+  EventWriter& events(const char* where);
 
   std::string path_;
   Config config_;
@@ -70,7 +71,8 @@ class RunFolder {
   std::vector<std::pair<std::string, std::string>> facts_;
   std::optional<AppendFile> metrics_file_;
   std::optional<AppendFile> samples_file_;
-  std::optional<EventWriter> events_;
+  std::int64_t resumed_at_ = -1;
+  std::optional<EventWriter> events_;  // made when there is something to write: a run that was done gets no empty file
 };
 
 }  // namespace tenon::train

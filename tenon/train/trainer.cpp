@@ -31,6 +31,17 @@ std::int64_t count_correct(const Tensor& prediction, const Tensor& label) {
   return sum(equal(argmax(prediction, -1), label)).item<std::int64_t>();
 }
 
+const Tensor& field(const data::Example& batch, const char* name) {
+  if (batch.contains(name)) return batch[name];
+  std::string names;
+  for (const auto& [other, value] : batch) names += (names.empty() ? "" : ", ") + other;
+  throw ValueError({.where = "fit",
+                    .problem = fmt::format("the examples have no field '{}'", name),
+                    .expected = "'input' and 'label'",
+                    .got = std::move(names),
+                    .hint = "Dataset::from_tensors({{\"input\", x}, {\"label\", y}})"});
+}
+
 // The keys of the scaler's state among the optimiser's, in a checkpoint.
 constexpr std::string_view kScaler = "scaler.";
 
@@ -41,6 +52,7 @@ void naming_file(const std::string& path, Load&& load) {
     ErrorParts parts = error.parts();
     parts.where = path;
     parts.problem = "the weights of another model: " + parts.problem;
+    if (parts.hint.starts_with("load_state_dict(")) parts.hint.clear();  // nobody called that
     return parts;
   };
   try {
@@ -179,15 +191,15 @@ FitResult Trainer::Fit::run() {
 
 void Trainer::Fit::step(const data::Example& batch) {
   const double began = now();
-  const Tensor& label = batch["label"];
+  const Tensor& label = field(batch, "label");
   optimizer_->zero_grad();
-  const auto [prediction, loss] = trainer_.forward(batch["input"], label);
+  const auto [prediction, loss] = trainer_.forward(field(batch, "input"), label);
   const double value = loss.item();
   if (!std::isfinite(value))
     throw NumericError({.where = "fit",
                         .problem = fmt::format("the loss is not finite at step {}", loop_.step + 1),
                         .got = std::isnan(value) ? "nan" : fmt::format("{}", value),
-                        .hint = "a smaller learning rate, or a limit to the gradient (clip_norm)"});
+                        .hint = "a smaller learning rate, or a limit to the gradient: .clip_norm = 1"});
   optim::GradScaler* const scaler = trainer_.scaler_.get();
   (scaler != nullptr ? scaler->scale(loss) : loss).backward();
   if (scaler != nullptr) scaler->unscale(*optimizer_);
@@ -312,8 +324,8 @@ Evaluation Trainer::evaluate(const data::Dataset& dataset, std::int64_t batch_si
   std::int64_t correct = 0, labels = 0;
   data::DataLoader loader(dataset, {.batch_size = batch_size});
   for (const auto& batch : loader) {
-    const Tensor& label = batch["label"];
-    const auto [prediction, loss] = forward(batch["input"], label);
+    const Tensor& label = field(batch, "label");
+    const auto [prediction, loss] = forward(field(batch, "input"), label);
     loss_sum += loss.item() * static_cast<double>(label.shape(0));
     result.examples += label.shape(0);
     labels += label.size();
@@ -330,7 +342,7 @@ Tensor Trainer::predict(const data::Dataset& dataset, std::int64_t batch_size) c
   const EvaluationMode mode(network_);
   Tensors parts;
   data::DataLoader loader(dataset, {.batch_size = batch_size});
-  for (const auto& batch : loader) parts.push_back(network_.forward(batch["input"]));
+  for (const auto& batch : loader) parts.push_back(network_.forward(field(batch, "input")));
   if (parts.empty()) throw ValueError({.where = "predict", .problem = "the dataset is empty"});
   return concat(parts, 0);
 }

@@ -226,10 +226,32 @@ TEST_F(Command, ATextOfOneLineIsLearntAndWritten) {
   EXPECT_EQ(written.code, 0) << written.err;
   EXPECT_EQ(written.out.size(), 1 + 10 + 1u);
   EXPECT_EQ(tenon({"eval", folder_ + "/run"}).code, 0);
-  // A run that is done says so.
+  // A run that is done says so, and gets no files of a session that did nothing.
+  const auto event_files = [&] {
+    return std::count_if(fs::directory_iterator(folder_ + "/run"), fs::directory_iterator(), [](const auto& entry) {
+      return entry.path().filename().string().find("tfevents") != std::string::npos;
+    });
+  };
+  EXPECT_EQ(event_files(), 1);
   const auto again = tenon({"train", "--resume", folder_ + "/run"});
   EXPECT_EQ(again.code, 0);
   EXPECT_THAT(again.err, HasSubstr("the run had done all its steps; more: tenon train --resume"));
+  EXPECT_EQ(event_files(), 1);
+}
+
+// Ctrl-C before the first evaluation: what was learnt until then can be used.
+TEST_F(Command, InterruptedEarlyLeavesAModel) {
+  auto words = gpt("early", {"--eval-every", "1000000"});
+  words.erase(std::find(words.begin(), words.end(), "--eval-every"), std::find(words.begin(), words.end(), "--warmup"));
+  *std::find(words.begin(), words.end(), "60") = "1000000";
+  const auto stopped = tenon(words, [&](pid_t pid) {
+    const bool begun = fs::exists(folder_ + "/early/config.json");
+    if (begun) ::kill(pid, SIGINT);
+    return begun;
+  });
+  ASSERT_EQ(stopped.code, 130) << stopped.err;
+  EXPECT_TRUE(fs::exists(folder_ + "/early/model.safetensors"));
+  EXPECT_EQ(tenon({"generate", folder_ + "/early", "--length", "3"}).code, 0);
 }
 
 TEST_F(Command, MistakesSayWhatToDo) {
@@ -241,6 +263,14 @@ TEST_F(Command, MistakesSayWhatToDo) {
   std::ofstream(folder_ + "/one.txt") << "t";
   fs::create_directories(folder_ + "/empty");
 
+  const std::string other_classes = [&] {
+    const std::string images = image_folder() + "2";
+    fs::rename(folder_ + "/images", images);
+    auto labels = data::read_idx(fs::path(images + "/t10k-labels-idx1-ubyte"));
+    labels.bytes[0] = static_cast<std::byte>(7);
+    write_file_atomic(images + "/t10k-labels-idx1-ubyte", data::encode_idx(labels));
+    return images;
+  }();
   const std::string without_tests = image_folder();
   write_file_atomic(without_tests + "/t10k-images-idx3-ubyte",
                     data::encode_idx({.dtype = DType::U8, .shape = {0, 28, 28}, .bytes = {}}));
@@ -254,6 +284,8 @@ TEST_F(Command, MistakesSayWhatToDo) {
   const std::string weights = read_text_file(run + "/model.safetensors"), config = read_text_file(run + "/config.json");
   auto other_width = config;
   other_width.replace(other_width.find("\"width\": 16"), 11, "\"width\": 32");
+  auto bad_layers = config;
+  bad_layers.replace(bad_layers.find("\"layers\": 1"), 11, "\"layers\": -2");
   auto other_task = config;
   other_task.replace(other_task.find("language-model"), 14, "language-modal");
 
@@ -283,6 +315,11 @@ TEST_F(Command, MistakesSayWhatToDo) {
       {{"train", "--task", "image-classification", "--data", without_tests, "--out", folder_ + "/n2"},
        1,
        "/images: no test images"},
+      {{"train", "--task", "image-classification", "--data", other_classes, "--out", folder_ + "/n2"},
+       1,
+       "images2: the file of the test labels (t10k-labels) has a class that the training labels have not; expected 0 "
+       "to "
+       "3, got 7"},
       {{"train", "--resume", ""}, 1, "the path is empty"},
       {{"train", "--resume", run, "--steps", "59"}, 2, "--steps: the run is further than that; expected 60 or more"},
       {{"eval", ""}, 1, "the path is empty"},
@@ -305,6 +342,12 @@ TEST_F(Command, MistakesSayWhatToDo) {
       {{"eval", damaged("d3", "config.json", "{")}, 1, "config.json: not JSON"},
       {{"eval", damaged("d4", "config.json", other_width)}, 1, "model.safetensors: the weights of another model"},
       {{"eval", damaged("d5", "config.json", other_task)}, 1, "unknown task"},
+      {{"eval", damaged("d8", "config.json", bad_layers)},
+       1,
+       "d8/config.json: \"layers\" is out of range; expected an integer from 1 to 1000, got -2"},
+      {{"train", "--resume", folder_ + "/d8"}, 1, "d8/config.json: \"layers\" is out of range"},
+      {gpt("diverged", {"--lr", "1e9", "--grad-clip", "0"}), 1,
+       "try: a smaller --lr, or a limit to the gradient: --grad-clip 1"},
       {{"info", damaged("d6", "metrics.jsonl", "{\"step\":1,\"epoch\":1}\nnonsense\n")},
        1,
        "metrics.jsonl:2: not a row of metrics"},

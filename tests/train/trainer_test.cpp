@@ -12,6 +12,7 @@
 #include "tenon/exec/session.h"
 #include "tenon/formats/safetensors.h"
 #include "tenon/nn/nn.h"
+#include "tenon/ops/creation.h"
 #include "tenon/ops/random.h"
 #include "tenon/optim/adam.h"
 #include "tenon/optim/sgd.h"
@@ -226,6 +227,11 @@ TEST(Trainer, MistakesHaveTypedErrors) {
               model.compile({.optimizer = optim::Adam{}, .loss = nn::CrossEntropyLoss{}, .metrics = {"acuracy"}});
             }),
             "compile: unknown metric; expected accuracy, got \"acuracy\"\n  try: .metrics = {\"accuracy\"}");
+  const auto named = data::Dataset::from_tensors({{"x", tenon::zeros({4, 2})}, {"y", tenon::zeros({4}, DType::I64)}});
+  EXPECT_THAT(
+      error_text<ValueError>([&] { (void)compiled().fit(named, {.epochs = 1}); }),
+      testing::AllOf(HasSubstr("fit: the examples have no field 'label'; expected 'input' and 'label', got x, y"),
+                     HasSubstr("Dataset::from_tensors({{\"input\", x}, {\"label\", y}})")));
 }
 
 TEST(Trainer, ALossThatIsNotFiniteStops) {
