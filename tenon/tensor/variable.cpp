@@ -88,6 +88,9 @@ void Variable::set_trainable(bool trainable) {
 
 Tensor Variable::take() { return std::exchange(body().value, Tensor()); }
 
-Variable Variable::clone() const { return Variable(body().value, cell_->trainable, cell_->name); }
+Variable Variable::clone() const {
+  const VariableCell& cell = body();
+  return Variable(cell.value, cell.trainable, cell.name);
+}
 
 }  // namespace tenon

@@ -42,7 +42,10 @@ void expect_real(const char* where, const Tensor& x, size_t i) {
 }
 
 // Weak numbers get a dtype of their own before they become leaves.
-Tensor settled(const Tensor& x) { return x.impl()->weak ? cast(x, is_float(x.dtype()) ? DType::F32 : x.dtype()) : x; }
+Tensor settled(const Tensor& x) {
+  const DType own = x.dtype();  // an undefined tensor says so here
+  return x.impl()->weak ? cast(x, is_float(own) ? DType::F32 : own) : x;
+}
 
 Tensor zeros_if_undefined(Tensor g, const Tensor& like) {
   return g.defined() ? to_dense(g) : zeros_like(like.detach());
