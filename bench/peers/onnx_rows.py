@@ -5,7 +5,7 @@ import sys
 import rows
 
 MODE, ROW, THREADS, FOLDER = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-BF16 = ROW.endswith("_bf16")
+BF16 = "_bf16" in ROW
 TOLERANCE = 5e-2 if BF16 else 1e-3  # fifty layers of values with 8 bits each
 MODEL = os.path.join(FOLDER, "model.onnx")
 

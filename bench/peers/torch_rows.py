@@ -35,7 +35,7 @@ def training(make, inner):
     if x.ndim == 4 and x.shape[1] > 1:  # oneDNN's convolutions are fastest so
         model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
         settings += ", channels-last"
-    bf16 = ROW.endswith("_bf16")
+    bf16 = "_bf16" in ROW
     optimizer = (torch.optim.Adam(model.parameters(), lr=1e-3, foreach=True) if "_adam" in ROW
                  else torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, foreach=True))
     update = compiled(optimizer.step)
