@@ -63,10 +63,10 @@ struct Step {
   int64_t row;       // from row to row, in elements; 0: the same for all
 };
 struct Finish {
-  const float* bias;
-  const Step* steps;
-  int step_count;
-  bool narrow;  // the result is of bf16, and so is what the last step gives; else of f32
+  const float* bias = nullptr;
+  const Step* steps = nullptr;
+  int step_count = 0;
+  bool narrow = true;  // the result is of bf16, and so is what the last step gives; else of f32
   bool rounds_first = true;
 };
 // Whether steps of this kind can be done so.
