@@ -266,6 +266,34 @@ Case inference(const char* name, const Tensor& input, const StateDict& weights,
   return c;
 }
 
+// The same by compile(fn), from the model as it is.
+Case compiled_inference(const char* name, const Tensor& input, const std::function<Tensors(const Tensors&)>& forward) {
+  const auto fast = std::make_shared<Compiled<std::function<Tensors(const Tensors&)>>>(compile(forward));
+  const auto run = [fast, input] {
+    const NoGrad no_grad;
+    return (*fast)(Tensors{input});
+  };
+  Case c;
+  c.inputs = dict({{name, input}});
+  (void)run();  // what is packed is kept from the second run on
+  c.results.set("y", contiguous(run()[0]));
+  c.run = [run] { (void)run(); };
+  return c;
+}
+Case compiled_bert(int64_t tokens) {
+  const auto model = std::make_shared<models::Bert>(models::BertConfig{});
+  nn::eval(*model);
+  const Tensor ids = remainder(reshape(arange(tokens) * 37, {1, tokens}), 30522);
+  return compiled_inference("ids", ids, [model](const Tensors& in) { return Tensors{(*model)(in[0]).hidden}; });
+}
+template <class Model>
+Case compiled_vision(int64_t n) {
+  const auto model = std::make_shared<Model>();
+  nn::eval(*model);
+  return compiled_inference("image", normal({n, 3, 224, 224}),
+                            [model](const Tensors& in) { return Tensors{(*model)(in[0])}; });
+}
+
 Case bert(int64_t tokens, Numbers numbers, const std::string& folder) {
   const models::Bert model(models::BertConfig{});
   nn::eval(model);
@@ -297,6 +325,9 @@ std::vector<Row> rows() {
       {"mlp_step_adam", [](auto&) { return mlp(Update::Adam, false); }},
       {"mlp_step_sgd_compiled", [](auto&) { return mlp(Update::Sgd, true); }},
       {"mlp_step_adam_compiled", [](auto&) { return mlp(Update::Adam, true); }},
+      {"mobilenetv2_b1_compiled", [](auto&) { return compiled_vision<models::MobileNetV2>(1); }},
+      {"resnet50_b1_compiled", [](auto&) { return compiled_vision<models::ResNet50>(1); }},
+      {"bert_base_128_compiled", [](auto&) { return compiled_bert(128); }},
       {"lenet_step", [](auto&) { return lenet(true); }},
       {"lenet_step_eager", [](auto&) { return lenet(false); }},
       {"resnet18_step", [](auto&) { return resnet18(true); }},

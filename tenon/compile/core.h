@@ -4,10 +4,11 @@
 // evaluation would: row-major, so that every movement op is only a window, and a kernel that is called sees the same
 // layouts as in an eager run, which keeps its bits the same. The exception are products of matrices, whose bits depend
 // on no layout: what only they read may lie as a weight that was turned lies, and they write what their readers find
-// row-major.
+// row-major. The same holds for calls that are made ready (join.cpp, orders.cpp).
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,13 @@ struct CoreNode {
   const ir::Node* node = nullptr;  // of the segment's graph
   const Claim* claim = nullptr;
   std::vector<Shape> result_shapes;
+  // A call of which only the first result is wanted and whose inputs but the first are leaves that stay, so that it may
+  // be made ready (Claim::prepare). Its operands are the call's `own` and then those of `after`, which computes each
+  // element of the result from the call's, over the result's shape.
+  bool ready = false;
+  size_t own = 0;
+  ir::ScalarProgram after;  // without code: nothing follows
+  Ints order;               // of the result's axes in memory, from the outermost on; empty: row-major
 };
 
 struct CoreGraph {
@@ -69,6 +77,13 @@ struct AnalyseOptions {
 };
 // `segment` must outlive the result, which points to its nodes. Dead nodes are left out.
 CoreGraph analyse(const trace::Segment& segment, const AnalyseOptions& options);
+// Calls take the maps behind them that alone read their results (join.cpp) …
+void join_calls(CoreGraph& graph, const trace::Segment& segment);
+// … and what only such calls and maps see lies as these calls like it.
+void choose_orders(CoreGraph& graph);
+// The inputs of a call as they lie, without data.
+std::vector<ConstView> views_of(const CoreGraph& graph, std::span<const Operand> operands);
+Shape strides_in_order(const Shape& shape, const Ints& order);
 
 // ---- windows -------------------------------------------------------------------------------
 // Row-major over all of the storage.

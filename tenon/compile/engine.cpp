@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "tenon/base/error.h"
+#include "tenon/compile/kept_weights.h"
 #include "tenon/exec/session.h"
 #include "tenon/trace/call_site.h"
 #include "tenon/trace/state.h"
@@ -232,6 +233,8 @@ std::shared_ptr<const ir::Graph> Engine::predict(size_t before) {
   const std::shared_ptr<Known> next = s.last->next.lock();
   return next ? next->program->graph() : nullptr;
 }
+
+void Engine::give_back(const Buffer& memory) { KeptWeights::of_process().give_back(memory); }
 
 Tensors Engine::run(trace::Segment& segment) {
   std::shared_ptr<Known> known;

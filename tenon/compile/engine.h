@@ -46,6 +46,7 @@ class Engine final : public trace::LazyEngine {
   ~Engine() override;
   Tensors run(trace::Segment& segment) override;
   std::shared_ptr<const ir::Graph> predict(size_t before) override;
+  void give_back(const Buffer& memory) override;
   void count_call();
   [[nodiscard]] Explanation explain() const;
 

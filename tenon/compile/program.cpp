@@ -9,6 +9,7 @@
 #include "tenon/compile/fuse.h"
 #include "tenon/compile/interpret.h"
 #include "tenon/compile/lower.h"
+#include "tenon/compile/ready_call.h"
 #include "tenon/exec/observe.h"
 #include "tenon/exec/plan.h"
 #include "tenon/exec/session.h"
@@ -38,10 +39,13 @@ struct Step {
   int32_t call = -1;  // the core node
   std::vector<ConstView> in;
   std::vector<View> out;
+  std::unique_ptr<ReadyCall> ready;
   std::unique_ptr<ElementwiseKernel> elementwise;
   Ints axes;
   ops::ReduceKind reduce{};
 };
+
+using Leaves = std::vector<trace::Leaf>;
 
 // Steps [first, end) that run at the same time; more than one only if they are kernels that do not touch each other's
 // results. Such a launch is a list of pieces, cut into tasks of about the same work: a task is pieces
@@ -78,8 +82,12 @@ struct Program::State {
   std::mutex running;
 
   // ---- passes ------------------------------------------------------------------------------
-  void pass_analyse() {
-    core = analyse(segment, {options.lower});
+  void pass_analyse() { core = analyse(segment, {options.lower}); }
+  void pass_join() {
+    if (options.lower && options.fuse) {
+      join_calls(core, segment);
+      choose_orders(core);
+    }
     for (const CoreNode& n : core.nodes) {
       ++(n.kind == CoreKind::Map ? report.maps : n.kind == CoreKind::Fold ? report.folds : report.calls);
       if (n.kind == CoreKind::Call) ++report.called[n.label];
@@ -151,18 +159,18 @@ struct Program::State {
     const CoreNode& n = core.nodes[static_cast<size_t>(id)];
     Step step;
     step.call = id;
-    for (const auto& x : n.operands) {
-      step.storages.push_back(x.storage);
-      step.in.push_back(x.storage < 0 ? ConstView{}
-                                      : ConstView{nullptr, core.storages[static_cast<size_t>(x.storage)].dtype,
-                                                  x.window.shape, x.window.strides, x.window.offset});
-    }
+    step.in = views_of(core, n.operands);
+    for (const auto& x : n.operands) step.storages.push_back(x.storage);
     for (size_t k = 0; k < n.results.size(); ++k) {
       step.storages.push_back(n.results[k]);
       const DType dtype = core.storages[static_cast<size_t>(n.results[k])].dtype;
-      step.out.push_back({nullptr, dtype, n.result_shapes[k], contiguous_strides(n.result_shapes[k]), 0});
+      step.out.push_back({nullptr, dtype, n.result_shapes[k], strides_in_order(n.result_shapes[k], n.order), 0});
     }
-    if (n.call == CallKind::Elementwise) {
+    if (n.ready) {
+      std::vector<TensorType> results;
+      for (const ir::ValueId id : n.node->outputs) results.push_back(segment.graph().type(id));
+      step.ready = std::make_unique<ReadyCall>(n, std::move(results));
+    } else if (n.call == CallKind::Elementwise) {
       std::vector<DType> dtypes;
       for (const auto& v : step.in) dtypes.push_back(v.dtype);
       exec::Session& session = exec::session();
@@ -180,7 +188,7 @@ struct Program::State {
   }
 
   // ---- running -----------------------------------------------------------------------------
-  void run_call(Step& step, const std::vector<std::byte*>& base) const {
+  void run_call(Step& step, const std::vector<std::byte*>& base, const Leaves& leaves) const {
     const CoreNode& n = core.nodes[static_cast<size_t>(step.call)];
     exec::Session& session = exec::session();
     for (size_t i = 0; i < step.in.size(); ++i)
@@ -191,6 +199,15 @@ struct Program::State {
       work = work || numel(step.out[k].shape) != 0;
     }
     if (!work) return;
+    if (step.ready) {
+      InlineVector<const Ref<Buffer>*, 4> memory{nullptr};
+      for (size_t i = 1; i < n.own; ++i) {
+        const int32_t s = n.operands[i].storage;
+        memory.push_back(s < 0 ? nullptr
+                               : &leaves[static_cast<size_t>(core.storages[static_cast<size_t>(s)].leaf)].buffer);
+      }
+      return step.ready->run(step.in, {memory.data(), memory.size()}, step.out[0], session.pool());
+    }
     switch (n.call) {
       case CallKind::Claim:
         n.claim->run({step.in, step.out, n.node->attrs, session.pool()});
@@ -224,14 +241,14 @@ struct Program::State {
     exec::session().pool().run(parts,
                                [&](int64_t p) { part(p * step.grain, std::min(step.extent, (p + 1) * step.grain)); });
   }
-  void run_step(Step& step, const std::vector<std::byte*>& base) const {
+  void run_step(Step& step, const std::vector<std::byte*>& base, const Leaves& leaves) const {
     if (step.call >= 0) {
-      run_call(step, base);
+      run_call(step, base, leaves);
     } else {
       run_kernel(step, base);
     }
   }
-  void run_observed(Step& step, const std::vector<std::byte*>& base) const;
+  void run_observed(Step& step, const std::vector<std::byte*>& base, const Leaves& leaves) const;
   void run_launch(const Launch& launch, const std::vector<std::byte*>& base);
 };
 
@@ -327,7 +344,7 @@ void Program::State::run_launch(const Launch& launch, const std::vector<std::byt
 }
 
 // With what an observer wants to know: a call's op and types, a kernel's ops and the storages that it touches.
-void Program::State::run_observed(Step& step, const std::vector<std::byte*>& base) const {
+void Program::State::run_observed(Step& step, const std::vector<std::byte*>& base, const Leaves& leaves) const {
   exec::Work work;
   work.kind = exec::WorkKind::Kernel;
   std::vector<TensorType> in, out;
@@ -355,7 +372,7 @@ void Program::State::run_observed(Step& step, const std::vector<std::byte*>& bas
   work.in = in;
   work.out = out;
   exec::observed(work, [&] {
-    run_step(step, base);
+    run_step(step, base, leaves);
     return Tensors();
   });
 }
@@ -477,6 +494,7 @@ Program::Program(const trace::Segment& segment, const ProgramOptions& options, K
     std::function<void()> run;
   } passes[] = {
       {"analyse", [&] { s.pass_analyse(); }},  // ops to maps, folds and calls; movement to windows; dead code
+      {"join", [&] { s.pass_join(); }},        // maps that become a part of a call; in which order its result lies
       {"fuse", [&] { s.pass_fuse(); }},        // which of them share a kernel
       {"lower", [&] { s.pass_lower(); }},      // kernels as loop IR
       {"relax", [&] { s.pass_relax(); }},      // fewer roundings, if asked for
@@ -557,9 +575,9 @@ Tensors Program::run(const trace::Segment& segment) {
   const bool observed = exec::observer() != nullptr;
   for (const Launch& launch : s.launches) {
     if (observed) [[unlikely]] {
-      for (size_t t = launch.first; t < launch.end; ++t) s.run_observed(s.steps[t], base);
+      for (size_t t = launch.first; t < launch.end; ++t) s.run_observed(s.steps[t], base, segment.leaves);
     } else if (launch.end - launch.first == 1) {
-      s.run_step(s.steps[launch.first], base);
+      s.run_step(s.steps[launch.first], base, segment.leaves);
     } else {
       s.run_launch(launch, base);
     }

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -92,6 +93,9 @@ struct Claim {
   // Whether input 1 is the weights of filters along its first axis, the result has one of each along its second, and
   // input 2, if it is there, a number for each that is added: then a factor of a filter may go into its weights.
   bool filters = false;
+  // What `prepare` would answer if the inputs but the first were constants, for who has to know before they are there:
+  // PreparedKernel::order(), or nothing. The views have no data. Null: unknown.
+  std::optional<Ints> (*ready)(std::span<const ConstView> inputs) = nullptr;
 };
 
 // A scalar program made ready for a device: what is looked up once for an op and its dtypes, not in every call.

@@ -219,7 +219,11 @@ void LazyRecorder::flush(std::string reason) {
   if (!segment_.predicted) segment_.own.outputs = std::move(outputs);
   ++segments_;
   segment_.reason = std::move(reason);
-  for (Leaf& leaf : segment_.leaves) leaf.donated = leaf.buffer.unique() && leaf.buffer->writable();
+  for (Leaf& leaf : segment_.leaves) {
+    if (!leaf.buffer->writable()) continue;
+    if (leaf.buffer->use_count() == 2) engine_.give_back(*leaf.buffer);  // it may be the other one
+    leaf.donated = leaf.buffer.unique();
+  }
   struct Guard {
     LazyRecorder& recorder;
     bool previous = std::exchange(recorder.flushing_, true);

@@ -47,6 +47,8 @@ class LazyEngine {
   // The graph that will probably be recorded next, after `before` segments of this call; null: no idea. As long as the
   // calls follow it, they are compared with it, which costs less than building a graph anew.
   virtual std::shared_ptr<const ir::Graph> predict(size_t /*before*/) { return nullptr; }
+  // Lets go of memory that it holds for itself between segments, because the recorder would donate it.
+  virtual void give_back(const Buffer& /*memory*/) {}
 };
 
 class LazyRecorder {

@@ -424,10 +424,10 @@ TEST(Compile, ExplainTellsThePeakOfMemory) {
   static_cast<void>(f());
   const Explanation e = f.explain();
   constexpr int64_t kMatrix = 256 * 256 * 4;
-  // Two matrices come in, one goes out, two products lie between.
-  EXPECT_GE(e.programs[0].peak_bytes, 5 * kMatrix) << to_string(e);
-  EXPECT_LE(e.programs[0].peak_bytes, 5 * kMatrix + 4096) << to_string(e);
-  EXPECT_THAT(to_string(e), HasSubstr("memory: peak 1310.7 kB: inputs "));
+  // Two matrices come in, one goes out, one product lies between: the second one is doubled where it is made.
+  EXPECT_GE(e.programs[0].peak_bytes, 4 * kMatrix) << to_string(e);
+  EXPECT_LE(e.programs[0].peak_bytes, 4 * kMatrix + 4096) << to_string(e);
+  EXPECT_THAT(to_string(e), HasSubstr("memory: peak 1048.6 kB: inputs "));
 }
 
 }  // namespace

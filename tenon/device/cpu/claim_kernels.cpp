@@ -160,10 +160,16 @@ class PreparedMatmul final : public PreparedKernel {
 
 }  // namespace
 
+std::optional<Ints> ready_matmul(std::span<const ConstView> inputs) {
+  const ConstView &a = inputs[0], &b = inputs[1];
+  const bool one = std::all_of(b.shape.begin(), b.shape.end() - 2, [](int64_t e) { return e == 1; });
+  const bool known = (a.dtype == DType::F32 || is_half(a.dtype)) && one && a.shape.back() != 0;
+  return known ? std::optional(Ints{}) : std::nullopt;
+}
+
 std::unique_ptr<PreparedKernel> prepare_matmul(const PrepareArgs& args) {
   const ConstView &a = args.inputs[0], &b = args.inputs[1];
-  const bool one = std::all_of(b.shape.begin(), b.shape.end() - 2, [](int64_t e) { return e == 1; });
-  if (b.data == nullptr || !one || a.shape.back() == 0 || numel(args.result.shape) == 0) return nullptr;
+  if (b.data == nullptr || numel(args.result.shape) == 0 || !ready_matmul(args.inputs)) return nullptr;
   if (a.dtype == DType::F32) return std::make_unique<PreparedMatmul>(args);
   if (b.dtype == DType::BF16 && amx::available()) return prepare_bf16_matmul(args);
   return is_half(b.dtype) ? prepare_widened(args, prepare_matmul) : nullptr;
@@ -271,6 +277,11 @@ class PreparedConv final : public PreparedKernel {
 };
 
 }  // namespace
+
+std::optional<Ints> ready_conv(std::span<const ConstView> inputs) {
+  const bool known = inputs[0].dtype == DType::F32 || is_half(inputs[0].dtype);
+  return known ? std::optional(channels_last_order(inputs[0].shape.size())) : std::nullopt;
+}
 
 std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args) {
   const ConstView& weight = args.inputs[1];

@@ -8,9 +8,11 @@ namespace tenon::cpu {
 void claim_matmul(const KernelArgs& args);
 // f32, f16 and bf16 with a right-hand side that does not change.
 std::unique_ptr<PreparedKernel> prepare_matmul(const PrepareArgs& args);
+std::optional<Ints> ready_matmul(std::span<const ConstView> inputs);
 void claim_conv(const KernelArgs& args);
 // f32, f16 and bf16 with weights that do not change.
 std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args);
+std::optional<Ints> ready_conv(std::span<const ConstView> inputs);
 void claim_conv_input_gradient(const KernelArgs& args);
 void claim_conv_weight_gradient(const KernelArgs& args);
 

@@ -26,11 +26,11 @@ namespace tenon::cpu {
 
 std::span<const Claim> cpu_claims() {
   static const std::array kClaims{
-      Claim{&ops::matmul_op(), nullptr, claim_matmul, prepare_matmul, TileProgram::accepts},
-      Claim{&ops::conv_op(), floats, claim_conv, prepare_conv, TileProgram::accepts, true},
+      Claim{&ops::matmul_op(), nullptr, claim_matmul, prepare_matmul, TileProgram::accepts, false, ready_matmul},
+      Claim{&ops::conv_op(), floats, claim_conv, prepare_conv, TileProgram::accepts, true, ready_conv},
       Claim{&ops::conv_input_gradient_op(), floats, claim_conv_input_gradient},
       Claim{&ops::conv_weight_gradient_op(), floats, claim_conv_weight_gradient},
-      Claim{&ops::max_pool_op(), floats, run_max_pool, prepare_max_pool},
+      Claim{&ops::max_pool_op(), floats, run_max_pool, prepare_max_pool, nullptr, false, ready_max_pool},
       Claim{&ops::average_pool_op(), floats, run_average_pool},
       Claim{&ops::average_pool_gradient_op(), floats, run_average_pool_gradient},
       Claim{&ops::softmax_op(), accepts_last_axis, run_softmax},

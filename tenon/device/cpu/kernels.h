@@ -62,6 +62,7 @@ void run_scatter(const KernelArgs& a);
 void run_max_pool(const KernelArgs& a);
 // With the channels last, not f64; only the values.
 std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args);
+std::optional<Ints> ready_max_pool(std::span<const ConstView> inputs);
 void run_average_pool(const KernelArgs& a);
 void run_average_pool_gradient(const KernelArgs& a);
 

@@ -240,12 +240,16 @@ void by_dtype(const KernelArgs& a, void (*single)(const KernelArgs&), void (*wid
 
 }  // namespace
 
-std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args) {
-  const ConstView& x = args.inputs[0];
+std::optional<Ints> ready_max_pool(std::span<const ConstView> inputs) {
+  const ConstView& x = inputs[0];
   const bool known = x.dtype == DType::F32 || is_half(x.dtype);
-  if (!known || x.data != nullptr || numel(args.result.shape) == 0) return nullptr;
-  const Ints order = channels_last_order(x.shape.size());
-  return lies_in(x, order) ? std::make_unique<ChannelsLastMaxPool>(args, order) : nullptr;
+  Ints order = channels_last_order(x.shape.size());
+  return known && lies_in(x, order) ? std::optional(std::move(order)) : std::nullopt;
+}
+std::unique_ptr<PreparedKernel> prepare_max_pool(const PrepareArgs& args) {
+  if (args.inputs[0].data != nullptr || numel(args.result.shape) == 0) return nullptr;
+  auto order = ready_max_pool(args.inputs);
+  return order ? std::make_unique<ChannelsLastMaxPool>(args, std::move(*order)) : nullptr;
 }
 void run_max_pool(const KernelArgs& a) { by_dtype(a, max_pool<float>, max_pool<double>); }
 void run_average_pool(const KernelArgs& a) { by_dtype(a, average_pool<float>, average_pool<double>); }

@@ -1,0 +1,166 @@
+// Calls of the device that are made ready with their weights: what follows them at once, and in which order of axes
+// their results lie.
+//
+// A call whose weights are leaves that stay (in training they are donated and new in each step) becomes a ReadyCall.
+// A map that alone reads its result becomes a part of it, at the map's place, where all other operands are there. Bits
+// are those of call and map one after the other, and depend on no layout (PreparedKernel), so that results of
+// convolutions may lie with the channels last where all who read them can take that.
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "tenon/compile/core.h"
+#include "tenon/ir/compose.h"
+
+namespace tenon::compiler {
+
+std::vector<ConstView> views_of(const CoreGraph& graph, std::span<const Operand> operands) {
+  std::vector<ConstView> views;
+  for (const Operand& x : operands) {
+    if (x.storage < 0) {
+      views.emplace_back();
+      continue;
+    }
+    const Storage& storage = graph.storages[static_cast<size_t>(x.storage)];
+    views.push_back({nullptr, storage.dtype, x.window.shape, x.window.strides, x.window.offset});
+  }
+  return views;
+}
+
+Shape strides_in_order(const Shape& shape, const Ints& order) {
+  if (order.empty()) return contiguous_strides(shape);
+  Shape strides(shape.size(), 0);
+  int64_t next = 1;
+  for (size_t i = order.size(); i-- > 0;) {
+    const auto axis = static_cast<size_t>(order[i]);
+    strides[axis] = next;
+    next *= shape[axis];
+  }
+  return strides;
+}
+
+namespace {
+
+class Joining {
+ public:
+  Joining(CoreGraph& graph, const trace::Segment& segment) : g_(graph), segment_(segment) {}
+
+  void run() {
+    readers_.assign(g_.storages.size(), 0);
+    for (const CoreNode& n : g_.nodes) {
+      for (const Operand& x : n.operands) {
+        if (x.storage >= 0) ++readers_[static_cast<size_t>(x.storage)];
+      }
+    }
+    is_output_.assign(g_.storages.size(), false);
+    for (const Operand& x : g_.outputs) is_output_[static_cast<size_t>(x.storage)] = true;
+    std::vector<bool> gone(g_.nodes.size(), false);
+    for (size_t i = 0; i < g_.nodes.size(); ++i) {
+      CoreNode& n = g_.nodes[i];
+      if (n.kind == CoreKind::Call) {
+        n.own = n.operands.size();
+        n.ready = may_be_ready(n);
+      } else if (n.kind == CoreKind::Map) {
+        join(i, gone);
+      }
+    }
+    leave_out(gone);
+  }
+
+ private:
+  [[nodiscard]] bool stays(const Operand& x) const {
+    const int32_t leaf = g_.storages[static_cast<size_t>(x.storage)].leaf;
+    return leaf >= 0 && !segment_.leaves[static_cast<size_t>(leaf)].donated;
+  }
+  [[nodiscard]] bool may_be_ready(const CoreNode& n) const {
+    if (n.call != CallKind::Claim || n.claim->prepare == nullptr || n.claim->ready == nullptr) return false;
+    if (numel(n.result_shapes[0]) == 0) return false;
+    for (size_t k = 1; k < n.results.size(); ++k) {
+      const auto s = static_cast<size_t>(n.results[k]);
+      if (readers_[s] > 0 || is_output_[s]) return false;
+    }
+    for (size_t k = 1; k < n.operands.size(); ++k) {
+      if (n.operands[k].storage >= 0 && !stays(n.operands[k])) return false;
+    }
+    // Who takes nothing behind it gains by another order alone, which is not known yet.
+    return n.claim->follows == nullptr || n.claim->ready(views_of(g_, n.operands)).has_value();
+  }
+
+  // The map as a part of the last call that makes one of its operands, if that may take it.
+  void join(size_t at, std::vector<bool>& gone) {
+    const CoreNode& map = g_.nodes[at];
+    int32_t best = -1;
+    std::optional<ir::ScalarProgram> after;
+    for (const Operand& x : map.operands) {
+      const int32_t maker = g_.storages[static_cast<size_t>(x.storage)].node;
+      if (maker <= best) continue;
+      if (auto program = joined(g_.nodes[static_cast<size_t>(maker)], map, x.storage)) {
+        best = maker;
+        after = std::move(program);
+      }
+    }
+    if (best < 0) return;
+    CoreNode call = std::move(g_.nodes[static_cast<size_t>(best)]);
+    gone[static_cast<size_t>(best)] = true;
+    for (const Operand& x : map.operands) {
+      if (x.storage == call.results[0]) continue;
+      Operand own{x.storage, {call.result_shapes[0], {}, x.window.offset}};
+      project(x.window, call.result_shapes[0], own.window.strides);
+      call.operands.push_back(std::move(own));
+    }
+    call.label += '+' + map.label;
+    call.results = map.results;
+    call.result_shapes.resize(1);
+    call.after = std::move(*after);
+    g_.nodes[at] = std::move(call);
+  }
+  // What then follows the call; nothing if it cannot take the map.
+  [[nodiscard]] std::optional<ir::ScalarProgram> joined(const CoreNode& call, const CoreNode& map,
+                                                        int32_t storage) const {
+    const auto s = static_cast<size_t>(storage);
+    if (!call.ready || call.claim->follows == nullptr || call.results[0] != storage || is_output_[s])
+      return std::nullopt;
+    if (map.program.code.back().op == ir::ScalarOp::Input) return std::nullopt;
+    std::vector<int> inputs;
+    Shape strides;
+    for (size_t i = 0; i < map.operands.size(); ++i) {
+      const Operand& x = map.operands[i];
+      if (x.storage == storage) {
+        if (!is_flat(x.window, g_.storages[s].size)) return std::nullopt;
+        inputs.push_back(static_cast<int>(i));
+      } else if (!project(x.window, call.result_shapes[0], strides)) {
+        return std::nullopt;
+      }
+    }
+    if (static_cast<int>(inputs.size()) != readers_[s]) return std::nullopt;
+    // The first of them becomes the result of the call, which is input 0 of what follows.
+    ir::ScalarProgram same;
+    same.inputs = 1;
+    same.code.push_back({.op = ir::ScalarOp::Input, .dtype = g_.storages[s].dtype, .args = {0, -1, -1}});
+    const bool first = call.after.code.empty();
+    ir::ScalarProgram program = ir::compose(first ? same : call.after, map.program, inputs);
+    return call.claim->follows(program) ? std::optional(std::move(program)) : std::nullopt;
+  }
+
+  void leave_out(const std::vector<bool>& gone) {
+    std::vector<CoreNode> nodes;
+    for (size_t i = 0; i < g_.nodes.size(); ++i) {
+      if (gone[i]) continue;
+      for (const int32_t s : g_.nodes[i].results)
+        g_.storages[static_cast<size_t>(s)].node = static_cast<int32_t>(nodes.size());
+      nodes.push_back(std::move(g_.nodes[i]));
+    }
+    g_.nodes = std::move(nodes);
+  }
+
+  CoreGraph& g_;
+  const trace::Segment& segment_;
+  std::vector<int> readers_;  // of each storage
+  std::vector<bool> is_output_;
+};
+
+}  // namespace
+
+void join_calls(CoreGraph& graph, const trace::Segment& segment) { Joining(graph, segment).run(); }
+
+}  // namespace tenon::compiler
