@@ -29,13 +29,13 @@ namespace {
 
 using F = UnaryFunction;
 
-Tensor vec(const std::vector<double>& v) { return from_vector(v, {static_cast<int64_t>(v.size())}); }
+Tensor row_of(const std::vector<double>& v) { return from_vector(v, {static_cast<int64_t>(v.size())}); }
 const Tensor& direction() {
-  static const Tensor v = vec({0.3, -0.7, 1.1});
+  static const Tensor v = row_of({0.3, -0.7, 1.1});
   return v;
 }
 const Tensor& weights() {
-  static const Tensor w = vec({-0.2, 0.9, 0.4});
+  static const Tensor w = row_of({-0.2, 0.9, 0.4});
   return w;
 }
 
@@ -60,7 +60,7 @@ Tensor difference_back(const F& f, const Tensor& x) {
   for (int64_t i = 0; i < x.size(); ++i) {
     std::vector<double> unit(3);
     unit[static_cast<size_t>(i)] = 1;
-    columns.push_back(sum(weights() * difference(f, x, vec(unit))));
+    columns.push_back(sum(weights() * difference(f, x, row_of(unit))));
   }
   return stack(columns, 0);
 }
@@ -124,7 +124,7 @@ std::vector<Layer> layers() {
        [](const F& f, const Tensor& x) { return f(x) + f(x * 0.5) * 2.0 - f(x + 1.0); }},
       {"vmap of a closure",
        [](const F& f, const Tensor& x) {
-         return sum(vmap([&](const Tensors& in) { return Tensors{f(x * in[0])}; })({vec({1, 0.5})})[0], {0});
+         return sum(vmap([&](const Tensors& in) { return Tensors{f(x * in[0])}; })({row_of({1, 0.5})})[0], {0});
        },
        [](const F& f, const Tensor& x) { return f(x) + f(x * 0.5); }},
       {"checkpoint", [](const F& f, const Tensor& x) { return checkpoint(listed(f))({x})[0]; }, same},
@@ -185,7 +185,7 @@ std::vector<Base> bases() {
 
 void expect_equal(const std::string& name, const F& f, const Layer& outer) {
   SCOPED_TRACE(name);
-  const Tensor x = vec({0.5, -0.3, 0.8});
+  const Tensor x = row_of({0.5, -0.3, 0.8});
   try {
     const Tensor got = outer.apply(f, x), want = outer.check(f, x);
     ASSERT_EQ(got.shape(), want.shape());
