@@ -348,4 +348,10 @@ std::span<const Command> commands() {
   return list;
 }
 
+train::RunFolder open_run(const std::string& path) {
+  auto run = train::RunFolder::open(path);
+  check_settings(find_command(commands(), "train"), run.config(), path + "/config.json");
+  return run;
+}
+
 }  // namespace tenon::cli

@@ -17,8 +17,7 @@ namespace {
 
 Task trained(const Arguments& arguments, TaskUse use) {
   set_num_threads(static_cast<int>(arguments.get<std::int64_t>("threads")));
-  const auto run = train::RunFolder::open(arguments.positionals.at(0));
-  check_settings(find_command(commands(), "train"), run.config(), run.path() + "/config.json");
+  const auto run = open_run(arguments.positionals.at(0));
   if (!std::filesystem::exists(run.model_path()))
     throw FileError({.where = run.model_path(),
                      .problem = "the run has no weights yet",

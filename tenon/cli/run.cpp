@@ -19,17 +19,11 @@
 namespace tenon::cli {
 namespace {
 
-train::Config settings_of(const std::string& path) {
-  const train::Config settings = train::RunFolder::open(path).config();
-  check_settings(find_command(commands(), "train"), settings, path + "/config.json");
-  return settings;
-}
-
 // The settings of the run that --resume names, so that they stand in for the table's defaults.
 train::Config earlier_settings(const std::vector<std::string>& words) {
   for (std::size_t i = 0; i < words.size(); ++i) {
-    if (words[i] == "--resume" && i + 1 < words.size()) return settings_of(words[i + 1]);
-    if (words[i].starts_with("--resume=")) return settings_of(words[i].substr(9));
+    if (words[i] == "--resume" && i + 1 < words.size()) return open_run(words[i + 1]).config();
+    if (words[i].starts_with("--resume=")) return open_run(words[i].substr(9)).config();
   }
   return {};
 }

@@ -18,7 +18,7 @@ namespace {
 using ops::ReduceKind;
 
 bool whole_bytes(DType t) { return info(t).bits >= 8; }
-bool is_half(DType t) { return is_float(t) && t != DType::F32 && t != DType::F64; }
+bool is_narrow(DType t) { return is_float(t) && t != DType::F32 && t != DType::F64; }
 
 ops::Window contiguous_window(const Shape& shape) { return {shape, contiguous_strides(shape), 0}; }
 
@@ -277,7 +277,7 @@ class Analysis {
     const Shape shape = x.window.shape;
     DType dtype = dtype_of(x);
     const bool places = kind == ReduceKind::ArgMax || kind == ReduceKind::ArgMin;
-    if (!options_.lower || places || is_half(dtype) || !whole_bytes(dtype) || numel(shape) == 0 ||
+    if (!options_.lower || places || is_narrow(dtype) || !whole_bytes(dtype) || numel(shape) == 0 ||
         numel(out.shape) == 0)
       return call(node, {std::move(x)}, CallKind::Reduce);
     const Ints axes = ops::reduction_axes(node.op->name, node.attrs.ints(0), static_cast<int64_t>(shape.size()));

@@ -83,7 +83,6 @@ void join_calls(CoreGraph& graph, const trace::Segment& segment);
 void choose_orders(CoreGraph& graph);
 // The inputs of a call as they lie, without data.
 std::vector<ConstView> views_of(const CoreGraph& graph, std::span<const Operand> operands);
-Shape strides_in_order(const Shape& shape, const Ints& order);
 
 // ---- windows -------------------------------------------------------------------------------
 // Row-major over all of the storage.

@@ -27,18 +27,6 @@ std::vector<ConstView> views_of(const CoreGraph& graph, std::span<const Operand>
   return views;
 }
 
-Shape strides_in_order(const Shape& shape, const Ints& order) {
-  if (order.empty()) return contiguous_strides(shape);
-  Shape strides(shape.size(), 0);
-  int64_t next = 1;
-  for (size_t i = order.size(); i-- > 0;) {
-    const auto axis = static_cast<size_t>(order[i]);
-    strides[axis] = next;
-    next *= shape[axis];
-  }
-  return strides;
-}
-
 namespace {
 
 class Joining {
@@ -134,11 +122,8 @@ class Joining {
     }
     if (static_cast<int>(inputs.size()) != readers_[s]) return std::nullopt;
     // The first of them becomes the result of the call, which is input 0 of what follows.
-    ir::ScalarProgram same;
-    same.inputs = 1;
-    same.code.push_back({.op = ir::ScalarOp::Input, .dtype = g_.storages[s].dtype, .args = {0, -1, -1}});
-    const bool first = call.after.code.empty();
-    ir::ScalarProgram program = ir::compose(first ? same : call.after, map.program, inputs);
+    const ir::ScalarProgram before = call.after.code.empty() ? ir::identity(g_.storages[s].dtype) : call.after;
+    ir::ScalarProgram program = ir::compose(before, map.program, inputs);
     return call.claim->follows(program) ? std::optional(std::move(program)) : std::nullopt;
   }
 

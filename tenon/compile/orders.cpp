@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "tenon/compile/core.h"
+#include "tenon/tensor/axis_order.h"
 
 namespace tenon::compiler {
 namespace {

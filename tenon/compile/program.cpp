@@ -14,6 +14,7 @@
 #include "tenon/exec/plan.h"
 #include "tenon/exec/session.h"
 #include "tenon/ops/infer.h"
+#include "tenon/tensor/axis_order.h"
 
 namespace tenon::compiler {
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "tenon/compile/loop_ir.h"
+#include "tenon/tensor/half.h"
 
 namespace tenon::compiler {
 namespace {
@@ -10,7 +11,6 @@ namespace {
 using ir::ScalarOp;
 
 bool is_scalar(const Stmt& s, ScalarOp op) { return s.kind == StmtKind::Scalar && s.op == op; }
-bool is_half(DType t) { return t == DType::F16 || t == DType::BF16; }
 int operands(const Stmt& s) {
   if (s.kind == StmtKind::Store) return 1;
   return s.kind == StmtKind::Scalar ? ir::info(s.op).arity : 0;

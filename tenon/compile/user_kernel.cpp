@@ -12,6 +12,7 @@
 #include "tenon/compile/kernel_cache.h"
 #include "tenon/compile/lower.h"
 #include "tenon/exec/session.h"
+#include "tenon/tensor/half.h"
 
 namespace tenon::kernel {
 
@@ -56,7 +57,6 @@ Value emit_as_is(ScalarOp op, DType dtype, std::span<const Value> args) {
 
 namespace {
 
-bool is_half(DType t) { return t == DType::BF16 || t == DType::F16; }
 Value widened(Value a) { return is_half(a.dtype) ? cast(a, DType::F32) : a; }
 
 // Halves are computed in f32, and each result is rounded, as by the ops of an eager run.

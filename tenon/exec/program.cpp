@@ -11,6 +11,7 @@
 #include "tenon/exec/reuse.h"
 #include "tenon/exec/session.h"
 #include "tenon/ir/compose.h"
+#include "tenon/tensor/axis_order.h"
 #include "tenon/tensor/tensor_view.h"
 
 namespace tenon::exec {
@@ -18,25 +19,12 @@ namespace {
 
 constexpr int64_t kFoldedBytes = 64 * 1024;  // of a result that is kept in any case
 
-// A dense layout as the axes from the outermost to the innermost; empty: row-major.
-Shape dense_strides(const Shape& shape, const Ints& order) {
-  if (order.empty()) return contiguous_strides(shape);
-  Shape strides(shape.size(), 0);
-  int64_t next = 1;
-  for (size_t i = order.size(); i-- > 0;) {
-    const auto axis = static_cast<size_t>(order[i]);
-    strides[axis] = next;
-    next *= shape[axis];
-  }
-  return strides;
-}
-
 int64_t bytes_of(const TensorType& type) { return byte_size(type.dtype, numel(type.shape)); }
 
 Tensor with_order(const TensorType& type, const Ints& order) {
   Ref<Buffer> buffer = Buffer::allocate(static_cast<size_t>(bytes_of(type)));
   if (session().options().poison) overwrite(*buffer);
-  return from_buffer(std::move(buffer), type, dense_strides(type.shape, order), 0);
+  return from_buffer(std::move(buffer), type, strides_in_order(type.shape, order), 0);
 }
 
 // x broadcast to `shape`.
@@ -328,8 +316,8 @@ struct Program::Maker {
     const ir::ScalarProgram& own = piece.program;
     if (own.code.back().op == ir::ScalarOp::Input) return false;
     // The first joined input becomes the result of the call, which is input 0 of what follows.
-    ir::ScalarProgram next =
-        call.follow ? ir::compose(*call.follow, own, joined) : ir::compose(identity(own, joined), own, joined);
+    ir::ScalarProgram next = call.follow ? ir::compose(*call.follow, own, joined)
+                                         : ir::compose(ir::identity(own.input(joined[0])), own, joined);
     if (!call.claim->follows(next)) return false;
     call.follow = std::move(next);
     call.operands.insert(call.operands.end(), operands.begin(), operands.end());
@@ -338,13 +326,6 @@ struct Program::Maker {
       made_by[static_cast<size_t>(node->outputs[0])] = at;
     }
     return true;
-  }
-  // One input and nothing else, so that the call's result comes first.
-  static ir::ScalarProgram identity(const ir::ScalarProgram& program, const std::vector<int>& joined) {
-    ir::ScalarProgram p;
-    p.inputs = 1;
-    p.code.push_back({.op = ir::ScalarOp::Input, .dtype = program.input(joined[0]), .args = {0, -1, -1}});
-    return p;
   }
 
   void open(const ir::Node& node) {
@@ -417,7 +398,8 @@ struct Program::Maker {
         in.push_back(view(constant(id)));
       } else {
         const TensorType& type = graph.type(id);
-        in.push_back({nullptr, type.dtype, type.shape, dense_strides(type.shape, order[static_cast<size_t>(id)]), 0});
+        in.push_back(
+            {nullptr, type.dtype, type.shape, strides_in_order(type.shape, order[static_cast<size_t>(id)]), 0});
       }
     }
     for (size_t i = 0; i < call.scaled.size(); ++i) in[i + 1] = view(call.scaled[i]);
@@ -563,7 +545,7 @@ Tensors Program::run_step(const Step& step, Tensors& values, const Ref<Buffer>& 
     for (Tensor& x : in) x = permuted(x, step.order);
     const Tensors out = evaluate(*step.node->op, std::move(in), step.node->attrs, {&type, 1});
     const TensorImpl& y = *out[0].impl();
-    return {from_buffer(y.buffer, step.results[0], dense_strides(step.results[0].shape, step.order), y.offset)};
+    return {from_buffer(y.buffer, step.results[0], strides_in_order(step.results[0].shape, step.order), y.offset)};
   }
   const auto call = [&] {
     const size_t own = in.size() - step.meets.size();
@@ -573,7 +555,7 @@ Tensors Program::run_step(const Step& step, Tensors& values, const Ref<Buffer>& 
     const TensorType& type = step.results[0];
     const int64_t size = element_size(type.dtype);  // prepared kernels give whole bytes
     Tensor y = step.place < 0 ? with_order(type, step.order)
-                              : from_buffer(arena, type, dense_strides(type.shape, step.order), step.place / size);
+                              : from_buffer(arena, type, strides_in_order(type.shape, step.order), step.place / size);
     const TensorImpl& to = *y.impl();
     step.kernel->run(views, operands, {to.buffer->data(), to.type.dtype, to.type.shape, to.strides, to.offset},
                      session().pool());

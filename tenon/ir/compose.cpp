@@ -29,4 +29,11 @@ ScalarProgram compose(const ScalarProgram& first, const ScalarProgram& second, s
   return out;
 }
 
+ScalarProgram identity(DType dtype) {
+  ScalarProgram p;
+  p.inputs = 1;
+  p.code.push_back({.op = ScalarOp::Input, .dtype = dtype, .args = {0, -1, -1}});
+  return p;
+}
+
 }  // namespace tenon::ir

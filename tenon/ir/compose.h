@@ -11,4 +11,7 @@ namespace tenon::ir {
 // the others of `second` in order. The dtypes must agree.
 ScalarProgram compose(const ScalarProgram& first, const ScalarProgram& second, std::span<const int> joined);
 
+// One input and nothing else: what a chain of programs starts from.
+ScalarProgram identity(DType dtype);
+
 }  // namespace tenon::ir

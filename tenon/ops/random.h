@@ -48,7 +48,9 @@ Tensor fold_in(const Tensor& key, uint64_t data);
 
 // ---- numbers ----
 // Errors: ValueError for bounds, deviations and probabilities that make no distribution, DTypeError where the numbers
-// are real and the dtype is not. Values of tensors (weights, logits) are not looked at. Independent uniform bits, u32.
+// are real and the dtype is not. Values of tensors (weights, logits) are not looked at.
+
+// Independent uniform bits, u32.
 Tensor random_bits(const Shape& shape, Tensor key = {});
 // Uniform in [low, high). Floats have 24 random bits (f64: 53).
 Tensor uniform(const Shape& shape, double low = 0, double high = 1, DType dtype = DType::F32, Tensor key = {});

@@ -31,15 +31,23 @@ std::int64_t count_correct(const Tensor& prediction, const Tensor& label) {
   return sum(equal(argmax(prediction, -1), label)).item<std::int64_t>();
 }
 
-const Tensor& field(const data::Example& batch, const char* name) {
+// The field of that name of a batch that `where` reads.
+const Tensor& field(const data::Example& batch, const char* name, const char* where,
+                    const char* expected = "'input' and 'label'",
+                    const char* hint = "Dataset::from_tensors({{\"input\", x}, {\"label\", y}})") {
   if (batch.contains(name)) return batch[name];
   std::string names;
   for (const auto& [other, value] : batch) names += (names.empty() ? "" : ", ") + other;
-  throw ValueError({.where = "fit",
+  throw ValueError({.where = where,
                     .problem = fmt::format("the examples have no field '{}'", name),
-                    .expected = "'input' and 'label'",
+                    .expected = expected,
                     .got = std::move(names),
-                    .hint = "Dataset::from_tensors({{\"input\", x}, {\"label\", y}})"});
+                    .hint = hint});
+}
+
+// What predict() reads: it needs no labels.
+const Tensor& input_of(const data::Example& batch) {
+  return field(batch, "input", "predict", "'input'", "Dataset::from_tensors({{\"input\", x}})");
 }
 
 // The keys of the scaler's state among the optimiser's, in a checkpoint.
@@ -191,9 +199,9 @@ FitResult Trainer::Fit::run() {
 
 void Trainer::Fit::step(const data::Example& batch) {
   const double began = now();
-  const Tensor& label = field(batch, "label");
+  const Tensor& label = field(batch, "label", "fit");
   optimizer_->zero_grad();
-  const auto [prediction, loss] = trainer_.forward(field(batch, "input"), label);
+  const auto [prediction, loss] = trainer_.forward(field(batch, "input", "fit"), label);
   const double value = loss.item();
   if (!std::isfinite(value))
     throw NumericError({.where = "fit",
@@ -324,8 +332,8 @@ Evaluation Trainer::evaluate(const data::Dataset& dataset, std::int64_t batch_si
   std::int64_t correct = 0, labels = 0;
   data::DataLoader loader(dataset, {.batch_size = batch_size});
   for (const auto& batch : loader) {
-    const Tensor& label = field(batch, "label");
-    const auto [prediction, loss] = forward(field(batch, "input"), label);
+    const Tensor& label = field(batch, "label", "evaluate");
+    const auto [prediction, loss] = forward(field(batch, "input", "evaluate"), label);
     loss_sum += loss.item() * static_cast<double>(label.shape(0));
     result.examples += label.shape(0);
     labels += label.size();
@@ -342,7 +350,7 @@ Tensor Trainer::predict(const data::Dataset& dataset, std::int64_t batch_size) c
   const EvaluationMode mode(network_);
   Tensors parts;
   data::DataLoader loader(dataset, {.batch_size = batch_size});
-  for (const auto& batch : loader) parts.push_back(network_.forward(field(batch, "input")));
+  for (const auto& batch : loader) parts.push_back(network_.forward(input_of(batch)));
   if (parts.empty()) throw ValueError({.where = "predict", .problem = "the dataset is empty"});
   return concat(parts, 0);
 }

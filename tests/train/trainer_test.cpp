@@ -232,6 +232,11 @@ TEST(Trainer, MistakesHaveTypedErrors) {
       error_text<ValueError>([&] { (void)compiled().fit(named, {.epochs = 1}); }),
       testing::AllOf(HasSubstr("fit: the examples have no field 'label'; expected 'input' and 'label', got x, y"),
                      HasSubstr("Dataset::from_tensors({{\"input\", x}, {\"label\", y}})")));
+  EXPECT_THAT(error_text<ValueError>([&] { (void)compiled().evaluate(named); }),
+              HasSubstr("evaluate: the examples have no field 'label'; expected 'input' and 'label', got x, y"));
+  EXPECT_EQ(error_text<ValueError>([&] { (void)compiled().predict(named); }),
+            "predict: the examples have no field 'input'; expected 'input', got x, y\n  try: "
+            "Dataset::from_tensors({{\"input\", x}})");
 }
 
 TEST(Trainer, ALossThatIsNotFiniteStops) {

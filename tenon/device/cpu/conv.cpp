@@ -5,6 +5,7 @@
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/im2col.h"
+#include "tenon/tensor/axis_order.h"
 
 namespace tenon::cpu {
 namespace {
@@ -41,17 +42,7 @@ Ints channels_last_order(size_t rank) {
   return axes;
 }
 
-Shape channels_last_strides(const Shape& shape) {
-  Shape strides(shape.size(), 0);
-  const Ints order = channels_last_order(shape.size());
-  int64_t next = 1;
-  for (size_t i = order.size(); i-- > 0;) {
-    const auto axis = static_cast<size_t>(order[i]);
-    strides[axis] = next;
-    next *= shape[axis];
-  }
-  return strides;
-}
+Shape channels_last_strides(const Shape& shape) { return strides_in_order(shape, channels_last_order(shape.size())); }
 
 bool lies_in(const ConstView& x, const Ints& order) {
   if (x.shape.size() != order.size() || x.contiguous()) return false;

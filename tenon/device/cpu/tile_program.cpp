@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tenon/base/error.h"
+#include "tenon/tensor/half.h"
 
 namespace tenon::cpu {
 
@@ -12,7 +13,6 @@ using ir::ScalarOp;
 bool TileProgram::accepts(const ir::ScalarProgram& program) {
   constexpr size_t kMost = 48;
   if (program.inputs == 0 || program.code.size() > kMost || program.code.back().op == ScalarOp::Input) return false;
-  const auto is_half = [](DType d) { return d == DType::F16 || d == DType::BF16; };
   const DType first = program.input(0);
   const auto comes_and_goes = [&](DType d) { return d == DType::F32 || (is_half(d) && d == first); };
   return comes_and_goes(first) && comes_and_goes(program.result()) &&

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "tenon/device/device.h"
+#include "tenon/tensor/half.h"
 
 namespace tenon::cpu {
 
-constexpr bool is_half(DType dtype) { return dtype == DType::F16 || dtype == DType::BF16; }
 // The elements of an f16, bf16 or f32, row-major.
 void widen(const ConstView& x, float* to, ThreadPool& pool);
 // `run` with f32 in place of every f16 and bf16.
