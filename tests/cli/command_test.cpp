@@ -18,7 +18,7 @@ namespace {
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
-class Command : public testing::Test {
+class CommandTest : public testing::Test {
  protected:
   void SetUp() override {
     folder_ =
@@ -106,7 +106,7 @@ class Command : public testing::Test {
   std::string folder_;
 };
 
-TEST_F(Command, HelpAndVersion) {
+TEST_F(CommandTest, HelpAndVersion) {
   const auto help = tenon({"--help"});
   EXPECT_EQ(help.code, 0);
   EXPECT_THAT(help.out, HasSubstr("train       train a model"));
@@ -118,7 +118,7 @@ TEST_F(Command, HelpAndVersion) {
   EXPECT_THAT(nothing.err, HasSubstr("Usage: tenon COMMAND"));
 }
 
-TEST_F(Command, LanguageModelFromTrainToGenerate) {
+TEST_F(CommandTest, LanguageModelFromTrainToGenerate) {
   const auto trained = tenon(gpt("run"));
   ASSERT_EQ(trained.code, 0) << trained.err;
   EXPECT_THAT(trained.out, HasSubstr("report: " + folder_ + "/run/report.html"));
@@ -156,7 +156,7 @@ TEST_F(Command, LanguageModelFromTrainToGenerate) {
   EXPECT_THAT(info.out, HasSubstr("metrics: 3 rows"));
 }
 
-TEST_F(Command, ImageClassificationFromTrainToEval) {
+TEST_F(CommandTest, ImageClassificationFromTrainToEval) {
   for (const std::string model : {"lenet", "mlp"}) {
     const std::string out = folder_ + "/" + model;
     const auto trained = tenon({"train", "--task", "image-classification", "--data", image_folder(), "--model", model,
@@ -173,7 +173,7 @@ TEST_F(Command, ImageClassificationFromTrainToEval) {
   }
 }
 
-TEST_F(Command, ThreadsAndRepetitionGiveTheSameBits) {
+TEST_F(CommandTest, ThreadsAndRepetitionGiveTheSameBits) {
   ASSERT_EQ(tenon(gpt("a", {"--threads", "1", "--dropout", "0.1"})).code, 0);
   ASSERT_EQ(tenon(gpt("b", {"--threads", "2", "--dropout", "0.1"})).code, 0);
   EXPECT_EQ(weights("a"), weights("b"));
@@ -182,7 +182,7 @@ TEST_F(Command, ThreadsAndRepetitionGiveTheSameBits) {
 }
 
 // Ctrl-C in the middle, then --resume: the same weights, the same rows.
-TEST_F(Command, InterruptedAndResumedEndsWithTheSameBits) {
+TEST_F(CommandTest, InterruptedAndResumedEndsWithTheSameBits) {
   auto whole_words = gpt("whole"), part_words = gpt("part");
   for (auto* words : {&whole_words, &part_words}) {
     *std::find(words->begin(), words->end(), "60") = "400";
@@ -213,7 +213,7 @@ TEST_F(Command, InterruptedAndResumedEndsWithTheSameBits) {
 }
 
 // The samples of a run begin with a newline, which not every text has.
-TEST_F(Command, ATextOfOneLineIsLearntAndWritten) {
+TEST_F(CommandTest, ATextOfOneLineIsLearntAndWritten) {
   auto words = gpt("run");
   std::ofstream(folder_ + "/text.txt") << [] {
     std::string text;
@@ -240,7 +240,7 @@ TEST_F(Command, ATextOfOneLineIsLearntAndWritten) {
 }
 
 // Ctrl-C before the first evaluation: what was learnt until then can be used.
-TEST_F(Command, InterruptedEarlyLeavesAModel) {
+TEST_F(CommandTest, InterruptedEarlyLeavesAModel) {
   auto words = gpt("early", {"--eval-every", "1000000"});
   words.erase(std::find(words.begin(), words.end(), "--eval-every"), std::find(words.begin(), words.end(), "--warmup"));
   *std::find(words.begin(), words.end(), "60") = "1000000";
@@ -254,7 +254,7 @@ TEST_F(Command, InterruptedEarlyLeavesAModel) {
   EXPECT_EQ(tenon({"generate", folder_ + "/early", "--length", "3"}).code, 0);
 }
 
-TEST_F(Command, MistakesSayWhatToDo) {
+TEST_F(CommandTest, MistakesSayWhatToDo) {
   ASSERT_EQ(tenon(gpt("run")).code, 0);
   const std::string run = folder_ + "/run";
   std::ofstream(folder_ + "/short.txt") << "abc";
