@@ -154,6 +154,8 @@ Command serve_command() {
       text("tls-key", "FILE", "PEM key of the certificate"),
       integer("threads", "batches that run at the same time; 0: one for each CPU", {int64_t{0}}, 0, 4096),
       integer("threads-per-run", "threads of each batch", {int64_t{1}}, 1, 4096),
+      flag("fast", "models round less often and fold factors into weights: answers may differ in the last digits",
+           "false"),
       real("stuck-run-seconds", "a run that takes longer is told of in the log, once; 0: never", {60.0}, 0, 1e6),
       integer("rest-api-num-threads", "loops of the REST listeners; 0: one for each CPU", {int64_t{0}}, 0, 4096),
       integer("grpc-max-threads", "loops of the gRPC listeners; 0: one for each CPU", {int64_t{0}}, 0, 4096),

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "tenon/cli/commands.h"
 #include "tenon/cli/run.h"
 
 namespace tenon::cli {
@@ -10,14 +11,11 @@ namespace tenon::cli {
 std::vector<std::string> serve_words(const std::vector<std::string>& words) {
   std::vector<std::string> out;
   std::string models;
-  const auto is_switch = [](const std::string& name) {
-    for (std::string_view s : {"--enable-batching", "--enable-model-warmup", "--rest-api-enable-cors-support",
-                               "--enable-serialization-as-tensor-content", "--enable-grpc-healthcheck-service",
-                               "--enable-per-model-batching-parameters", "--allow-reload-config", "--free-ports",
-                               "--allow-version-labels-for-unavailable-models", "--version", "--grpc-control"}) {
-      if (name == s) return true;
-    }
-    return false;
+  const std::span<const Option> options = find_command(commands(), "serve").options;
+  const auto is_switch = [&](const std::string& name) {
+    return std::any_of(options.begin(), options.end(), [&](const Option& option) {
+      return "--" + option.name == name && option.choices == std::vector<std::string>{"true", "false"};
+    });
   };
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];

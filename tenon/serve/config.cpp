@@ -178,7 +178,7 @@ PoolOptions pool_of(const TextMessage& m, const std::string& where, const std::s
 ModelConfig model_of(const TextMessage& m, const std::string& where, const LaneOptions& defaults) {
   m.only({"name", "base_path", "model_type", "model_platform", "model_version_policy", "version_labels",
           "logging_config", "max_in_flight", "max_queued", "instances", "batching_parameters", "traffic",
-          "ensemble_scheduling", "input", "output", "run_here_below_micros", "pool"});
+          "ensemble_scheduling", "input", "output", "run_here_below_micros", "pool", "fast"});
   ModelConfig config;
   config.name = m.text("name");
   config.base_path = m.text("base_path");
@@ -205,6 +205,7 @@ ModelConfig model_of(const TextMessage& m, const std::string& where, const LaneO
   config.lane.max_queued = m.integer("max_queued", config.lane.max_queued);
   config.lane.instances = static_cast<int>(m.integer("instances", config.lane.instances));
   if (const auto* pool = m.message("pool")) config.lane.pool = pool_of(*pool, where, config.name);
+  if (m.has("fast")) config.lane.precision = m.boolean("fast", false) ? Precision::Fast : Precision::Strict;
   config.lane.run_here_below =
       std::chrono::microseconds(m.integer("run_here_below_micros", config.lane.run_here_below.count()));
   return config;

@@ -27,6 +27,7 @@ Json lane_json(const Lane& lane) {
            {"inputs", specs_json(lane.model().inputs())},
            {"outputs", specs_json(lane.model().outputs())},
            {"batching", lane.options().batching.enabled}};
+  if (const std::string how = lane.model().execution(); !how.empty()) out["execution"] = how;
   if (const auto labels = lane.model().metadata().find("labels"); labels != lane.model().metadata().end())
     out["classes"] = labels->second;
   return out;

@@ -158,7 +158,8 @@ function showModels() {
       tr.append(make('td', v.version), make('td', v.state.toLowerCase(), v.state === 'AVAILABLE' ? 'good' : v.reason ? 'bad' : ''));
       for (const k of ['requests', 'errors', 'pending']) tr.append(make('td', v[k] === undefined ? '–' : v[k], 'n'));
       table.append(tr);
-      if (v.reason && v.state !== 'AVAILABLE') { const why = make('tr'), td = make('td', v.reason, 'quiet'); td.colSpan = 6; why.append(td); table.append(why); }
+      const note = v.state === 'AVAILABLE' ? v.execution : v.reason;
+      if (note) { const why = make('tr'), td = make('td', note, 'quiet'); td.colSpan = 6; why.append(td); table.append(why); }
     }
     div.append(table);
     box.append(div);

@@ -35,7 +35,8 @@ TensorSpec spec_of(const onnx::ValueInfo& info, const std::string& where) {
 // what has one size only is made ready here.
 class OnnxModel final : public Model {
  public:
-  explicit OnnxModel(const fs::path& path) : model_(onnx::PreparedModel::load(path)) {
+  OnnxModel(const fs::path& path, Precision precision)
+      : model_(onnx::PreparedModel::load(path, {.precision = precision})), precision_(precision) {
     const onnx::Model& model = model_.model();
     for (const auto& info : model.inputs()) inputs_.push_back(spec_of(info, path.string()));
     for (const auto& info : model.outputs()) outputs_.push_back(spec_of(info, path.string()));
@@ -44,8 +45,13 @@ class OnnxModel final : public Model {
     model_.prepare();
   }
 
-  // Only what does not run as a program is worth a word.
-  std::string execution() const override { return model_.report().reason.empty() ? "" : model_.execution(); }
+  // A program that is strict is not worth a word.
+  std::string execution() const override {
+    const auto now = model_.report();
+    if (precision_ == Precision::Strict && now.reason.empty()) return {};
+    const bool fast = precision_ == Precision::Fast && (now.reason.empty() || now.programs_made > 0);
+    return model_.execution() + (fast ? ", fast" : "");
+  }
 
   std::vector<Value> run(std::vector<Value> inputs) const override {
     onnx::Values given;
@@ -72,13 +78,15 @@ class OnnxModel final : public Model {
 
  private:
   onnx::PreparedModel model_;
+  Precision precision_;
 };
 
 // A Tenon package: its function "main", with "preprocess" before and "postprocess" after it if it has them. Tensors go
 // from one to the next by their names; what none before gives is an input of the model.
 class PackageModel final : public Model {
  public:
-  explicit PackageModel(const fs::path& path) : package_(tenon::load(path)) {
+  PackageModel(const fs::path& path, Precision precision)
+      : package_(tenon::load(path, {.precision = precision})), precision_(precision) {
     const auto functions = package_.functions();
     for (const char* name : {"preprocess", "main", "postprocess"}) {
       if (std::find(functions.begin(), functions.end(), name) != functions.end()) stages_.emplace_back(name);
@@ -110,6 +118,8 @@ class PackageModel final : public Model {
     if (!package_.labels().empty()) metadata_["labels"] = fmt::format("{}", fmt::join(package_.labels(), "\n"));
   }
 
+  std::string execution() const override { return precision_ == Precision::Fast ? "as a program, fast" : ""; }
+
   std::vector<Value> run(std::vector<Value> inputs) const override {
     if (stages_.size() == 1) return run_stage(stages_[0], std::move(inputs));
     std::map<std::string, Value> there;
@@ -139,17 +149,19 @@ class PackageModel final : public Model {
     return spec;
   }
   Package package_;
+  Precision precision_;
   std::vector<std::string> stages_;
 };
 
 struct Kind {
   std::string_view extension;
-  ModelPtr (*load)(const fs::path&);
+  ModelPtr (*load)(const fs::path&, Precision);
 };
-constexpr Kind kKinds[] = {
-    {".onnx", [](const fs::path& path) -> ModelPtr { return std::make_shared<const OnnxModel>(path); }},
-    {".tenon", [](const fs::path& path) -> ModelPtr { return std::make_shared<const PackageModel>(path); }},
-};
+template <class Kept>
+ModelPtr load_as(const fs::path& path, Precision precision) {
+  return std::make_shared<const Kept>(path, precision);
+}
+constexpr Kind kKinds[] = {{".onnx", load_as<OnnxModel>}, {".tenon", load_as<PackageModel>}};
 
 const Kind* kind_of(const fs::path& path) {
   for (const auto& kind : kKinds) {
@@ -176,18 +188,18 @@ std::string Model::why_not_batchable() const {
   return inputs_.empty() ? "the model has no input" : "";
 }
 
-ModelPtr load_model(const fs::path& path) {
+ModelPtr load_model(const fs::path& path, Precision precision) {
   if (!fs::is_directory(path)) {
     const Kind* kind = kind_of(path);
     if (!kind)
       throw FormatError(
           {path.string(), "not a model that can be served", "a .tenon or .onnx file, or a folder with one", {}, {}});
-    return kind->load(path);
+    return kind->load(path, precision);
   }
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(path)) {
     if (!entry.is_regular_file() || !kind_of(entry.path())) continue;
-    if (entry.path().stem() == "model") return kind_of(entry.path())->load(entry.path());
+    if (entry.path().stem() == "model") return kind_of(entry.path())->load(entry.path(), precision);
     found.push_back(entry.path());
   }
   if (found.empty() && fs::exists(path / "saved_model.pb"))
@@ -203,7 +215,7 @@ ModelPtr load_model(const fs::path& path) {
                        "model.onnx, model.tenon, or a published model (config.json and SafeTensors)",
                        fmt::format("{} files of a known kind", found.size()),
                        {}});
-  return kind_of(found[0])->load(found[0]);
+  return kind_of(found[0])->load(found[0], precision);
 }
 
 std::vector<Value> ordered_inputs(const Model& model, std::vector<NamedValue> given) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tenon/ir/precision.h"
 #include "tenon/serve/value.h"
 
 namespace tenon::serve {
@@ -35,7 +36,7 @@ class Model {
   // Errors: those of the model's ops.
   [[nodiscard]] virtual std::vector<Value> run(std::vector<Value> inputs) const = 0;
 
-  // How it runs, where there is something to say: "node by node (NonZero: …)".
+  // How it runs, where there is something to say: "node by node (NonZero: …)", "as a program, fast".
   [[nodiscard]] virtual std::string execution() const { return {}; }
 
   // Itself, if it is made of other models.
@@ -52,11 +53,11 @@ class Model {
 
 using ModelPtr = std::shared_ptr<const Model>;
 // Loads what a version's folder (or a file) holds.
-using ModelLoader = std::function<ModelPtr(const std::filesystem::path&)>;
+using ModelLoader = std::function<ModelPtr(const std::filesystem::path&, Precision)>;
 
 // A file (.tenon, .onnx), or a folder with model.tenon or model.onnx, or with one file of such a kind.
 // Errors: FileError, FormatError, UnsupportedError.
-ModelPtr load_model(const std::filesystem::path& path);
+ModelPtr load_model(const std::filesystem::path& path, Precision precision = Precision::Strict);
 
 // What a model must be given: checks names, types and shapes against inputs() and brings the values into its order.
 // RequestError naming the input, what was expected and what came.

@@ -136,13 +136,9 @@ void Repository::configure(std::vector<ModelConfig> models) {
       if (!entry) {
         entry = std::make_unique<Entry>();
         entry->wanted = !options_.explicit_control;
-      } else if (entry->config.base_path != config.base_path || entry->config.pipeline != config.pipeline) {
-        // Another model under the same name: what is there is loaded anew, the old one serves until then.
-        for (auto& [number, version] : entry->versions) {
-          version.whole = version.on_disk = false;
-          version.members.clear();
-          version.stale = version.lane != nullptr;
-        }
+      } else if (entry->config.base_path != config.base_path || entry->config.pipeline != config.pipeline ||
+                 entry->config.lane.precision != config.lane.precision) {
+        for (auto& [number, version] : entry->versions) version.outdate(++generation_);
       }
       if (!entry->traffic)
         entry->traffic =
@@ -244,7 +240,11 @@ void Repository::look(std::unique_lock<std::mutex>& lock) {
       log("warning", "disk_error", {{"model", seen.model}, {"error", seen.error}});
     entry.disk_error = seen.error;
     if (!seen.error.empty()) continue;  // what was there before still counts
-    for (auto& [number, version] : entry.versions) version.on_disk = seen.there.contains(number);
+    for (auto& [number, version] : entry.versions) {
+      version.on_disk = seen.there.contains(number);
+      // Gone before it was whole.
+      if (!version.on_disk && version.state == VersionState::Start) version.state = VersionState::Unknown;
+    }
     for (const auto& [number, path] : seen.there) {
       Version& version = entry.versions[number];
       version.number = number;
@@ -461,8 +461,8 @@ void Repository::load_versions() {
     Status status;
     bool lasting = false;  // as long as the files are what they are
     try {
-      lane = remover_->owned(
-          std::make_unique<Lane>(task.model, task.version, options_.loader(task.path), lane_of(task), metrics_));
+      lane = remover_->owned(std::make_unique<Lane>(
+          task.model, task.version, options_.loader(task.path, task.lane.precision), lane_of(task), metrics_));
       if (options_.warm_up && options_.warm) options_.warm(lane, task.path);
     } catch (const std::exception& error) {
       status = current_status();

@@ -49,10 +49,23 @@ struct Repository::Version {
   Clock::time_point retry_at;
   uint64_t generation = 0;
   std::vector<std::weak_ptr<Lane>> members;  // of a pipeline, as it was joined
-  bool stale = false;                        // serves, but the configuration now says another folder
+  bool stale = false;                        // serves, but the configuration now says another model
 
   [[nodiscard]] bool pending() const {
     return state == VersionState::Loading || (state == VersionState::Start && whole && on_disk);
+  }
+  // The configuration now says another model: what is there serves until that is loaded, and what is being loaded comes
+  // too late.
+  void outdate(uint64_t next_generation) {
+    whole = on_disk = false;
+    members.clear();
+    stale = lane != nullptr;
+    generation = next_generation;
+    if (state != VersionState::Loading) return;
+    state = lane ? VersionState::Available : VersionState::Start;
+    status = {};
+    attempts = 0;
+    retry_at = {};
   }
 };
 

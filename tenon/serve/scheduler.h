@@ -56,6 +56,7 @@ struct LaneOptions {
   // hand-over to another thread costs more. 0: never.
   std::chrono::microseconds run_here_below{100};
   PoolOptions pool{};
+  Precision precision = Precision::Strict;  // what the model was loaded with (ModelLoader)
 };
 
 enum class CloseReason : uint8_t { Full, Timeout, Shape, Drain, Single, Split };

@@ -80,17 +80,16 @@ std::vector<serve::ModelConfig> models_of(const Arguments& a, const serve::LaneO
 
 serve::LaneOptions lane_of(const Arguments& a, serve::ServerOptions& options) {
   const bool per_version = yes(a, "enable-per-model-batching-parameters");
-  serve::LaneOptions lane;
-  lane.max_queued = a.get<std::int64_t>("max-queued");
+  serve::LaneOptions plain;
+  plain.max_queued = a.get<std::int64_t>("max-queued");
+  if (yes(a, "fast")) plain.precision = Precision::Fast;
+  serve::LaneOptions lane = plain;
   if (a.has("batching-parameters-file")) {
     int threads = 0;
     const std::string path = a.get<std::string>("batching-parameters-file");
     (void)serve::parse_batching(read_text_file(path), path, lane, threads);
     if (threads > 0) options.core.scheduler.threads = threads;
-    if (per_version) {  // as the original: then only the threads are for all models
-      lane = {};
-      lane.max_queued = a.get<std::int64_t>("max-queued");
-    }
+    if (per_version) lane = plain;  // as the original: then only the threads are for all models
   }
   if (a.has("max-batch-size")) {
     lane.batching.enabled = true;
@@ -120,7 +119,7 @@ std::vector<std::pair<std::string, std::string>> channel_arguments(std::string_v
 
 // What the server loads by itself, and the folders of published models (config.json and SafeTensors), which become a
 // package first: the server knows packages, this program knows the families of models.
-serve::ModelPtr load_any(const fs::path& path) {
+serve::ModelPtr load_any(const fs::path& path, Precision precision) {
   bool has_weights = false, has_model = false;
   if (fs::is_directory(path)) {
     for (const auto& entry : fs::directory_iterator(path)) {
@@ -128,14 +127,14 @@ serve::ModelPtr load_any(const fs::path& path) {
       has_model = has_model || entry.path().extension() == ".onnx" || entry.path().extension() == ".tenon";
     }
   }
-  if (has_model || !has_weights || !files::holds_model(path.string())) return serve::load_model(path);
+  if (has_model || !has_weights || !files::holds_model(path.string())) return serve::load_model(path, precision);
   files::ModelFile model = files::read_model(path.string());
   model.notes.weights = std::move(model.weights);
   const fs::path package = fs::temp_directory_path() / fmt::format("tenon-{}-{}.tenon", ::getpid(), ::gettid());
   try {
     save(package, model.graph, model.notes);
     model = {};
-    auto loaded = serve::load_model(package);
+    auto loaded = serve::load_model(package, precision);
     fs::remove(package);  // its pages stay mapped
     return loaded;
   } catch (...) {
@@ -330,7 +329,7 @@ int serve_command(const Arguments& a, const Console& console) {
 
 int publish_command(const Arguments& a, const Console& console) {
   const fs::path model = a.positionals.at(0), base = a.positionals.at(1);
-  (void)load_any(model);  // what cannot be served is not published
+  (void)load_any(model, Precision::Strict);  // what cannot be served is not published
   std::error_code error;
   fs::create_directories(base, error);
   if (error) throw FileError({base.string(), error.message(), {}, {}, {}});

@@ -203,6 +203,30 @@ TEST(ServeCommand, ReadsTheBatchingParametersOfAVersion) {
   EXPECT_THAT(one, HasSubstr("batching is not switched on for this model"));
 }
 
+// --fast is for all models whose configuration does not say otherwise; the log tells which are.
+TEST(ServeCommand, ServesFastWhatShallBeFast) {
+  const std::string folder = scratch("fast");
+  std::filesystem::create_directories(folder);
+  const auto model = [](const std::string& name, const std::string& more) {
+    return "config { name: \"" + name + "\" base_path: \"" + kModel + "\" " + more + " } ";
+  };
+  std::ofstream(folder + "/models.config")
+      << "model_config_list { " << model("plain", "") << model("strict", "fast: false") << "}";
+  const auto finished =
+      run_process({"serve", "--config", folder + "/models.config", "--fast", "--free-ports", "--address", "127.0.0.1"},
+                  folder, [&](pid_t pid) {
+                    std::ifstream out(folder + "/stdout");
+                    const std::string seen(std::istreambuf_iterator<char>(out), {});
+                    if (seen.find("ready; try") == std::string::npos) return false;
+                    kill(pid, SIGTERM);
+                    return true;
+                  });
+  EXPECT_EQ(finished.code, 0) << finished.err;
+  EXPECT_THAT(finished.err, HasSubstr("\"event\":\"version_available\",\"model\":\"plain\",\"version\":\"124\","
+                                      "\"execution\":\"as a program, fast\"}"));
+  EXPECT_THAT(finished.err, HasSubstr("\"event\":\"version_available\",\"model\":\"strict\",\"version\":\"124\"}"));
+}
+
 TEST(ServeCommand, TellsItsVersionAsTensorFlowServingDoes) {
   for (const char* word : {"--version", "--version=true"}) {
     const auto finished = run_process({"serve", word}, scratch("version"));

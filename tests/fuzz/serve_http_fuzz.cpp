@@ -34,7 +34,7 @@ struct World {
       : core({.scheduler = {.threads = 1},
               .repository = {.poll = std::chrono::milliseconds(-1),
                              .settle = std::chrono::milliseconds(0),
-                             .loader = [](const auto&) { return std::make_shared<FuzzModel>(); }}}) {
+                             .loader = [](const auto&, auto) { return std::make_shared<FuzzModel>(); }}}) {
     core.repository().configure({{.name = "m", .base_path = "."}});
     (void)core.repository().settle(std::chrono::seconds(10));
     handlers[0] = tfs_rest(core, {});

@@ -38,7 +38,7 @@ ServerOptions fake(std::function<void(const Tensor&)> before, int threads = 1) {
   options.core.repository.poll = milliseconds(20);
   options.core.repository.settle = milliseconds(0);
   options.core.repository.warm_up = false;
-  options.core.repository.loader = [before = std::move(before)](const fs::path&) {
+  options.core.repository.loader = [before = std::move(before)](const fs::path&, Precision) {
     return std::make_shared<FakeModel>(1, std::vector<int64_t>{-1, 2}, before);
   };
   options.http.threads = 2;
@@ -134,7 +134,7 @@ TEST(Complaint03, ServingGoesOnWhileAnotherModelLoads) {
   Gate gate;
   std::atomic<int> nice{0};
   auto options = fake({}, 2);
-  options.core.repository.loader = [&](const fs::path& path) -> ModelPtr {
+  options.core.repository.loader = [&](const fs::path& path, Precision) -> ModelPtr {
     if (path.string().find("heavy") != std::string::npos) {
       nice = ::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()));
       gate.wait();
@@ -204,7 +204,7 @@ TEST(Complaint05, AModelIsFreedByAThreadMadeForIt) {
   std::thread::id ran, freed_by;
   auto options = fake({});
   options.core.repository.explicit_control = true;
-  options.core.repository.loader = [&](const fs::path&) {
+  options.core.repository.loader = [&](const fs::path&, Precision) {
     const std::shared_ptr<void> goes_with_the_model(nullptr, [&](void*) {
       freed_by = std::this_thread::get_id();
       freed = true;

@@ -51,6 +51,16 @@ TEST(ServedOnnx, ClientsCanReadWhyAModelRunsNodeByNode) {
   EXPECT_THAT(write_v2_config(lane).to_string(), HasSubstr("node by node (NonZero: "));
 }
 
+// Node by node nothing is rounded less often, so there it does not say that it is fast.
+TEST(ServedOnnx, FastIsWhatRunsAsAProgram) {
+  const fs::path folder = fresh_folder("onnx_model");
+  write_file(folder / "model.onnx",
+             onnx_model(onnx_node("NonZero", {"x"}, "y") + onnx_value(11, "x", {2}) + onnx_value(12, "y", {1, -1}, 7)));
+  EXPECT_THAT(load_model(folder, Precision::Fast)->execution(), testing::Not(HasSubstr("fast")));
+  write_file(folder / "model.onnx", affine_onnx(0.5F, 2));
+  EXPECT_EQ(load_model(folder, Precision::Fast)->execution(), "as a program, made with the first inputs, fast");
+}
+
 TEST(ServedOnnx, SeveralInstancesRunTheSameProgramsAtOnce) {
   const ModelPtr model = loaded(affine_onnx(0.5F, 2, {-1, 2}));
   std::vector<std::thread> threads;

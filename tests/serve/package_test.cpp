@@ -4,10 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tenon/formats/onnx/export.h"
 #include "tenon/models/mlp.h"
 #include "tenon/nn/module.h"
+#include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
+#include "tenon/ops/random.h"
+#include "tenon/ops/reduce.h"
 #include "tenon/ops/softmax.h"
 #include "tenon/serve/metrics.h"
 #include "tenon/serve/model.h"
@@ -52,6 +56,29 @@ TEST(ServedPackage, GivesWhatTheFunctionGives) {
     const Tensor x = ones({batch, 8});
     const auto out = model->run({x});
     EXPECT_EQ(std::get<Tensor>(out[0]).to_vector(), predict({x})[0].to_vector());
+  }
+}
+
+// Factors of filters go into the weights: nearly the numbers of the function, not its bits, and clients can read why.
+TEST(ServedPackage, FastItGivesNearlyTheSameNumbers) {
+  const Tensor filters = normal({8, 3, 3, 3}), scale = uniform({8, 1, 1}, 0.5, 2), image = normal({1, 3, 12, 12});
+  const auto function = [&](const Tensors& in) { return Tensors{conv2d(in[0], filters) * scale}; };
+  const fs::path packages = fresh_folder("package"), onnx = fresh_folder("onnx");
+  tenon::save(packages / "model.tenon", function, {{"image", f32, {1, 3, 12, 12}}}, {.outputs = {"y"}});
+  formats::onnx::export_model(onnx / "model.onnx", load(packages / "model.tenon").graph());
+  const Tensor expected = function({image})[0];
+  for (const fs::path& folder : {packages, onnx}) {
+    const auto answer = [&](const Model& model) { return std::get<Tensor>(model.run({image})[0]); };
+    const ModelPtr strict = load_model(folder), fast = load_model(folder, Precision::Fast);
+    EXPECT_EQ(answer(*strict).to_vector(), expected.to_vector()) << folder;
+    EXPECT_LT(max(abs(answer(*fast) - expected)).item<float>(), 1e-4F) << folder;
+    EXPECT_GT(max(abs(answer(*fast) - expected)).item<float>(), 0) << folder;
+    EXPECT_EQ(strict->execution(), "");
+    EXPECT_EQ(fast->execution(), "as a program, fast");
+    Metrics metrics;
+    const Lane lane("m", 1, fast, {}, metrics);
+    EXPECT_THAT(v2_model_config(lane, {}, nullptr),
+                testing::HasSubstr(R"("execution":{"string_value":"as a program, fast"})"));
   }
 }
 

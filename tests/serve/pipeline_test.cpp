@@ -128,7 +128,7 @@ class PipelineServerTest : public testing::Test {
     o.core.scheduler.threads = 3;
     o.core.repository.poll = milliseconds(20);
     o.core.repository.settle = milliseconds(0);
-    o.core.repository.loader = [this](const fs::path& path) -> ModelPtr {
+    o.core.repository.loader = [this](const fs::path& path, Precision) -> ModelPtr {
       const int add = std::stoi(path.parent_path().filename().string());
       return std::make_shared<FakeModel>(add, std::vector<int64_t>{-1, 2}, [this, add](const Tensor&) {
         ++runs_[add];

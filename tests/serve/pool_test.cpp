@@ -37,7 +37,7 @@ class PoolTest : public testing::Test {
     ServerOptions options = quick_server();
     options.core.scheduler.threads = 1;
     options.core.repository.warm_up = false;
-    options.core.repository.loader = [this](const fs::path& path) -> ModelPtr {
+    options.core.repository.loader = [this](const fs::path& path, Precision) -> ModelPtr {
       const bool own = path.string().find("own") != std::string::npos;
       return std::make_shared<FakeModel>(1, std::vector<int64_t>{-1, 2}, [this, own](const Tensor&) {
         {

@@ -32,7 +32,9 @@ class ReplayLogTest : public testing::TestWithParam<LogFormat> {
     o.core.scheduler.threads = 2;
     o.core.repository.poll = milliseconds(20);
     o.core.repository.settle = milliseconds(0);
-    o.core.repository.loader = [add](const fs::path&) -> ModelPtr { return std::make_shared<FakeModel>(add); };
+    o.core.repository.loader = [add](const fs::path&, Precision) -> ModelPtr {
+      return std::make_shared<FakeModel>(add);
+    };
     o.http.threads = 2;
     ModelConfig model{.name = "m", .base_path = base};
     if (!log.empty()) model.request_log = RequestLogOptions{.format = GetParam(), .file = {.prefix = log}};

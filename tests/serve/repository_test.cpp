@@ -120,7 +120,7 @@ TEST_F(RepositoryTest, Complaint09HalfCopiedVersionsAreNeverLoaded) {
   RepositoryOptions options = quick();
   options.settle = milliseconds(3000);  // longer than a busy machine lets the copy below rest
   std::atomic<int> loads{0};
-  options.loader = [&](const fs::path& path) {
+  options.loader = [&](const fs::path& path, Precision) {
     ++loads;
     return load_model(path);
   };
@@ -350,7 +350,7 @@ TEST_F(RepositoryTest, AModelThatIsStillLoadingIsUnavailableNotUnknown) {
   put(base, 1);
   Gate gate;
   RepositoryOptions options = quick();
-  options.loader = [&](const fs::path& path) {
+  options.loader = [&](const fs::path& path, Precision) {
     gate.wait();
     return load_model(path);
   };
@@ -367,6 +367,78 @@ TEST_F(RepositoryTest, AModelThatIsStillLoadingIsUnavailableNotUnknown) {
   EXPECT_EQ(repository.status({"m"})[0].state, VersionState::Loading);
   gate.open();
   EXPECT_TRUE(eventually([&] { return repository.ready(); }));
+}
+
+// The configuration may change while what it said before is being loaded: that is not served.
+TEST_F(RepositoryTest, WhatTheConfigurationNoLongerSaysComesTooLate) {
+  const fs::path before = fresh_folder("models"), after = fresh_folder("models");
+  put(before, 1);
+  put(after, 1);
+  Gate gate;
+  RepositoryOptions options = quick();
+  options.load_threads = 2;
+  options.loader = [&](const fs::path& path, Precision) -> ModelPtr {
+    const bool first = path.parent_path() == before;
+    if (first) gate.wait();
+    return std::make_shared<FakeModel>(first ? 1 : 2);
+  };
+  Repository repository(options, metrics_);
+  repository.configure({{.name = "m", .base_path = before}});
+  gate.wait_for_waiting(1);
+  repository.configure({{.name = "m", .base_path = after}});
+  ASSERT_TRUE(repository.settle(seconds(10)));
+  gate.open();
+  const auto answer = [&] {
+    return std::get<Tensor>(repository.resolve({"m"})->model().run({rows_of(1)})[0]).to_vector<float>()[0];
+  };
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(answer(), 2);
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+}
+
+// A version that goes before it was whole leaves nobody waiting for it.
+TEST_F(RepositoryTest, AHalfCopiedVersionThatGoesIsForgotten) {
+  const fs::path base = fresh_folder("models");
+  write_file(base / "1" / "manifest.json", "{}");
+  Repository repository(quick(), metrics_);
+  repository.configure({{.name = "m", .base_path = base}});
+  ASSERT_TRUE(eventually([&] {
+    return error_text([&] { (void)repository.resolve({"m"}); }).find("not ready yet") != std::string::npos &&
+           repository.index()[0].state == VersionState::Start;
+  }));
+  fs::remove_all(base / "1");
+  EXPECT_TRUE(eventually([&] {
+    return error_text([&] { (void)repository.resolve({"m"}); }).find("Servable not found") != std::string::npos;
+  }));
+}
+
+TEST_F(RepositoryTest, AModelIsLoadedAnewWhenItsPrecisionChanges) {
+  const fs::path base = fresh_folder("models");
+  put(base, 1);
+  std::atomic<int> strict{0}, fast{0};
+  RepositoryOptions options = quick();
+  options.loader = [&](const fs::path& path, Precision precision) {
+    ++(precision == Precision::Fast ? fast : strict);
+    return load_model(path, precision);
+  };
+  Repository repository(options, metrics_);
+  const auto execution = [&] { return repository.resolve({"m"})->model().execution(); };
+  const auto configure = [&](const std::string& more) {
+    repository.configure(parse_model_config(
+        "model_config_list { config { name: 'm' base_path: '" + base.string() + "' " + more + " } }", "config"));
+  };
+  configure("");
+  ASSERT_TRUE(repository.settle(seconds(10)));
+  EXPECT_EQ(execution(), "");
+  configure("fast: true");
+  // The strict one serves until the other is there: there is an answer at every moment.
+  EXPECT_TRUE(eventually([&] { return execution().find("fast") != std::string::npos; }));
+  configure("fast: true max_queued: 7");
+  configure("fast: false");
+  EXPECT_TRUE(eventually([&] { return execution().empty(); }));
+  EXPECT_EQ(strict, 2);
+  EXPECT_EQ(fast, 1);
 }
 
 // TensorFlow Serving's recorded requests: a TFRecord file of PredictionLog.
@@ -477,6 +549,27 @@ TEST(ServeConfig, ReadsTensorFlowServingsFiles) {
   EXPECT_THAT(
       error_text([] { parse_model_config("model_config_list { config { name: \"a/b\" base_path: \"c\" } }", "x"); }),
       HasSubstr("holds '/' or ':'"));
+}
+
+// What a model says of its precision wins over the flag.
+TEST(ServeConfig, SaysWhichModelsAreFast) {
+  const std::string text = R"(model_config_list {
+    config { name: "plain" base_path: "/m" }
+    config { name: "fast" base_path: "/m" fast: true }
+    config { name: "strict" base_path: "/m" fast: false } })";
+  const auto precisions = [&](Precision flag) {
+    LaneOptions defaults;
+    defaults.precision = flag;
+    std::vector<Precision> out;
+    for (const auto& model : parse_model_config(text, "models.config", defaults)) out.push_back(model.lane.precision);
+    return out;
+  };
+  using enum Precision;
+  EXPECT_THAT(precisions(Strict), testing::ElementsAre(Strict, Fast, Strict));
+  EXPECT_THAT(precisions(Fast), testing::ElementsAre(Fast, Fast, Strict));
+  EXPECT_THAT(
+      error_text([] { parse_model_config("model_config_list { config { name: 'm' base_path: 'm' fast: 2 } }", "x"); }),
+      HasSubstr("fast"));
 }
 
 }  // namespace

@@ -179,7 +179,7 @@ class LoggingServerTest : public testing::Test {
     o.core.scheduler.threads = 2;
     o.core.repository.poll = milliseconds(20);
     o.core.repository.settle = milliseconds(0);
-    o.core.repository.loader = [](const fs::path&) -> ModelPtr { return std::make_shared<FakeModel>(7); };
+    o.core.repository.loader = [](const fs::path&, Precision) -> ModelPtr { return std::make_shared<FakeModel>(7); };
     o.http.threads = 2;
     server_ = std::make_unique<Server>(
         o, std::vector<ModelConfig>{{.name = "m", .base_path = base_, .request_log = std::move(log)}});

@@ -86,7 +86,7 @@ class TraceServerTest : public testing::Test {
     o.core.scheduler.threads = 2;
     o.core.repository.poll = milliseconds(20);
     o.core.repository.settle = milliseconds(0);
-    o.core.repository.loader = [](const fs::path&) -> ModelPtr { return std::make_shared<FakeModel>(7); };
+    o.core.repository.loader = [](const fs::path&, Precision) -> ModelPtr { return std::make_shared<FakeModel>(7); };
     o.http.threads = 2;
     o.access_log = LogFileOptions{.prefix = log_};
     server_ = std::make_unique<Server>(o, std::vector<ModelConfig>{{.name = "m", .base_path = base_}});

@@ -265,7 +265,7 @@ class SplitServerTest : public testing::Test {
     o.core.scheduler.threads = 2;
     o.core.repository.poll = milliseconds(20);
     o.core.repository.settle = milliseconds(0);
-    o.core.repository.loader = [this](const fs::path& path) -> ModelPtr {
+    o.core.repository.loader = [this](const fs::path& path, Precision) -> ModelPtr {
       const int version = std::stoi(path.filename().string());
       return std::make_shared<FakeModel>(version, std::vector<int64_t>{-1, 2}, [this, version](const Tensor&) {
         if (version == broken_) throw std::runtime_error("broken");
