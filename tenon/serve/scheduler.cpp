@@ -35,10 +35,14 @@ struct Lane::Job {
   std::atomic<bool> answered{false};
   Scheduler::Done done;
 
-  // Only the first answer counts; the deadline and the run may race.
+  // The deadline, the client's leaving and the run may race: whoever claims the job answers it.
+  bool claim() { return !answered.exchange(true, std::memory_order_acq_rel); }
   void answer(Status status, std::vector<Value> outputs = {}, Clock::time_point ready = {},
               Clock::time_point computed = {}, bool leads_batch = true) {
-    if (answered.exchange(true, std::memory_order_acq_rel)) return;
+    if (claim()) answer_claimed(std::move(status), std::move(outputs), ready, computed, leads_batch);
+  }
+  void answer_claimed(Status status, std::vector<Value> outputs = {}, Clock::time_point ready = {},
+                      Clock::time_point computed = {}, bool leads_batch = true) {
     lane->pending_.fetch_sub(1, std::memory_order_relaxed);
     timings.ready = std::max(ready, timings.started);
     timings.computed = std::max(computed, timings.ready);
@@ -70,10 +74,10 @@ int64_t bytes_of_all(const std::vector<Value>& values) {
 
 }  // namespace
 
-// The threads of one model. They end when their lane does, or the scheduler.
+// The threads of one model. They end when their lane does, or the scheduler, whichever comes first.
 struct Lane::Pool {
   Pool(Lane* l, std::mutex& m) : lane(l), scheduler(m) {}
-  Lane* lane;                    // valid until `ending`
+  Lane* lane;                    // valid until `ending`, under the scheduler's mutex
   std::mutex& scheduler;         // which outlives the threads
   std::condition_variable work;  // with the scheduler's mutex
   bool ending = false;           // under it
@@ -109,13 +113,12 @@ void Scheduler::Busy::begin(Lane& l, Clock::time_point now) {
   since.store(nanoseconds(now), std::memory_order_release);
 }
 
-void Scheduler::for_each_busy(std::vector<LanePtr>& keep, const std::function<void(Busy&)>& look) {
+void Scheduler::for_each_busy(const std::function<void(Busy&)>& look) {
   for (const auto& worker : workers_) look(worker->busy);
   for (const auto& place : places_) look(place->busy);
-  for (const auto& weak : with_pool_) {
-    keep.push_back(weak.lock());
-    if (!keep.back() || keep.back()->pool_->ending) continue;
-    for (const auto& worker : keep.back()->pool_->workers) look(worker->busy);
+  for (const auto& pool : pools_) {
+    if (pool->ending) continue;
+    for (const auto& worker : pool->workers) look(worker->busy);
   }
 }
 
@@ -125,11 +128,10 @@ void Scheduler::look_for_stuck_runs() {
     double seconds;
   };
   std::vector<Stuck> stuck;
-  std::vector<LanePtr> keep;
   const int64_t now = nanoseconds(Clock::now());
   {
     const std::lock_guard lock(mutex_);
-    for_each_busy(keep, [&](Busy& busy) {
+    for_each_busy([&](Busy& busy) {
       const int64_t since = busy.since.load(std::memory_order_acquire);
       if (since == 0 || since == busy.told_of || now - since < std::chrono::nanoseconds(options_.stuck_after).count())
         return;
@@ -158,9 +160,8 @@ Scheduler::Scheduler(SchedulerOptions options, Metrics& metrics) : options_(std:
   deadline_watch_ = std::thread([this] { watch_deadlines(); });
   metrics.gauge("tenon_longest_run_seconds", "How long the batch that runs longest has been running.", {}, [this] {
     int64_t since = 0;
-    std::vector<LanePtr> keep;
     const std::lock_guard lock(mutex_);
-    for_each_busy(keep, [&](const Busy& busy) {
+    for_each_busy([&](const Busy& busy) {
       const int64_t t = busy.since.load(std::memory_order_relaxed);
       if (t != 0 && (since == 0 || t < since)) since = t;
     });
@@ -172,30 +173,31 @@ Scheduler::~Scheduler() { stop(); }
 
 void Scheduler::stop() {
   std::vector<JobPtr> waiting;
-  std::vector<LanePtr> pools, lanes;
+  std::vector<std::shared_ptr<Lane::Pool>> pools;
+  std::vector<LanePtr> active;  // let go after the lock
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
     stopping_ = true;
-    for (const auto& weak : with_pool_) {
-      if (auto lane = weak.lock()) pools.push_back(std::move(lane));
-    }
-    lanes = active_;
-    lanes.insert(lanes.end(), pools.begin(), pools.end());
-    for (const auto& lane : lanes) {
-      for (auto& job : lane->queue_) {
+    const auto empty = [&](Lane& lane) {
+      for (auto& job : lane.queue_) {
         job->state = Job::State::Left;
         waiting.push_back(std::move(job));
       }
-      lane->queue_.clear();
-      lane->queued_ = lane->queued_rows_ = 0;
+      lane.queue_.clear();
+      lane.queued_ = lane.queued_rows_ = 0;
+    };
+    active.swap(active_);
+    for (const auto& lane : active) empty(*lane);
+    pools.swap(pools_);
+    for (const auto& pool : pools) {
+      if (!pool->ending) empty(*pool->lane);
     }
-    active_.clear();
   }
   work_.notify_all();
   for (const auto& job : waiting) job->answer({Code::Unavailable, "the server is stopping", 1});
   for (auto& worker : workers_) worker->thread.join();
-  for (const auto& lane : pools) lane->pool_->end();
+  for (const auto& pool : pools) pool->end();
   {
     std::unique_lock lock(mutex_);
     place_freed_.wait(lock, [this] { return free_places_.size() == places_.size(); });
@@ -339,16 +341,10 @@ void Scheduler::watch_deadline(const JobPtr& job) {
 }
 
 void Scheduler::drain() {
-  std::vector<LanePtr> lanes;  // let go after the lock
   {
     const std::lock_guard lock(mutex_);
     draining_ = true;
-    for (const auto& weak : with_pool_) {
-      if (auto lane = weak.lock()) {
-        lane->pool_->work.notify_all();
-        lanes.push_back(std::move(lane));
-      }
-    }
+    for (const auto& pool : pools_) pool->work.notify_all();
   }
   work_.notify_all();
 }
@@ -368,11 +364,12 @@ bool Scheduler::take_out(const JobPtr& job) {
 
 void Scheduler::leave_early(const JobPtr& job, Status status) {
   const bool waited = take_out(job);
+  if (!job->claim()) return;
   if (status.code == Code::Cancelled)
     job->lane->cancelled_->add();
   else
     (waited ? job->lane->expired_queued_ : job->lane->expired_running_)->add();
-  job->answer(std::move(status));
+  job->answer_claimed(std::move(status));
 }
 
 void Scheduler::watch_deadlines() {
@@ -489,9 +486,8 @@ std::unique_ptr<Scheduler::Batch> Scheduler::next_batch(Clock::time_point now, C
 // Under the mutex.
 void Scheduler::start_pool(const LanePtr& lane) {
   const PoolOptions& options = lane->options_.pool;
-  std::erase_if(with_pool_, [](const auto& weak) { return weak.expired(); });
-  with_pool_.push_back(lane);
-  lane->pool_ = std::make_shared<Lane::Pool>(lane.get(), mutex_);
+  std::erase_if(pools_, [](const auto& pool) { return pool->ending; });
+  lane->pool_ = pools_.emplace_back(std::make_shared<Lane::Pool>(lane.get(), mutex_));
   for (int i = 0; i < options.threads; ++i) {
     auto worker = std::make_unique<Worker>();
     // The threads keep the pool; the lane ends it.
@@ -576,7 +572,7 @@ void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs) {
   try {
     std::vector<Value> inputs;
     if (jobs.size() == 1 && padded == rows) {
-      inputs = jobs[0]->inputs;
+      inputs = std::move(jobs[0]->inputs);  // the model may take its memory
     } else {
       std::vector<const std::vector<Value>*> given;
       for (const auto& job : jobs) given.push_back(&job->inputs);

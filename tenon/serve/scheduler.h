@@ -224,8 +224,8 @@ class Scheduler {
   void work(Worker& self, Lane::Pool* pool);
   void start_pool(const LanePtr& lane);
   void watch_deadlines();
-  // Calls `look` with every Busy; under the mutex. `keep` holds lanes that must be let go after it.
-  void for_each_busy(std::vector<LanePtr>& keep, const std::function<void(Busy&)>& look);
+  // Calls `look` with every Busy; under the mutex.
+  void for_each_busy(const std::function<void(Busy&)>& look);
   void look_for_stuck_runs();
   std::unique_ptr<Batch> next_batch(Clock::time_point now, Clock::time_point& wake);
   std::unique_ptr<Batch> batch_of(Lane& lane, Clock::time_point now, Clock::time_point& wake);
@@ -244,7 +244,8 @@ class Scheduler {
   std::mutex mutex_;
   std::condition_variable work_;
   std::vector<LanePtr> active_;  // those with a queue and no pool of their own
-  std::vector<std::weak_ptr<Lane>> with_pool_;
+  // Shared with their lanes: one whose lane is just being freed must still have ended before the mutex goes.
+  std::vector<std::shared_ptr<Lane::Pool>> pools_;
   size_t turn_ = 0;
   bool stopping_ = false, draining_ = false;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -9,19 +9,16 @@
 namespace tenon::serve {
 namespace {
 
-// The texts of a small message, by field; booleans and numbers as "1", "0", ….
+// The first fields of a small message.
 struct Small {
-  std::string one, two, three;
-  bool flag = false;  // field 2 as a boolean
+  std::string one, two;
+  bool flag = false;  // field 2, where that is a boolean
 };
 Small read_small(const RpcCall& call) {
   Small out;
   WireReader in(call.pieces);
   while (in.next()) {
-    std::string* text = in.field() == 1   ? &out.one
-                        : in.field() == 2 ? &out.two
-                        : in.field() == 3 ? &out.three
-                                          : nullptr;
+    std::string* text = in.field() == 1 ? &out.one : in.field() == 2 ? &out.two : nullptr;
     if (text && in.type() == WireType::Bytes)
       *text = in.text();
     else if (in.field() == 2 && in.type() == WireType::Varint)
@@ -161,6 +158,13 @@ struct V2 {
     answer({}, write_v2_metadata(lane->model(), ref.name, versions).take());
   }
 
+  void config(const RpcCallPtr& call, const RpcAnswer& answer) const {
+    const ModelRef ref = ref_of(read_small(*call));
+    Repository& repository = core.repository();
+    answer({},
+           write_v2_config(*repository.resolve(ref), repository.labels(ref.name), repository.traffic(ref.name)).take());
+  }
+
   void control(const RpcCallPtr& call, const RpcAnswer& answer, bool load) const {
     if (!options.control)
       throw RequestError(Code::PermissionDenied,
@@ -192,27 +196,36 @@ RpcMethods v2_grpc(Core& core, V2GrpcOptions options) {
     out.small = true;
     return out;
   };
+  RpcMethod infer = method("ModelInfer", [](const V2& v, auto& c, auto& a) { v.infer(c, a, false); });
+  RpcMethod stream = method("ModelStreamInfer", [](const V2& v, auto& c, auto& a) { v.infer(c, a, true); });
+  infer.small = stream.small = false;
+  stream.stream = true;
+  stream.error_message = [](const Status& status) {
+    WireWriter message;
+    message.text(1, status.message);
+    return message.take();
+  };
   RpcMethods out{
-      method("ModelInfer", [](const V2& v, auto& c, auto& a) { v.infer(c, a, false); }),
-      method("ModelStreamInfer", [](const V2& v, auto& c, auto& a) { v.infer(c, a, true); }),
+      std::move(infer),
+      std::move(stream),
       method("ServerLive", [](const V2&, auto&, auto& a) { a({}, flag_message(true).take()); }),
       method("ServerReady", [](const V2& v, auto&, auto& a) { a({}, flag_message(v.core.ready()).take()); }),
       method("ModelReady", [](const V2& v, auto& c, auto& a) { v.ready(c, a); }),
       method("ServerMetadata", [](const V2& v, auto& c, auto& a) { v.server_metadata(c, a); }),
       method("ModelMetadata", [](const V2& v, auto& c, auto& a) { v.metadata(c, a); }),
-      method("ModelConfig",
-             [](const V2& v, auto& c, auto& a) {
-               a({}, write_v2_config(*v.core.repository().resolve(ref_of(read_small(*c)))).take());
-             }),
+      method("ModelConfig", [](const V2& v, auto& c, auto& a) { v.config(c, a); }),
       method("ModelStatistics", [](const V2& v, auto& c,
                                    auto& a) { a({}, write_v2_statistics(v.lanes_of(ref_of(read_small(*c)))).take()); }),
       method("RepositoryIndex",
              [](const V2& v, auto& c, auto& a) {
                a({}, write_v2_index(v.core.repository().index(), read_small(*c).flag).take());
              }),
-      method("RepositoryModelLoad", [](const V2& v, auto& c, auto& a) { v.control(c, a, true); }),
-      method("RepositoryModelUnload", [](const V2& v, auto& c, auto& a) { v.control(c, a, false); }),
   };
+  for (const bool load : {true, false}) {
+    out.push_back(method(load ? "RepositoryModelLoad" : "RepositoryModelUnload",
+                         [load](const V2& v, auto& c, auto& a) { v.control(c, a, load); }));
+    out.back().blocks = true;
+  }
   // Clients take all regions away before they register theirs. There are none, so that is done; registering is not
   // supported.
   for (const auto* kind : {"System", "Cuda"}) {
@@ -224,14 +237,6 @@ RpcMethods v2_grpc(Core& core, V2GrpcOptions options) {
     out.push_back(
         method(fmt::format("{}SharedMemoryRegister", kind), [](const V2&, auto&, auto&) { no_shared_memory(); }));
   }
-  out[0].small = out[1].small = false;
-  out[1].stream = true;
-  out[1].error_message = [](const Status& status) {
-    WireWriter message;
-    message.text(1, status.message);
-    return message.take();
-  };
-  out[10].blocks = out[11].blocks = true;
   return out;
 }
 

@@ -397,6 +397,17 @@ std::string v2_model_metadata(const Model& model, const std::string& name, const
                  {"outputs", specs_of(model.outputs())}});
 }
 
+std::map<std::string, std::string> config_parameters(const Lane& lane, const std::vector<LabelStatus>& labels,
+                                                     const TrafficPtr& traffic) {
+  std::map<std::string, std::string> out = lane.model().metadata();
+  for (const auto& label : labels)
+    out["label:" + label.label] = fmt::format("version {}{}", label.version, label.ready ? "" : " (pending)");
+  if (std::string how = lane.model().execution(); !how.empty()) out["execution"] = std::move(how);
+  if (!lane.why_no_batching().empty()) out["why_no_batching"] = lane.why_no_batching();
+  if (traffic && traffic->options() != TrafficOptions()) out["traffic"] = traffic_json(lane.model_name(), *traffic);
+  return out;
+}
+
 std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels, const TrafficPtr& traffic) {
   const BatchingOptions& b = lane.options().batching;
   const bool batchable = lane.model().why_not_batchable().empty();
@@ -421,14 +432,7 @@ std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& la
                                                        {"output_map", step.outputs}});
   }
   Json parameters = Json::object();
-  for (const auto& [key, text] : lane.model().metadata()) parameters[key] = {{"string_value", text}};
-  for (const auto& label : labels)
-    parameters["label:" + label.label] = {
-        {"string_value", fmt::format("version {}{}", label.version, label.ready ? "" : " (pending)")}};
-  if (const std::string how = lane.model().execution(); !how.empty()) parameters["execution"] = {{"string_value", how}};
-  if (!lane.why_no_batching().empty()) parameters["why_no_batching"] = {{"string_value", lane.why_no_batching()}};
-  if (traffic && traffic->options() != TrafficOptions())
-    parameters["traffic"] = {{"string_value", traffic_json(lane.model_name(), *traffic)}};
+  for (const auto& [key, text] : config_parameters(lane, labels, traffic)) parameters[key] = {{"string_value", text}};
   config["parameters"] = parameters;
   return dumped(config);
 }

@@ -56,7 +56,10 @@ std::string raw_strings(const Strings& strings);
 Chunk raw_chunk(const Value& value);
 
 std::string v2_model_metadata(const Model& model, const std::string& name, const std::vector<int64_t>& versions);
-// `traffic` may be null.
+// What a configuration tells of a version beside its tensors, by REST and gRPC: the model's own texts, its labels, how
+// it runs, why it is not batched, its traffic (which may be null).
+std::map<std::string, std::string> config_parameters(const Lane& lane, const std::vector<LabelStatus>& labels,
+                                                     const TrafficPtr& traffic);
 std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels, const TrafficPtr& traffic);
 std::string v2_statistics(const std::vector<LanePtr>& lanes);
 // "READY", "LOADING", …: the repository index's word.

@@ -351,7 +351,7 @@ WireWriter write_steps(const Pipeline& pipeline) {
 
 }  // namespace
 
-WireWriter write_v2_config(const Lane& lane) {
+WireWriter write_v2_config(const Lane& lane, const std::vector<LabelStatus>& labels, const TrafficPtr& traffic) {
   const Model& model = lane.model();
   const Pipeline* pipeline = model.pipeline();
   const bool batchable = !pipeline && model.why_not_batchable().empty();
@@ -370,9 +370,7 @@ WireWriter write_v2_config(const Lane& lane) {
   };
   for (const auto& spec : model.inputs()) tensor(5, spec, 4);
   for (const auto& spec : model.outputs()) tensor(6, spec, 3);
-  std::map<std::string, std::string> parameters = model.metadata();
-  if (const std::string how = model.execution(); !how.empty()) parameters["execution"] = how;
-  for (const auto& [key, text] : parameters) {
+  for (const auto& [key, text] : config_parameters(lane, labels, traffic)) {
     WireWriter parameter, entry;
     parameter.text(1, text);
     entry.text(1, key);

@@ -29,7 +29,7 @@ WireWriter write_infer_answer(const InferResponse& response, const std::string& 
 std::vector<NamedValue> read_infer_answer(WireReader in, const std::shared_ptr<const void>& owner);
 
 WireWriter write_v2_metadata(const Model& model, const std::string& name, const std::vector<int64_t>& versions);
-WireWriter write_v2_config(const Lane& lane);
+WireWriter write_v2_config(const Lane& lane, const std::vector<LabelStatus>& labels, const TrafficPtr& traffic);
 WireWriter write_v2_statistics(const std::vector<LanePtr>& lanes);
 WireWriter write_v2_index(const std::vector<IndexEntry>& entries, bool only_ready);
 

@@ -227,6 +227,7 @@ TEST_F(GrpcTest, OpenInferenceProtocol) {
   EXPECT_THAT(infer(bytes_field(5, described)).message, HasSubstr("has 0 values"));
   EXPECT_EQ(infer(bytes_field(2, "x1")).code, Code::InvalidArgument);
   EXPECT_THAT(v2("ModelConfig", bytes_field(1, "half")), HasSubstr(bytes_field(17, "tenon").substr(2)));
+  EXPECT_THAT(v2("ModelConfig", bytes_field(1, "half")), HasSubstr("batching is not switched on for this model"));
   EXPECT_THAT(v2("ModelStatistics", bytes_field(1, "half")), HasSubstr(int_field(4, 2)));  // requests so far
   EXPECT_THAT(v2("RepositoryIndex", ""), HasSubstr("READY"));
   EXPECT_EQ(failing([&] { v2("RepositoryModelUnload", bytes_field(2, "half")); }).code, Code::PermissionDenied);

@@ -48,7 +48,7 @@ TEST(ServedOnnx, ClientsCanReadWhyAModelRunsNodeByNode) {
   Metrics metrics;
   const Lane lane("m", 1, model, {}, metrics);
   EXPECT_THAT(v2_model_config(lane, {}, nullptr), HasSubstr(R"("execution":{"string_value":"node by node (NonZero: )"));
-  EXPECT_THAT(write_v2_config(lane).to_string(), HasSubstr("node by node (NonZero: "));
+  EXPECT_THAT(write_v2_config(lane, {}, nullptr).to_string(), HasSubstr("node by node (NonZero: "));
 }
 
 // Node by node nothing is rounded less often, so there it does not say that it is fast.

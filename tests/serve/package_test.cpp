@@ -50,7 +50,7 @@ TEST(ServedPackage, GivesWhatTheFunctionGives) {
   EXPECT_THAT(v2_model_config(lane, {}, nullptr),
               testing::HasSubstr(R"("preprocessing":{"string_value":"{\"scale\": 0.5}"})"));
   EXPECT_THAT(
-      write_v2_config(lane).to_string(),
+      write_v2_config(lane, {}, nullptr).to_string(),
       testing::HasSubstr(bytes_field(14, bytes_field(1, "labels") + bytes_field(2, bytes_field(1, "a\nb\nc")))));
   for (const int64_t batch : {1, 5}) {
     const Tensor x = ones({batch, 8});

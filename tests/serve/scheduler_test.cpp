@@ -72,6 +72,60 @@ TEST_F(SchedulerTest, RunsOneByOneWithoutBatching) {
   EXPECT_EQ(closed(CloseReason::Single), 10U);
 }
 
+// A retired version waits to be freed by a thread made for it, maybe until after the scheduler has gone: the threads of
+// its pool must not.
+TEST_F(SchedulerTest, NoThreadOfAPoolOutlivesIt) {
+  const auto threads = [] {
+    return std::distance(fs::directory_iterator("/proc/self/task"), fs::directory_iterator());
+  };
+  const auto before = threads();
+  std::atomic<Lane*> let_go{nullptr};
+  {
+    Scheduler scheduler({.threads = 1}, metrics_);
+    LaneOptions options;
+    options.pool.threads = 2;
+    LanePtr l(new Lane("m", 1, std::make_shared<FakeModel>(1), options, metrics_), [&](Lane* lane) { let_go = lane; });
+    EXPECT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+    l.reset();
+    ASSERT_TRUE(eventually([&] { return let_go != nullptr; }));
+  }
+  EXPECT_TRUE(eventually([&] { return threads() == before; })) << threads() << ", before " << before;
+  delete let_go.load();
+}
+
+// Deadlines that pass at about the moment of the answer: each request is counted as what its client was told.
+TEST_F(SchedulerTest, WhatIsCountedIsWhatClientsWereTold) {
+  Scheduler scheduler({.threads = 2}, metrics_);
+  const auto l = lane([](const Tensor&) { std::this_thread::sleep_for(std::chrono::microseconds(300)); });
+  uint64_t late = 0, gone = 0, refused = 0;
+  for (int round = 0; round < 40; ++round) {
+    std::vector<std::shared_ptr<Answer>> answers;
+    std::vector<CancelPtr> cancels;
+    for (int i = 0; i < 10; ++i) {
+      cancels.push_back(i % 3 == 0 ? std::make_shared<Cancel>() : nullptr);
+      try {
+        answers.push_back(submit(scheduler, l, rows_of(1),
+                                 Clock::now() + std::chrono::microseconds(200 + 50 * round + 200 * i), cancels.back()));
+      } catch (const RequestError& error) {
+        EXPECT_EQ(error.status_code, Code::DeadlineExceeded);  // known before it was queued
+        ++refused;
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(20 * round));
+    for (const auto& cancel : cancels) {
+      if (cancel) cancel->request();
+    }
+    for (const auto& answer : answers) {
+      const Code code = answer->future.get().status.code;
+      EXPECT_TRUE(code == Code::Ok || code == Code::DeadlineExceeded || code == Code::Cancelled);
+      late += code == Code::DeadlineExceeded ? 1 : 0;
+      gone += code == Code::Cancelled ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(abandoned("deadline_in_queue") + abandoned("deadline_in_run"), late) << refused << " were refused";
+  EXPECT_EQ(abandoned("cancelled"), gone);
+}
+
 // A worker that sticks (complaint 15) is told of once for each run, whichever threads the model runs on.
 TEST_F(SchedulerTest, Complaint15AStuckRunIsToldOfOnce) {
   for (const int own_threads : {0, 1}) {
