@@ -118,7 +118,8 @@ Tensor relative_position_buckets(const Tensor& distances, bool both_ways, int64_
   const Tensor share = log(cast(maximum(far, 1), DType::F32) / static_cast<double>(exact)) /
                        std::log(static_cast<double>(most) / static_cast<double>(exact));
   const Tensor wide = exact + cast(share * static_cast<double>(buckets - exact), DType::I64);
-  return first + where(far < exact, far, minimum(wide, buckets - 1));
+  const Tensor limited = minimum(wide, buckets - 1);
+  return first + where(far < exact, far, limited);
 }
 
 T5Attention::T5Attention(const T5Config& c, bool with_positions)
@@ -143,7 +144,8 @@ Tensor T5Attention::operator()(const Tensor& x, const KeyValueCache::Pair& memor
 }
 
 Tensor T5Attention::position_bias(int64_t begin, int64_t queries, int64_t keys, bool both_ways) const {
-  const Tensor distances = unsqueeze(arange(keys), {0}) - unsqueeze(arange(begin, begin + queries), {1});
+  const Tensor from = unsqueeze(arange(begin, begin + queries), {1});
+  const Tensor distances = unsqueeze(arange(keys), {0}) - from;
   const Tensor bias = (*relative_attention_bias)(relative_position_buckets(distances, both_ways, buckets, most));
   return unsqueeze(permute(bias, {2, 0, 1}), {0});
 }
@@ -192,8 +194,9 @@ Tensor T5Decoder::operator()(Tensor x, const Tensor& encoded, const Tensor& mask
   for (std::size_t i = 0; i < block.size(); ++i) {
     const auto& [attend, cross, feed] = block[i].layer;
     if (!bias.defined()) {
-      const Tensor seen = unsqueeze(arange(keys), {0}) <= unsqueeze(arange(begin, keys), {1});
-      bias = attend.SelfAttention.position_bias(begin, length, keys, false) + where(seen, 0.0, kHidden);
+      const Tensor from = unsqueeze(arange(begin, keys), {1});
+      const Tensor hidden = where(unsqueeze(arange(keys), {0}) <= from, 0.0, kHidden);
+      bias = attend.SelfAttention.position_bias(begin, length, keys, false) + hidden;
     }
     const Tensor normed = attend.layer_norm(x);
     KeyValueCache::Pair memory = attend.SelfAttention.keys_and_values(normed);

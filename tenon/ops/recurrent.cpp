@@ -25,8 +25,13 @@ Tensor rnn_step(const Tensor& projected, const Tensor& h, const Tensor& hidden_w
 LstmState lstm_step(const Tensor& projected, const LstmState& s, const Tensor& hidden_weight,
                     const Tensor& projection) {
   const Tensors gate = chunk(projected + matmul(s.h, transpose(hidden_weight)), 4, -1);
-  const Tensor c = sigmoid(gate[1]) * s.c + sigmoid(gate[0]) * tanh(gate[2]);
-  const Tensor h = sigmoid(gate[3]) * tanh(c);
+  // One call in each statement: compilers call the operands of an operator in orders of their own, and graphs would
+  // differ.
+  const Tensor input = sigmoid(gate[0]), candidate = tanh(gate[2]);
+  const Tensor kept = sigmoid(gate[1]) * s.c;
+  const Tensor c = kept + input * candidate;
+  const Tensor output = sigmoid(gate[3]);
+  const Tensor h = output * tanh(c);
   return {projection.defined() ? matmul(h, transpose(projection)) : h, c};
 }
 Tensor gru_step(const Tensor& projected, const Tensor& h, const Tensor& hidden_weight, const Tensor& hidden_bias) {
