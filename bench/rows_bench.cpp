@@ -266,6 +266,16 @@ Case inference(const char* name, const Tensor& input, const StateDict& weights,
   return c;
 }
 
+// Of u8 with constant i8, as dynamically quantised models have.
+Case matmul_i8_row(int64_t m, int64_t n, int64_t k, const std::string& folder) {
+  const Tensor weight = randint(-128, 128, {k, n}, i8);
+  Case c = inference(
+      "a", randint(0, 256, {m, k}, u8), {}, [&](const Tensors& in) { return Tensors{matmul_integer(in[0], weight)}; },
+      {}, folder);
+  c.more["flops"] = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  return c;
+}
+
 // The same by compile(fn), from the model as it is.
 Case compiled_inference(const char* name, const Tensor& input, const std::function<Tensors(const Tensors&)>& forward) {
   const auto fast = std::make_shared<Compiled<std::function<Tensors(const Tensors&)>>>(compile(forward));
@@ -371,6 +381,9 @@ std::vector<Row> rows() {
                           {196, 1024, 256}})
     list.push_back(
         {fmt::format("matmul_f32_{}x{}x{}", p.m, p.n, p.k), [p](auto&) { return matmul_row(p.m, p.n, p.k); }});
+  for (const Product p : {Product{1024, 1024, 1024}, {128, 3072, 768}, {128, 768, 3072}, {384, 768, 768}})
+    list.push_back({fmt::format("matmul_i8_{}x{}x{}", p.m, p.n, p.k),
+                    [p](auto& folder) { return matmul_i8_row(p.m, p.n, p.k, folder); }});
   return list;
 }
 

@@ -11,12 +11,40 @@
 #include "tenon/tensor/element.h"
 
 namespace tenon {
+namespace {
+
+// a and b as users give them, vectors too.
+Tensor product(const ops::OpDef& op, Tensor a, Tensor b) {
+  if (a.ndim() == 0 || b.ndim() == 0)
+    throw ShapeError({std::string(op.name), "a 0-d tensor has no axis to contract", "at least one axis",
+                      fmt::format("{} @ {}", to_string(a.shape()), to_string(b.shape())), "a * b"});
+  const bool row = a.ndim() == 1, column = b.ndim() == 1;
+  if (row) a = unsqueeze(std::move(a), {0});
+  if (column) b = unsqueeze(std::move(b), {1});
+  Tensor y;
+  if (a.ndim() > 2 && b.ndim() == 2 && a.shape(-1) == b.shape(0) && a.size() != 0) {
+    // One large product instead of a batch of small ones.
+    Shape shape = a.shape();
+    shape.back() = b.shape(1);
+    y = reshape(ops::call1(op, {reshape(std::move(a), {-1, b.shape(0)}), b}), shape);
+  } else {
+    y = ops::call1(op, {std::move(a), std::move(b)});
+  }
+  if (!row && !column) return y;
+  Shape shape(y.shape().begin(), y.shape().end() - 2);
+  if (!row) shape.push_back(y.shape(-2));
+  if (!column) shape.push_back(y.shape(-1));
+  return reshape(std::move(y), shape);
+}
+
+}  // namespace
+
 namespace ops {
 namespace {
 
 Shape batch_of(const Shape& s) { return Shape(s.begin(), s.end() - 2); }
 
-std::vector<TensorType> infer_matmul(const InferArgs& a) {
+Shape product_shape(const InferArgs& a) {
   expect_rank(a, 0, 2);
   expect_rank(a, 1, 2);
   const Shape &x = a.in[0].shape, &y = a.in[1].shape;
@@ -24,11 +52,13 @@ std::vector<TensorType> infer_matmul(const InferArgs& a) {
     fail_shape(a, "the inner extents differ", fmt::format("[…, {}, n]", x.back()),
                fmt::format("{} @ {}", to_string(x), to_string(y)),
                x.back() == y.back() ? "matmul(a, transpose(b))" : "");
-  Shape shape = broadcast_shapes("matmul", batch_of(x), batch_of(y));
+  Shape shape = broadcast_shapes(a.op.name, batch_of(x), batch_of(y));
   shape.push_back(x[x.size() - 2]);
   shape.push_back(y.back());
-  return {{a.in[0].dtype, shape}};
+  return shape;
 }
+std::vector<TensorType> infer_matmul(const InferArgs& a) { return {{a.in[0].dtype, product_shape(a)}}; }
+std::vector<TensorType> infer_matmul_integer(const InferArgs& a) { return {{DType::I32, product_shape(a)}}; }
 
 // A window whose leading axes are broadcast to `batch`.
 Shape batch_strides(const ConstView& v, size_t batch_rank, const Shape& batch) {
@@ -79,7 +109,23 @@ Tensors batch_matmul(const BatchArgs& a) {
     while (static_cast<int64_t>(shape.size()) < rank + 1) shape.insert(shape.begin() + 1, 1);
     in[i] = reshape(in[i], shape);
   }
-  return {matmul(in[0], in[1])};
+  return {product(a.op, in[0], in[1])};
+}
+
+double product_flops(std::span<const TensorType> in, std::span<const TensorType> out, const ir::Attrs&) {
+  return 2.0 * static_cast<double>(numel(out[0].shape)) * static_cast<double>(in[0].shape.back());
+}
+std::vector<Sample> product_samples() {
+  return {{{{{2, 3}}, {{3, 4}}}},
+          {{{{5, 2, 3}}, {{3, 4}}}},
+          {{{{2, 1, 2, 3}}, {{3, 3, 2}}}},
+          {{{{2, 0}}, {{0, 3}}}},
+          {{{{1, 3}}, {{3, 1}}}}};
+}
+std::vector<InvalidSample> invalid_products() {
+  return {{{{{2, 3}}, {{4, 3}}}, {}, "inner extents differ"},
+          {{{{3}}, {{3, 2}}}, {}, "wrong rank"},
+          {{{{2, 2, 3}}, {{3, 3, 2}}}, {}, "broadcast"}};
 }
 
 }  // namespace
@@ -102,55 +148,36 @@ const OpDef& matmul_op() {
                                          },
                                          bit(0) | bit(1), 0},
                          .batching = BatchRule{batch_matmul},
-                         .samples =
-                             [] {
-                               return std::vector<Sample>{{{{{2, 3}}, {{3, 4}}}},
-                                                          {{{{5, 2, 3}}, {{3, 4}}}},
-                                                          {{{{2, 1, 2, 3}}, {{3, 3, 2}}}},
-                                                          {{{{2, 0}}, {{0, 3}}}},
-                                                          {{{{1, 3}}, {{3, 1}}}}};
-                             },
-                         .invalid_samples =
-                             [] {
-                               return std::vector<InvalidSample>{{{{{2, 3}}, {{4, 3}}}, {}, "inner extents differ"},
-                                                                 {{{{3}}, {{3, 2}}}, {}, "wrong rank"},
-                                                                 {{{{2, 2, 3}}, {{3, 3, 2}}}, {}, "broadcast"}};
-                             },
+                         .samples = product_samples,
+                         .invalid_samples = invalid_products,
                          .tolerance = {16, 1e-5},
-                         .flops =
-                             [](std::span<const TensorType> in, std::span<const TensorType> out, const ir::Attrs&) {
-                               return 2.0 * static_cast<double>(numel(out[0].shape)) *
-                                      static_cast<double>(in[0].shape.back());
-                             }};
+                         .flops = product_flops};
   return def;
 }
 
-std::vector<const OpDef*> matmul_ops() { return {&matmul_op()}; }
+const OpDef& matmul_integer_op() {
+  constexpr DTypeSet kBytes{DType::I8, DType::U8};
+  static const OpDef def{.name = "matmul_integer",
+                         .doc =
+                             "The matrix product of the last two axes of 8-bit integers, each of the two with or "
+                             "without a sign, added up in i32 modulo 2^32; leading axes broadcast.",
+                         .inputs = {{"a", kBytes}, {"b", kBytes}},
+                         .infer = infer_matmul_integer,
+                         .meaning = Primitive{matmul_reference},
+                         .gradient = NoGradient{"products of integers"},
+                         .batching = BatchRule{batch_matmul},
+                         .samples = product_samples,
+                         .invalid_samples = invalid_products,
+                         .flops = product_flops};
+  return def;
+}
+
+std::vector<const OpDef*> matmul_ops() { return {&matmul_op(), &matmul_integer_op()}; }
 
 }  // namespace ops
 
-Tensor matmul(Tensor a, Tensor b) {
-  if (a.ndim() == 0 || b.ndim() == 0)
-    throw ShapeError({"matmul", "a 0-d tensor has no axis to contract", "at least one axis",
-                      fmt::format("{} @ {}", to_string(a.shape()), to_string(b.shape())), "a * b"});
-  const bool row = a.ndim() == 1, column = b.ndim() == 1;
-  if (row) a = unsqueeze(std::move(a), {0});
-  if (column) b = unsqueeze(std::move(b), {1});
-  Tensor y;
-  if (a.ndim() > 2 && b.ndim() == 2 && a.shape(-1) == b.shape(0) && a.size() != 0) {
-    // One large product instead of a batch of small ones.
-    Shape shape = a.shape();
-    shape.back() = b.shape(1);
-    y = reshape(ops::call1(ops::matmul_op(), {reshape(std::move(a), {-1, b.shape(0)}), b}), shape);
-  } else {
-    y = ops::call1(ops::matmul_op(), {std::move(a), std::move(b)});
-  }
-  if (!row && !column) return y;
-  Shape shape(y.shape().begin(), y.shape().end() - 2);
-  if (!row) shape.push_back(y.shape(-2));
-  if (!column) shape.push_back(y.shape(-1));
-  return reshape(std::move(y), shape);
-}
+Tensor matmul(Tensor a, Tensor b) { return product(ops::matmul_op(), std::move(a), std::move(b)); }
+Tensor matmul_integer(Tensor a, Tensor b) { return product(ops::matmul_integer_op(), std::move(a), std::move(b)); }
 
 Tensor outer(Tensor a, Tensor b) {
   return unsqueeze(flatten(std::move(a)), {1}) * unsqueeze(flatten(std::move(b)), {0});

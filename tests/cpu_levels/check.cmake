@@ -1,11 +1,11 @@
-# cmake -DNM=nm -DOBJECTS=a.o;b.o -P check.cmake: fails if the object of level_LEVEL.cpp defines a global or weak symbol
+# cmake -DNM=nm -DOBJECTS=a.o;b.o -P check.cmake: fails if the object of level_LEVEL.cpp or level_i8_LEVEL.cpp defines a global or weak symbol
 # outside tenon::cpu::LEVEL.
 set(checked 0)
 foreach(object IN LISTS OBJECTS)
-  if(NOT object MATCHES "level_(v[0-9]|amx)\\.cpp")
+  if(NOT object MATCHES "level_(i8_)?(v[0-9]|vnni|amx)\\.cpp")
     continue()
   endif()
-  set(level "${CMAKE_MATCH_1}")
+  set(level "${CMAKE_MATCH_2}")
   execute_process(COMMAND "${NM}" --defined-only --extern-only "${object}" OUTPUT_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
   string(REGEX MATCHALL "[^\n]+" lines "${text}")
   foreach(line IN LISTS lines)

@@ -33,10 +33,25 @@ bool level_is_named() {
   return wish != nullptr && *wish != '\0';
 }
 
+bool detected_int8() {
+#if defined(__x86_64__) && defined(__linux__) && (defined(__GNUC__) || defined(__clang__))
+  constexpr unsigned kInt8 = 1U << 25;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kInt8) != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 bool available() {
   static const bool yes = !level_is_named() && detected();
+  return yes;
+}
+
+bool has_int8() {
+  static const bool yes = available() && detected_int8();
   return yes;
 }
 

@@ -16,6 +16,8 @@ namespace tenon::cpu::amx {
 // Whether the CPU has it, the system lets this process use it, and TENON_CPU_LEVEL names no level (plain loops of a
 // level are compared with each other).
 bool available();
+// … and products of 8-bit integers (level_i8_amx.cpp).
+bool has_int8();
 
 inline constexpr int64_t kSide = 32;                  // rows and columns of a block
 inline constexpr int64_t kDepth = 32;                 // k of one step

@@ -14,6 +14,7 @@
 #include "tenon/device/cpu/one_thread.h"
 #include "tenon/device/cpu/product.h"
 #include "tenon/device/cpu/product_bf16.h"
+#include "tenon/device/cpu/product_i8.h"
 #include "tenon/device/cpu/widen.h"
 
 namespace tenon::cpu {
@@ -173,9 +174,9 @@ void each_product(int64_t count, int64_t work, ThreadPool& pool, const F& f) {
 }
 
 // A batch of products as few as possible: run(p) for all at once where the right side is one and rows lie evenly, else
-// alone(p) for each. P is Product or Bf16Product.
-template <class P, class T, class Run, class Alone>
-void each_matrix(P p, const T* a_data, const T* b_data, T* c_data, const ConstView& a, const ConstView& b,
+// alone(p) for each. P is Product, Bf16Product or I8Product.
+template <class P, class T, class Sum, class Run, class Alone>
+void each_matrix(P p, const T* a_data, const T* b_data, Sum* c_data, const ConstView& a, const ConstView& b,
                  const View& out, ThreadPool& pool, const Run& run, const Alone& alone) {
   const size_t lead = out.shape.size() - 2;
   const size_t ar = a.shape.size(), br = b.shape.size();
@@ -265,6 +266,15 @@ void matmul_as(const ConstView& a_view, const ConstView& b_view, const View& out
   each_product(count, m * n * k, pool, [&](int64_t i) { gemm_of(product(i)); });
 }
 
+// Without elements, or all sums of nothing: then out is zero.
+bool is_of_nothing(const ConstView& a, const View& out) {
+  if (numel(out.shape) == 0) return true;
+  if (a.shape.back() != 0) return false;
+  std::memset(out.data + byte_size(out.dtype, out.offset), 0,
+              static_cast<size_t>(byte_size(out.dtype, numel(out.shape))));
+  return true;
+}
+
 }  // namespace
 
 void gemm(const Gemm<float>& g) {
@@ -309,13 +319,20 @@ std::optional<int64_t> row_step(const ConstView& v) {
   return step;
 }
 
+void matmul_integer(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
+  if (is_of_nothing(a, out)) return;
+  const I8Loops& loops = i8_loops();
+  I8Product p;
+  p.a_signed = a.dtype == DType::I8;
+  p.b_signed = b.dtype == DType::I8;
+  each_matrix(
+      p, reinterpret_cast<const uint8_t*>(a.data), reinterpret_cast<const uint8_t*>(b.data), out.as<int32_t>(), a, b,
+      out, pool, [&](const I8Product& one) { product(one, loops, pool); },
+      [&](const I8Product& one) { product(one, loops); });
+}
+
 void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
-  if (numel(out.shape) == 0) return;
-  if (a.shape.back() == 0) {
-    std::memset(out.data + byte_size(out.dtype, out.offset), 0,
-                static_cast<size_t>(byte_size(out.dtype, numel(out.shape))));
-    return;
-  }
+  if (is_of_nothing(a, out)) return;
   switch (out.dtype) {
     case DType::F32:
       return matmul_f32(a, b, out, pool);

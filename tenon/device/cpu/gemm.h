@@ -1,8 +1,9 @@
 // Matrix products.
 //
 // f32 runs on tiles of our own (product.h), f64 on OpenBLAS, bf16 on AMX where the CPU has it (product_bf16.h), else as
-// f16: in f32 with one rounding. Integers run in plain loops that wrap. Large products in f64 are cut into blocks of
-// the result by shape alone: the bits do not depend on the number of threads.
+// f16: in f32 with one rounding. Integers run in plain loops that wrap, products of 8-bit ones added up in i32 in loops
+// of their own (product_i8.h). Large products in f64 are cut into blocks of the result by shape alone: the bits do not
+// depend on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -41,5 +42,7 @@ std::optional<int64_t> row_step(const ConstView& v);
 
 // out[…, m, n] = a[…, m, k] b[…, k, n]: any strides, leading axes broadcast, one dtype (numbers), out contiguous.
 void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool);
+// The same of i8 or u8 each, added up in i32 modulo 2^32 (product_i8.h).
+void matmul_integer(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool);
 
 }  // namespace tenon::cpu

@@ -18,6 +18,8 @@ void matmul(NodeWriter& w) {
   w.result(0, w.cast(y, through, w.result_type().dtype));
 }
 
+void matmul_integer(NodeWriter& w) { w.result(0, w.op("MatMulInteger", w.ins())); }
+
 void einsum(NodeWriter& w) { w.result(0, w.op("Einsum", w.ins(), {attribute("equation", w.attrs().text(0))})); }
 
 // bfloat16 goes through f32: ONNX's windows do not take it before opset 22.
@@ -173,6 +175,7 @@ void layer_norm(NodeWriter& w) {
 
 constexpr ExportRule kRules[] = {
     {"matmul", "MatMul", matmul},
+    {"matmul_integer", "MatMulInteger", matmul_integer},
     {"einsum", "Einsum", einsum},
     {"conv", "Conv", conv},
     {"conv_input_gradient", "ConvTranspose", conv_input_gradient},

@@ -91,7 +91,30 @@ Values dynamic_quantize(Call& c) {
   return {cast(q, u8), scale, cast(zero, u8)};
 }
 
-// Products of integers, exact in f64.
+// The product of 8-bit integers without their zero points, in i32: the sum of (a - x) (b - y) is that of a b, less y
+// times the sum of a, less x times that of b, plus k x y.
+Tensor product_of_integers(Call& c, size_t a_input, size_t a_zero, size_t b_input, size_t b_zero) {
+  const Tensor a = c.tensor(a_input), b = c.tensor(b_input);
+  Tensor y = tenon::matmul_integer(a, b);
+  const bool has_rows = a.ndim() > 1, has_columns = b.ndim() > 1;
+  // One for all, one for a row of a or a column of b, or with axes as a and b have.
+  const auto zero_of = [&](size_t input, bool rows) {
+    Tensor z = cast(c.tensor(input), i32);
+    if (z.size() == 1) return reshape(z, {});
+    if (z.ndim() > 1 || !rows || !has_columns) return z;
+    return reshape(z, {-1, 1});
+  };
+  const auto sum_of = [](const Tensor& x, int64_t axis, bool keep) {
+    return cast(sum(cast(x, i32), {axis}, keep), i32);
+  };
+  const bool a_has = c.has(a_zero), b_has = c.has(b_zero);
+  if (a_has) y = y - zero_of(a_zero, true) * sum_of(b, has_columns ? -2 : -1, has_columns && has_rows);
+  if (b_has) y = y - zero_of(b_zero, false) * sum_of(a, -1, has_columns);
+  if (a_has && b_has) y = y + zero_of(a_zero, true) * zero_of(b_zero, false) * cast(Tensor(a.shape(-1)), i32);
+  return y;
+}
+
+// Those of other dtypes, exact in f64.
 Tensor without_zero(Call& c, size_t x, size_t zero, bool columns) {
   Tensor v = cast(c.tensor(x), f64);
   if (!c.has(zero)) return v;
@@ -100,9 +123,7 @@ Tensor without_zero(Call& c, size_t x, size_t zero, bool columns) {
   return v - (z.size() == 1 ? reshape(z, {}) : z);
 }
 
-Values matmul_integer(Call& c) {
-  return {cast(matmul(without_zero(c, 0, 2, false), without_zero(c, 1, 3, true)), i32)};
-}
+Values matmul_integer(Call& c) { return {product_of_integers(c, 0, 2, 1, 3)}; }
 
 // Scales of the rows of a, of the columns of b.
 Tensor scale_of(Call& c, size_t input, bool columns) {
@@ -112,7 +133,9 @@ Tensor scale_of(Call& c, size_t input, bool columns) {
 }
 
 Values qlinear_matmul(Call& c) {
-  const Tensor product = matmul(without_zero(c, 0, 2, false), without_zero(c, 3, 5, true));
+  const auto is_byte = [&](size_t input) { return c.tensor(input).dtype() == u8 || c.tensor(input).dtype() == i8; };
+  const Tensor product = is_byte(0) && is_byte(3) ? cast(product_of_integers(c, 0, 2, 3, 5), f64)
+                                                  : matmul(without_zero(c, 0, 2, false), without_zero(c, 3, 5, true));
   const Tensor real = product * (scale_of(c, 1, false) * scale_of(c, 4, true));
   return {quantized(c, real, scale_of(c, 6, true),
                     cast(reshape(c.tensor(7), c.tensor(7).size() == 1 ? Shape{} : c.tensor(7).shape()), f64),

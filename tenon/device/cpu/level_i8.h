@@ -1,0 +1,50 @@
+// Products of matrices of 8-bit integers, added up in i32 modulo 2^32. Sums of integers have no order, so all loops
+// give the same bits, and product_i8.h takes the fastest that the CPU has: the tile registers of AMX (TDPBSSD and its
+// like), VPDPBUSD of AVX512-VNNI (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2), or PMADDWD
+// on elements widened to i16.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tenon::cpu {
+
+// Lines of k elements: the rows of a left side, the columns of a right one. Steps are in elements.
+struct I8Side {
+  const uint8_t* data;
+  int64_t line, k;  // from line to line, from k to k + 1
+  bool is_signed;
+};
+struct I8Loops {
+  const char* name;
+  int64_t rows, columns;  // of a block of sums
+  int64_t depth;          // k of one step; the last is filled up with zeros
+  int64_t element;        // bytes of a packed one
+  bool shifted;  // packed are a + 128 of a signed left side, b - 128 of an unsigned right one: the caller makes up for
+                 // it
+  bool tiles;    // the calling thread needs amx::Tiles
+  // `lines` lines up to `rows` or `columns`; what lacks is zero.
+  void (*pack_left)(const I8Side& side, int64_t lines, int64_t k, std::byte* to);
+  void (*pack_right)(const I8Side& side, int64_t lines, int64_t k, std::byte* to);
+  // The rows x columns sums of so many steps, rows `row` numbers apart; by whether left and right are signed.
+  void (*block[2][2])(const std::byte* left, const std::byte* right, int64_t steps, int32_t* sums, int64_t row);
+};
+
+// level_i8_*.cpp, each built for its CPUs only.
+namespace v2 {
+const I8Loops& i8_loops();
+}
+namespace v3 {
+const I8Loops& i8_loops();
+}
+namespace v4 {
+const I8Loops& i8_loops();
+}
+namespace vnni {
+const I8Loops& i8_loops();
+}
+namespace amx {
+const I8Loops& i8_loops();
+}
+
+}  // namespace tenon::cpu

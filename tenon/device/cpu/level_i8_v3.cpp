@@ -1,0 +1,12 @@
+// 8-bit products for x86-64-v3. The compiler flags of this file are set in tenon/CMakeLists.txt.
+#if defined(__x86_64__)
+#define TENON_CPU_LEVEL v3
+#include "tenon/device/cpu/level_i8_loops.h"
+
+namespace tenon::cpu::v3 {
+const I8Loops& i8_loops() {
+  static constexpr I8Loops kLoops = make_i8_loops("v3");
+  return kLoops;
+}
+}  // namespace tenon::cpu::v3
+#endif
