@@ -198,18 +198,18 @@ Case adam_10m() {
   return c;
 }
 
-Case attention_4k() {
-  const Shape shape{1, 8, 4096, 64};
-  auto q = std::make_shared<Variable>(normal(shape)), k = std::make_shared<Variable>(normal(shape)),
-       v = std::make_shared<Variable>(normal(shape));
+Case attention_4k(DType dtype) {
+  const auto variable = [dtype] { return std::make_shared<Variable>(cast(normal({1, 8, 4096, 64}), dtype)); };
+  const auto q = variable(), k = variable(), v = variable();
   Case c;
-  c.inputs = dict({{"q", q->value().detach()}, {"k", k->value().detach()}, {"v", v->value().detach()}});
+  const auto given = [](const auto& x) { return cast(x->value().detach(), f32); };
+  c.inputs = dict({{"q", given(q)}, {"k", given(k)}, {"v", given(v)}});
   const auto run = [=] {
     for (const auto& x : {q, k, v}) x->zero_grad();
     sum(scaled_dot_product_attention(*q, *k, *v, {}, {.causal = true})).backward();
   };
   run();
-  c.results.set("y", contiguous(narrow(q->grad(), 2, 0, 100)));
+  c.results.set("y", cast(contiguous(narrow(q->grad(), 2, 0, 100)), f32));
   c.run = run;
   return c;
 }
@@ -347,7 +347,8 @@ std::vector<Row> rows() {
       {"gpt2_small_step", [](auto&) { return gpt2(true, f32); }},
       {"gpt2_small_step_bf16", [](auto&) { return gpt2(true, bf16); }},
       {"adam_10m", [](auto&) { return adam_10m(); }},
-      {"attention_4k", [](auto&) { return attention_4k(); }},
+      {"attention_4k", [](auto&) { return attention_4k(f32); }},
+      {"attention_4k_bf16", [](auto&) { return attention_4k(bf16); }},
   };
   for (const Numbers numbers : {Numbers{}, {bf16}, {f32, Precision::Fast}, {bf16, Precision::Fast}}) {
     const std::string end =

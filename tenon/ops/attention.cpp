@@ -12,6 +12,7 @@
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/tensor/half.h"
 
 namespace tenon {
 namespace ops {
@@ -36,9 +37,14 @@ void check_mask(const InferArgs& a, size_t mask, const Shape& q, const Shape& k)
     fail_shape(a, "the mask does not broadcast to the scores", to_string(scores), to_string(a.in[mask].shape));
 }
 
+// The dtype of everything between the inputs and the results, and of the logarithm of the denominator: a logarithm of
+// few bits, taken from scores, would put every probability of a row out by the same factor.
+DType between(DType dtype) { return is_half(dtype) ? DType::F32 : dtype; }
+Tensor widened(const Tensor& x) { return cast(x, between(x.dtype())); }
+
 Tensor scores_of(const Tensor& q, const Tensor& k, const Tensor& mask, const ir::Attrs& attrs) {
-  Tensor s = matmul(q, transpose(k)) * attrs.real(1);
-  if (mask.defined()) s = std::move(s) + mask;
+  Tensor s = matmul(widened(q), transpose(widened(k))) * attrs.real(1);
+  if (mask.defined()) s = s + cast(mask, s.dtype());
   if (attrs.flag(0)) {
     const Shape matrix{q.shape(2), k.shape(2)};
     const Tensor seen = less_equal(iota(matrix, 1) - iota(matrix, 0), k.shape(2) - q.shape(2));
@@ -86,11 +92,12 @@ const OpDef& attention_grad_op() {
             return std::vector<TensorType>{a.in[1], a.in[2], a.in[3]};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
-        const Tensor &ct = in[0], &q = in[1], &k = in[2], &v = in[3];
-        const Tensor p = probabilities(scores_of(q, k, in[4], attrs), in[6]);
+        const Tensor ct = widened(in[0]), q = widened(in[1]), k = widened(in[2]), v = widened(in[3]);
+        const Tensor p = probabilities(scores_of(q, k, in[4], attrs), widened(in[6]));
         const Tensor dv = matmul(transpose(p), ct);
-        const Tensor ds = p * (matmul(ct, transpose(v)) - sum(ct * in[5], {-1}, true)) * attrs.real(1);
-        return Tensors{matmul(ds, k), matmul(transpose(ds), q), dv};
+        const Tensor ds = p * (matmul(ct, transpose(v)) - sum(ct * widened(in[5]), {-1}, true)) * attrs.real(1);
+        return Tensors{cast(matmul(ds, k), in[1].dtype()), cast(matmul(transpose(ds), q), in[2].dtype()),
+                       cast(dv, in[3].dtype())};
       }},
       .gradient = GradientOfBody{},
       .batching = BatchBody{},
@@ -119,14 +126,16 @@ namespace {
 // The usual way back is one op; what comes in through the second result (a derivative of the first derivative), and
 // what the mask gets, is composed.
 Tensors attention_vjp(const VjpArgs& a) {
-  const Tensor &q = a.in[0], &k = a.in[1], &v = a.in[2], &mask = a.in[3], &log_denominator = a.out[1];
+  const Tensor &mask = a.in[3], &log_denominator = a.out[1];
   Tensors g(a.in.size());
   if (a.ct[0].defined()) {
-    const Tensors direct = call(attention_grad_op(), {a.ct[0], q, k, v, mask, a.out[0], log_denominator}, a.attrs);
+    const Tensors direct =
+        call(attention_grad_op(), {a.ct[0], a.in[0], a.in[1], a.in[2], mask, a.out[0], log_denominator}, a.attrs);
     for (size_t i = 0; i < 3; ++i) g[i] = direct[i];
   }
   const bool for_mask = a.needs.size() > 3 && a.needs[3];
   if (!a.ct[1].defined() && !for_mask) return g;
+  const Tensor q = widened(a.in[0]), k = widened(a.in[1]);
   const Tensor p = probabilities(scores_of(q, k, mask, a.attrs), log_denominator);
   Tensor ds;  // of the scores
   if (a.ct[1].defined()) {
@@ -138,10 +147,11 @@ Tensors attention_vjp(const VjpArgs& a) {
   }
   if (for_mask) {
     if (a.ct[0].defined()) {
-      const Tensor more = p * (matmul(a.ct[0], transpose(v)) - sum(a.ct[0] * a.out[0], {-1}, true));
+      const Tensor ct = widened(a.ct[0]);
+      const Tensor more = p * (matmul(ct, transpose(widened(a.in[2]))) - sum(ct * widened(a.out[0]), {-1}, true));
       ds = ds.defined() ? ds + more : more;
     }
-    g[3] = sum_to(ds, mask.shape());
+    g[3] = cast(sum_to(ds, mask.shape()), mask.dtype());
   }
   return g;
 }
@@ -153,8 +163,8 @@ const OpDef& attention_op() {
       .name = "attention",
       .doc =
           "softmax(scale * q k^T + mask) v over [N, heads, length, width]; the second result is the logarithm of each "
-          "softmax "
-          "denominator. With `causal`, query i sees keys up to i + keys - queries.",
+          "softmax denominator. With `causal`, query i sees keys up to i + keys - queries. In f16 and bf16 sums and "
+          "softmax are of f32, and so is the second result.",
       .inputs = {{"q", kFloats}, {"k", kFloats}, {"v", kFloats}, {"mask", kFloats, ArgKind::Optional}},
       .attrs = kAttrs,
       .results = 2,
@@ -166,12 +176,13 @@ const OpDef& attention_op() {
             const Shape &q = a.in[0].shape, &k = a.in[1].shape, &v = a.in[2].shape;
             check_mask(a, 3, q, k);
             return std::vector<TensorType>{{a.in[0].dtype, {q[0], q[1], q[2], v[3]}},
-                                           {a.in[0].dtype, {q[0], q[1], q[2]}}};
+                                           {between(a.in[0].dtype), {q[0], q[1], q[2]}}};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
         const Tensor scores = scores_of(in[0], in[1], in.size() > 3 ? in[3] : Tensor(), attrs);
         const Tensor log_denominator = logsumexp(scores, {-1});
-        return Tensors{matmul(probabilities(scores, log_denominator), in[2]), log_denominator};
+        const Tensor y = matmul(probabilities(scores, log_denominator), widened(in[2]));
+        return Tensors{cast(y, in[0].dtype()), log_denominator};
       }},
       .gradient =
           Vjp{[](const VjpArgs& a) { return attention_vjp(a); }, bit(0) | bit(1) | bit(2) | bit(3), bit(0) | bit(1)},

@@ -2,7 +2,7 @@
 # outside tenon::cpu::LEVEL.
 set(checked 0)
 foreach(object IN LISTS OBJECTS)
-  if(NOT object MATCHES "level_(i8_)?(v[0-9]|vnni|amx)\\.cpp")
+  if(NOT object MATCHES "level_(i8_)?(v[0-9]|vnni|amx)(_attention)?\\.cpp")
     continue()
   endif()
   set(level "${CMAKE_MATCH_2}")

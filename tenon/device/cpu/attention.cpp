@@ -4,14 +4,18 @@
 // arXiv 2205.14135); backward makes the probabilities again from the logarithm of the denominator. Long sequences run
 // in panels of queries with the products and sums of level_attention.h, short ones and odd widths with gemm.h: the
 // shapes alone decide.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "tenon/device/cpu/attention_bf16.h"
+#include "tenon/device/cpu/attention_problem.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/gemm.h"
 #include "tenon/device/cpu/kernels.h"
 #include "tenon/device/cpu/level.h"
+#include "tenon/device/cpu/widen.h"
 
 namespace tenon::cpu {
 namespace {
@@ -23,36 +27,15 @@ constexpr int64_t kPanelKeys = 128;
 constexpr int64_t kFewQueries = 32;  // fewer would leave most of a panel empty
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-struct Problem {
-  Problem(const ConstView& q, const ConstView& k, const ConstView& v, const ConstView& mask_view,
-          const ir::Attrs& attrs)
-      : heads(q.shape[1]),
-        matrices(q.shape[0] * q.shape[1]),
-        queries(q.shape[2]),
-        keys(k.shape[2]),
-        width(q.shape[3]),
-        value_width(v.shape[3]),
-        causal(attrs.flag(0)),
-        scale(static_cast<float>(attrs.real(1))),
-        mask(mask_view) {
-    mask_strides.resize(4, 0);
-    const size_t missing = 4 - mask.shape.size();
-    for (size_t d = 0; d < mask.shape.size(); ++d) {
-      mask_strides[d + missing] = mask.shape[d] == 1 ? 0 : mask.strides[d];
-    }
-  }
-  // Keys that any of the queries up to `last` may see.
-  [[nodiscard]] int64_t visible(int64_t last) const {
-    return causal ? std::clamp<int64_t>(last + keys - queries + 1, 0, keys) : keys;
-  }
+struct Problem : AttentionProblem {
+  using AttentionProblem::AttentionProblem;
   // Scores of queries [i, i + rows) and keys [j, j + columns): scaled, masked, hidden ones -inf.
   void finish_scores(float* s, int64_t matrix, int64_t i, int64_t rows, int64_t j, int64_t columns) const {
     for (int64_t r = 0; r < rows; ++r) {
       float* row = s + r * kKeys;
       for (int64_t c = 0; c < columns; ++c) row[c] *= scale;
       if (mask.data != nullptr) {
-        const float* m = mask.as<float>() + matrix / heads * mask_strides[0] + matrix % heads * mask_strides[1] +
-                         (i + r) * mask_strides[2] + j * mask_strides[3];
+        const float* m = mask.as<float>() + mask_at(matrix, i + r, j);
         for (int64_t c = 0; c < columns; ++c) row[c] += m[c * mask_strides[3]];
       }
       if (causal) {
@@ -66,8 +49,7 @@ struct Problem {
     for (int64_t r = 0; r < rows; ++r) {
       float* row = s + r * kPanel;
       if (mask.data != nullptr) {
-        const float* m = mask.as<float>() + matrix / heads * mask_strides[0] + matrix % heads * mask_strides[1] +
-                         i * mask_strides[2] + (j + r) * mask_strides[3];
+        const float* m = mask.as<float>() + mask_at(matrix, i, j + r);
         for (int64_t c = 0; c < count; ++c) row[c] += m[c * mask_strides[2]];
       }
       if (causal) {
@@ -79,12 +61,6 @@ struct Problem {
   [[nodiscard]] bool in_panels() const {
     return queries >= kFewQueries && width % kAttentionLanes == 0 && value_width % kAttentionLanes == 0;
   }
-
-  int64_t heads, matrices, queries, keys, width, value_width;
-  bool causal;
-  float scale;
-  ConstView mask;
-  Shape mask_strides;
 };
 
 void forward_tile(const Problem& p, const RowLoops& loops, const float* q, const float* k, const float* v, float* y,
@@ -268,13 +244,19 @@ void forward_in_panels(const Problem& p, const KernelArgs& a, const float* q, co
   });
 }
 
+bool has_halves(const KernelArgs& a) {
+  return std::ranges::any_of(a.inputs, [](const ConstView& x) { return x.data != nullptr && is_half(x.dtype); });
+}
+
 }  // namespace
 
 bool accepts_attention(Types in, const ir::Attrs& /*attrs*/) {
-  return std::all_of(in.begin(), in.end(), [](const TensorType& t) { return t.dtype == DType::F32; });
+  return std::ranges::all_of(in, [](const TensorType& t) { return t.dtype == DType::F32 || is_half(t.dtype); });
 }
 
 void run_attention(const KernelArgs& a) {
+  if (run_attention_bf16(a)) return;
+  if (has_halves(a)) return run_widened(a, run_attention);
   const Problem p(a.inputs[0], a.inputs[1], a.inputs[2], a.inputs.size() > 3 ? a.inputs[3] : ConstView{}, a.attrs);
   const Contiguous q(a.inputs[0], a.pool);
   const Contiguous k(a.inputs[1], a.pool);
@@ -294,6 +276,8 @@ void run_attention(const KernelArgs& a) {
 }
 
 void run_attention_grad(const KernelArgs& a) {
+  if (run_attention_grad_bf16(a)) return;
+  if (has_halves(a)) return run_widened(a, run_attention_grad);
   const Problem p(a.inputs[1], a.inputs[2], a.inputs[3], a.inputs[4], a.attrs);
   const Contiguous ct(a.inputs[0], a.pool);
   const Contiguous q(a.inputs[1], a.pool);

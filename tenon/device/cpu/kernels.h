@@ -29,7 +29,7 @@ void run_normalize(const KernelArgs& a);
 bool accepts_normalize_grad(Types in, const ir::Attrs& attrs);
 void run_normalize_grad(const KernelArgs& a);
 
-// attention.cpp: f32
+// attention.cpp: f32, f16, bf16
 bool accepts_attention(Types in, const ir::Attrs& attrs);
 void run_attention(const KernelArgs& a);
 void run_attention_grad(const KernelArgs& a);
