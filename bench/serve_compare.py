@@ -2,14 +2,14 @@
 """Requests per second at a bounded 99th percentile: `tenon serve` (alone and with batching) against ONNX Runtime behind the
 simplest good Python server (peers/onnxruntime_server.py).
 
-    bench/serve_compare.py --python VENV/bin/python [--tenon build/release/bin/tenon] [--models mlp,resnet50] [--seconds 4]
+    bench/serve_compare.py --python VENV/bin/python [--tenon build/release/bin/tenon] [--models mlp,resnet50,distilbert] [--seconds 4]
     bench/serve_compare.py --python VENV/bin/python --models resnet50 --rates 8,12,16 [--rounds 6] [--protocols gRPC]
 
-VENV: onnx, onnxruntime, fastapi, uvicorn[standard], numpy, tritonclient[grpc]. For each model, server and protocol, `tenon
+First a peer must give the answers that Tenon gave (its request log, replayed). VENV: onnx, onnxruntime, fastapi, uvicorn[standard], numpy, tritonclient[grpc]. For each model, server and protocol, `tenon
 loadtest` (open loop: latency from the intended time) looks for the highest rate whose 99th percentile is within 10 and 50 ms, with
 no error: rates rise by steps of 1.6, 1.25 and 1.1 until one fails three times. Servers run one after another, two at a time never.
---rates: Tenon and ONNX Runtime in turns at each rate, who is first changing: medians over rounds of the percentiles and of the CPU time
-of a request. Whoever does not run waits without work.
+--rates: all servers in turns at each rate, who is first changing: medians over rounds of the percentiles, the answers in a second (at a
+rate that is too high, what a server can do) and the CPU time of a request. Whoever does not run waits without work.
 """
 
 import argparse
@@ -60,6 +60,19 @@ def url_of(server, protocol):
     return f"grpc://127.0.0.1:{server.grpc}/m" if protocol == "gRPC" else f"http://127.0.0.1:{server.rest}/v2/models/m"
 
 
+def check_agreement(o, folder, model, path, kind, *command):
+    """What Tenon answered, asked of the peer again."""
+    log = Path(folder) / model
+    with ServeProcess(o.tenon, "--model", f"m={path}", "--request-log", log, "--request-log-rate", 1) as server:
+        measure(o, f"grpc://{server.address('v2_grpc')}/m", 5, 1, warm_up=0)
+    peer = kind(*command)
+    try:
+        subprocess.run([o.tenon, "loadtest", f"grpc://127.0.0.1:{peer.grpc}/m", "--replay", f"{log}.000001.jsonl", "--relative-tolerance", "1e-3",
+                        "--absolute-tolerance", "1e-3"], check=True)
+    finally:
+        peer.stop()
+
+
 def in_turns(o, model, kinds):
     """Every server at each rate, with the same arrivals."""
     servers = {name: kind(*command) for name, (kind, *command) in kinds}
@@ -74,12 +87,13 @@ def in_turns(o, model, kinds):
                         before = Cost(server.pid)
                         result = measure(o, url_of(server, protocol), rate, o.seconds, "--seed", round_ + 1, warm_up=0)
                         micros = 1e6 * Cost(server.pid).since(before)[0] / max(1, result["answered"])
-                        found[name].append((result["p50_ms"], result["p99_ms"], micros / 1e3))
+                        found[name].append((result["p50_ms"], result["p99_ms"], result["answered"] / result["seconds"], micros / 1e3))
                         if result["errors"]:
                             print(f"{name}: errors {result['errors']}")
                 for name, rows in found.items():
-                    p50, p99, cpu = (f"{statistics.median(c):.4g} ({min(c):.4g} to {max(c):.4g})" for c in zip(*rows))
-                    print(f"{model:9} {name:24} {protocol:8} {rate:6g}/s  p50 {p50} ms, p99 {p99} ms, CPU {cpu} ms", flush=True)
+                    p50, p99, done, cpu = (f"{statistics.median(c):.4g} ({min(c):.4g} to {max(c):.4g})" for c in zip(*rows))
+                    print(f"{model:9} {name:24} {protocol:8} {rate:6g}/s  p50 {p50} ms, p99 {p99} ms, {done} answers/s, CPU {cpu} ms",
+                          flush=True)
     finally:
         for server in servers.values():
             server.stop()
@@ -125,7 +139,7 @@ def main():
     parser.add_argument("--start", type=float, default=0, help="the first rate that is tried")
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([o.python, str(ROOT / "bench/serve_models.py"), folder], check=True)
+        subprocess.run([o.python, str(ROOT / "bench/serve_models.py"), folder, *o.models.split(",")], check=True)
         if not o.rates:
             print(f"{'model':9} {'server':24} {'protocol':8} " + " ".join(f"{'req/s, p99<=' + b + ' ms':>20}" for b in o.bounds.split(",")))
         for model in o.models.split(","):
@@ -134,6 +148,9 @@ def main():
             every = (("tenon", tenon), ("tenon, batches of 16", [*tenon, "--max-batch-size", "16", "--batch-timeout-micros", "0"]),
                      ("ONNX Runtime in Python", [Peer, o.python, str(ROOT / "bench/peers/onnxruntime_server.py"), "--model", f"m={path}"]))
             kinds = [kind for kind in every if kind[0] in o.servers.split(";")]
+            for name, (kind, *command) in kinds:
+                if kind is Peer:
+                    check_agreement(o, folder, model, path, kind, *command)
             if o.rates:
                 in_turns(o, model, kinds)
                 continue

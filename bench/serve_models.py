@@ -1,6 +1,7 @@
-"""ONNX files of the comparisons, with random weights: a small MLP, and ResNet-50 as published (224 x 224, 25.6 million parameters).
+"""ONNX files of the comparisons, with random weights: a small MLP, ResNet-50 as published (224 x 224, 25.6 million parameters), and a
+classifier of short texts of DistilBERT's shape (16 tokens, six layers of 768, 66 million parameters).
 
-    python bench/serve_models.py FOLDER         needs the package onnx; writes mlp.onnx and resnet50.onnx
+    python bench/serve_models.py FOLDER [NAME…]         needs the package onnx; writes mlp.onnx, resnet50.onnx and distilbert.onnx
 """
 
 import sys
@@ -25,10 +26,15 @@ class Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [f"t{self.count}"], **attributes))
         return f"t{self.count}"
 
-    def save(self, path, shape, out, width):
+    def constant(self, value):
+        self.count += 1
+        self.weights.append(numpy_helper.from_array(np.array(value), f"w{self.count}"))
+        return f"w{self.count}"
+
+    def save(self, path, shape, out, width, element=TensorProto.FLOAT):
         self.nodes.append(helper.make_node("Identity", [out], ["y"]))
         graph = helper.make_graph(self.nodes, path.stem,
-                                  [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *shape])],
+                                  [helper.make_tensor_value_info("x", element, ["batch", *shape])],
                                   [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", width])], self.weights)
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
@@ -65,8 +71,36 @@ def resnet50(path):
     g.save(path, [3, 224, 224], g.node("Gemm", x, g.weight(1000, width, scale=0.02), g.weight(1000), transB=1), 1000)
 
 
+def distilbert(path, tokens=16, width=768, heads=12, layers=6, vocabulary=30522):
+    g = Graph()
+
+    def linear(x, inputs, outputs):
+        return g.node("Add", g.node("MatMul", x, g.weight(inputs, outputs, scale=inputs**-0.5)), g.weight(outputs, scale=0.1))
+
+    def norm(x):
+        return g.node("LayerNormalization", x, g.weight(width), g.weight(width, scale=0.1), axis=-1, epsilon=1e-12)
+
+    def split(x, order):  # into heads
+        return g.node("Transpose", g.node("Reshape", x, in_heads), perm=order)
+
+    in_heads, joined = g.constant([0, 0, heads, width // heads]), g.constant([0, 0, width])
+    half, one, root = (g.constant(np.float32(v)) for v in (0.5, 1, 2**0.5))
+    scale = g.constant(np.float32((width // heads) ** -0.5))
+    x = norm(g.node("Add", g.node("Gather", g.weight(vocabulary, width), "x"), g.weight(tokens, width)))
+    for _ in range(layers):
+        q, k, v = (split(linear(x, width, width), order) for order in ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]))
+        seen = g.node("MatMul", g.node("Softmax", g.node("Mul", g.node("MatMul", q, k), scale), axis=-1), v)
+        x = norm(g.node("Add", x, linear(g.node("Reshape", g.node("Transpose", seen, perm=[0, 2, 1, 3]), joined), width, width)))
+        inner = linear(x, width, 4 * width)
+        gelu = g.node("Mul", g.node("Mul", inner, half), g.node("Add", g.node("Erf", g.node("Div", inner, root)), one))
+        x = norm(g.node("Add", x, linear(gelu, 4 * width, width)))
+    first = g.node("Gather", x, g.constant(0), axis=1)
+    g.save(path, [tokens], linear(g.node("Tanh", linear(first, width, width)), width, 2), 2, TensorProto.INT64)
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    mlp(folder / "mlp.onnx")
-    resnet50(folder / "resnet50.onnx")
+    for make in (mlp, resnet50, distilbert):
+        if len(sys.argv) == 2 or make.__name__ in sys.argv[2:]:
+            make(folder / f"{make.__name__}.onnx")

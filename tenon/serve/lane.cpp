@@ -70,6 +70,7 @@ Lane::Lane(std::string model, int64_t version, ModelPtr loaded, LaneOptions opti
     why_no_batching_ = "batching is not switched on for this model";
   }
   const Labels labels{{"model", model_name_}, {"version", std::to_string(version_)}};
+  held_ = metrics.hold(labels);
   for (size_t i = 0; i < kCloseReasons; ++i) {
     Labels with = labels;
     with.emplace_back("reason", kReasons[i]);
@@ -94,28 +95,22 @@ Lane::Lane(std::string model, int64_t version, ModelPtr loaded, LaneOptions opti
   expired_running_ = unanswered("deadline_in_run");
   cancelled_ = unanswered("cancelled");
   metrics_ = &metrics;
-  for (size_t i = 0; i < kApis; ++i) {
-    Labels with = labels;
-    with.emplace_back("api", name(static_cast<Api>(i)));
-    durations_[i] = &metrics.histogram("tenon_request_duration_seconds",
-                                       "Time from the arrival of a request in the core to its answer.", with,
-                                       Metrics::duration_bounds());
-  }
 }
 
 void Lane::count_request(Api api, Code code, Clock::duration took) {
-  auto& slot = requests_[static_cast<size_t>(api)][static_cast<size_t>(code)];
-  Counter* counter = slot.load(std::memory_order_acquire);
-  if (!counter) {
-    counter = &metrics_->counter("tenon_requests_total", "Requests answered, by gRPC's name of the status.",
-                                 {{"model", model_name_},
-                                  {"version", std::to_string(version_)},
-                                  {"api", std::string(name(api))},
-                                  {"code", std::string(name(code))}});
-    slot.store(counter, std::memory_order_release);
-  }
-  counter->add();
-  durations_[static_cast<size_t>(api)]->observe(std::chrono::duration<double>(took).count());
+  const auto labels = [&] {
+    return Labels{{"model", model_name_}, {"version", std::to_string(version_)}, {"api", std::string(name(api))}};
+  };
+  made_once(requests_[static_cast<size_t>(api)][static_cast<size_t>(code)], [&]() -> Counter& {
+    Labels with = labels();
+    with.emplace_back("code", name(code));
+    return metrics_->counter("tenon_requests_total", "Requests answered, by gRPC's name of the status.", with);
+  }).add();
+  made_once(durations_[static_cast<size_t>(api)], [&]() -> Histogram& {
+    return metrics_->histogram("tenon_request_duration_seconds",
+                               "Time from the arrival of a request in the core to its answer.", labels(),
+                               Metrics::duration_bounds());
+  }).observe(std::chrono::duration<double>(took).count());
 }
 
 void Lane::note_batch(bool ok, int64_t rows, const Timings& when, std::span<const Clock::time_point> arrived) {
@@ -166,8 +161,10 @@ LaneTotals Lane::totals() const {
       if (code != static_cast<size_t>(Code::Ok)) out.errors += counter->value();
     }
   }
-  for (const Histogram* histogram : durations_) {
-    out.buckets.resize(histogram->bounds().size() + 1);
+  out.buckets.resize(Metrics::duration_bounds().size() + 1);
+  for (const auto& slot : durations_) {
+    const Histogram* histogram = slot.load(std::memory_order_acquire);
+    if (!histogram) continue;
     for (size_t i = 0; i < out.buckets.size(); ++i) out.buckets[i] += histogram->count(i);
   }
   return out;

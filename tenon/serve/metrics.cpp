@@ -54,7 +54,6 @@ uint64_t Histogram::total() const {
 
 struct Metrics::Cell {
   Labels labels;
-  bool hidden = false;
   Counter counter;
   Gauge gauge;
   std::function<double()> ask;
@@ -80,7 +79,6 @@ Metrics::Cell& Metrics::cell(std::string_view name, std::string_view help, std::
     slot = std::make_unique<Cell>();
     slot->labels = labels;
   }
-  slot->hidden = false;
   return *slot;
 }
 
@@ -104,12 +102,31 @@ Histogram& Metrics::histogram(std::string_view name, std::string_view help, cons
   return *c.histogram;
 }
 
-void Metrics::hide(const std::string& label, const std::string& value) {
+std::shared_ptr<void> Metrics::hold(const Labels& labels) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++held_[labels];
+    std::erase(unheld_[labels.at(0)], labels);
+  }
+  return {this, [labels](Metrics* metrics) { metrics->let_go(labels); }};
+}
+
+void Metrics::let_go(const Labels& labels) {
   const std::lock_guard lock(mutex_);
+  const auto held = held_.find(labels);
+  if (--held->second > 0) return;
+  held_.erase(held);
+  auto& waiting = unheld_[labels.at(0)];
+  waiting.push_back(labels);
+  if (waiting.size() <= kKeptUnheld) return;
+  const Labels gone = std::move(waiting.front());
+  waiting.pop_front();
   for (auto& [name, family] : families_) {
-    for (auto& [text, c] : family.cells) {
-      if (std::find(c->labels.begin(), c->labels.end(), std::pair{label, value}) != c->labels.end()) c->hidden = true;
-    }
+    std::erase_if(family.cells, [&](const auto& item) {
+      const Labels& all = item.second->labels;
+      return std::all_of(gone.begin(), gone.end(),
+                         [&](const auto& label) { return std::find(all.begin(), all.end(), label) != all.end(); });
+    });
   }
 }
 
@@ -120,7 +137,7 @@ std::string Metrics::text() const {
     const std::lock_guard lock(mutex_);
     for (const auto& [name, family] : families_) {
       for (const auto& [labels, c] : family.cells) {
-        if (c->ask && !c->hidden) asked.emplace(c.get(), c->ask);
+        if (c->ask) asked.emplace(c.get(), c->ask);
       }
     }
   }
@@ -134,7 +151,7 @@ std::string Metrics::text() const {
     const auto bound = [&](double v) { return name.starts_with(':') ? fmt::format("{:g}", v) : number(v); };
     for (const auto& [labels, c] : family.cells) {
       const auto answer = answers.find(c.get());
-      if (c->hidden || (c->ask && answer == answers.end())) continue;  // made meanwhile
+      if (c->ask && answer == answers.end()) continue;  // made meanwhile
       if (!opened) {
         if (!family.help.empty()) out += fmt::format("# HELP {} {}\n", name, family.help);
         out += fmt::format("# TYPE {} {}\n", name, family.type);

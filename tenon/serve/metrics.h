@@ -5,11 +5,13 @@
 //   hits.add();                       // lock-free
 //   std::string page = metrics.text();
 //
-// A cell lives as long as its Metrics, so callers look it up once. The same name and labels give the same cell.
+// The same name and labels give the same cell. It lives as long as its Metrics, so callers look it up once; only those
+// whose labels were held (Metrics::hold) go when nobody has held them for a while.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -56,6 +58,17 @@ class Histogram {
 
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
+// The cell in `slot`, looked up at its first use: not all that could be counted is.
+template <class Cell, class Make>
+Cell& made_once(std::atomic<Cell*>& slot, const Make& make) {
+  Cell* out = slot.load(std::memory_order_acquire);
+  if (!out) {
+    out = &make();
+    slot.store(out, std::memory_order_release);
+  }
+  return *out;
+}
+
 class Metrics {
  public:
   Metrics();
@@ -68,8 +81,11 @@ class Metrics {
   // A gauge whose value is asked for when the page is written.
   void gauge(std::string_view name, std::string_view help, const Labels& labels, std::function<double()> value);
   Histogram& histogram(std::string_view name, std::string_view help, const Labels& labels, std::vector<double> bounds);
-  // Takes every cell with this label off the page (a model that is gone). Cells already handed out stay valid.
-  void hide(const std::string& label, const std::string& value);
+  // Cells with these labels among theirs are used until the handle goes, which must be before this Metrics does. Of the
+  // sets with the same first label that nobody holds, the last kKeptUnheld stay on the page; the cells of older ones
+  // are freed. So a model whose versions come and go makes no page without end.
+  static constexpr size_t kKeptUnheld = 16;
+  [[nodiscard]] std::shared_ptr<void> hold(const Labels& labels);
 
   // The page; content type "text/plain; version=0.0.4".
   [[nodiscard]] std::string text() const;
@@ -81,9 +97,12 @@ class Metrics {
   struct Cell;
   struct Family;
   Cell& cell(std::string_view name, std::string_view help, std::string_view type, const Labels& labels);
+  void let_go(const Labels& labels);
 
   mutable std::mutex mutex_;
   std::map<std::string, Family, std::less<>> families_;
+  std::map<Labels, int64_t> held_;                           // how often
+  std::map<Labels::value_type, std::deque<Labels>> unheld_;  // by their first label, the oldest first
 };
 
 }  // namespace tenon::serve

@@ -191,17 +191,35 @@ void Repository::manage() {
   }
 }
 
+// What a look at one model's folder found.
+struct Repository::Seen {
+  std::string model;
+  fs::path base;
+  std::map<int64_t, std::pair<fs::path, bool>> known;  // path, is it known to be whole
+  std::map<int64_t, fs::path> there;
+  std::map<int64_t, Fingerprint> prints;
+  std::map<int64_t, std::pair<Wholeness, std::string>> manifests;
+  std::string error;
+
+  void look() {
+    try {
+      there = find_versions(base);
+      for (const auto& [number, path] : there) {
+        const auto before = known.find(number);
+        if (before != known.end() && before->second.second && before->second.first == path) continue;
+        prints[number] = fingerprint(path);
+        std::string why;
+        const Wholeness whole = check_manifest(path, why);
+        manifests[number] = {whole, why};
+      }
+    } catch (const Error& e) {
+      error = e.what();
+    }
+  }
+};
+
 // Reads the disk with the lock let go, then notes what was found.
 void Repository::look(std::unique_lock<std::mutex>& lock) {
-  struct Seen {
-    std::string model;
-    fs::path base;
-    std::map<int64_t, std::pair<fs::path, bool>> known;  // path, is it known to be whole
-    std::map<int64_t, fs::path> there;
-    std::map<int64_t, Fingerprint> prints;
-    std::map<int64_t, std::pair<Wholeness, std::string>> manifests;
-    std::string error;
-  };
   std::vector<Seen> all;
   for (const auto& [name, entry] : models_) {
     if (entry->removed || entry->config.pipeline) continue;
@@ -211,27 +229,11 @@ void Repository::look(std::unique_lock<std::mutex>& lock) {
   }
   looking_ = true;
   lock.unlock();
-  for (auto& seen : all) {
-    try {
-      seen.there = find_versions(seen.base);
-      for (const auto& [number, path] : seen.there) {
-        const auto known = seen.known.find(number);
-        if (known != seen.known.end() && known->second.second && known->second.first == path) continue;
-        seen.prints[number] = fingerprint(path);
-        std::string why;
-        const Wholeness whole = check_manifest(path, why);
-        seen.manifests[number] = {whole, why};
-      }
-    } catch (const Error& error) {
-      seen.error = error.what();
-    }
-  }
+  for (auto& seen : all) seen.look();
   lock.lock();
   looking_ = false;
   being_written_ = false;
   ++looks_;
-  const auto now = Clock::now();
-  const auto wall = std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
   for (auto& seen : all) {
     const auto found = models_.find(seen.model);
     if (found == models_.end() || found->second->config.base_path != seen.base) continue;
@@ -239,41 +241,46 @@ void Repository::look(std::unique_lock<std::mutex>& lock) {
     if (!seen.error.empty() && entry.disk_error != seen.error)
       log("warning", "disk_error", {{"model", seen.model}, {"error", seen.error}});
     entry.disk_error = seen.error;
-    if (!seen.error.empty()) continue;  // what was there before still counts
-    for (auto& [number, version] : entry.versions) {
-      version.on_disk = seen.there.contains(number);
-      // Gone before it was whole.
-      if (!version.on_disk && version.state == VersionState::Start) version.state = VersionState::Unknown;
-    }
-    for (const auto& [number, path] : seen.there) {
-      Version& version = entry.versions[number];
-      version.number = number;
-      version.on_disk = true;
-      version.path = path;
-      const auto print = seen.prints.find(number);
-      if (print == seen.prints.end() || version.whole) continue;
-      if (version.state == VersionState::Unknown) version.state = VersionState::Start;
-      if (!(print->second == version.seen)) {
-        version.seen = print->second;
-        version.seen_since = now;
-        // What could not be loaded has changed: it gets a new chance.
-        if (version.attempts > 0 && !(version.failed == version.seen)) {
-          version.state = VersionState::Start;
-          version.attempts = 0;
-        }
-      }
-      const auto& [whole, why] = seen.manifests[number];
-      const auto quiet_for = std::chrono::nanoseconds(wall - version.seen.newest_ns);
-      const bool settled =
-          quiet_for >= options_.settle || (now > version.seen_since && now - version.seen_since >= options_.settle);
-      version.whole = whole == Wholeness::Whole || (whole == Wholeness::NoManifest && (settled || entry.urgent));
-      being_written_ = being_written_ || (whole == Wholeness::NoManifest && !version.whole);
-      if (!version.whole && version.state == VersionState::Start)
-        version.status = {Code::FailedPrecondition,
-                          whole == Wholeness::Broken ? "not complete: " + why : "still being written", 0};
-    }
-    entry.urgent = false;
+    if (seen.error.empty()) note(entry, seen);  // else what was there before still counts
   }
+}
+
+void Repository::note(Entry& entry, const Seen& seen) {
+  const auto now = Clock::now();
+  const auto wall = std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
+  for (auto& [number, version] : entry.versions) {
+    version.on_disk = seen.there.contains(number);
+    // Gone before it was whole.
+    if (!version.on_disk && version.state == VersionState::Start) version.state = VersionState::Unknown;
+  }
+  for (const auto& [number, path] : seen.there) {
+    Version& version = entry.versions[number];
+    version.number = number;
+    version.on_disk = true;
+    version.path = path;
+    const auto print = seen.prints.find(number);
+    if (print == seen.prints.end() || version.whole) continue;
+    if (version.state == VersionState::Unknown) version.state = VersionState::Start;
+    if (!(print->second == version.seen)) {
+      version.seen = print->second;
+      version.seen_since = now;
+      // What could not be loaded has changed: it gets a new chance.
+      if (version.attempts > 0 && !(version.failed == version.seen)) {
+        version.state = VersionState::Start;
+        version.attempts = 0;
+      }
+    }
+    const auto& [whole, why] = seen.manifests.at(number);
+    const auto quiet_for = std::chrono::nanoseconds(wall - version.seen.newest_ns);
+    const bool settled =
+        quiet_for >= options_.settle || (now > version.seen_since && now - version.seen_since >= options_.settle);
+    version.whole = whole == Wholeness::Whole || (whole == Wholeness::NoManifest && (settled || entry.urgent));
+    being_written_ = being_written_ || (whole == Wholeness::NoManifest && !version.whole);
+    if (!version.whole && version.state == VersionState::Start)
+      version.status = {Code::FailedPrecondition,
+                        whole == Wholeness::Broken ? "not complete: " + why : "still being written", 0};
+  }
+  entry.urgent = false;
 }
 
 void Repository::reconcile(Clock::time_point now) {

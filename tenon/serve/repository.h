@@ -132,6 +132,7 @@ class Repository {
     LaneOptions lane;
   };
   struct Published;
+  struct Seen;
   class Remover;
 
   [[nodiscard]] std::map<std::string, RequestLogPtr> opened_logs(const std::vector<ModelConfig>& models) const;
@@ -139,6 +140,7 @@ class Repository {
   void manage();
   void load_versions();
   void look(std::unique_lock<std::mutex>& lock);
+  void note(Entry& entry, const Seen& seen);
   void reconcile(Clock::time_point now);
   void reconcile(Entry& entry, Clock::time_point now);
   bool reconcile_pipeline(Entry& entry);

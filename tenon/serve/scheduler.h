@@ -141,6 +141,7 @@ class Lane {
   int64_t quick_bytes_ = -1;    // of the inputs of the largest request that was quick
   std::shared_ptr<Pool> pool_;  // once there was work for it
 
+  std::shared_ptr<void> held_;  // the cells below
   std::atomic<int64_t> pending_{0};
   mutable std::mutex statistics_mutex_;
   Statistics statistics_;
@@ -155,7 +156,7 @@ class Lane {
   Counter* cancelled_;
   Metrics* metrics_;
   std::array<std::array<std::atomic<Counter*>, 17>, kApis> requests_{};
-  std::array<Histogram*, kApis> durations_{};
+  std::array<std::atomic<Histogram*>, kApis> durations_{};
   TfsMetrics tfs_metrics_;
 };
 using LanePtr = std::shared_ptr<Lane>;

@@ -25,53 +25,42 @@ std::string name_of(TfsMethod method, bool grpc) {
   return out;
 }
 
-// The cell in `slot`, made at its first use.
-template <class Cell, class Make>
-Cell& cell(std::atomic<Cell*>& slot, const Make& make) {
-  Cell* out = slot.load(std::memory_order_acquire);
-  if (!out) {
-    out = &make();
-    slot.store(out, std::memory_order_release);
-  }
-  return *out;
-}
-
 }  // namespace
 
 void TfsMetrics::count(Metrics& page, const TfsCall& call) {
   const auto method = static_cast<size_t>(call.method);
-  cell(requests_[static_cast<size_t>(call.code)], [&]() -> Counter& {
+  made_once(requests_[static_cast<size_t>(call.code)], [&]() -> Counter& {
     return page.counter(":tensorflow:serving:request_count", "",
                         {{"model_name", model_}, {"status", std::string(name(call.code))}});
   }).add();
   if (call.examples > 0) {
-    cell(examples_, [&]() -> Histogram& {
+    made_once(examples_, [&]() -> Histogram& {
       return page.histogram(":tensorflow:serving:request_example_counts", "", {{"model", model_}},
                             exponential(1, 2, 15));
     }).observe(static_cast<double>(call.examples));
-    cell(example_total_, [&]() -> Counter& {
+    made_once(example_total_, [&]() -> Counter& {
       return page.counter(":tensorflow:serving:request_example_count_total", "", {{"model", model_}});
     }).add(static_cast<uint64_t>(call.examples));
   }
   if (call.code != Code::Ok) return;  // as the original: latencies are those of answers
-  cell(latency_[method][call.grpc ? 1 : 0], [&]() -> Histogram& {
+  made_once(latency_[method][call.grpc ? 1 : 0], [&]() -> Histogram& {
     return page.histogram(
         ":tensorflow:serving:request_latency", "",
         {{"model_name", model_}, {"API", name_of(call.method, call.grpc)}, {"entrypoint", call.grpc ? "GRPC" : "REST"}},
         long_bounds());
   }).observe(micros(call.took));
-  cell(runtime_[method], [&]() -> Histogram& {
+  made_once(runtime_[method], [&]() -> Histogram& {
     return page.histogram(":tensorflow:serving:runtime_latency", "",
                           {{"model_name", model_}, {"API", name_of(call.method, true)}, {"runtime", "Tenon"}},
                           long_bounds());
   }).observe(micros(call.timings.computed - call.timings.ready));
   if (!call.batched) return;
-  cell(queued_, [&]() -> Histogram& {
+  made_once(queued_, [&]() -> Histogram& {
     return page.histogram(":tensorflow:serving:batching_session:queuing_latency", "", {{"thread_pool_name", "tenon"}},
                           exponential(100, 1.2, 52));
   }).observe(micros(call.timings.started - call.timings.arrived));
   if (call.leads_batch)
-    cell(runs_, [&]() -> Counter& {
+    made_once(runs_, [&]() -> Counter& {
       return page.counter(":tensorflow:serving:batching_session:wrapped_run_count", "");
     }).add();
 }

@@ -144,9 +144,8 @@ serve::ModelPtr load_any(const fs::path& path, Precision precision) {
   }
 }
 
-serve::ServerOptions options_of(const Arguments& a, const Console& console) {
-  serve::ServerOptions o;
-  o.core.repository.loader = load_any;
+// Where it listens, how those connections are secured, and who may load by hand.
+void read_listeners(const Arguments& a, serve::ServerOptions& o) {
   o.address = a.get<std::string>("address");
   o.tfs_grpc_port = port_of(a, "port");
   o.tfs_rest_port = port_of(a, "rest-api-port");
@@ -156,9 +155,7 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
   if (!o.tfs_grpc_port && !o.tfs_rest_port && !o.v2_rest_port && !o.v2_grpc_port && o.grpc_socket_path.empty())
     throw UsageError(
         {"tenon serve", "every port is 0: nobody could ask anything", "at least one port", {}, "--rest_api_port 8501"});
-  if (a.has("control-port")) {
-    o.control_port = static_cast<uint16_t>(a.get<std::int64_t>("control-port"));
-  }
+  if (a.has("control-port")) o.control_port = static_cast<uint16_t>(a.get<std::int64_t>("control-port"));
   o.grpc_control = yes(a, "grpc-control");
   if (o.control_port || o.grpc_control) {
     o.control_token = text_or(a, "control-token");
@@ -175,6 +172,51 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
     const std::string path = a.get<std::string>("ssl-config-file");
     o.grpc_tls = serve::parse_ssl_config(read_text_file(path), path);
   }
+}
+
+void read_logs(const Arguments& a, const Console& console, serve::ServerOptions& o) {
+  serve::LogFileOptions file;
+  file.max_file_bytes = a.get<std::int64_t>("log-max-bytes");
+  file.max_files = static_cast<int>(a.get<std::int64_t>("log-max-files"));
+  if (a.has("request-log")) {
+    const auto format = a.get<std::string>("request-log-format");
+    file.prefix = a.get<std::string>("request-log");
+    o.core.request_log = serve::RequestLogOptions{
+        .format = format == "json_lines" ? serve::LogFormat::JsonLines : serve::LogFormat::PredictionLog,
+        .sampling_rate = a.get<double>("request-log-rate"),
+        .seed = static_cast<std::uint64_t>(a.get<std::int64_t>("request-log-seed")),
+        .file = file};
+  }
+  if (text_or(a, "access-log") == "-") {
+    o.access = [&console](const serve::AccessRecord& record) { console.err(serve::json_line(record)); };
+  } else if (a.has("access-log")) {
+    file.prefix = a.get<std::string>("access-log");
+    o.access_log = file;
+  }
+  o.core.repository.log = [&console](std::string_view level, std::string_view event, const serve::Labels& fields) {
+    nlohmann::ordered_json line{{"time", fmt::format("{:%FT%TZ}", fmt::gmtime(std::chrono::system_clock::now()))},
+                                {"level", level},
+                                {"event", event}};
+    for (const auto& [key, value] : fields) line[key] = value;
+    console.err(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  };
+}
+
+void read_loading(const Arguments& a, serve::RepositoryOptions& r) {
+  r.loader = load_any;
+  r.poll = milliseconds(1000 * a.get<std::int64_t>("file-system-poll-wait-seconds"));
+  r.load_threads = std::max(1, static_cast<int>(a.get<std::int64_t>("num-load-threads")));
+  r.load_retries = static_cast<int>(a.get<std::int64_t>("max-num-load-retries"));
+  r.retry_interval = milliseconds(a.get<std::int64_t>("load-retry-interval-micros") / 1000);
+  r.warm_up = yes(a, "enable-model-warmup");
+  r.warm_iterations = std::max(1, static_cast<int>(a.get<std::int64_t>("num-request-iterations-for-warmup")));
+  r.version_batching =
+      yes(a, "enable-per-model-batching-parameters") && (!a.was_given("enable-batching") || yes(a, "enable-batching"));
+}
+
+serve::ServerOptions options_of(const Arguments& a, const Console& console) {
+  serve::ServerOptions o;
+  read_listeners(a, o);
   if (a.has("grpc-channel-arguments"))
     o.grpc.channel_arguments = channel_arguments(a.get<std::string>("grpc-channel-arguments"));
   o.tfs_rest.cors = yes(a, "rest-api-enable-cors-support");
@@ -194,40 +236,8 @@ serve::ServerOptions options_of(const Arguments& a, const Console& console) {
   o.core.admission.requests = a.get<std::int64_t>("max-requests");
   o.core.admission.bytes = a.get<std::int64_t>("max-bytes");
   o.core.admission.body = a.get<std::int64_t>("max-body-bytes");
-  serve::LogFileOptions file;
-  file.max_file_bytes = a.get<std::int64_t>("log-max-bytes");
-  file.max_files = static_cast<int>(a.get<std::int64_t>("log-max-files"));
-  if (a.has("request-log")) {
-    const auto format = a.get<std::string>("request-log-format");
-    file.prefix = a.get<std::string>("request-log");
-    o.core.request_log = serve::RequestLogOptions{
-        .format = format == "json_lines" ? serve::LogFormat::JsonLines : serve::LogFormat::PredictionLog,
-        .sampling_rate = a.get<double>("request-log-rate"),
-        .seed = static_cast<std::uint64_t>(a.get<std::int64_t>("request-log-seed")),
-        .file = file};
-  }
-  if (text_or(a, "access-log") == "-") {
-    o.access = [&console](const serve::AccessRecord& record) { console.err(serve::json_line(record)); };
-  } else if (a.has("access-log")) {
-    file.prefix = a.get<std::string>("access-log");
-    o.access_log = file;
-  }
-  auto& r = o.core.repository;
-  r.poll = milliseconds(1000 * a.get<std::int64_t>("file-system-poll-wait-seconds"));
-  r.load_threads = std::max(1, static_cast<int>(a.get<std::int64_t>("num-load-threads")));
-  r.load_retries = static_cast<int>(a.get<std::int64_t>("max-num-load-retries"));
-  r.retry_interval = milliseconds(a.get<std::int64_t>("load-retry-interval-micros") / 1000);
-  r.warm_up = yes(a, "enable-model-warmup");
-  r.warm_iterations = std::max(1, static_cast<int>(a.get<std::int64_t>("num-request-iterations-for-warmup")));
-  r.version_batching =
-      yes(a, "enable-per-model-batching-parameters") && (!a.was_given("enable-batching") || yes(a, "enable-batching"));
-  r.log = [&console](std::string_view level, std::string_view event, const serve::Labels& fields) {
-    nlohmann::ordered_json line{{"time", fmt::format("{:%FT%TZ}", fmt::gmtime(std::chrono::system_clock::now()))},
-                                {"level", level},
-                                {"event", event}};
-    for (const auto& [key, value] : fields) line[key] = value;
-    console.err(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-  };
+  read_logs(a, console, o);
+  read_loading(a, o.core.repository);
   return o;
 }
 

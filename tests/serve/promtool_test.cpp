@@ -27,6 +27,54 @@ TEST(Metrics, AGaugeMayMakeAMetricWhenItIsAsked) {
   EXPECT_NE(page.find("tenon_made 2\n"), std::string::npos) << page;
 }
 
+TEST(Metrics, CellsThatNobodyHoldsGoAfterAWhile) {
+  Metrics metrics;
+  const auto labels = [](const std::string& model, size_t version) {
+    return Labels{{"model", model}, {"version", std::to_string(version)}};
+  };
+  const auto count = [&](const std::string& model, size_t version) {
+    Labels more = labels(model, version);
+    more.emplace_back("api", "v2_rest");
+    metrics.counter("tenon_some", "", more).add();
+  };
+  const auto shown = [&](const std::string& model, size_t version) {
+    return metrics.text().find("model=\"" + model + "\",version=\"" + std::to_string(version) + "\"") !=
+           std::string::npos;
+  };
+  const auto first = metrics.hold(labels("m", 0));
+  count("m", 0);
+  auto other = metrics.hold(labels("other", 5));
+  count("other", 5);
+  other.reset();
+  constexpr size_t kMany = Metrics::kKeptUnheld + 10;
+  for (size_t v = 1; v <= kMany; ++v) {
+    const auto held = metrics.hold(labels("m", v));
+    auto twice = metrics.hold(labels("m", v));
+    twice.reset();
+    count("m", v);
+  }
+  EXPECT_TRUE(shown("m", 0)) << "is held";
+  EXPECT_TRUE(shown("other", 5)) << "another model's";
+  for (size_t v = 1; v <= kMany; ++v) EXPECT_EQ(shown("m", v), v > kMany - Metrics::kKeptUnheld) << v;
+  // One that comes back counts on.
+  const auto again = metrics.hold(labels("m", kMany));
+  count("m", kMany);
+  EXPECT_NE(metrics.text().find("version=\"" + std::to_string(kMany) + "\",api=\"v2_rest\"} 2\n"), std::string::npos);
+}
+
+// A model that is published anew every few minutes, for months.
+TEST(Metrics, VersionsThatComeAndGoMakeNoPageWithoutEnd) {
+  Metrics metrics;
+  std::map<int64_t, size_t> sizes;
+  for (int64_t v = 1001; v <= 1200; ++v) {
+    Lane lane("m", v, std::make_shared<FakeModel>(1), {}, metrics);
+    lane.count_request(Api::V2Rest, Code::Ok, milliseconds(1));
+    EXPECT_EQ(lane.totals().answered, 1U);
+    sizes[v] = metrics.text().size();
+  }
+  EXPECT_EQ(sizes[1200], sizes[1020]);
+}
+
 TEST(Metrics, PromtoolAcceptsThePage) {
   if (std::system("command -v promtool >/dev/null 2>&1") != 0)
     GTEST_SKIP() << "promtool is not there (Debian: apt-get install prometheus)";
