@@ -83,14 +83,22 @@ Case training(std::shared_ptr<Model> model, const Tensor& input, const Tensor& l
     return loss;
   };
   std::function<Tensor()> run = step;
+  std::shared_ptr<Compiled<std::decay_t<decltype(step)>>> fast;
   if (compiled) {
-    auto fast = std::make_shared<decltype(compile(step))>(compile(step));
+    fast = std::make_shared<Compiled<std::decay_t<decltype(step)>>>(compile(step));
     run = [fast] { return (*fast)(); };
   }
   Tensors losses;
   for (int i = 0; i < 3; ++i) {
     const double seconds = seconds_of([&] { losses.push_back(run().detach()); });
     if (i == 0) c.more["first_seconds"] = seconds;
+  }
+  if (fast) {
+    const Explanation e = fast->explain();
+    const compiler::ProgramReport& last = e.programs.back();
+    c.more["peak_bytes"] = last.peak_bytes;
+    c.more["arena_bytes"] = last.arena_bytes;
+    c.more["recomputed"] = last.recomputed;
   }
   c.results.set("losses", stack(losses));
   c.inner = inner;

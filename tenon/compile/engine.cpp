@@ -158,6 +158,7 @@ struct Engine::State {
   ProgramOptions options_for(const trace::Segment& segment, Family& family, bool is_new) {
     ProgramOptions o;
     o.fuse = options.fuse;
+    o.recompute_from = options.recompute_from;
     o.precision = options.precision;
     o.interpret = options.interpret;
     o.verify = options.verify;
@@ -344,6 +345,10 @@ std::string text_of(const compiler::ProgramReport& r) {
       r.reason, r.recorded, r.ended, r.maps, r.folds, r.calls, r.kernels, r.launches, r.distinct_kernels,
       r.code.compiled, r.code.loaded, r.code.shared, r.calls, bytes_text(r.peak_bytes), bytes_text(r.input_bytes),
       bytes_text(r.output_bytes), r.donated, bytes_text(r.arena_bytes), bytes_text(r.unplanned_bytes));
+  if (r.recomputed > 0) {
+    text += fmt::format("  computed again instead of kept: {} values, which makes the arena {} smaller\n", r.recomputed,
+                        bytes_text(r.recompute_saved_bytes));
+  }
   text += fmt::format("  compiled in {:.1f} ms:", r.seconds * 1e3);
   for (const auto& pass : r.passes) text += fmt::format(" {} {:.1f}", pass.name, pass.seconds * 1e3);
   text += fmt::format(" (LLVM {:.1f}, linking {:.1f}); run {} times\n", r.code.llvm_seconds * 1e3,

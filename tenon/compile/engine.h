@@ -18,6 +18,9 @@ struct CompileOptions {
   bool interpret = false;  // kernels by the interpreter of the loop IR: slow, for tests
   bool verify = false;     // check the loop IR after every pass
   bool keep_text = false;  // explain() shows the loop IR
+  // Values of at least so many bytes that are cheap to make are computed again where they are read late, if that lowers
+  // the peak of memory (compile/recompute.h); below 0: none.
+  int64_t recompute_from = 1 << 16;
   // Fast: kernels round less often than an eager run does (ir/precision.h); what is no kernel of ours is as there.
   Precision precision = Precision::Strict;
   // Programs to keep (at least one). Beyond that the least recently used goes, and explain() counts it; its machine

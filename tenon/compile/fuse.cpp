@@ -9,10 +9,6 @@
 namespace tenon::compiler {
 namespace {
 
-constexpr size_t kMostMembers = 48;
-constexpr size_t kMostInstructions = 500;
-constexpr int kMostFolds = 5;
-
 class Fusion {
  public:
   explicit Fusion(const CoreGraph& graph) : g_(graph), group_of_(graph.nodes.size()), stamp_(graph.nodes.size(), 0) {
@@ -22,7 +18,7 @@ class Fusion {
       if (graph.nodes[i].kind == CoreKind::Call) {
         group.kind = GroupKind::Call;
         group.members = {static_cast<int32_t>(i)};
-      } else if (!arrange({static_cast<int32_t>(i)}, group)) {
+      } else if (!arrange(graph, {static_cast<int32_t>(i)}, group)) {
         throw InternalError("a node that is no kernel: " + graph.nodes[i].label);
       }
       groups_.push_back(std::move(group));
@@ -56,7 +52,7 @@ class Fusion {
       if (node(m[0]).kind == CoreKind::Call) {
         group.kind = GroupKind::Call;
         group.members = m;
-      } else if (!arrange(m, group)) {
+      } else if (!arrange(g_, m, group)) {
         return false;
       }
       groups.push_back(std::move(group));
@@ -180,9 +176,8 @@ class Fusion {
     if (ga.kind == GroupKind::Call || gb.kind == GroupKind::Call) return;
     std::vector<int32_t> members;
     std::merge(ga.members.begin(), ga.members.end(), gb.members.begin(), gb.members.end(), std::back_inserter(members));
-    if (members.size() > kMostMembers) return;
     Group merged;
-    if (!arrange(members, merged)) return;
+    if (!arrange(g_, members, merged)) return;
     if (reaches_through_others(b, a)) return;
     close_ranks(a, b);
     for (int32_t m : gb.members) group_of_[static_cast<size_t>(m)] = a;
@@ -191,103 +186,6 @@ class Fusion {
     pa.insert(pa.end(), pb.begin(), pb.end());
     pb.clear();
     groups_[static_cast<size_t>(a)] = std::move(merged);
-  }
-
-  // The loops of a kernel with these members; false if there are none.
-  bool arrange(const std::vector<int32_t>& members, Group& group) const {
-    group.members = members;
-    int folds = 0;
-    size_t instructions = 0;
-    const CoreNode* fold = nullptr;
-    for (int32_t m : members) {
-      const CoreNode& n = node(m);
-      instructions += n.program.code.size();
-      if (n.kind != CoreKind::Fold) continue;
-      ++folds;
-      if (fold && (fold->outer != n.outer || fold->n != n.n || fold->columns != n.columns)) return false;
-      fold = &n;
-    }
-    if (folds > kMostFolds || (members.size() > 1 && instructions > kMostInstructions)) return false;
-    if (!fold) return arrange_map(group);
-    group.outer = fold->outer;
-    group.n = fold->n;
-    group.columns = fold->columns;
-    group.kind = fold->columns == 1 ? GroupKind::Row : GroupKind::Column;
-    return group.kind == GroupKind::Row ? arrange_row(group) : arrange_column(group);
-  }
-
-  bool arrange_map(Group& group) const {
-    group.kind = GroupKind::Map;
-    group.axes = {numel(node(group.members[0]).shape)};
-    for (int32_t m : group.members) {
-      if (!refine(group.axes, node(m).shape, group.axes)) return false;
-    }
-    return all_local(group);
-  }
-
-  bool arrange_row(Group& group) const {
-    Shape all{group.outer, group.n};
-    for (int32_t m : group.members) {
-      const CoreNode& n = node(m);
-      const int64_t size = numel(n.shape);
-      if (n.kind == CoreKind::Map && size != group.outer * group.n && size != group.outer) return false;
-      if (size == group.outer * group.n && !refine(all, n.shape, all)) return false;
-    }
-    Shape prefix{group.outer};
-    if (group.outer > 1) {
-      int64_t product = 1;
-      prefix.clear();
-      for (size_t i = 0; i < all.size() && product < group.outer; ++i) {
-        prefix.push_back(all[i]);
-        product *= all[i];
-      }
-      if (product != group.outer) return false;
-    }
-    for (int32_t m : group.members) {
-      const CoreNode& n = node(m);
-      if (n.kind == CoreKind::Map && numel(n.shape) == group.outer && !refine(prefix, n.shape, prefix)) return false;
-    }
-    group.axes = prefix;
-    group.axes.push_back(group.n);
-    return all_local(group);
-  }
-
-  bool arrange_column(Group& group) const {
-    group.axes = {group.outer, group.n, group.columns};
-    for (int32_t m : group.members) {
-      if (numel(node(m).shape) != numel(group.axes)) return false;
-    }
-    return all_local(group);
-  }
-
-  // Every operand is read at the element (or row) that is being computed, or lies regularly in memory.
-  bool all_local(const Group& group) const {
-    const auto inside = [&](int32_t p) {
-      return p >= 0 && std::binary_search(group.members.begin(), group.members.end(), p);
-    };
-    Shape strides;
-    for (int32_t m : group.members) {
-      const CoreNode& n = node(m);
-      // A fold reads elements, also where its result is a row's.
-      const bool reader_of_row = n.kind == CoreKind::Map && group.of_row(n);
-      for (const Operand& x : n.operands) {
-        const int32_t p = producer(x);
-        if (!inside(p)) {
-          if (!project(x.window, reader_of_row ? group.prefix() : group.axes, strides)) return false;
-        } else if (!local(group, x, node(p), reader_of_row)) {
-          return false;
-        }
-      }
-    }
-    return true;
-  }
-
-  bool local(const Group& group, const Operand& x, const CoreNode& from, bool reader_of_row) const {
-    const int64_t size = g_.storages[static_cast<size_t>(x.storage)].size;
-    if (group.kind != GroupKind::Row) return from.kind == CoreKind::Map && is_flat(x.window, size);
-    const bool row = group.of_row(from);
-    if (row == reader_of_row) return is_flat(x.window, size);
-    return row && is_row_broadcast(x.window, group.outer, group.n);
   }
 
   const CoreGraph& g_;

@@ -2,7 +2,8 @@
 //
 // A producer joins its consumer when the two touch the same element (or row) at the same time, so that the value need
 // not go through memory, and when no third group stands between them. Nothing is computed twice across groups: a value
-// that several groups read is stored once. To change what fuses: `local` and `arrange` in fuse.cpp.
+// that several groups read is stored once. To change what fuses: arrange.cpp.
+// Only recompute.h computes some of these again later, instead of keeping them.
 #pragma once
 
 #include <vector>
@@ -27,6 +28,9 @@ struct Group {
     return kind == GroupKind::Row && (node.kind == CoreKind::Fold || numel(node.shape) != outer * n);
   }
 };
+
+// The loops of a kernel with these members, which rise; false if there are none.
+bool arrange(const CoreGraph& graph, std::vector<int32_t> members, Group& group);
 
 struct FuseOptions {
   bool fuse = true;

@@ -21,7 +21,7 @@ constexpr int64_t kRunsRounded = 128;  // scratch for runs comes in multiples of
 constexpr int64_t kPart = 1 << 20;     // instructions of one part of a parallel run, about
 constexpr int32_t kScratchBase = 1 << 24;
 
-int cost_of(const ir::ScalarInstr& i) {
+int instruction_cost(const ir::ScalarInstr& i) {
   switch (i.op) {
     case ScalarOp::Input:
     case ScalarOp::Const:
@@ -40,11 +40,6 @@ int cost_of(const ir::ScalarInstr& i) {
     default:
       return 1;
   }
-}
-int cost_of(const ir::ScalarProgram& program) {
-  int cost = 0;
-  for (const auto& i : program.code) cost += cost_of(i);
-  return cost;
 }
 
 ScalarOp combine_op(cpu::Fold fold) {
@@ -658,6 +653,12 @@ void collapse(const CoreGraph& graph, Group& group) {
 }
 
 }  // namespace
+
+int cost_of(const ir::ScalarProgram& program) {
+  int cost = 0;
+  for (const auto& i : program.code) cost += instruction_cost(i);
+  return cost;
+}
 
 Stmt neutral_of(cpu::Fold fold, DType acc) {
   const bool low = fold == cpu::Fold::Max, prod = fold == cpu::Fold::Prod, sum = fold == cpu::Fold::Sum;

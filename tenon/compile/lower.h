@@ -24,6 +24,9 @@ struct LoweredKernel {
 std::vector<LoweredKernel> lower(const CoreGraph& graph, const Group& group, const std::vector<bool>& stored,
                                  bool general);
 
+// Of one element, in simple instructions, about.
+int cost_of(const ir::ScalarProgram& program);
+
 // The constant that a fold begins with: x combined with it is x, also in the sign of zero. Its register is missing.
 Stmt neutral_of(cpu::Fold fold, DType acc);
 

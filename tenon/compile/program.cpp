@@ -10,6 +10,7 @@
 #include "tenon/compile/interpret.h"
 #include "tenon/compile/lower.h"
 #include "tenon/compile/ready_call.h"
+#include "tenon/compile/recompute.h"
 #include "tenon/exec/observe.h"
 #include "tenon/exec/plan.h"
 #include "tenon/exec/session.h"
@@ -69,6 +70,8 @@ struct Program::State {
   CoreGraph core;
   std::vector<Group> groups;
   std::vector<std::vector<int32_t>> shape_of_groups;
+  std::vector<LateCopy> late_copies;
+  bool grouped_alike = false;  // with the groups of options.like
   std::vector<LoweredKernel> kernels;
   std::vector<Step> steps;
   std::vector<Launch> launches;
@@ -96,10 +99,25 @@ struct Program::State {
   }
   // At other sizes an op may meet another by chance; what runs at all sizes is grouped alike at all of them.
   void pass_fuse() {
-    if (options.like != nullptr && fuse_alike(core, options.like->state_->shape_of_groups, groups)) return;
+    grouped_alike = options.like != nullptr && fuse_alike(core, options.like->state_->shape_of_groups, groups);
+    if (grouped_alike) return;
     groups = fuse(core, {options.fuse});
     if (!options.general) return;
     for (const Group& group : groups) shape_of_groups.push_back(group.members);
+  }
+  void pass_recompute() {
+    if (!options.lower || !options.fuse || options.recompute_from < 0) return;
+    Recomputed done;
+    if (grouped_alike) {
+      done = recompute_alike(core, groups, options.like->state_->late_copies);
+    } else {
+      std::vector<bool> donated;
+      for (const trace::Leaf& leaf : segment.leaves) donated.push_back(leaf.donated);
+      done = recompute(core, groups, {options.recompute_from, std::move(donated)});
+    }
+    report.recomputed = static_cast<int64_t>(done.copies.size());
+    report.recompute_saved_bytes = done.saved_bytes;
+    late_copies = std::move(done.copies);
   }
   void pass_lower() {
     const std::vector<bool> stored = needed_beyond_groups();
@@ -494,14 +512,15 @@ Program::Program(const trace::Segment& segment, const ProgramOptions& options, K
     const char* name;
     std::function<void()> run;
   } passes[] = {
-      {"analyse", [&] { s.pass_analyse(); }},  // ops to maps, folds and calls; movement to windows; dead code
-      {"join", [&] { s.pass_join(); }},        // maps that become a part of a call; in which order its result lies
-      {"fuse", [&] { s.pass_fuse(); }},        // which of them share a kernel
-      {"lower", [&] { s.pass_lower(); }},      // kernels as loop IR
-      {"relax", [&] { s.pass_relax(); }},      // fewer roundings, if asked for
-      {"expand", [&] { s.pass_expand(); }},    // exp, log, tanh, erf as instructions
-      {"launch", [&] { s.pass_launch(); }},    // what runs at the same time
-      {"plan", [&] { s.pass_plan(); }},        // where every value lies
+      {"analyse", [&] { s.pass_analyse(); }},      // ops to maps, folds and calls; movement to windows; dead code
+      {"join", [&] { s.pass_join(); }},            // maps that become a part of a call; in which order its result lies
+      {"fuse", [&] { s.pass_fuse(); }},            // which of them share a kernel
+      {"recompute", [&] { s.pass_recompute(); }},  // what is made again later instead of being kept
+      {"lower", [&] { s.pass_lower(); }},          // kernels as loop IR
+      {"relax", [&] { s.pass_relax(); }},          // fewer roundings, if asked for
+      {"expand", [&] { s.pass_expand(); }},        // exp, log, tanh, erf as instructions
+      {"launch", [&] { s.pass_launch(); }},        // what runs at the same time
+      {"plan", [&] { s.pass_plan(); }},            // where every value lies
       {"codegen", [&] { s.pass_codegen(cache, store); }},
   };
   using Clock = std::chrono::steady_clock;
@@ -512,6 +531,8 @@ Program::Program(const trace::Segment& segment, const ProgramOptions& options, K
     pass.run();
     s.report.passes.push_back({pass.name, seconds(Clock::now() - start), {}});
     if (!options.verify) continue;
+    if (const std::string problem = problem_of(s.core, s.groups); !s.groups.empty() && !problem.empty())
+      throw InternalError(fmt::format("after {}: {}", pass.name, problem));
     for (const auto& k : s.kernels) {
       const std::string problem = verify(k.kernel);
       if (!problem.empty()) throw InternalError(fmt::format("after {}: {}\n{}", pass.name, problem, to_text(k.kernel)));

@@ -18,8 +18,9 @@ namespace tenon::compiler {
 class Program;
 
 struct ProgramOptions {
-  bool lower = true;  // false: every node is a call of the device, as in an eager run
-  bool fuse = true;   // false: each lowered node is a kernel of its own
+  bool lower = true;            // false: every node is a call of the device, as in an eager run
+  bool fuse = true;             // false: each lowered node is a kernel of its own
+  int64_t recompute_from = -1;  // as in CompileOptions
   Precision precision = Precision::Strict;
   bool general = false;           // kernels for any size, for a graph that is known with other sizes
   const Program* like = nullptr;  // general: of the same graph at other sizes, whose groups are taken if they fit
@@ -46,6 +47,8 @@ struct ProgramReport {
   int64_t arena_bytes = 0, output_bytes = 0, input_bytes = 0, unplanned_bytes = 0;
   int64_t peak_bytes = 0;             // inputs, new results and the arena together; without what the device's own
                                       // kernels allocate while they run
+  int64_t recomputed = 0;             // values that are computed again later instead of being kept …
+  int64_t recompute_saved_bytes = 0;  // … which makes the arena smaller by this
   int64_t donated = 0;                // results written over inputs that nobody else holds
   std::map<std::string, int> called;  // kernels of the device, by op
   std::vector<std::string> fused;     // ops of each kernel with more than one
