@@ -94,17 +94,42 @@ class Analysis {
       n.claim = s.options().claims ? s.device().claim(*node.op, types, node.attrs) : nullptr;
       if (n.claim == nullptr) n.call = CallKind::Reference;
       if (n.claim != nullptr && options_.lower && by_recipe(node, in, types, *n.claim)) return;
+      if (n.claim != nullptr && options_.lower && elements_apart(node, in, types, n)) return;
       if (n.claim != nullptr && better_across(node)) return product_across(std::move(n), std::move(in));
     }
     n.operands = std::move(in);
-    for (size_t k = 0; k < node.outputs.size(); ++k) {
+    add_results(node, n, 0);
+    g_.nodes.push_back(std::move(n));
+  }
+  void add_results(const ir::Node& node, CoreNode& n, size_t first) {
+    for (size_t k = first; k < node.outputs.size(); ++k) {
       const TensorType& t = type(node, k);
       const int32_t storage = new_storage(t.dtype, numel(t.shape));
       n.results.push_back(storage);
       n.result_shapes.push_back(t.shape);
       set(node, k, {storage, contiguous_window(t.shape)});
     }
+  }
+
+  // The first result of a claimed kernel as a map of the other ones, which fuses with what is around; false if that is
+  // not known.
+  bool elements_apart(const ir::Node& node, const std::vector<Operand>& in, const std::vector<TensorType>& types,
+                      CoreNode& n) {
+    cpu::ElementRecipe recipe = cpu::elements_of(*n.claim, types, node.attrs);
+    if (recipe.operands.empty()) return false;
+    n.first_apart = true;
+    n.operands = in;
+    add_results(node, n, 1);
     g_.nodes.push_back(std::move(n));
+    const Shape& shape = type(node).shape;
+    std::vector<Operand> operands;
+    for (int number : recipe.operands) {
+      const auto at = static_cast<size_t>(number < 0 ? -1 - number : number);
+      operands.push_back(broadcast(number < 0 ? in[at] : values_[static_cast<size_t>(node.outputs[at])], shape));
+    }
+    const int32_t made = add_map(std::string(node.op->name), std::move(operands), shape, std::move(recipe.program));
+    set(node, 0, {made, contiguous_window(shape)});
+    return true;
   }
 
   // The steps of a claimed kernel's recipe as nodes of their own; false if it has none that fits.

@@ -57,6 +57,7 @@ struct CoreNode {
   const ir::Node* node = nullptr;  // of the segment's graph
   const Claim* claim = nullptr;
   std::vector<Shape> result_shapes;
+  bool first_apart = false;  // a map makes the first result, and the call only the others, which `results` has
   // A call of which only the first result is wanted and whose inputs but the first are leaves that stay, so that it may
   // be made ready (Claim::prepare). Its operands are the call's `own` and then those of `after`, which computes each
   // element of the result from the call's, over the result's shape.

@@ -180,6 +180,10 @@ struct Program::State {
     step.call = id;
     step.in = views_of(core, n.operands);
     for (const auto& x : n.operands) step.storages.push_back(x.storage);
+    if (n.first_apart) {
+      const TensorType& type = segment.graph().type(n.node->outputs[0]);
+      step.out.push_back({nullptr, type.dtype, type.shape, contiguous_strides(type.shape), 0});
+    }
     for (size_t k = 0; k < n.results.size(); ++k) {
       step.storages.push_back(n.results[k]);
       const DType dtype = core.storages[static_cast<size_t>(n.results[k])].dtype;
@@ -213,8 +217,9 @@ struct Program::State {
     for (size_t i = 0; i < step.in.size(); ++i)
       step.in[i].data = step.storages[i] < 0 ? nullptr : base[static_cast<size_t>(step.storages[i])];
     bool work = false;
-    for (size_t k = 0; k < step.out.size(); ++k) {
-      step.out[k].data = base[static_cast<size_t>(step.storages[step.in.size() + k])];
+    const size_t apart = n.first_apart ? 1 : 0;  // it has no memory
+    for (size_t k = apart; k < step.out.size(); ++k) {
+      step.out[k].data = base[static_cast<size_t>(step.storages[step.in.size() + k - apart])];
       work = work || numel(step.out[k].shape) != 0;
     }
     if (!work) return;

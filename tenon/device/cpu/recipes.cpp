@@ -104,9 +104,13 @@ RowRecipe log_softmax_grad_recipe(Types in, const ir::Attrs&) {
   return r.finish({r.elements({ct, y, total}, [](X v) { return v[0] - exp_of(v[1]) * v[2]; })});
 }
 
+Ints axes_of_normalize(const Shape& shape, const ir::Attrs& attrs) {
+  return ops::reduction_axes("normalize", attrs.ints(0), static_cast<int64_t>(shape.size()));
+}
+
 RowRecipe normalize_recipe(Types in, const ir::Attrs& attrs) {
   const Shape& shape = in[0].shape;
-  const Ints axes = ops::reduction_axes("normalize", attrs.ints(0), static_cast<int64_t>(shape.size()));
+  const Ints axes = axes_of_normalize(shape, attrs);
   int64_t n = 1;
   for (int64_t axis : axes) n *= shape[static_cast<size_t>(axis)];
   // Statistics of channels go through memory in another order.
@@ -126,7 +130,30 @@ RowRecipe normalize_recipe(Types in, const ir::Attrs& attrs) {
   return r.finish({y, mean, rstd});
 }
 
+// (x - mean) * rstd * weight + bias of a channel, as RowLoops::standardize has it also where these are absent.
+ElementRecipe normalize_elements(Types in, const ir::Attrs& attrs) {
+  const Ints axes = axes_of_normalize(in[0].shape, attrs);
+  if (axes.size() >= in[0].shape.size() || axes[0] != 0) return {};  // statistics of rows
+  ElementRecipe r;
+  ir::ScalarBuilder b;
+  const auto operand = [&](int number) {
+    r.operands.push_back(number);
+    return b.input(in[0].dtype);
+  };
+  const auto given = [&](size_t i) { return i < in.size() && !in[i].shape.empty(); };
+  const Scalar x = operand(-1), mean = operand(1), rstd = operand(2);
+  Scalar y = (x - mean) * rstd;
+  if (given(1)) y = y * operand(-2);
+  y = y + (given(2) ? operand(-3) : b.constant(in[0].dtype, 0, 0));
+  r.program = b.finish(y, in[0].dtype);
+  return r;
+}
+
 }  // namespace
+
+ElementRecipe elements_of(const Claim& claim, std::span<const TensorType> in, const ir::Attrs& attrs) {
+  return claim.run == run_normalize ? normalize_elements(in, attrs) : ElementRecipe();
+}
 
 RecipeFn recipe_of(const Claim& claim) {
   const struct {

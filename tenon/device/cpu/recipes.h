@@ -11,4 +11,12 @@ using RecipeFn = RowRecipe (*)(std::span<const TensorType> in, const ir::Attrs& 
 // Null if the claim's kernel has no recipe.
 RecipeFn recipe_of(const Claim& claim);
 
+// How each element of a call's first result is made of inputs (as -1 - number) and of the call's other results, all
+// broadcast. A kernel that has one leaves the first result out if that has no memory. Without operands: it has none.
+struct ElementRecipe {
+  std::vector<int> operands;
+  ir::ScalarProgram program;
+};
+ElementRecipe elements_of(const Claim& claim, std::span<const TensorType> in, const ir::Attrs& attrs);
+
 }  // namespace tenon::cpu
