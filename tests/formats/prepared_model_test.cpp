@@ -31,8 +31,8 @@ ValueInfo info(const std::string& name, DataType type, const std::vector<std::st
   value.type.dims = dims;
   return value;
 }
-NodeData node(const std::string& op, const std::vector<std::string>& in, const std::vector<std::string>& out,
-              const std::vector<Attribute>& attributes = {}) {
+NodeData op_node(const std::string& op, const std::vector<std::string>& in, const std::vector<std::string>& out,
+                 const std::vector<Attribute>& attributes = {}) {
   NodeData n;
   n.op_type = op;
   n.name = "the_" + op;
@@ -99,15 +99,15 @@ Model network(bool weights_in_nodes = false) {
       {"bias", uniform({24}, -1, 1, f32, random_key(2))},
       {"more_filters", uniform({20, 24, 3, 3}, -1, 1, f32, random_key(3))},
       {"product", uniform({20, 40}, -1, 1, f32, random_key(4))}};
-  Parts parts{.nodes = {node("Conv", {"x", "filters", "bias"}, {"a"}), node("Relu", {"a"}, {"b"}),
-                        node("Conv", {"b", "more_filters"}, {"c"}), node("Relu", {"c"}, {"d"}),
-                        node("GlobalAveragePool", {"d"}, {"e"}), node("Flatten", {"e"}, {"f"}),
-                        node("MatMul", {"f", "product"}, {"g"}), node("Softmax", {"g"}, {"y"})},
+  Parts parts{.nodes = {op_node("Conv", {"x", "filters", "bias"}, {"a"}), op_node("Relu", {"a"}, {"b"}),
+                        op_node("Conv", {"b", "more_filters"}, {"c"}), op_node("Relu", {"c"}, {"d"}),
+                        op_node("GlobalAveragePool", {"d"}, {"e"}), op_node("Flatten", {"e"}, {"f"}),
+                        op_node("MatMul", {"f", "product"}, {"g"}), op_node("Softmax", {"g"}, {"y"})},
               .inputs = {info("x", DataType::Float, {"batch", "3", "h", "w"})},
               .outputs = {info("y", DataType::Float, {"batch", "40"})}};
   for (const auto& [name, x] : weights) {
     if (weights_in_nodes)
-      parts.nodes.insert(parts.nodes.begin(), node("Constant", {}, {name}, {tensor_attribute("value", x)}));
+      parts.nodes.insert(parts.nodes.begin(), op_node("Constant", {}, {name}, {tensor_attribute("value", x)}));
     else
       parts.weights.push_back(weight(name, x));
   }
@@ -184,7 +184,7 @@ TEST(PreparedModel, ProgramsTakeNoMoreMemoryThanAllowed) {
 }
 
 TEST(PreparedModel, AModelThatSaysItsShapesIsPreparedBeforeItsFirstRun) {
-  Parts parts{.nodes = {node("Exp", {"x"}, {"y"})},
+  Parts parts{.nodes = {op_node("Exp", {"x"}, {"y"})},
               .inputs = {info("x", DataType::Float, {"2", "3"})},
               .outputs = {info("y", DataType::Float, {"2", "3"})}};
   const PreparedModel fixed(model_of(parts));
@@ -197,7 +197,7 @@ TEST(PreparedModel, AModelThatSaysItsShapesIsPreparedBeforeItsFirstRun) {
   const PreparedModel open(network());
   open.prepare();
   EXPECT_EQ(open.report().programs_made, 0);
-  parts.nodes = {node("RandomUniformLike", {"x"}, {"y"})};
+  parts.nodes = {op_node("RandomUniformLike", {"x"}, {"y"})};
   const PreparedModel random(model_of(parts));
   random.prepare();
   EXPECT_EQ(random.execution(), "node by node (RandomUniformLike: draws other numbers each time)");
@@ -206,7 +206,7 @@ TEST(PreparedModel, AModelThatSaysItsShapesIsPreparedBeforeItsFirstRun) {
 // ---- what has no program ----
 TEST(PreparedModel, ShapesThatFollowFromValuesGoNodeByNodeAndItSaysWhy) {
   const NoGrad no_grad;
-  const Model model = model_of({.nodes = {node("Relu", {"x"}, {"r"}), node("NonZero", {"r"}, {"y"})},
+  const Model model = model_of({.nodes = {op_node("Relu", {"x"}, {"r"}), op_node("NonZero", {"r"}, {"y"})},
                                 .inputs = {info("x", DataType::Float, {"n"})},
                                 .outputs = {info("y", DataType::Int64, {"1", "k"})}});
   const PreparedModel prepared(model);
@@ -223,7 +223,7 @@ TEST(PreparedModel, ShapesThatFollowFromValuesGoNodeByNodeAndItSaysWhy) {
 
 TEST(PreparedModel, AnOperatorWithoutAFormInAGraphGoesNodeByNode) {
   const NoGrad no_grad;
-  const PreparedModel prepared(model_of({.nodes = {node("BitCast", {"x"}, {"y"}, {integer("to", 6)})},
+  const PreparedModel prepared(model_of({.nodes = {op_node("BitCast", {"x"}, {"y"}, {integer("to", 6)})},
                                          .inputs = {info("x", DataType::Float, {"1"})},
                                          .outputs = {info("y", DataType::Int32, {"1"})}}));
   expect_same(prepared({ones({1})}), {from_vector<int32_t>({0x3f800000}, {1})});
@@ -235,15 +235,15 @@ TEST(PreparedModel, OneKindOfInputsWithoutAProgramDoesNotTakeItFromTheOthers) {
   const NoGrad no_grad;
   GraphData few, many;
   few.name = "few";
-  few.nodes = {node("Identity", {"x"}, {"few_y"})};
+  few.nodes = {op_node("Identity", {"x"}, {"few_y"})};
   few.outputs = {info("few_y", DataType::Float, {"n"})};
   many.name = "many";
-  many.nodes = {node("Greater", {"x", "zero"}, {"mask"}), node("Compress", {"x", "mask"}, {"many_y"})};
+  many.nodes = {op_node("Greater", {"x", "zero"}, {"mask"}), op_node("Compress", {"x", "mask"}, {"many_y"})};
   many.outputs = {info("many_y", DataType::Float, {"k"})};
   const Tensor zero = from_vector<float>({0}, {1}), two = from_vector<int64_t>({2}, {1});
   const Model model =
-      model_of({.nodes = {node("Shape", {"x"}, {"s"}), node("Less", {"s", "two"}, {"small"}),
-                          node("If", {"small"}, {"y"}, {graph("then_branch", few), graph("else_branch", many)})},
+      model_of({.nodes = {op_node("Shape", {"x"}, {"s"}), op_node("Less", {"s", "two"}, {"small"}),
+                          op_node("If", {"small"}, {"y"}, {graph("then_branch", few), graph("else_branch", many)})},
                 .inputs = {info("x", DataType::Float, {"n"})},
                 .outputs = {info("y", DataType::Float, {"k"})},
                 .weights = {weight("zero", zero), weight("two", two)}});
@@ -263,8 +263,8 @@ TEST(PreparedModel, OneKindOfInputsWithoutAProgramDoesNotTakeItFromTheOthers) {
 TEST(PreparedModel, NumbersThatAreDrawnAreOthersEachTime) {
   const NoGrad no_grad;
   const Tensor ratio = from_vector<float>({0.5F}, {}), training = from_vector<bool>({true}, {});
-  const std::vector<NodeData> list{node("RandomNormalLike", {"x"}, {"y"}),
-                                   node("Dropout", {"x", "ratio", "training"}, {"y"})};
+  const std::vector<NodeData> list{op_node("RandomNormalLike", {"x"}, {"y"}),
+                                   op_node("Dropout", {"x", "ratio", "training"}, {"y"})};
   for (const NodeData& random : list) {
     const PreparedModel prepared(model_of({.nodes = {random},
                                            .inputs = {info("x", DataType::Float, {"1000"})},
@@ -275,7 +275,7 @@ TEST(PreparedModel, NumbersThatAreDrawnAreOthersEachTime) {
     EXPECT_EQ(prepared.report().reason, random.op_type + ": draws other numbers each time");
   }
   // Dropout that is none has a program.
-  const PreparedModel still(model_of({.nodes = {node("Dropout", {"x"}, {"y"})},
+  const PreparedModel still(model_of({.nodes = {op_node("Dropout", {"x"}, {"y"})},
                                       .inputs = {info("x", DataType::Float, {"3"})},
                                       .outputs = {info("y", DataType::Float, {"3"})}}));
   expect_same(still({ones({3})}), {ones({3})});
@@ -287,12 +287,12 @@ TEST(PreparedModel, SequencesAndTextsGoNodeByNode) {
   ValueInfo sequence = info("y", DataType::Float, {});
   sequence.type.kind = TypeData::Kind::Sequence;
   sequence.type.inner = std::make_shared<TypeData>(info("", DataType::Float, {"n"}).type);
-  const PreparedModel split(model_of({.nodes = {node("SplitToSequence", {"x"}, {"y"})},
+  const PreparedModel split(model_of({.nodes = {op_node("SplitToSequence", {"x"}, {"y"})},
                                       .inputs = {info("x", DataType::Float, {"2"})},
                                       .outputs = {sequence}}));
   EXPECT_EQ(split.run({{"x", ones({2})}})[0].sequence()->items.size(), 2U);
   EXPECT_EQ(split.execution(), "node by node (output 'y' is a sequence of 2)");
-  const PreparedModel texts(model_of({.nodes = {node("StringConcat", {"x", "x"}, {"y"})},
+  const PreparedModel texts(model_of({.nodes = {op_node("StringConcat", {"x", "x"}, {"y"})},
                                       .inputs = {info("x", DataType::String, {"1"})},
                                       .outputs = {info("y", DataType::String, {"1"})}}));
   EXPECT_EQ(texts.run({{"x", Texts{{1}, {"a"}}}})[0].texts()->values[0], "aa");
@@ -305,10 +305,10 @@ TEST(PreparedModel, ALoopThatWouldBeAHugeGraphGoesNodeByNode) {
   body.name = "body";
   body.inputs = {info("i", DataType::Int64, {}), info("go", DataType::Bool, {}),
                  info("in", DataType::Float, {"a", "b"})};
-  body.nodes = {node("Identity", {"go"}, {"go_on"}), node("Transpose", {"in"}, {"out"})};
+  body.nodes = {op_node("Identity", {"go"}, {"go_on"}), op_node("Transpose", {"in"}, {"out"})};
   body.outputs = {info("go_on", DataType::Bool, {}), info("out", DataType::Float, {"b", "a"})};
   const Tensor steps = from_vector<int64_t>({30001}, {});
-  const Model model = model_of({.nodes = {node("Loop", {"steps", "", "x"}, {"y"}, {graph("body", body)})},
+  const Model model = model_of({.nodes = {op_node("Loop", {"steps", "", "x"}, {"y"}, {graph("body", body)})},
                                 .inputs = {info("x", DataType::Float, {"2", "3"})},
                                 .outputs = {info("y", DataType::Float, {"3", "2"})},
                                 .weights = {weight("steps", steps)}});
@@ -329,7 +329,7 @@ TEST(PreparedModel, ProgramsCanBeSwitchedOff) {
 
 // ---- values that decide ----
 Model reshaping() {
-  return model_of({.nodes = {node("Reshape", {"x", "shape"}, {"r"}), node("Exp", {"r"}, {"y"})},
+  return model_of({.nodes = {op_node("Reshape", {"x", "shape"}, {"r"}), op_node("Exp", {"r"}, {"y"})},
                    .inputs = {info("x", DataType::Float, {"n"}), info("shape", DataType::Int64, {"2"})},
                    .outputs = {info("y", DataType::Float, {"a", "b"})}});
 }
@@ -354,7 +354,7 @@ TEST(PreparedModel, AProgramMayBeForTheValuesOfAShortList) {
 
 TEST(PreparedModel, ValuesThatAreOthersEachTimeGoNodeByNode) {
   const NoGrad no_grad;
-  const Model model = model_of({.nodes = {node("Expand", {"x", "shape"}, {"y"})},
+  const Model model = model_of({.nodes = {op_node("Expand", {"x", "shape"}, {"y"})},
                                 .inputs = {info("x", DataType::Float, {"1"}), info("shape", DataType::Int64, {"1"})},
                                 .outputs = {info("y", DataType::Float, {"a"})}});
   const PreparedModel prepared(model);
@@ -398,7 +398,7 @@ TEST(PreparedModel, WrongInputsGiveTheErrorsOfTheModel) {
 TEST(PreparedModel, AValueThatIsWrongIsAnErrorThatNamesTheNode) {
   const NoGrad no_grad;
   const Tensor table = uniform({5, 4}, -1, 1, f32, random_key(8));
-  const Model model = model_of({.nodes = {node("Gather", {"table", "at"}, {"y"})},
+  const Model model = model_of({.nodes = {op_node("Gather", {"table", "at"}, {"y"})},
                                 .inputs = {info("at", DataType::Int64, {"n", "m"})},
                                 .outputs = {info("y", DataType::Float, {"n", "m", "4"})},
                                 .weights = {weight("table", table)}});
@@ -446,7 +446,7 @@ TEST(PreparedModel, GradientsCapturesAndBatchesSeeTheNodes) {
 TEST(PreparedModel, AWeightMayBeGivenAsAnInput) {
   const NoGrad no_grad;
   const Tensor w = tensor({2.0F, 3.0F});
-  const Model model = model_of({.nodes = {node("Mul", {"x", "w"}, {"y"})},
+  const Model model = model_of({.nodes = {op_node("Mul", {"x", "w"}, {"y"})},
                                 .inputs = {info("x", DataType::Float, {"2"}), info("w", DataType::Float, {"2"})},
                                 .outputs = {info("y", DataType::Float, {"2"})},
                                 .weights = {weight("w", w)}});
