@@ -313,10 +313,22 @@ TEST(Complaint11, TlsOnRestAndMetricsAndCertificatesChangeWithoutARestart) {
 // levels' own are left out elsewhere), none uses intrinsics, and they are valid C++ for ARM64 where clang can say so.
 TEST(Complaint12, NothingButKernelsKnowsTheProcessor) {
   const fs::path root = fs::path(TENON_SOURCE_DIR) / "tenon";
-  const std::set<std::string> known{"base/pause.h",         "compile/llvm/jit.cpp",    "device/cpu/amx.cpp",
-                                    "device/cpu/level.cpp", "device/cpu/level_v3.cpp", "device/cpu/level_v4.cpp"};
+  const std::set<std::string> known{"base/pause.h",
+                                    "compile/llvm/jit.cpp",
+                                    "device/cpu/amx.cpp",
+                                    "device/cpu/level.cpp",
+                                    "device/cpu/level_v3.cpp",
+                                    "device/cpu/level_v4.cpp",
+                                    "device/cpu/level_i8_v3.cpp",
+                                    "device/cpu/level_i8_v4.cpp",
+                                    "device/cpu/level_i8_vnni.cpp",
+                                    "device/cpu/product_i8.cpp"};
   // These ask for what the compiler's target has; they are read below as ARM64's.
-  const std::set<std::string> tiles{"base/pause.h", "device/cpu/level_amx.cpp", "device/cpu/level_elementwise.h",
+  const std::set<std::string> tiles{"base/pause.h",
+                                    "device/cpu/level_amx.cpp",
+                                    "device/cpu/level_amx_attention.cpp",
+                                    "device/cpu/level_elementwise.h",
+                                    "device/cpu/level_i8_pack.h",
                                     "device/cpu/level_tile.h"};
   size_t files = 0;
   for (const auto& entry : fs::recursive_directory_iterator(root)) {
@@ -332,8 +344,10 @@ TEST(Complaint12, NothingButKernelsKnowsTheProcessor) {
   const fs::path stubs = fresh_folder("stubs");
   write_file(stubs / "gnu" / "stubs-32.h", "");  // the headers of this machine's C library are asked for another's
   for (const std::string name :
-       {"device/cpu/amx.cpp", "device/cpu/level.cpp", "device/cpu/level_amx.cpp", "device/cpu/level_v2.cpp",
-        "device/cpu/level_v3.cpp", "base/small_blocks.cpp", "base/thread_pool.cpp"}) {
+       {"device/cpu/amx.cpp", "device/cpu/level.cpp", "device/cpu/level_amx.cpp", "device/cpu/level_amx_attention.cpp",
+        "device/cpu/level_i8_amx.cpp", "device/cpu/level_i8_v2.cpp", "device/cpu/level_i8_v3.cpp",
+        "device/cpu/level_v2.cpp", "device/cpu/level_v3.cpp", "device/cpu/product_i8.cpp", "base/small_blocks.cpp",
+        "base/thread_pool.cpp"}) {
     const std::string errors =
         output_of("clang++-19 --target=aarch64-linux-gnu -std=c++20 -I" + std::string(TENON_SOURCE_DIR) + " -isystem " +
                   stubs.string() +
