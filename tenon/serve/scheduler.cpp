@@ -83,17 +83,33 @@ struct Lane::Pool {
   bool ending = false;           // under it
   std::mutex ends;
   std::vector<std::unique_ptr<Scheduler::Worker>> workers;
+  std::atomic<bool> joined{false};
 
   void end() {
+    if (of_this_thread() == this) {  // the last request of a lane that nobody else holds: stop() joins
+      tell();
+      return;
+    }
     const std::lock_guard once(ends);
     if (workers.empty()) return;
+    tell();
+    for (auto& worker : workers) worker->thread.join();
+    workers.clear();
+    joined = true;
+  }
+  // The pool that the calling thread belongs to.
+  static Pool*& of_this_thread() {
+    thread_local Pool* pool = nullptr;
+    return pool;
+  }
+
+ private:
+  void tell() {
     {
       const std::lock_guard lock(scheduler);
       ending = true;
     }
     work.notify_all();
-    for (auto& worker : workers) worker->thread.join();
-    workers.clear();
   }
 };
 
@@ -486,7 +502,7 @@ std::unique_ptr<Scheduler::Batch> Scheduler::next_batch(Clock::time_point now, C
 // Under the mutex.
 void Scheduler::start_pool(const LanePtr& lane) {
   const PoolOptions& options = lane->options_.pool;
-  std::erase_if(pools_, [](const auto& pool) { return pool->ending; });
+  std::erase_if(pools_, [](const auto& pool) { return pool->joined.load(); });
   lane->pool_ = pools_.emplace_back(std::make_shared<Lane::Pool>(lane.get(), mutex_));
   for (int i = 0; i < options.threads; ++i) {
     auto worker = std::make_unique<Worker>();
@@ -499,6 +515,7 @@ void Scheduler::start_pool(const LanePtr& lane) {
 void Scheduler::work(Worker& self, Lane::Pool* pool) {
   int threads_per_run = options_.threads_per_run;
   if (pool) {
+    Lane::Pool::of_this_thread() = pool;
     std::unique_lock lock(mutex_);
     if (pool->ending) return;
     const PoolOptions options = pool->lane->options_.pool;

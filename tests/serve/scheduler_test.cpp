@@ -163,6 +163,24 @@ TEST_F(SchedulerTest, Complaint15AStuckRunIsToldOfOnce) {
   }
 }
 
+// Whoever asked has its answer before the thread that ran it lets go of the lane.
+TEST_F(SchedulerTest, ALaneMayEndOnAThreadOfItsOwn) {
+  for (const bool another : {false, true}) {
+    Scheduler scheduler({.threads = 1}, metrics_);
+    LaneOptions options;
+    options.pool.threads = 2;
+    auto gate = std::make_unique<Gate>();
+    auto l = lane([&](const Tensor&) { gate->wait(); }, options);
+    const auto answer = submit(scheduler, l, rows_of(1));
+    l.reset();
+    gate->open();
+    EXPECT_TRUE(answer->future.get().status.ok());
+    if (!another) continue;
+    const auto next = lane([](const Tensor&) {}, options);
+    EXPECT_TRUE(submit(scheduler, next, rows_of(1))->future.get().status.ok());
+  }
+}
+
 TEST_F(SchedulerTest, QuickRequestsRunOnTheThreadThatBringsThem) {
   std::atomic<bool> slow{false};
   std::thread::id ran;
