@@ -113,6 +113,7 @@ const OpDef& attention_grad_op() {
                                         {true, 0.5}}};
           },
       .tolerance = {64, 1e-4},
+      .version = 2,  // 1: f16 and bf16 between the inputs and the results too
       .flops =
           [](std::span<const TensorType> in, std::span<const TensorType>, const ir::Attrs& attrs) {
             // The scores again, then three products of width `width of k` and two of `width of v`.
@@ -197,6 +198,7 @@ const OpDef& attention_op() {
                 {{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 5, 4}}, {{3, 4}}}, {false, 1.0}, "broadcast"}};
           },
       .tolerance = {64, 1e-4},
+      .version = 2,  // 1: f16 and bf16 between the inputs and the results too
       .flops =
           [](std::span<const TensorType> in, std::span<const TensorType>, const ir::Attrs& attrs) {
             return products(in[0].shape, in[1].shape, attrs, in[0].shape[3] + in[2].shape[3]);
