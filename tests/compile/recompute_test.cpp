@@ -1,19 +1,14 @@
 // Values that are computed again instead of being kept: the peak is lower, the bits are those of eager runs.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "tenon/compile.h"
 #include "tenon/tenon.h"
+#include "tests/support/same_bits.h"
 
 namespace tenon {
 namespace {
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  const Tensor x = contiguous(a), y = contiguous(b);
-  return x.type() == y.type() &&
-         std::memcmp(x.data<std::byte>().data(), y.data<std::byte>().data(), x.data<std::byte>().size()) == 0;
-}
+using testing_support::same_bits;
 
 enum class Way { Eager, Kept, Recomputed };
 

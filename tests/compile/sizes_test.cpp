@@ -1,20 +1,16 @@
 // A batch size or a sequence length that changes: eager bits, and at most two compilations.
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <numeric>
 
 #include "tenon/compile.h"
 #include "tenon/tenon.h"
+#include "tests/support/same_bits.h"
 
 namespace tenon {
 namespace {
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  const Tensor x = contiguous(a), y = contiguous(b);
-  return x.type() == y.type() &&
-         std::memcmp(x.data<std::byte>().data(), y.data<std::byte>().data(), x.data<std::byte>().size()) == 0;
-}
+using testing_support::same_bits;
 
 // Each size in this order, eager and compiled; `make` gives the step for two equal models.
 void expect_two_compilations(const std::vector<int64_t>& sizes,

@@ -21,12 +21,14 @@
 #include "tests/support/compiled.h"
 #include "tests/support/difference.h"
 #include "tests/support/exported_case.h"
+#include "tests/support/same_bits.h"
 #include "tests/support/temp_folder.h"
 
 namespace tenon::formats::onnx {
 namespace {
 
 namespace fs = std::filesystem;
+using testing_support::same_bits;
 const fs::path kData = TENON_SHARED_DATA;
 
 Tensor npy(const fs::path& path) { return data::to_tensor(data::read_npy(path)); }
@@ -64,11 +66,6 @@ struct Forms {
     again = Model::load(stem + ".onnx");
   }
 };
-
-bool same_bits(const Tensor& x, const Tensor& y) {
-  const Tensor a = contiguous(x), b = contiguous(y);
-  return a.type() == b.type() && std::ranges::equal(a.data<std::byte>(), b.data<std::byte>());
-}
 
 // All forms on these inputs, each within `allowed` of the reference.
 void expect_reference(const std::string& name, const Forms& forms, const Tensors& in, const Tensors& want,

@@ -15,17 +15,14 @@
 #include "tenon/tenon.h"
 #include "tests/models/support.h"
 #include "tests/support/exported_case.h"
+#include "tests/support/same_bits.h"
 #include "tests/support/temp_folder.h"
 
 namespace tenon::models {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool same_bits(const Tensor& x, const Tensor& y) {
-  const Tensor a = contiguous(x), b = contiguous(y);
-  return a.type() == b.type() && std::ranges::equal(a.data<std::byte>(), b.data<std::byte>());
-}
+using testing_support::same_bits;
 
 double relatively_apart(const Tensor& got, const Tensor& want) {
   EXPECT_EQ(got.type(), want.type());
