@@ -6,6 +6,7 @@
 #include "tenon/device/cpu/conv_bf16.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/gemm.h"
+#include "tenon/device/cpu/kept_key.h"
 #include "tenon/device/cpu/product_bf16.h"
 #include "tenon/tensor/low_precision.h"
 
@@ -18,10 +19,8 @@ class PreparedBf16Matmul final : public PreparedKernel {
     const ConstView& b = args.inputs[1];
     const size_t r = b.shape.size();
     const int64_t n = b.shape[r - 1], b_k = b.strides[r - 2], b_column = b.strides[r - 1];
-    const auto address = static_cast<int64_t>(reinterpret_cast<intptr_t>(b.as<uint16_t>()));
-    constexpr int64_t kBf16Product = -2;
     ThreadPool alone(1);
-    right_ = args.kept.get({address, kBf16Product, k_, n, b_k, b_column},
+    right_ = args.kept.get(kept_key(KeptForm::Bf16Product, b),
                            [&] { return pack_right_bf16(b.as<uint16_t>(), b_k, b_column, k_, n, alone); });
     if (args.after != nullptr) after_.emplace(*args.after, args.precision);
   }
@@ -82,10 +81,8 @@ class PreparedBf16Conv final : public PreparedKernel {
   PreparedBf16Conv(const ConvShape& shape, const PrepareArgs& args) : rank_(args.result.shape.size()), conv_(shape) {
     ThreadPool alone(1);
     const ConstView& weight = args.inputs[1];
-    constexpr int64_t kBf16Conv = -4;
-    std::vector<int64_t> key{static_cast<int64_t>(reinterpret_cast<intptr_t>(weight.as<uint16_t>())), kBf16Conv};
-    for (const Shape& part : {weight.shape, weight.strides}) key.insert(key.end(), part.begin(), part.end());
-    packed_ = args.kept.get(key, [&] { return conv_.pack(Contiguous(weight, alone).as<uint16_t>(), alone); });
+    packed_ = args.kept.get(kept_key(KeptForm::Bf16Conv, weight),
+                            [&] { return conv_.pack(Contiguous(weight, alone).as<uint16_t>(), alone); });
     bias_ = wide_bias(args.inputs, alone);
     if (args.after != nullptr) after_.emplace(*args.after, args.precision);
   }

@@ -15,6 +15,7 @@
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/gemm.h"
+#include "tenon/device/cpu/kept_key.h"
 #include "tenon/device/cpu/product.h"
 #include "tenon/device/cpu/widen.h"
 #include "tenon/ir/compose.h"
@@ -80,7 +81,6 @@ std::vector<float> floats_of(const ConstView& x) {
   return values;
 }
 // Where it begins.
-int64_t address_of(const ConstView& x) { return reinterpret_cast<intptr_t>(x.first()); }
 
 template <class F>
 void by_dtype(DType dtype, F&& f) {
@@ -110,8 +110,9 @@ class PreparedMatmul final : public PreparedKernel {
     const ConstView& b = args.inputs[1];
     const size_t r = b.shape.size();
     const int64_t n = b.shape[r - 1], b_k = b.strides[r - 2], b_column = b.strides[r - 1];
-    constexpr int64_t kProduct = -1;  // no number of groups, which a convolution has here
-    right_ = args.kept.get({address_of(b), kProduct, k_, n, b_k, b_column, level_.tiles.lanes}, [&] {
+    std::vector<int64_t> key = kept_key(KeptForm::F32Product, b);
+    key.push_back(level_.tiles.lanes);
+    right_ = args.kept.get(key, [&] {
       if (!is_half(b.dtype)) return pack_right(b.as<float>(), b_k, b_column, k_, n, level_.tiles);
       return pack_right(floats_of(b).data(), n, 1, k_, n, level_.tiles);
     });
@@ -225,9 +226,10 @@ class PackedConv {
 
  private:
   [[nodiscard]] std::vector<int64_t> key(const ConstView& weight, const ConvShape& s) const {
-    std::vector<int64_t> key{address_of(weight), s.groups};
-    for (const Ints& part : {weight.shape, weight.strides, conv_.packing()})
-      key.insert(key.end(), part.begin(), part.end());
+    std::vector<int64_t> key = kept_key(KeptForm::F32Conv, weight);
+    key.push_back(s.groups);
+    const Ints packing = conv_.packing();
+    key.insert(key.end(), packing.begin(), packing.end());
     return key;
   }
   static std::optional<ir::ScalarProgram> program(const PrepareArgs& args, const ConstView& bias) {

@@ -5,6 +5,7 @@
 
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/gemm.h"
+#include "tenon/device/cpu/kept_key.h"
 #include "tenon/device/cpu/product_i8.h"
 
 namespace tenon::cpu {
@@ -22,12 +23,10 @@ class PreparedI8Matmul final : public PreparedKernel {
     product_.b_column = b.strides[r - 1];
     product_.a_signed = args.inputs[0].dtype == DType::I8;
     product_.b_signed = b.dtype == DType::I8;
-    const auto address = static_cast<int64_t>(reinterpret_cast<intptr_t>(product_.b));
-    constexpr int64_t kI8Product = -5;
     ThreadPool alone(1);
-    right_ = args.kept.get({address, kI8Product, product_.k, product_.n, product_.b_k, product_.b_column,
-                            static_cast<int64_t>(product_.b_signed)},
-                           [&] { return pack_right_i8(product_, loops_, alone); });
+    std::vector<int64_t> key = kept_key(KeptForm::I8Product, b);
+    key.push_back(static_cast<int64_t>(product_.b_signed));
+    right_ = args.kept.get(key, [&] { return pack_right_i8(product_, loops_, alone); });
     product_.packed = right_->data();
   }
   [[nodiscard]] Ints order() const override { return {}; }
