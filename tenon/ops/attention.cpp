@@ -66,9 +66,113 @@ double products(const Shape& q, const Shape& k, const ir::Attrs& attrs, int64_t 
   return 2.0 * static_cast<double>(q[0] * q[1] * each) * pairs;
 }
 
+// Mistakes are told of an example.
+void check_example(const BatchArgs& a) {
+  std::vector<TensorType> types(a.in.size());
+  InlineVector<bool, 8> present(a.in.size());
+  for (size_t i = 0; i < a.in.size(); ++i) {
+    present[i] = a.in[i].defined();
+    if (!present[i]) continue;
+    types[i] = a.in[i].type();
+    if (a.batched[i]) types[i].shape.erase(types[i].shape.begin());
+  }
+  (void)infer_types({a.op, types, present, a.attrs});
+}
+
+// Under vmap: one call of the op, of whose axes [N, heads] the batch becomes a part. A mask broadcasts along each of
+// [batch, N, heads] or has all of it, so two of the three are alike to it: these become one axis, and the mask is never
+// copied. `q` and `mask` are the places of these inputs; all others have [N, heads] in front.
+Tensors batch_attention(const BatchArgs& a, size_t q, size_t mask) {
+  check_example(a);
+  Shape lead = a.in[q].shape();
+  if (!a.batched[q]) lead.insert(lead.begin(), a.size);
+  lead.resize(3);
+  const auto with_batch = [&](size_t i) { return a.batched[i] ? a.in[i] : unsqueeze(a.in[i], {0}); };
+  Tensor m;
+  Shape of_mask{1, 1, 1};
+  if (mask < a.in.size() && a.in[mask].defined()) {
+    m = with_batch(mask);
+    Shape shape = m.shape();
+    while (shape.size() < 5) shape.insert(shape.begin() + 1, 1);
+    m = reshape(std::move(m), shape);
+    shape.resize(3);
+    of_mask = shape;
+  }
+  const auto alike = [&](size_t i, size_t k) {
+    return lead[i] == 1 || lead[k] == 1 || (of_mask[i] == 1) == (of_mask[k] == 1);
+  };
+  const bool heads_join_n = alike(1, 2), n_joins_batch = !heads_join_n && alike(0, 1);
+  const size_t at = n_joins_batch ? 0 : 1;               // this axis and the next become one,
+  const bool n_first = !heads_join_n && !n_joins_batch;  // in the order [N, batch, heads]
+  const auto joined = [&](Tensor x) {
+    if (n_first) x = transpose(std::move(x), 0, 1);
+    Shape shape = x.shape();
+    shape[at] *= shape[at + 1];
+    shape.erase(shape.begin() + at + 1);
+    return reshape(std::move(x), shape);
+  };
+  Tensors in(a.in.size());
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (i == mask || !a.in[i].defined()) continue;
+    Tensor x = with_batch(i);
+    Shape shape = x.shape();
+    shape[0] = a.size;
+    in[i] = joined(expand(std::move(x), shape));
+  }
+  if (m.defined()) in[mask] = joined(std::move(m));
+  Tensors out = call(a.op, std::move(in), a.attrs);
+  if (n_first) std::swap(lead[0], lead[1]);
+  for (auto& y : out) {
+    Shape shape = lead;
+    for (int64_t axis = 2; axis < y.ndim(); ++axis) shape.push_back(y.shape(axis));
+    y = reshape(std::move(y), shape);
+    if (n_first) y = transpose(std::move(y), 0, 1);
+  }
+  return out;
+}
+
 std::vector<Sample> attention_samples() {
   return {{{{{1, 2, 3, 4}}, {{1, 2, 5, 4}}, {{1, 2, 5, 3}}, {.shape = {}, .absent = true}}, {true, 0.5}},
-          {{{{2, 1, 3, 2}}, {{2, 1, 3, 2}}, {{2, 1, 3, 2}}, {.shape = {3, 3}, .differentiable = false}}, {false, 0.7}}};
+          {{{{2, 1, 3, 2}}, {{2, 1, 3, 2}}, {{2, 1, 3, 2}}, {.shape = {3, 3}, .differentiable = false}}, {false, 0.7}},
+          {{{{2, 2, 2, 3}}, {{2, 2, 3, 3}}, {{2, 2, 3, 2}}, {.shape = {2, 1, 1, 3}, .differentiable = false}},
+           {false, 0.6}}};
+}
+
+// The derivative of the body below. A rule of its own, so that a pass back that is recorded (under vmap with what all
+// examples share it always is) stays one op, and only who differentiates it once more needs memory for the scores.
+Tensors attention_grad_vjp(const VjpArgs& a) {
+  const double scale = a.attrs.real(1);
+  const Tensor &mask = a.in[4], ct = widened(a.in[0]), q = widened(a.in[1]), k = widened(a.in[2]);
+  const Tensor v = widened(a.in[3]), y = widened(a.in[5]);
+  const Tensor p = probabilities(scores_of(q, k, mask, a.attrs), widened(a.in[6]));
+  Tensors g(a.in.size());
+  const auto add = [](Tensor& total, Tensor more) {
+    total = total.defined() ? std::move(total) + std::move(more) : std::move(more);
+  };
+  Tensor of_ds, of_p;  // cotangents of the body's ds / scale, and of p
+  if (a.ct[0].defined()) add(of_ds, matmul(widened(a.ct[0]), transpose(k)) * scale);
+  if (a.ct[1].defined()) add(of_ds, matmul(q, transpose(widened(a.ct[1]))) * scale);
+  if (of_ds.defined()) {
+    const Tensor slope = matmul(ct, transpose(v)) - sum(ct * y, {-1}, true), ds = p * slope * scale;
+    if (a.ct[0].defined()) add(g[2], matmul(transpose(ds), widened(a.ct[0])));
+    if (a.ct[1].defined()) add(g[1], matmul(ds, widened(a.ct[1])));
+    const Tensor of_slope = of_ds * p, of_inner = -sum(of_slope, {-1}, true);
+    add(g[0], matmul(of_slope, v) + of_inner * y);
+    add(g[3], matmul(transpose(of_slope), ct));
+    add(g[5], of_inner * ct);
+    add(of_p, of_ds * slope);
+  }
+  if (a.ct[2].defined()) {
+    add(g[0], matmul(p, widened(a.ct[2])));
+    add(of_p, matmul(ct, transpose(widened(a.ct[2]))));
+  }
+  if (!of_p.defined()) return g;
+  const Tensor of_scores = p * of_p;
+  add(g[1], matmul(of_scores, k) * scale);
+  add(g[2], matmul(transpose(of_scores), q) * scale);
+  if (a.needs[4]) g[4] = sum_to(of_scores, mask.shape());
+  g[6] = -sum(of_scores, {-1});
+  return g;
 }
 
 }  // namespace
@@ -89,6 +193,14 @@ const OpDef& attention_grad_op() {
       .infer =
           [](const InferArgs& a) {
             check_heads(a, 1);
+            check_mask(a, 4, a.in[1].shape, a.in[2].shape);
+            const Shape rows(a.in[1].shape.begin(), a.in[1].shape.end() - 1);
+            Shape y = rows;
+            y.push_back(a.in[3].shape[3]);
+            if (a.in[0].shape != y || a.in[5].shape != y)
+              fail_shape(a, "ct and y are not alike", to_string(y), to_string(a.in[a.in[0].shape != y ? 0 : 5].shape));
+            if (a.in[6].shape != rows)
+              fail_shape(a, "there is not one denominator for each query", to_string(rows), to_string(a.in[6].shape));
             return std::vector<TensorType>{a.in[1], a.in[2], a.in[3]};
           },
       .meaning = Composite{[](std::span<const Tensor> in, const ir::Attrs& attrs) {
@@ -99,8 +211,8 @@ const OpDef& attention_grad_op() {
         return Tensors{cast(matmul(ds, k), in[1].dtype()), cast(matmul(transpose(ds), q), in[2].dtype()),
                        cast(dv, in[3].dtype())};
       }},
-      .gradient = GradientOfBody{},
-      .batching = BatchBody{},
+      .gradient = Vjp{[](const VjpArgs& g) { return attention_grad_vjp(g); }, bit(7) - 1, 0},
+      .batching = BatchRule{[](const BatchArgs& b) { return batch_attention(b, 1, 4); }},
       .samples =
           [] {
             return std::vector<Sample>{{{{{1, 2, 3, 3}},
@@ -110,7 +222,15 @@ const OpDef& attention_grad_op() {
                                          {.shape = {}, .absent = true},
                                          {{1, 2, 3, 3}},
                                          {{1, 2, 3}, 1, 3}},
-                                        {true, 0.5}}};
+                                        {true, 0.5}},
+                                       {{{{2, 2, 2, 2}},
+                                         {{2, 2, 2, 3}},
+                                         {{2, 2, 3, 3}},
+                                         {{2, 2, 3, 2}},
+                                         {.shape = {2, 1, 1, 3}, .differentiable = false},
+                                         {{2, 2, 2, 2}},
+                                         {{2, 2, 2}, 1, 3}},
+                                        {false, 0.6}}};
           },
       .tolerance = {64, 1e-4},
       .version = 2,  // 1: f16 and bf16 between the inputs and the results too
@@ -187,7 +307,7 @@ const OpDef& attention_op() {
       }},
       .gradient =
           Vjp{[](const VjpArgs& a) { return attention_vjp(a); }, bit(0) | bit(1) | bit(2) | bit(3), bit(0) | bit(1)},
-      .batching = BatchBody{},
+      .batching = BatchRule{[](const BatchArgs& b) { return batch_attention(b, 0, 3); }},
       .samples = attention_samples,
       .invalid_samples =
           [] {
