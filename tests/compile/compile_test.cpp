@@ -322,6 +322,46 @@ TEST(Compile, GptStepWithDropoutClippingAndAutocastIsOneGraph) {
   EXPECT_LE(e.programs.size(), 2U);
 }
 
+// Attention in an Autocast scope, where the inputs are f32: one kernel forward and one back, and the bits of eager
+// runs.
+TEST(Compile, AttentionInAnAutocastScopeIsOneKernelEachWay) {
+  for (const DType dtype : {bf16, f16}) {
+    const Variable q(normal({1, 2, 70, 32})), k(normal({1, 2, 90, 32})), v(normal({1, 2, 90, 32}));
+    const auto step = [&] {
+      for (const Variable& x : {q, k, v}) Variable(x).zero_grad();
+      Tensor y;
+      {
+        const Autocast scope(dtype);
+        y = scaled_dot_product_attention(q, k, v, {}, {.causal = true});
+      }
+      sum(y * 0.5).backward();
+      return y;
+    };
+    const Tensor y = step();
+    EXPECT_EQ(y.dtype(), dtype);
+    const Tensors want{y, q.grad(), k.grad(), v.grad()};
+    for (const int threads : {1, 2}) {
+      exec::Session session(exec::SessionOptions{.threads = threads});
+      const exec::SessionScope scope(session);
+      auto fast = compile(step, kChecked);
+      (void)fast();
+      Profiler profiler;
+      const Tensor again = fast();
+      const Profile profile = profiler.stop();
+      expect_same_bits({again, q.grad(), k.grad(), v.grad()}, want);
+      int forward = 0, backward = 0;
+      for (const auto& e : profile.events) {
+        if (e.kind != "kernel") continue;
+        forward += static_cast<int>(e.name == "attention");
+        backward += static_cast<int>(e.name == "attention_grad");
+        EXPECT_EQ(e.name.find("exp"), std::string::npos) << e.name;
+      }
+      EXPECT_EQ(forward, 1);
+      EXPECT_EQ(backward, 1);
+    }
+  }
+}
+
 TEST(Compile, LossScalingMakesNoProgramForEachStep) {
   manual_seed(1);
   models::MLP model({8, 16, 2});

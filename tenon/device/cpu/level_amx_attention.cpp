@@ -59,10 +59,10 @@ void scale_scores(const Scaling& a) {
   const V scale = Lanes::number(a.scale);
   for (int64_t r = 0; r < a.rows; ++r) {
     float* s = a.s + r * kPanel;
-    const float* m = a.by_row ? a.mask + r : a.mask + r * kPanel;
+    const float* m = a.mask == nullptr ? nullptr : a.by_row ? a.mask + r : a.mask + r * kPanel;
     for (int c = 0; c < kPanel; c += kLanes) {
       const V x = Lanes::load(s + c);
-      if (a.mask == nullptr)
+      if (m == nullptr)
         Lanes::store(s + c, Lanes::multiply(x, scale));
       else
         Lanes::store(s + c, Lanes::fma(x, scale, a.by_row ? Lanes::splat(m) : Lanes::load(m + c)));
@@ -155,20 +155,25 @@ void slopes(const Slopes& a) {
 
 void row_products(const uint16_t* a, int64_t a_row, const uint16_t* b, int64_t b_row, int64_t rows, int64_t n,
                   float* to) {
-  for (int64_t r = 0; r < rows; ++r) {
-    V sum = Lanes::zero();
-    for (int64_t c = 0; c < n; c += 2 * kLanes) {
-      const __mmask32 part = n - c >= 2 * kLanes ? ~0U : (1U << (n - c)) - 1;
-      const __m512i x = _mm512_maskz_loadu_epi16(part, a + r * a_row + c),
-                    y = _mm512_maskz_loadu_epi16(part, b + r * b_row + c);
-      sum = _mm512_dpbf16_ps(sum, reinterpret_cast<const __m512bh&>(x), reinterpret_cast<const __m512bh&>(y));
+  for (int64_t r = 0; r < rows; r += kLanes) {
+    const int64_t count = rows - r < kLanes ? rows - r : kLanes;
+    V sum[kLanes];
+    for (int64_t i = 0; i < kLanes; ++i) {
+      sum[i] = Lanes::zero();
+      for (int64_t c = 0; i < count && c < n; c += 2 * kLanes) {
+        const __mmask32 part = n - c >= 2 * kLanes ? ~0U : (1U << (n - c)) - 1;
+        const __m512i x = _mm512_maskz_loadu_epi16(part, a + (r + i) * a_row + c),
+                      y = _mm512_maskz_loadu_epi16(part, b + (r + i) * b_row + c);
+        sum[i] = _mm512_dpbf16_ps(sum[i], reinterpret_cast<const __m512bh&>(x), reinterpret_cast<const __m512bh&>(y));
+      }
     }
-    alignas(64) float lane[kLanes];
-    Lanes::store(lane, sum);
+    Lanes::transpose(sum);
+#pragma GCC unroll 4
     for (int width = kLanes / 2; width > 0; width /= 2) {
-      for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+#pragma GCC unroll 8
+      for (int i = 0; i < width; ++i) sum[i] = Lanes::add(sum[i], sum[i + width]);
     }
-    to[r] = lane[0];
+    Lanes::store(to + r, sum[0], Lanes::part(static_cast<int>(count)));
   }
 }
 
