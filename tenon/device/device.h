@@ -74,6 +74,9 @@ class PreparedKernel {
   // because both gain by running together. From then on it is both: its inputs are its own and then those of `next`
   // but the first, its operands likewise, and its result is that of `next`. What is between exists nowhere.
   virtual bool continue_with(std::unique_ptr<PreparedKernel>& /*next*/) { return false; }
+  // Whether `run` takes fewer examples than this was made for: extents of the first axis of the result, of the inputs
+  // that change and of the operands, with the bits that these examples have among the others.
+  [[nodiscard]] virtual bool examples_apart() const { return false; }
   // `operands` are the inputs of `after` but the first, broadcast to the shape of the result that they meet. `out` is
   // dense, in any order of axes. The bits are those of the claim's `run`, then of the scalar program, whatever the
   // layouts.

@@ -6,8 +6,7 @@
 #include <set>
 
 #include "tenon/exec/evaluate.h"
-#include "tenon/exec/observe.h"
-#include "tenon/exec/plan.h"
+#include "tenon/exec/program_step.h"
 #include "tenon/exec/reuse.h"
 #include "tenon/exec/session.h"
 #include "tenon/ir/compose.h"
@@ -19,38 +18,6 @@ namespace {
 
 constexpr int64_t kFoldedBytes = 64 * 1024;  // of a result that is kept in any case
 
-int64_t bytes_of(const TensorType& type) { return byte_size(type.dtype, numel(type.shape)); }
-
-Tensor with_order(const TensorType& type, const Ints& order) {
-  Ref<Buffer> buffer = Buffer::allocate(static_cast<size_t>(bytes_of(type)));
-  if (session().options().poison) overwrite(*buffer);
-  return from_buffer(std::move(buffer), type, strides_in_order(type.shape, order), 0);
-}
-
-// x broadcast to `shape`.
-ConstView broadcast(const Tensor& x, const Shape& shape) {
-  ConstView v = view(x);
-  const size_t lead = shape.size() - v.shape.size();
-  Shape strides(shape.size(), 0);
-  for (size_t i = 0; i < v.shape.size(); ++i) strides[lead + i] = v.shape[i] == 1 ? 0 : v.strides[i];
-  v.shape = shape;
-  v.strides = strides;
-  return v;
-}
-
-// x with axes of extent 1 in front up to the order's rank, and then in that order.
-Tensor permuted(const Tensor& x, const Ints& order) {
-  const TensorImpl& impl = *x.impl();
-  const size_t lead = order.size() - impl.type.shape.size();
-  Shape shape, strides;
-  for (const int64_t axis : order) {
-    const auto a = static_cast<size_t>(axis);
-    shape.push_back(a < lead ? 1 : impl.type.shape[a - lead]);
-    strides.push_back(a < lead ? 0 : impl.strides[a - lead]);
-  }
-  return from_buffer(impl.buffer, {impl.type.dtype, shape}, strides, impl.offset);
-}
-
 bool is_elementwise(const ir::Node& node) { return std::holds_alternative<ops::Elementwise>(node.op->meaning); }
 
 std::vector<TensorType> result_types(const ir::Graph& graph, const ir::Node& node) {
@@ -60,20 +27,6 @@ std::vector<TensorType> result_types(const ir::Graph& graph, const ir::Node& nod
 }
 
 }  // namespace
-
-struct Program::Step {
-  const ir::Node* node = nullptr;
-  std::string name;                  // of the call and what is fused to it
-  std::vector<ir::ValueId> inputs;   // of the node, then the operands of what follows it; or of several such
-  std::vector<Shape> meets;          // of each operand: the shape of the result that it meets
-  std::vector<uint8_t> last;         // whether this step reads an input for the last time
-  std::vector<ir::ValueId> outputs;  // of the node, or of the last fused one
-  std::vector<TensorType> results;
-  Ints order;  // of the result of a prepared call, and of all of an elementwise op
-  std::unique_ptr<PreparedKernel> kernel;
-  bool several = false;  // calls, of which `node` is the first
-  int64_t place = -1;    // of the result in the arena, in bytes; -1: in memory of its own
-};
 
 // Steps in the order of the nodes. A prepared call takes the elementwise ops behind it as long as each is the only
 // reader of the value before it, and reads besides only what is there when the call runs.
@@ -439,6 +392,7 @@ Program::Program(std::shared_ptr<const ir::Graph> graph, std::shared_ptr<KeptCon
       kept_(kept ? std::move(kept) : std::make_shared<KeptConstants>()) {
   Maker{*this}.make();
   find_last_uses();
+  find_sections();
   plan();
 }
 Program::~Program() = default;
@@ -456,113 +410,6 @@ void Program::find_last_uses() {
       later = 1;
     }
   }
-}
-
-// Places in the arena for results of prepared calls that only prepared calls read; any other reader might keep a window
-// on one.
-void Program::plan() {
-  std::vector<Lifetime> lives(steps_.size());
-  std::vector<int> maker(graph_->values.size(), -1);
-  for (const ir::ValueId id : graph_->outputs) maker[static_cast<size_t>(id)] = -2;
-  for (size_t s = 0; s < steps_.size(); ++s) {
-    const auto now = static_cast<int32_t>(s);
-    for (const ir::ValueId id : steps_[s].inputs) {
-      if (id == ir::kAbsent || maker[static_cast<size_t>(id)] < 0) continue;
-      Lifetime& life = lives[static_cast<size_t>(maker[static_cast<size_t>(id)])];
-      life.last = now;
-      if (!steps_[s].kernel) life.bytes = 0;
-    }
-    if (!steps_[s].kernel || maker[static_cast<size_t>(steps_[s].outputs[0])] == -2) continue;
-    maker[static_cast<size_t>(steps_[s].outputs[0])] = now;
-    lives[s] = {.bytes = bytes_of(steps_[s].results[0]), .first = now, .last = now};
-  }
-  std::vector<Lifetime> planned;
-  std::ranges::copy_if(lives, std::back_inserter(planned), [](const Lifetime& life) { return life.bytes > 0; });
-  const MemoryPlan places = plan_memory(planned);
-  for (size_t i = 0; i < planned.size(); ++i) steps_[static_cast<size_t>(planned[i].first)].place = places.offsets[i];
-  summary_.arena_bytes = places.size;
-}
-
-Tensors Program::run(Tensors inputs) const {
-  const SessionOptions& options = session().options();
-  if (options.reference || !options.claims) return exec::run(*graph_, std::move(inputs));
-  with_elements(inputs);
-  check_inputs(*graph_, inputs);
-  Tensors values = constants_;
-  for (size_t i = 0; i < inputs.size(); ++i) values[static_cast<size_t>(graph_->inputs[i])] = std::move(inputs[i]);
-  Ref<Buffer> arena;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!arenas_.empty()) {
-      arena = std::move(arenas_.back());
-      arenas_.pop_back();
-    }
-  }
-  if (!arena && summary_.arena_bytes > 0) arena = Buffer::allocate(static_cast<size_t>(summary_.arena_bytes));
-  if (arena && options.poison) overwrite(*arena);
-  for (const Step& step : steps_) {
-    Tensors out = run_step(step, values, arena);
-    for (size_t i = 0; i < step.outputs.size(); ++i) values[static_cast<size_t>(step.outputs[i])] = std::move(out[i]);
-  }
-  if (arena) {
-    const std::lock_guard lock(mutex_);
-    arenas_.push_back(std::move(arena));
-  }
-  Tensors results;
-  for (const ir::ValueId id : graph_->outputs) {
-    Tensor& value = values[static_cast<size_t>(id)];
-    if (ordered_[static_cast<size_t>(id)] != 0) value = contiguous(value);
-    results.push_back(value);
-  }
-  return results;
-}
-
-Tensors Program::run_step(const Step& step, Tensors& values, const Ref<Buffer>& arena) const {
-  Tensors in;
-  in.reserve(step.inputs.size());
-  for (size_t i = 0; i < step.inputs.size(); ++i) {
-    if (step.inputs[i] == ir::kAbsent) {
-      in.emplace_back();
-      continue;
-    }
-    // The last reader gets the only handle, so that the result may take the buffer.
-    Tensor& value = values[static_cast<size_t>(step.inputs[i])];
-    in.push_back(step.last[i] != 0 ? std::move(value) : value);
-  }
-  if (step.kernel == nullptr && step.order.empty()) {
-    // What a call sees is what it sees in exec::run.
-    for (size_t i = 0; i < in.size(); ++i) {
-      if (in[i].defined() && ordered_[static_cast<size_t>(step.inputs[i])] != 0) in[i] = contiguous(in[i]);
-    }
-    Tensors out = evaluate(*step.node->op, std::move(in), step.node->attrs, step.results);
-    with_elements(out);
-    return out;
-  }
-  if (step.kernel == nullptr) {
-    Shape shape;
-    for (const int64_t axis : step.order) shape.push_back(step.results[0].shape[static_cast<size_t>(axis)]);
-    const TensorType type{step.results[0].dtype, shape};
-    for (Tensor& x : in) x = permuted(x, step.order);
-    const Tensors out = evaluate(*step.node->op, std::move(in), step.node->attrs, {&type, 1});
-    const TensorImpl& y = *out[0].impl();
-    return {from_buffer(y.buffer, step.results[0], strides_in_order(step.results[0].shape, step.order), y.offset)};
-  }
-  const auto call = [&] {
-    const size_t own = in.size() - step.meets.size();
-    std::vector<ConstView> views, operands;
-    for (size_t i = 0; i < own; ++i) views.push_back(in[i].defined() ? view(in[i]) : ConstView{});
-    for (size_t i = own; i < in.size(); ++i) operands.push_back(broadcast(in[i], step.meets[i - own]));
-    const TensorType& type = step.results[0];
-    const int64_t size = element_size(type.dtype);  // prepared kernels give whole bytes
-    Tensor y = step.place < 0 ? with_order(type, step.order)
-                              : from_buffer(arena, type, strides_in_order(type.shape, step.order), step.place / size);
-    const TensorImpl& to = *y.impl();
-    step.kernel->run(views, operands, {to.buffer->data(), to.type.dtype, to.type.shape, to.strides, to.offset},
-                     session().pool());
-    return Tensors{std::move(y)};
-  };
-  const ops::OpDef* op = step.several ? nullptr : step.node->op;
-  return observed({.name = step.name, .op = op, .attrs = &step.node->attrs, .inputs = &in}, call);
 }
 
 }  // namespace tenon::exec

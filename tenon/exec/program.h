@@ -38,6 +38,7 @@ class Program {
     int fused = 0;            // elementwise ops that are a part of such a call
     int scaled = 0;           // of these, multiplications that went into weights (Precision::Fast)
     int others = 0;           // evaluated as in exec::run
+    int by_example = 0;       // steps that run for some examples at a time
     int64_t arena_bytes = 0;  // of the block that holds what only prepared calls read, for each run at a time
   };
   [[nodiscard]] const Summary& summary() const { return summary_; }
@@ -45,9 +46,20 @@ class Program {
  private:
   struct Step;
   struct Maker;
+  // Steps that run together for some examples, then for the next: what is between them stays in the second cache.
+  struct Section {
+    size_t first, end;           // steps
+    int64_t examples, together;  // all, and at a time
+  };
   void find_last_uses();
+  void find_sections();
   void plan();
+  [[nodiscard]] int64_t changing_bytes(const Step& step) const;
   [[nodiscard]] Tensors run_step(const Step& step, Tensors& values, const Ref<Buffer>& arena) const;
+  [[nodiscard]] static Tensor result_of(const Step& step, const TensorType& type, const Ref<Buffer>& arena);
+  [[nodiscard]] Tensors run_kernel(const Step& step, Tensors in, Tensor y) const;
+  [[nodiscard]] bool is_constant(ir::ValueId id) const { return constants_[static_cast<size_t>(id)].defined(); }
+  void run_section(const Section& section, Tensors& values, const Ref<Buffer>& arena) const;
 
   std::shared_ptr<const ir::Graph> graph_;
   Precision precision_;
@@ -56,6 +68,7 @@ class Program {
   Tensors constants_;                    // by value; undefined where a value is none
   std::vector<uint8_t> ordered_;         // by value: whether it lies in another order than row-major
   std::vector<Step> steps_;
+  std::vector<Section> sections_;
   Summary summary_;
   mutable std::mutex mutex_;
   mutable std::vector<Ref<Buffer>> arenas_;  // those that no run uses now

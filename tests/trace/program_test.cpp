@@ -119,6 +119,38 @@ TEST(Program, RunsConvolutionsTogether) {
   }
 }
 
+// Examples whose values fill a cache go one after the other through steps that follow each other, with what reads or is
+// read by others, operands that every example has of its own, and a last time with fewer examples.
+TEST(Program, RunsStepsExampleByExample) {
+  const NoGrad no_grad;
+  manual_seed(8);
+  for (const DType dtype : {f32, f16, bf16}) {
+    const auto made = [&](const Shape& shape) { return contiguous(cast(uniform(shape, -0.3, 0.3), dtype)); };
+    const Tensor first = made({32, 16, 3, 3}), bias = made({32}), second = made({32, 32, 1, 1}),
+                 third = made({32, 32, 3, 3}), last = made({8, 64, 1, 1}), fixed = made({5, 32, 48, 48});
+    const auto model = [&](const Tensors& in) {
+      const Tensor pooled = max_pool2d(relu(conv2d(in[0], first, bias, {.padding = {1}})), {2});
+      const Tensor s = relu(conv2d(pooled, second) + in[1]);
+      const Tensor t = conv2d(s, third, {}, {.padding = {1}}) * in[2] + fixed;
+      return Tensors{relu(conv2d(concat({s, t}, 1), last)), t};
+    };
+    const Tensors in{made({5, 16, 96, 96}), made({5, 32, 48, 48}), made({32, 1, 1})};
+    const auto graph = std::make_shared<const ir::Graph>(
+        capture(model, {{"x", in[0].type()}, {"y", in[1].type()}, {"z", in[2].type()}}));
+    const Tensors want = exec::run(*graph, in);
+    expect_same(want, model(in));
+    for (const exec::SessionOptions& options : {exec::SessionOptions{.threads = 1}, exec::SessionOptions{.threads = 3},
+                                                exec::SessionOptions{.poison = true}}) {
+      exec::Session session(options);
+      const exec::SessionScope scope(session);
+      const exec::Program program(graph);
+      EXPECT_EQ(program.summary().by_example, 6) << "four convolutions, the pooling and the concat";
+      expect_same(program.run(in), want);
+      expect_same(program.run(in), want);
+    }
+  }
+}
+
 // Between convolutions nothing goes back to row-major order: resampling, concats and pooling take the channels last.
 TEST(Program, MovesKeepTheChannelsLast) {
   const NoGrad no_grad;

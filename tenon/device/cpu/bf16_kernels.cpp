@@ -87,6 +87,7 @@ class PreparedBf16Conv final : public PreparedKernel {
     if (args.after != nullptr) after_.emplace(*args.after, args.precision);
   }
   [[nodiscard]] Ints order() const override { return channels_last_order(rank_); }
+  [[nodiscard]] bool examples_apart() const override { return true; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
            ThreadPool& pool) const override {
     conv_.run(inputs[0], packed_, bias_.empty() ? nullptr : bias_.data(), after_ ? &*after_ : nullptr, operands, out,

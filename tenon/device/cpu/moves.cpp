@@ -94,6 +94,7 @@ class PreparedConcat final : public PreparedKernel {
  public:
   PreparedConcat(size_t axis, Ints order) : axis_(axis), order_(std::move(order)) {}
   [[nodiscard]] Ints order() const override { return order_; }
+  [[nodiscard]] bool examples_apart() const override { return axis_ != 0; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView>, const View& out,
            ThreadPool& pool) const override {
     concat(inputs, axis_, out, pool);

@@ -105,6 +105,7 @@ class ChannelsLastMaxPool final : public PreparedKernel {
     round_ = cast[static_cast<size_t>(DType::F32)][static_cast<size_t>(dtype_)];
   }
   [[nodiscard]] Ints order() const override { return order_; }
+  [[nodiscard]] bool examples_apart() const override { return true; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView>, const View& out,
            ThreadPool& pool) const override {
     const Windows& w = windows_;

@@ -136,6 +136,7 @@ class PreparedWidened final : public PreparedKernel {
     for (const ConstView& in : args.inputs) changes_.push_back(in.data == nullptr ? 1 : 0);
   }
   [[nodiscard]] Ints order() const override { return kernel_->order(); }
+  [[nodiscard]] bool examples_apart() const override { return kernel_->examples_apart(); }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
            ThreadPool& pool) const override {
     std::vector<ConstView> views(inputs.begin(), inputs.end());
