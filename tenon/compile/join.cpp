@@ -2,9 +2,10 @@
 // their results lie.
 //
 // A call whose weights are leaves that stay (in training they are donated and new in each step) becomes a ReadyCall.
-// A map that alone reads its result becomes a part of it, at the map's place, where all other operands are there. Bits
-// are those of call and map one after the other, and depend on no layout (PreparedKernel), so that results of
-// convolutions may lie with the channels last where all who read them can take that.
+// A map that alone reads its result becomes a part of it, at the map's place, where all other operands are there; so do
+// two, if the first one's result is read by the second alone, as in x * sigmoid(x). Bits are those of call and map one
+// after the other, and depend on no layout (PreparedKernel), so that results of convolutions may lie with the channels
+// last where all who read them can take that.
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -74,9 +75,44 @@ class Joining {
     return n.claim->follows == nullptr || n.claim->ready(views_of(g_, n.operands)).has_value();
   }
 
-  // The map as a part of the last call that makes one of its operands, if that may take it.
+  // The map as a part of a call, alone or with one whose result it alone reads.
   void join(size_t at, std::vector<bool>& gone) {
-    const CoreNode& map = g_.nodes[at];
+    if (join(at, g_.nodes[at], gone)) return;
+    for (const Operand& x : g_.nodes[at].operands) {
+      const std::optional<CoreNode> both = with_maker(g_.nodes[at], x, gone);
+      if (!both) continue;
+      const int32_t first = g_.storages[static_cast<size_t>(x.storage)].node;
+      if (!join(at, *both, gone)) continue;
+      gone[static_cast<size_t>(first)] = true;
+      return;
+    }
+  }
+  // The map that makes this operand and this one as a single map; nothing if somebody else reads what is between.
+  [[nodiscard]] std::optional<CoreNode> with_maker(const CoreNode& map, const Operand& x,
+                                                   const std::vector<bool>& gone) const {
+    if (x.storage < 0) return std::nullopt;
+    const auto s = static_cast<size_t>(x.storage);
+    const int32_t maker = g_.storages[s].node;
+    if (maker < 0 || gone[static_cast<size_t>(maker)] || is_output_[s]) return std::nullopt;
+    const CoreNode& first = g_.nodes[static_cast<size_t>(maker)];
+    if (first.kind != CoreKind::Map || first.shape != map.shape) return std::nullopt;
+    CoreNode both = map;
+    both.label = first.label + '+' + map.label;
+    both.operands = first.operands;
+    std::vector<int> inputs;
+    for (size_t i = 0; i < map.operands.size(); ++i) {
+      if (map.operands[i].storage != x.storage) {
+        both.operands.push_back(map.operands[i]);
+      } else if (is_flat(map.operands[i].window, g_.storages[s].size)) {
+        inputs.push_back(static_cast<int>(i));
+      }
+    }
+    if (static_cast<int>(inputs.size()) != readers_[s]) return std::nullopt;
+    both.program = ir::compose(first.program, map.program, inputs);
+    return both;
+  }
+  // Into the last call that makes one of the map's operands, if that may take it.
+  bool join(size_t at, const CoreNode& map, std::vector<bool>& gone) {
     int32_t best = -1;
     std::optional<ir::ScalarProgram> after;
     for (const Operand& x : map.operands) {
@@ -87,7 +123,7 @@ class Joining {
         after = std::move(program);
       }
     }
-    if (best < 0) return;
+    if (best < 0) return false;
     CoreNode call = std::move(g_.nodes[static_cast<size_t>(best)]);
     gone[static_cast<size_t>(best)] = true;
     for (const Operand& x : map.operands) {
@@ -101,6 +137,7 @@ class Joining {
     call.result_shapes.resize(1);
     call.after = std::move(*after);
     g_.nodes[at] = std::move(call);
+    return true;
   }
   // What then follows the call; nothing if it cannot take the map.
   [[nodiscard]] std::optional<ir::ScalarProgram> joined(const CoreNode& call, const CoreNode& map,

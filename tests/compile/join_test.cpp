@@ -123,6 +123,32 @@ TEST(Join, LinearWithGeluAndResidual) {
   }
 }
 
+// x * sigmoid(x), of two ops: two read x, so neither could go alone.
+TEST(Join, TwoMapsOfWhichTheSecondAloneReadsTheFirst) {
+  for (const DType dtype : kDtypes) {
+    SCOPED_TRACE(name(dtype));
+    const auto conv = nn::Conv2d(8, 16, 3, {.padding = 1, .dtype = dtype});
+    const auto linear = nn::Linear(24, 40, {.dtype = dtype});
+    const Tensor image = cast(uniform({2, 8, 9, 9}, -1, 1), dtype), rows = cast(uniform({33, 24}, -1, 1), dtype);
+    const auto gated = [](const Tensor& x) { return x * sigmoid(x); };
+    expect_eager_bits([&] { return gated(conv(image)); });
+    expect_eager_bits([&] { return gated(linear(rows)) * 0.5; });
+    expect_eager_bits([&] { return sigmoid(linear(rows)) * linear(rows); });
+    EXPECT_THAT(explained([&] { return gated(conv(image)); }), HasSubstr("called: conv+sigmoid+multiply"));
+    EXPECT_THAT(explained([&] { return gated(linear(rows)) * 0.5; }),
+                HasSubstr("called: matmul+add+sigmoid+multiply+multiply"));
+    // Somebody else reads what is between, or it lies in another way.
+    expect_eager_bits([&] {
+      const Tensor x = linear(rows), s = sigmoid(x);
+      return x * s + sum(s);
+    });
+    expect_eager_bits([&] {
+      const Tensor x = matmul(rows, reshape(rows, {24, 33}));
+      return x * permute(sigmoid(x), {1, 0});
+    });
+  }
+}
+
 // Weights may be others in each run, by all ways in which a Variable gets another value.
 TEST(Join, SeesNewWeights) {
   const NoGrad no_grad;
