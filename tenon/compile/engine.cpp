@@ -28,7 +28,8 @@ class SegmentHash {
   explicit SegmentHash(bool sizes) : sizes_(sizes) {}
   Hash128 of(const trace::Segment& s) {
     const exec::SessionOptions& session = exec::session().options();
-    h_.number(session.cpu_level * 2 + (session.claims ? 1 : 0));  // as Program::made_for
+    // As Program::made_for.
+    h_.number(session.cpu_level * 4 + (session.claims ? 1 : 0) + (session.reuse ? 2 : 0));
     h_.number(s.leaves.size());
     for (const trace::Leaf& leaf : s.leaves) {
       h_.number(static_cast<int>(leaf.type.dtype) * 4 + (leaf.donated ? 2 : 0) + (leaf.offset == 0 ? 1 : 0));

@@ -4,15 +4,18 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "tenon/base/error.h"
 #include "tenon/compile/fuse.h"
+#include "tenon/compile/handover.h"
 #include "tenon/compile/interpret.h"
 #include "tenon/compile/lower.h"
 #include "tenon/compile/ready_call.h"
 #include "tenon/compile/recompute.h"
 #include "tenon/exec/observe.h"
 #include "tenon/exec/plan.h"
+#include "tenon/exec/reuse.h"
 #include "tenon/exec/session.h"
 #include "tenon/ops/infer.h"
 #include "tenon/tensor/axis_order.h"
@@ -30,6 +33,7 @@ struct Place {
 };
 
 struct Step {
+  size_t group = 0;
   // A kernel …
   size_t kernel = 0;
   KernelFunction function = nullptr;
@@ -48,6 +52,12 @@ struct Step {
 };
 
 using Leaves = std::vector<trace::Leaf>;
+
+// Of each storage the steps that first and last touch it, -1: none; and whether it is a result of the segment.
+struct Uses {
+  std::vector<int32_t> first, last;
+  std::vector<bool> is_output;
+};
 
 // Steps [first, end) that run at the same time; more than one only if they are kernels that do not touch each other's
 // results. Such a launch is a list of pieces, cut into tasks of about the same work: a task is pieces
@@ -82,6 +92,9 @@ struct Program::State {
   int64_t arena = 0;
   int cpu_level = exec::session().options().cpu_level;
   bool claims = exec::session().options().claims;
+  bool reuse = exec::session().options().reuse;
+  std::vector<exec::Lifetime> lifetimes;  // by launches, of what lies in the arena
+  exec::MemoryPlan plan;                  // of them
   ProgramReport report;
   std::mutex running;
 
@@ -121,9 +134,11 @@ struct Program::State {
   }
   void pass_lower() {
     const std::vector<bool> stored = needed_beyond_groups();
-    for (const Group& group : groups) {
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const Group& group = groups[g];
       if (group.kind == GroupKind::Call) {
         add_call(group.members[0]);
+        steps.back().group = g;
         continue;
       }
       std::string names;
@@ -131,6 +146,7 @@ struct Program::State {
       if (group.members.size() > 1) report.fused.push_back(names);
       for (LoweredKernel& kernel : lower(core, group, stored, options.general)) {
         Step step;
+        step.group = g;
         step.kernel = kernels.size();
         step.storages = kernel.storages;
         step.extent = kernel.kernel.root.extent;
@@ -154,7 +170,12 @@ struct Program::State {
   void pass_launch();
   void cut(Launch& launch) const;
   void verify_launches() const;
+  [[nodiscard]] Uses uses() const;
+  [[nodiscard]] bool read_beside(size_t storage, int32_t step) const;
+  [[nodiscard]] int32_t donor_for(size_t s, const Uses& used, std::vector<bool>& taken) const;
+  void hand_over(const Uses& used, const std::vector<int32_t>& number);
   void pass_plan();
+  void poison_dead(int32_t launch, Buffer& memory) const;
   void pass_codegen(KernelCache& cache, KernelStore& store);
 
   std::vector<bool> needed_beyond_groups() const {
@@ -401,73 +422,106 @@ void Program::State::run_observed(Step& step, const std::vector<std::byte*>& bas
   });
 }
 
+Uses Program::State::uses() const {
+  const size_t count = core.storages.size();
+  Uses used{std::vector<int32_t>(count, -1), std::vector<int32_t>(count, -1), std::vector<bool>(count, false)};
+  for (size_t t = 0; t < steps.size(); ++t) {
+    for (int32_t s : steps[t].storages) {
+      if (s < 0) continue;
+      if (used.first[static_cast<size_t>(s)] < 0) used.first[static_cast<size_t>(s)] = static_cast<int32_t>(t);
+      used.last[static_cast<size_t>(s)] = static_cast<int32_t>(t);
+    }
+  }
+  for (const auto& x : core.outputs) used.is_output[static_cast<size_t>(x.storage)] = true;
+  return used;
+}
+// Whether another step of the same launch reads it.
+bool Program::State::read_beside(size_t storage, int32_t step) const {
+  const Launch& launch = launches[static_cast<size_t>(launch_of[static_cast<size_t>(step)])];
+  for (size_t t = launch.first; t < launch.end; ++t) {
+    const auto& used = steps[t].storages;
+    if (static_cast<int32_t>(t) != step && std::ranges::find(used, static_cast<int32_t>(storage)) != used.end())
+      return true;
+  }
+  return false;
+}
+// A donated leaf that this kernel reads last, element by element, under a result of the same size.
+int32_t Program::State::donor_for(size_t s, const Uses& used, std::vector<bool>& taken) const {
+  const int32_t step = used.first[s];
+  if (step < 0 || steps[static_cast<size_t>(step)].call >= 0 || !reuse) return -1;
+  const LoweredKernel& kernel = kernels[steps[static_cast<size_t>(step)].kernel];
+  for (size_t b = 0; b < kernel.storages.size(); ++b) {
+    const auto from = static_cast<size_t>(kernel.storages[b]);
+    const Storage& storage = core.storages[from];
+    if (storage.leaf < 0 || !kernel.pointwise[b] || taken[from] || used.is_output[from]) continue;
+    const trace::Leaf& leaf = segment.leaves[static_cast<size_t>(storage.leaf)];
+    if (!leaf.donated || leaf.offset != 0 || storage.base != 0 || used.last[from] != step) continue;
+    if (read_beside(from, step)) continue;
+    if (storage.size != core.storages[s].size || info(storage.dtype).bits != info(core.storages[s].dtype).bits)
+      continue;
+    taken[from] = true;
+    return storage.leaf;
+  }
+  return -1;
+}
+// Values of the arena that may lie where one lay that is read last by the step that writes them. `number` is that of a
+// storage's lifetime, or -1.
+void Program::State::hand_over(const Uses& used, const std::vector<int32_t>& number) {
+  std::vector<bool> taken(core.storages.size(), false);
+  for (size_t t = 0; t < steps.size(); ++t) {
+    const Step& step = steps[t];
+    for (const Handover& pair : handovers(core, groups[step.group])) {
+      const auto from = static_cast<size_t>(pair.from), to = static_cast<size_t>(pair.to);
+      if (number[from] < 0 || number[to] < 0 || taken[from]) continue;
+      exec::Lifetime& value = lifetimes[static_cast<size_t>(number[to])];
+      const auto now = static_cast<int32_t>(t);
+      if (value.from >= 0 || used.first[to] != now || used.last[from] != now || read_beside(from, now)) continue;
+      if (step.call < 0) {
+        const LoweredKernel& kernel = kernels[step.kernel];
+        const auto b = std::ranges::find(kernel.storages, pair.from) - kernel.storages.begin();
+        if (!kernel.pointwise[static_cast<size_t>(b)]) continue;
+      }
+      value.from = number[from];
+      taken[from] = true;
+    }
+  }
+}
+
 // Lifetimes by launches; results of the segment get memory of their own, or that of an input which is dead by then.
 void Program::State::pass_plan() {
   const size_t count = core.storages.size();
-  const auto end = static_cast<int32_t>(steps.size());
-  std::vector<int32_t> first(count, -1), last(count, -1);
-  for (int32_t t = 0; t < end; ++t) {
-    for (int32_t s : steps[static_cast<size_t>(t)].storages) {
-      if (s < 0) continue;
-      if (first[static_cast<size_t>(s)] < 0) first[static_cast<size_t>(s)] = t;
-      last[static_cast<size_t>(s)] = t;
-    }
-  }
+  const Uses used = uses();
   places.resize(count);
-  std::vector<bool> is_output(count, false), taken(count, false);
-  for (const auto& x : core.outputs) is_output[static_cast<size_t>(x.storage)] = true;
-  std::vector<exec::Lifetime> lifetimes;
-  std::vector<size_t> planned;
+  std::vector<bool> taken(count, false);
+  std::vector<int32_t> number(count, -1);
   const auto bytes_of = [&](size_t s) { return byte_size(core.storages[s].dtype, core.storages[s].size); };
-  // Whether another step of the same launch reads it.
-  const auto read_beside = [&](size_t storage, int32_t step) {
-    const Launch& launch = launches[static_cast<size_t>(launch_of[static_cast<size_t>(step)])];
-    for (size_t t = launch.first; t < launch.end; ++t) {
-      const auto& used = steps[t].storages;
-      if (static_cast<int32_t>(t) != step &&
-          std::find(used.begin(), used.end(), static_cast<int32_t>(storage)) != used.end())
-        return true;
-    }
-    return false;
-  };
-  // A donated leaf that this kernel reads last, element by element, under a result of the same size.
-  const auto donor_for = [&](size_t s) -> int32_t {
-    if (first[s] < 0 || steps[static_cast<size_t>(first[s])].call >= 0) return -1;
-    const LoweredKernel& kernel = kernels[steps[static_cast<size_t>(first[s])].kernel];
-    for (size_t b = 0; b < kernel.storages.size(); ++b) {
-      const auto from = static_cast<size_t>(kernel.storages[b]);
-      const Storage& storage = core.storages[from];
-      if (storage.leaf < 0 || !kernel.pointwise[b] || taken[from] || is_output[from]) continue;
-      const trace::Leaf& leaf = segment.leaves[static_cast<size_t>(storage.leaf)];
-      if (!leaf.donated || leaf.offset != 0 || storage.base != 0 || last[from] != first[s]) continue;
-      if (read_beside(from, first[s])) continue;
-      if (storage.size != core.storages[s].size || info(storage.dtype).bits != info(core.storages[s].dtype).bits)
-        continue;
-      taken[from] = true;
-      return storage.leaf;
-    }
-    return -1;
-  };
   for (size_t s = 0; s < count; ++s) {
     const Storage& storage = core.storages[s];
     if (storage.leaf >= 0) {
       places[s] = {PlaceKind::Leaf, storage.leaf, -1};
       report.input_bytes += bytes_of(s);
-    } else if (is_output[s]) {
-      places[s] = {PlaceKind::Output, static_cast<int64_t>(outputs.size()), donor_for(s)};
+    } else if (used.is_output[s]) {
+      places[s] = {PlaceKind::Output, static_cast<int64_t>(outputs.size()), donor_for(s, used, taken)};
       outputs.push_back(static_cast<int32_t>(s));
       if (places[s].donor >= 0)
         ++report.donated;
       else
         report.output_bytes += bytes_of(s);
-    } else if (first[s] >= 0) {
+    } else if (used.first[s] >= 0) {
+      number[s] = static_cast<int32_t>(lifetimes.size());
       lifetimes.push_back(
-          {bytes_of(s), launch_of[static_cast<size_t>(first[s])], launch_of[static_cast<size_t>(last[s])]});
-      planned.push_back(s);
+          {bytes_of(s), launch_of[static_cast<size_t>(used.first[s])], launch_of[static_cast<size_t>(used.last[s])]});
     }
   }
-  const exec::MemoryPlan plan = exec::plan_memory(lifetimes);
-  for (size_t i = 0; i < planned.size(); ++i) places[planned[i]] = {PlaceKind::Arena, plan.offsets[i], -1};
+  if (reuse) {
+    hand_over(used, number);
+  } else {
+    for (exec::Lifetime& value : lifetimes) value = {value.bytes, 0, static_cast<int32_t>(launches.size())};
+  }
+  plan = exec::plan_memory(lifetimes);
+  for (size_t s = 0; s < count; ++s) {
+    if (number[s] >= 0) places[s] = {PlaceKind::Arena, plan.offsets[static_cast<size_t>(number[s])], -1};
+  }
   if (options.verify) {
     if (const std::string problem = exec::problem_of(lifetimes, plan); !problem.empty())
       throw InternalError("the plan of a compiled program: " + problem);
@@ -476,6 +530,18 @@ void Program::State::pass_plan() {
   report.peak_bytes = report.input_bytes + report.output_bytes + plan.size;
   report.arena_bytes = plan.size;
   report.unplanned_bytes = plan.sum;
+}
+
+// Overwrites what nobody reads after this launch, so that a value which is needed longer than the plan has it shows.
+void Program::State::poison_dead(int32_t launch, Buffer& memory) const {
+  for (size_t i = 0; i < lifetimes.size(); ++i) {
+    if (lifetimes[i].last != launch) continue;
+    const bool goes_on = std::ranges::any_of(lifetimes, [&](const exec::Lifetime& next) {
+      return next.from == static_cast<int32_t>(i) &&
+             plan.offsets[static_cast<size_t>(&next - lifetimes.data())] == plan.offsets[i];
+    });
+    if (!goes_on) std::memset(memory.data() + plan.offsets[i], 0xff, static_cast<size_t>(lifetimes[i].bytes));
+  }
 }
 
 void Program::State::pass_codegen(KernelCache& cache, KernelStore& store) {
@@ -555,7 +621,8 @@ ProgramReport Program::report() const {
 const std::shared_ptr<const ir::Graph>& Program::graph() const { return state_->segment.predicted; }
 
 bool Program::made_for(const exec::Session& session) const {
-  return session.options().cpu_level == state_->cpu_level && session.options().claims == state_->claims;
+  const exec::SessionOptions& options = session.options();
+  return options.cpu_level == state_->cpu_level && options.claims == state_->claims && options.reuse == state_->reuse;
 }
 
 bool Program::fits(const trace::Segment& segment) const {
@@ -573,7 +640,9 @@ Tensors Program::run(const trace::Segment& segment) {
   State& s = *state_;
   const std::lock_guard lock(s.running);
   ++s.report.runs;
+  const bool poison = exec::session().options().poison;
   const Ref<Buffer> arena = s.arena == 0 ? Ref<Buffer>() : Buffer::allocate(static_cast<size_t>(s.arena));
+  if (poison && arena) exec::overwrite(*arena);
   std::vector<Ref<Buffer>> results(s.outputs.size());
   std::vector<std::byte*> base(s.core.storages.size(), nullptr);
   for (size_t i = 0; i < base.size(); ++i) {
@@ -594,6 +663,7 @@ Tensors Program::run(const trace::Segment& segment) {
         auto& buffer = results[static_cast<size_t>(place.number)];
         buffer = place.donor >= 0 ? segment.leaves[static_cast<size_t>(place.donor)].buffer
                                   : Buffer::allocate(static_cast<size_t>(byte_size(storage.dtype, storage.size)));
+        if (poison && place.donor < 0) exec::overwrite(*buffer);
         base[i] = buffer->data();
         break;
       }
@@ -608,6 +678,8 @@ Tensors Program::run(const trace::Segment& segment) {
     } else {
       s.run_launch(launch, base);
     }
+    if (poison && arena) [[unlikely]]
+      s.poison_dead(static_cast<int32_t>(&launch - s.launches.data()), *arena);
   }
   Tensors out;
   out.reserve(s.core.outputs.size());

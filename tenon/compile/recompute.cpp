@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "tenon/base/error.h"
+#include "tenon/compile/handover.h"
 #include "tenon/compile/lower.h"
 #include "tenon/exec/plan.h"
 
@@ -36,8 +37,8 @@ class Rewriting {
     for (size_t i = 0; i < g_.nodes.size(); ++i) add_reader(static_cast<int32_t>(i));
     is_output_.assign(g_.storages.size(), false);
     for (const Operand& x : g_.outputs) is_output_[static_cast<size_t>(x.storage)] = true;
-    live_.assign(groups.size(), 0);
-    for (size_t s = 0; s < g_.storages.size(); ++s) add_live(static_cast<int32_t>(s), 1);
+    live_.resize(groups.size());
+    look_at_memory();
   }
 
   std::vector<LateCopy> choose(const RecomputeOptions& options);
@@ -45,9 +46,15 @@ class Rewriting {
   void put_in_order();
   [[nodiscard]] std::vector<exec::Lifetime> lifetimes() const {
     std::vector<exec::Lifetime> result;
+    std::vector<int32_t> number(g_.storages.size(), -1);
     for (size_t s = 0; s < g_.storages.size(); ++s) {
       const Span at = span(static_cast<int32_t>(s));
-      if (at.first >= 0) result.push_back({bytes_of(static_cast<int32_t>(s)), at.first, at.last});
+      if (at.first < 0) continue;
+      number[s] = static_cast<int32_t>(result.size());
+      result.push_back({bytes_of(static_cast<int32_t>(s)), at.first, at.last});
+    }
+    for (size_t s = 0; s < g_.storages.size(); ++s) {
+      if (taker_[s] >= 0) result[static_cast<size_t>(number[static_cast<size_t>(taker_[s])])].from = number[s];
     }
     return result;
   }
@@ -106,9 +113,40 @@ class Rewriting {
     if (last < 0 && node(p).kind != CoreKind::Call) return {};
     return {first, std::max(first, last)};
   }
-  void add_live(int32_t s, int64_t sign) {
-    const Span at = span(s);
-    for (int32_t t = at.first; at.first >= 0 && t <= at.last; ++t) live_[static_cast<size_t>(t)] += sign * bytes_of(s);
+  // The last place where it needs memory of its own: where the group that reads it last writes a result in its place,
+  // that result counts.
+  [[nodiscard]] int32_t own_last(int32_t s) const {
+    return span(s).last - (taker_[static_cast<size_t>(s)] >= 0 ? 1 : 0);
+  }
+  // Whether no other group at the place of this one, which reads the value last, does so after it.
+  [[nodiscard]] bool reads_last(int32_t group, int32_t s) const {
+    const int32_t place = place_[static_cast<size_t>(group)];
+    if (span(s).last != place) return false;
+    return std::ranges::none_of(readers(s), [&](int32_t r) {
+      const int32_t other = group_of_[static_cast<size_t>(r)];
+      return other >= 0 && other < group && place_[static_cast<size_t>(other)] == place;
+    });
+  }
+  // Which values' memory goes on to a result, and how many bytes are alive at each place.
+  void look_at_memory() {
+    taker_.assign(g_.storages.size(), -1);
+    std::vector<bool> taken(g_.storages.size(), false);
+    for (size_t i = 0; i < groups_.size(); ++i) {
+      for (const Handover& pair : handovers(g_, groups_[i])) {
+        const auto from = static_cast<size_t>(pair.from), to = static_cast<size_t>(pair.to);
+        if (taker_[from] >= 0 || taken[to] || span(pair.from).first < 0 || span(pair.to).first < 0) continue;
+        if (!reads_last(static_cast<int32_t>(i), pair.from)) continue;
+        taker_[from] = pair.to;
+        taken[to] = true;
+      }
+    }
+    std::ranges::fill(live_, 0);
+    for (size_t s = 0; s < g_.storages.size(); ++s) {
+      const auto value = static_cast<int32_t>(s);
+      const Span at = span(value);
+      if (at.first < 0) continue;
+      for (int32_t t = at.first; t <= own_last(value); ++t) live_[static_cast<size_t>(t)] += bytes_of(value);
+    }
   }
   [[nodiscard]] size_t peak() const { return static_cast<size_t>(std::ranges::max_element(live_) - live_.begin()); }
 
@@ -160,7 +198,8 @@ class Rewriting {
   std::vector<int32_t> group_of_;              // of each node; -1: it is gone
   std::vector<std::vector<int32_t>> readers_;  // nodes, of each storage
   std::vector<bool> is_output_;
-  std::vector<int64_t> live_;  // bytes in the arena, at each place
+  std::vector<int32_t> taker_;  // of each storage the one that lies in its memory next, or -1
+  std::vector<int64_t> live_;   // bytes in the arena, at each place
 };
 
 // ---- choosing --------------------------------------------------------------------------------
@@ -195,10 +234,9 @@ std::optional<Rewriting::Candidate> Rewriting::candidate(int32_t s, int32_t at, 
     // A result that would have taken its memory may need some of its own.
     if (leaf >= 0 && options.donated[static_cast<size_t>(leaf)] && last_read(x) <= until) result.gain -= bytes_of(x);
     if (leaf >= 0 || is_output(x)) continue;
-    const int32_t last = span(x).last;
-    if (last >= until) continue;
+    if (span(x).last >= until) continue;
     longer.push_back(x);
-    if (last < at) result.gain -= bytes_of(x);
+    if (own_last(x) < at) result.gain -= bytes_of(x);
   }
   if (result.gain < std::max<int64_t>({1, options.from, live_[static_cast<size_t>(at)] / kLeastGain}))
     return std::nullopt;
@@ -223,11 +261,11 @@ bool Rewriting::fits_behind(int32_t s, int32_t at, int64_t gain, const std::vect
     }
   }
   int32_t begin = until + 1;
-  for (int32_t x : longer) begin = std::min(begin, span(x).last + 1);
+  for (int32_t x : longer) begin = std::min(begin, own_last(x) + 1);
   const int64_t level = live_[static_cast<size_t>(at)] - gain;
   for (int32_t t = begin; t <= until; ++t) {
     int64_t now = live_[static_cast<size_t>(t)];
-    for (int32_t x : longer) now += span(x).last < t ? bytes_of(x) : 0;
+    for (int32_t x : longer) now += own_last(x) < t ? bytes_of(x) : 0;
     if (t >= gone_from && t < gone_until) now -= bytes_of(s);
     if (now > level) return false;
   }
@@ -363,19 +401,15 @@ bool Rewriting::apply(const LateCopy& late) {
   const int32_t s = late.storage;
   if (s < 0 || s >= static_cast<int32_t>(g_.storages.size()) || span(s).first < 0) return false;
   const std::vector<int32_t> groups = late_groups(s, late.behind);
-  std::vector<int32_t> chain, touched;
-  if (groups.empty() || !chain_of(s, chain, touched) || !own_kernel(s, chain, {})) return false;
-  for (int32_t n : chain) touched.push_back(node(n).results[0]);
-  for (int32_t x : touched) add_live(x, -1);
-  const auto before = static_cast<int32_t>(g_.storages.size());
+  std::vector<int32_t> chain, from;
+  if (groups.empty() || !chain_of(s, chain, from) || !own_kernel(s, chain, {})) return false;
   std::vector<int32_t> others;
   for (int32_t group : groups) {
     if (!put_into(group, s, chain)) others.push_back(group);
   }
   if (!others.empty() && !own_kernel(s, chain, others)) throw InternalError("copies that were a kernel are none");
   drop_unread(s);
-  for (int32_t x = before; x < static_cast<int32_t>(g_.storages.size()); ++x) touched.push_back(x);
-  for (int32_t x : touched) add_live(x, 1);
+  look_at_memory();
   return true;
 }
 

@@ -63,6 +63,7 @@ const OpDef& cross_entropy_grad_op() {
             one_hot(squeeze(t.position, {1}), classes, in[1].dtype()) * (1 - s) + s / static_cast<double>(classes);
         return Tensors{(softmax(in[1], 1) - want) * unsqueeze(where(t.counts, in[0], 0), {1})};
       }},
+      .takes = bit(1),  // row by row
       .gradient = GradientOfBody{},
       .batching = BatchBody{},
       .samples =

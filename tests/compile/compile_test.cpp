@@ -456,6 +456,20 @@ TEST(Compile, TheCheckOfAPlanFindsWhatIsWrong) {
   EXPECT_EQ(exec::problem_of(values, {{0, 128, 0}, 256, 0}), "");
   EXPECT_EQ(exec::problem_of(values, {{0, 128, 200}, 256, 0}), "value 2 lies outside of the arena");
   EXPECT_EQ(exec::problem_of(values, {{0, 128}, 256, 0}), "not every value has a place");
+  // The second value is written over the first, the third over the second.
+  const std::vector<exec::Lifetime> chain{{100, 0, 2}, {100, 2, 3, 0}, {100, 3, 4, 1}};
+  EXPECT_EQ(exec::plan_memory(chain).size, 128);
+  EXPECT_EQ(exec::problem_of(chain, exec::plan_memory(chain)), "");
+  EXPECT_EQ(exec::problem_of(chain, {{0, 64, 128}, 256, 0}), "values 0 and 1 live at the same time in the same place");
+  EXPECT_EQ(exec::problem_of({{100, 0, 3}, {100, 2, 3, 0}}, {{0, 0}, 128, 0}),
+            "values 0 and 1 live at the same time in the same place")
+      << "it is read once more";
+  EXPECT_EQ(exec::problem_of({{100, 0, 2}, {60, 2, 3, 0}}, {{0, 0}, 128, 0}),
+            "values 0 and 1 live at the same time in the same place")
+      << "of another size";
+  EXPECT_EQ(exec::problem_of({{100, 0, 2}, {100, 2, 3, 0}, {100, 2, 3, 0}}, {{0, 0, 0}, 128, 0}),
+            "values 1 and 2 live at the same time in the same place")
+      << "taken twice";
 }
 
 TEST(Compile, ExplainTellsThePeakOfMemory) {
