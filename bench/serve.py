@@ -6,7 +6,8 @@
     bench/serve.py --swap MODEL.onnx [--rate 200] [--seconds 10] [--rounds 5]
 
 Client and server share the machine, so latency is indicative; CPU microseconds per request are the server's alone: the median over
-rounds (the least, the most), how much of it the kernel took (system time), and how often a thread of the server was woken for it.
+rounds (the least, the most), how much of it the kernel took (system time), and how often a thread of the server was woken for it
+(of those that live to the end of the round).
 The default model does nothing (one node, Identity, on one number): what is measured is the server. --floor: the same requests to
 serve_floor (serve_floor.cpp), which only receives and sends, in turns with the server.
 --instructions: instructions in user space for each request, by callgrind: what 1200 requests take more than 200 do. Requests run on
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,26 +40,28 @@ PROTOCOLS = (("v2 REST, binary", "v2_rest", "http://{}/v2/models/m", []),
 
 
 class Cost:
-    """What all threads of a process have used so far: seconds, seconds in the kernel, times that one was woken."""
+    """What a process has used so far, ended threads included: seconds, seconds in the kernel. And how often each of its threads was woken."""
 
     def __init__(self, pid):
-        self.seconds = self.kernel_ticks = self.ticks = self.wakes = 0
+        # The clock of the process counts to the nanosecond; stat counts ticks of 10 ms, good enough for the kernel's share.
+        # Its number: ~pid above three bits, of which 2 says that all of the process's time is meant (Linux, posix-timers.h).
+        self.seconds = time.clock_gettime(~pid << 3 | 2)
+        user, self.kernel_ticks = map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+        self.ticks = user + self.kernel_ticks
+        self.wakes = {}
         for task in Path(f"/proc/{pid}/task").iterdir():
             try:
-                # To the nanosecond; stat counts ticks of 10 ms, good enough for the kernel's share.
-                self.seconds += int((task / "schedstat").read_text().split()[0]) * 1e-9
-                user, kernel = map(int, (task / "stat").read_text().rpartition(")")[2].split()[11:13])
-                self.ticks += user + kernel
-                self.kernel_ticks += kernel
+                born = (task / "stat").read_text().rpartition(")")[2].split()[19]  # numbers of threads come again
                 status = (task / "status").read_text()
-                self.wakes += int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
-            except FileNotFoundError:  # the thread has just ended
+                self.wakes[task.name, born] = int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+            except (FileNotFoundError, ProcessLookupError):  # the thread has just ended
                 pass
 
     def since(self, before):
-        """Seconds, the kernel's share of them, and wakes."""
+        """Seconds, the kernel's share of them, and wakes of the threads that still live."""
         ticks = self.ticks - before.ticks
-        return self.seconds - before.seconds, (self.kernel_ticks - before.kernel_ticks) / max(1, ticks), self.wakes - before.wakes
+        wakes = sum(count - before.wakes.get(thread, 0) for thread, count in self.wakes.items())
+        return self.seconds - before.seconds, (self.kernel_ticks - before.kernel_ticks) / max(1, ticks), wakes
 
 
 class Floor:
