@@ -19,7 +19,7 @@ CoreOptions completed(CoreOptions options, Metrics& legacy) {
       const auto start = Clock::now();
       int64_t records = 0;
       const auto count = [&](Code code) {
-        TfsMetrics::count_warm_up(legacy, version.string(), code, Clock::now() - start, records);
+        lane->tfs_metrics().count_warm_up(legacy, version.string(), code, Clock::now() - start, records);
       };
       try {
         records = warm_up(lane, version, n);
@@ -187,7 +187,7 @@ void Core::finish(Call& call, Scheduler::Result result) {
   if (call.logged) {
     const bool taken = call.log->write(std::move(*call.logged));
     if (options_.legacy_metrics)
-      TfsMetrics::count_logged(legacy_, lane.model_name(), taken ? Code::Ok : Code::Unavailable);
+      call.route.lane->tfs_metrics().count_logged(legacy_, taken ? Code::Ok : Code::Unavailable);
   }
 }
 

@@ -70,7 +70,7 @@ Lane::Lane(std::string model, int64_t version, ModelPtr loaded, LaneOptions opti
     why_no_batching_ = "batching is not switched on for this model";
   }
   const Labels labels{{"model", model_name_}, {"version", std::to_string(version_)}};
-  held_ = metrics.hold(labels);
+  held_ = metrics.hold(labels, model_name_);
   for (size_t i = 0; i < kCloseReasons; ++i) {
     Labels with = labels;
     with.emplace_back("reason", kReasons[i]);

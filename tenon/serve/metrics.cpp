@@ -102,30 +102,35 @@ Histogram& Metrics::histogram(std::string_view name, std::string_view help, cons
   return *c.histogram;
 }
 
-std::shared_ptr<void> Metrics::hold(const Labels& labels) {
+std::shared_ptr<void> Metrics::hold(const Labels& labels, const std::string& group) {
   {
     const std::lock_guard lock(mutex_);
     ++held_[labels];
-    std::erase(unheld_[labels.at(0)], labels);
+    std::erase_if(unheld_, [&](const Unheld& set) { return set.labels == labels; });
   }
-  return {this, [labels](Metrics* metrics) { metrics->let_go(labels); }};
+  return {this, [labels, group](Metrics* metrics) { metrics->let_go(labels, group); }};
 }
 
-void Metrics::let_go(const Labels& labels) {
+void Metrics::let_go(const Labels& labels, const std::string& group) {
   const std::lock_guard lock(mutex_);
   const auto held = held_.find(labels);
   if (--held->second > 0) return;
   held_.erase(held);
-  auto& waiting = unheld_[labels.at(0)];
-  waiting.push_back(labels);
-  if (waiting.size() <= kKeptUnheld) return;
-  const Labels gone = std::move(waiting.front());
-  waiting.pop_front();
+  unheld_.push_back({labels, group});
+  const auto of_group = [&](const Unheld& set) { return set.group == group; };
+  const bool many = static_cast<size_t>(std::ranges::count_if(unheld_, of_group)) > kKeptUnheld;
+  if (!many && unheld_.size() <= kKeptInAll) return;
+  const auto oldest = many ? std::ranges::find_if(unheld_, of_group) : unheld_.begin();
+  drop(oldest->labels);
+  unheld_.erase(oldest);
+}
+
+// Under the lock.
+void Metrics::drop(const Labels& gone) {
   for (auto& [name, family] : families_) {
     std::erase_if(family.cells, [&](const auto& item) {
       const Labels& all = item.second->labels;
-      return std::all_of(gone.begin(), gone.end(),
-                         [&](const auto& label) { return std::find(all.begin(), all.end(), label) != all.end(); });
+      return std::ranges::all_of(gone, [&](const auto& label) { return std::ranges::count(all, label) > 0; });
     });
   }
 }

@@ -82,10 +82,10 @@ class Metrics {
   void gauge(std::string_view name, std::string_view help, const Labels& labels, std::function<double()> value);
   Histogram& histogram(std::string_view name, std::string_view help, const Labels& labels, std::vector<double> bounds);
   // Cells with these labels among theirs are used until the handle goes, which must be before this Metrics does. Of the
-  // sets with the same first label that nobody holds, the last kKeptUnheld stay on the page; the cells of older ones
-  // are freed. So a model whose versions come and go makes no page without end.
-  static constexpr size_t kKeptUnheld = 16;
-  [[nodiscard]] std::shared_ptr<void> hold(const Labels& labels);
+  // sets that nobody holds, the last kKeptUnheld of each group stay on the page, and the last kKeptInAll; the cells of
+  // older ones are freed. So neither a model whose versions come and go nor models that do make a page without end.
+  static constexpr size_t kKeptUnheld = 16, kKeptInAll = 256;
+  [[nodiscard]] std::shared_ptr<void> hold(const Labels& labels, const std::string& group);
 
   // The page; content type "text/plain; version=0.0.4".
   [[nodiscard]] std::string text() const;
@@ -97,12 +97,17 @@ class Metrics {
   struct Cell;
   struct Family;
   Cell& cell(std::string_view name, std::string_view help, std::string_view type, const Labels& labels);
-  void let_go(const Labels& labels);
+  void let_go(const Labels& labels, const std::string& group);
+  void drop(const Labels& labels);
 
   mutable std::mutex mutex_;
   std::map<std::string, Family, std::less<>> families_;
-  std::map<Labels, int64_t> held_;                           // how often
-  std::map<Labels::value_type, std::deque<Labels>> unheld_;  // by their first label, the oldest first
+  struct Unheld {
+    Labels labels;
+    std::string group;
+  };
+  std::map<Labels, int64_t> held_;  // how often
+  std::deque<Unheld> unheld_;       // the oldest first
 };
 
 }  // namespace tenon::serve

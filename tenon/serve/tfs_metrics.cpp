@@ -27,7 +27,16 @@ std::string name_of(TfsMethod method, bool grpc) {
 
 }  // namespace
 
+// The original names the model by one label or the other.
+void TfsMetrics::hold_model(Metrics& page) {
+  std::call_once(once_, [&] {
+    held_ = {page.hold({{"model_name", model_}}, "model_name " + model_),
+             page.hold({{"model", model_}}, "model " + model_)};
+  });
+}
+
 void TfsMetrics::count(Metrics& page, const TfsCall& call) {
+  hold_model(page);
   const auto method = static_cast<size_t>(call.method);
   made_once(requests_[static_cast<size_t>(call.code)], [&]() -> Counter& {
     return page.counter(":tensorflow:serving:request_count", "",
@@ -67,14 +76,16 @@ void TfsMetrics::count(Metrics& page, const TfsCall& call) {
 
 void TfsMetrics::count_warm_up(Metrics& page, const std::string& path, Code code, Clock::duration took,
                                int64_t records) {
+  held_path_ = page.hold({{"model_path", path}}, "path of " + model_);
   const Labels labels{{"model_path", path}, {"status", std::string(name(code))}};
   page.histogram(":tensorflow:serving:model_warmup_latency", "", labels, long_bounds()).observe(micros(took));
   page.counter(":tensorflow:serving:model_warmup_records_read", "", labels).add(static_cast<uint64_t>(records));
 }
 
-void TfsMetrics::count_logged(Metrics& page, const std::string& model, Code code) {
+void TfsMetrics::count_logged(Metrics& page, Code code) {
+  hold_model(page);
   page.counter(":tensorflow:serving:request_log_count", "",
-               {{"model_name", model}, {"status_code", std::string(name(code))}})
+               {{"model_name", model_}, {"status_code", std::string(name(code))}})
       .add();
 }
 

@@ -7,6 +7,8 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -31,16 +33,23 @@ struct TfsCall {
   bool leads_batch = false;  // and it was the first of its batch
 };
 
+// Of one version; `page`, always the same, lives longer. What the page says of a model and of a version's path stays
+// while there is a version of it, and a while longer (Metrics::hold).
 class TfsMetrics {
  public:
   explicit TfsMetrics(std::string model) : model_(std::move(model)) {}
   void count(Metrics& page, const TfsCall& call);
-
-  static void count_warm_up(Metrics& page, const std::string& path, Code code, Clock::duration took, int64_t records);
-  static void count_logged(Metrics& page, const std::string& model, Code code);
+  void count_logged(Metrics& page, Code code);
+  // Before requests come.
+  void count_warm_up(Metrics& page, const std::string& path, Code code, Clock::duration took, int64_t records);
 
  private:
+  void hold_model(Metrics& page);
+
   std::string model_;
+  std::once_flag once_;
+  std::array<std::shared_ptr<void>, 2> held_;  // the cells of the model
+  std::shared_ptr<void> held_path_;
   std::array<std::atomic<Counter*>, 17> requests_{};
   std::array<std::array<std::atomic<Histogram*>, 2>, kTfsMethods> latency_{};  // REST, gRPC
   std::array<std::atomic<Histogram*>, kTfsMethods> runtime_{};

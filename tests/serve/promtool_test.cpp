@@ -41,15 +41,15 @@ TEST(Metrics, CellsThatNobodyHoldsGoAfterAWhile) {
     return metrics.text().find("model=\"" + model + "\",version=\"" + std::to_string(version) + "\"") !=
            std::string::npos;
   };
-  const auto first = metrics.hold(labels("m", 0));
+  const auto first = metrics.hold(labels("m", 0), "m");
   count("m", 0);
-  auto other = metrics.hold(labels("other", 5));
+  auto other = metrics.hold(labels("other", 5), "other");
   count("other", 5);
   other.reset();
   constexpr size_t kMany = Metrics::kKeptUnheld + 10;
   for (size_t v = 1; v <= kMany; ++v) {
-    const auto held = metrics.hold(labels("m", v));
-    auto twice = metrics.hold(labels("m", v));
+    const auto held = metrics.hold(labels("m", v), "m");
+    auto twice = metrics.hold(labels("m", v), "m");
     twice.reset();
     count("m", v);
   }
@@ -57,7 +57,7 @@ TEST(Metrics, CellsThatNobodyHoldsGoAfterAWhile) {
   EXPECT_TRUE(shown("other", 5)) << "another model's";
   for (size_t v = 1; v <= kMany; ++v) EXPECT_EQ(shown("m", v), v > kMany - Metrics::kKeptUnheld) << v;
   // One that comes back counts on.
-  const auto again = metrics.hold(labels("m", kMany));
+  const auto again = metrics.hold(labels("m", kMany), "m");
   count("m", kMany);
   EXPECT_NE(metrics.text().find("version=\"" + std::to_string(kMany) + "\",api=\"v2_rest\"} 2\n"), std::string::npos);
 }
@@ -73,6 +73,56 @@ TEST(Metrics, VersionsThatComeAndGoMakeNoPageWithoutEnd) {
     sizes[v] = metrics.text().size();
   }
   EXPECT_EQ(sizes[1200], sizes[1020]);
+}
+
+TEST(Metrics, ModelsThatComeAndGoMakeNoPageWithoutEnd) {
+  Metrics metrics;
+  const Labels stays{{"model", "stays"}};
+  const auto held = metrics.hold(stays, "stays");
+  metrics.counter("tenon_some", "", stays).add();
+  std::map<size_t, size_t> lines;
+  for (size_t m = 1; m <= 3 * Metrics::kKeptInAll; ++m) {
+    const Labels labels{{"model", std::to_string(m)}};
+    const auto briefly = metrics.hold(labels, std::to_string(m));
+    metrics.counter("tenon_some", "", labels).add();
+    const std::string page = metrics.text();
+    lines[m] = static_cast<size_t>(std::count(page.begin(), page.end(), '\n'));
+  }
+  EXPECT_EQ(lines[Metrics::kKeptInAll], 2 + Metrics::kKeptInAll) << "a heading, and every model";
+  EXPECT_EQ(lines[3 * Metrics::kKeptInAll], 3 + Metrics::kKeptInAll)
+      << "those gone, the last one and the one that stays";
+  EXPECT_NE(metrics.text().find("tenon_some{model=\"stays\"} 1\n"), std::string::npos);
+}
+
+// The same of TensorFlow Serving's page, where a warm-up is told by the version's path.
+TEST(Metrics, TheLegacyPageHasAnEndToo) {
+  Metrics metrics, legacy;
+  const auto serve = [&](const std::string& model, int64_t version) {
+    auto lane = std::make_unique<Lane>(model, version, std::make_shared<FakeModel>(1), LaneOptions(), metrics);
+    const std::string path = "/models/" + model + "/" + std::to_string(version);
+    lane->tfs_metrics().count_warm_up(legacy, path, version % 2 ? Code::Ok : Code::Internal, milliseconds(1), 3);
+    lane->tfs_metrics().count(legacy, {.took = milliseconds(1), .examples = 2});
+    lane->tfs_metrics().count_logged(legacy, Code::Ok);
+    return lane;
+  };
+  const auto stays = serve("stays", 1001);
+  auto before = serve("m", 1001);
+  std::map<int64_t, std::ptrdiff_t> lines;
+  for (int64_t v = 1002; v <= 1200; ++v) {
+    before = serve("m", v);
+    const std::string page = legacy.text();
+    lines[v] = std::count(page.begin(), page.end(), '\n');
+  }
+  EXPECT_EQ(lines[1200], lines[1020]);
+  const std::string page = legacy.text();
+  EXPECT_NE(page.find("{model_path=\"/models/stays/1001\","), std::string::npos);
+  EXPECT_NE(page.find("{model_path=\"/models/m/1200\","), std::string::npos);
+  EXPECT_EQ(page.find("{model_path=\"/models/m/1100\","), std::string::npos);
+  // What is told of the model itself goes on over its versions.
+  EXPECT_NE(page.find(":tensorflow:serving:request_count{model_name=\"m\",status=\"OK\"} 200\n"), std::string::npos);
+  EXPECT_NE(page.find(":tensorflow:serving:request_example_count_total{model=\"m\"} 400\n"), std::string::npos);
+  EXPECT_NE(page.find(":tensorflow:serving:request_log_count{model_name=\"m\",status_code=\"OK\"} 200\n"),
+            std::string::npos);
 }
 
 TEST(Metrics, PromtoolAcceptsThePage) {
