@@ -195,6 +195,7 @@ void Repository::manage() {
 struct Repository::Seen {
   std::string model;
   fs::path base;
+  bool urgent;  // when the look began: who asks later means what a later look finds
   std::map<int64_t, std::pair<fs::path, bool>> known;  // path, is it known to be whole
   std::map<int64_t, fs::path> there;
   std::map<int64_t, Fingerprint> prints;
@@ -223,7 +224,7 @@ void Repository::look(std::unique_lock<std::mutex>& lock) {
   std::vector<Seen> all;
   for (const auto& [name, entry] : models_) {
     if (entry->removed || entry->config.pipeline) continue;
-    Seen seen{name, entry->config.base_path, {}, {}, {}, {}, {}};
+    Seen seen{name, entry->config.base_path, entry->urgent, {}, {}, {}, {}, {}};
     for (const auto& [number, version] : entry->versions) seen.known[number] = {version.path, version.whole};
     all.push_back(std::move(seen));
   }
@@ -274,13 +275,13 @@ void Repository::note(Entry& entry, const Seen& seen) {
     const auto quiet_for = std::chrono::nanoseconds(wall - version.seen.newest_ns);
     const bool settled =
         quiet_for >= options_.settle || (now > version.seen_since && now - version.seen_since >= options_.settle);
-    version.whole = whole == Wholeness::Whole || (whole == Wholeness::NoManifest && (settled || entry.urgent));
+    version.whole = whole == Wholeness::Whole || (whole == Wholeness::NoManifest && (settled || seen.urgent));
     being_written_ = being_written_ || (whole == Wholeness::NoManifest && !version.whole);
     if (!version.whole && version.state == VersionState::Start)
       version.status = {Code::FailedPrecondition,
                         whole == Wholeness::Broken ? "not complete: " + why : "still being written", 0};
   }
-  entry.urgent = false;
+  if (seen.urgent) entry.urgent = false;
 }
 
 void Repository::reconcile(Clock::time_point now) {

@@ -1,8 +1,13 @@
 // Versions: which are chosen, loading, retiring, labels, half-copied folders.
 #include "tenon/serve/repository.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <thread>
 
 #include "tenon/base/error.h"
 #include "tenon/base/tfrecord.h"
@@ -343,6 +348,30 @@ TEST_F(RepositoryTest, LoadsAndUnloadsByHand) {
   EXPECT_EQ(ready_numbers(repository, "m"), std::vector<int64_t>{1});
   EXPECT_THAT(error_text([&] { repository.load("none"); }), HasSubstr("failed to load 'none'"));
   EXPECT_THAT(error_text([&] { repository.load("what"); }), HasSubstr("no such model"));
+}
+
+// A look that has passed the model's folder already is not the one that the load waits for.
+TEST_F(RepositoryTest, ALoadDuringALookFindsWhatCameAfterIt) {
+  const fs::path early = fresh_folder("early"), late = fresh_folder("late");
+  put(late, 1);
+  const fs::path manifest = late / "1" / "manifest.json";  // a pipe: who reads it waits
+  ASSERT_EQ(::mkfifo(manifest.c_str(), 0600), 0);
+  RepositoryOptions options = quick();
+  options.explicit_control = true;
+  options.settle = seconds(100);
+  Repository repository(options, metrics_);
+  repository.configure({{.name = "a", .base_path = early}, {.name = "b", .base_path = late}});
+  int pipe = -1;
+  ASSERT_TRUE(eventually([&] { return (pipe = ::open(manifest.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)) >= 0; }));
+  put(early, 1);
+  std::string error;
+  std::thread client([&] { error = error_text([&] { repository.load("a"); }); });
+  std::this_thread::sleep_for(milliseconds(50));  // it has asked
+  ::unlink(manifest.c_str());
+  ::close(pipe);
+  client.join();
+  EXPECT_EQ(error, "no error");
+  EXPECT_EQ(ready_numbers(repository, "a"), std::vector<int64_t>{1});
 }
 
 TEST_F(RepositoryTest, AModelThatIsStillLoadingIsUnavailableNotUnknown) {
