@@ -411,7 +411,7 @@ TEST_F(SplitServerTest, TheShadowIsComparedAndNeverReturned) {
   // Version 2 adds 2 where version 1 adds 1: within an absolute tolerance of 1, not of 0.5.
   const auto with = [](const std::string& tolerance) {
     return R"({"split": [{"version": 1, "weight": 1}], "shadow": {"version": 2, "relative_tolerance": 0,
-              "absolute_tolerance": )" +
+              "max_in_flight": 64, "absolute_tolerance": )" +
            tolerance + "}}";
   };
   HttpClient v2(server_->ports().v2_rest), tfs(server_->ports().tfs_rest);
