@@ -1,5 +1,6 @@
-// conv and its two transposes. All three are sums of products over the same taps (ops/window.h), each bilinear in two
-// of {x, weight, result}, so the gradient of each is made of the other two and derivatives of any order exist.
+// conv, its two transposes, and the convolution of 8-bit integers. The first three are sums of products over the same
+// taps (ops/window.h), each bilinear in two of {x, weight, result}, so the gradient of each is made of the other two
+// and derivatives of any order exist.
 #include "tenon/ops/convolution.h"
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include "tenon/ops/movement.h"
 #include "tenon/ops/reduce.h"
 #include "tenon/ops/window.h"
+#include "tenon/tensor/element.h"
 
 namespace tenon {
 namespace ops {
@@ -77,6 +79,29 @@ std::vector<TensorType> infer_conv(const InferArgs& a) {
   return {{a.in[0].dtype, out}};
 }
 
+std::vector<TensorType> infer_integer(const InferArgs& a) {
+  expect_rank(a, 0, 3, 5);
+  check_attrs(a, a.in[0].shape.size() - 2);
+  const Shape out = conv_shape(a, a.in[0].shape, a.in[1].shape);
+  const auto check = [&](size_t zero, size_t of) {
+    if (!a.present[zero]) return;
+    if (a.in[zero].dtype != a.in[of].dtype)
+      throw DTypeError({std::string(a.op.name),
+                        fmt::format("'{}' has another dtype than '{}'", a.op.inputs[zero].name, a.op.inputs[of].name),
+                        std::string(name(a.in[of].dtype)),
+                        std::string(name(a.in[zero].dtype)),
+                        {}});
+    const Shape& shape = a.in[zero].shape;
+    const bool many = of == 1 && shape == Shape{out[1]};
+    if (!shape.empty() && !many)
+      fail_shape(a, fmt::format("'{}' does not fit", a.op.inputs[zero].name),
+                 of == 1 ? fmt::format("one number, or {}", to_string(Shape{out[1]})) : "one number", to_string(shape));
+  };
+  check(2, 0);
+  check(3, 1);
+  return {{DType::I32, out}};
+}
+
 void check_cotangent(const InferArgs& a, const Shape& out, const Shape& ct) {
   if (out != ct) fail_shape(a, "ct is not of the shape of the convolution's result", to_string(out), to_string(ct));
 }
@@ -140,6 +165,38 @@ void conv_reference(const ReferenceArgs& a) {
   for_each_product(a.inputs[0].shape, a.inputs[1].shape, shape, a.attrs,
                    [&](size_t o, size_t i, size_t k) { out[o] += x[i] * weight[k]; });
   store_reals(out, a.outputs[0]);
+}
+
+void integer_reference(const ReferenceArgs& a) {
+  const auto numbers = [](const ConstView& from) {
+    std::vector<int64_t> list(static_cast<size_t>(numel(from.shape)));
+    ElementCursor cursor(from);
+    for (int64_t& v : list) {
+      v = load_integer(from, cursor.element());
+      cursor.next();
+    }
+    return list;
+  };
+  auto x = numbers(a.inputs[0]), weight = numbers(a.inputs[1]);
+  if (a.inputs[2].data != nullptr) {
+    const int64_t zero = numbers(a.inputs[2])[0];
+    for (int64_t& v : x) v -= zero;
+  }
+  if (a.inputs[3].data != nullptr) {
+    const auto zeros = numbers(a.inputs[3]);
+    const size_t seen = weight.empty() ? 1 : weight.size() / static_cast<size_t>(a.inputs[1].shape[0]);
+    for (size_t i = 0; i < weight.size(); ++i) weight[i] -= zeros[zeros.size() == 1 ? 0 : i / seen];
+  }
+  const View& y = a.outputs[0];
+  std::vector<uint64_t> out(static_cast<size_t>(numel(y.shape)), 0);  // wraps
+  for_each_product(a.inputs[0].shape, a.inputs[1].shape, y.shape, a.attrs, [&](size_t o, size_t i, size_t k) {
+    out[o] += static_cast<uint64_t>(x[i]) * static_cast<uint64_t>(weight[k]);
+  });
+  ElementCursor cursor(y);
+  for (const uint64_t v : out) {
+    store_integer(y, cursor.element(), wrap_integer(DType::I32, static_cast<int64_t>(v)));
+    cursor.next();
+  }
 }
 
 void input_gradient_reference(const ReferenceArgs& a) {
@@ -237,6 +294,22 @@ Tensors batch_conv(const BatchArgs& a) {
   return {y + reshape(a.in[2], shape)};
 }
 
+// Examples side by side where only x differs; else one after the other: a zero point is for all of x.
+Tensors batch_integer(const BatchArgs& a) {
+  if (!a.batched[1] && !a.batched[2] && !a.batched[3])
+    return {unmerge(call1(a.op, {merge(a.in[0]), a.in[1], a.in[2], a.in[3]}, a.attrs), a.size)};
+  if (a.size == 0) throw UnsupportedError({std::string(a.op.name), "vmap over an empty batch of weights", {}, {}, {}});
+  Tensors list;
+  for (int64_t i = 0; i < a.size; ++i) {
+    Tensors in(a.in.begin(), a.in.end());
+    for (size_t k = 0; k < in.size(); ++k) {
+      if (a.batched[k]) in[k] = select(in[k], 0, i);
+    }
+    list.push_back(call1(a.op, in, a.attrs));
+  }
+  return {stack(list)};
+}
+
 Tensors batch_input_gradient(const BatchArgs& a) {
   if (!a.batched[1]) return {unmerge(call1(a.op, {merge(a.in[0]), a.in[1]}, a.attrs), a.size)};
   const Tensor ct = batch_to_channels(a.in[0], a.batched[0], a.size);
@@ -264,6 +337,40 @@ std::vector<Sample> conv_samples() {
            "3-d"},
           {{{{1, 1, 5}}, {{1, 1, 2}}, absent}, {one, Ints{-1}, none, one, int64_t{1}}, "negative padding cuts"},
           {{{{0, 2, 5}}, {{3, 2, 2}}, {{3}}}, {one, none, none, one, int64_t{1}}, "no example"}};
+}
+
+std::vector<Sample> integer_samples() {
+  const Ints one{1}, none{0}, ones{1, 1}, nones{0, 0};
+  const SampleInput absent{.shape = {}, .absent = true};
+  const auto number = [](double v) { return SampleInput{.shape = {}, .values = {v}}; };
+  return {{{{{2, 2, 5}}, {{3, 2, 2}}, absent, absent}, {one, none, none, one, int64_t{1}}, "1-d, no zero points"},
+          {{{{1, 9, 4, 5}}, {{4, 9, 3, 2}}, number(1), absent}, {ones, ones, ones, ones, int64_t{1}}, "padded"},
+          {{{{1, 3, 6, 7}}, {{4, 3, 3, 3}}, number(2), {{4}}}, {ones, ones, nones, ones, int64_t{1}}, "both"},
+          {{{{2, 4, 5, 5}}, {{6, 2, 2, 3}}, absent, number(1)},
+           {Ints{2, 1}, Ints{0, 1}, Ints{1, 2}, Ints{2, 1}, int64_t{2}},
+           "strides, dilations, groups, uneven padding"},
+          {{{{1, 3, 4, 4}}, {{3, 1, 3, 3}}, number(1), {{3}}}, {Ints{2, 2}, ones, ones, ones, int64_t{3}}, "depthwise"},
+          {{{{2, 8, 3, 3}}, {{5, 8, 1, 1}}, number(1), {{5}}}, {ones, nones, nones, ones, int64_t{1}}, "one pixel"},
+          {{{{1, 3, 2, 3, 3}}, {{2, 3, 2, 2, 1}}, absent, absent},
+           {Ints{1, 1, 2}, Ints{0, 1, 0}, Ints{0, 0, 0}, Ints{1, 1, 1}, int64_t{1}},
+           "3-d"},
+          {{{{1, 3, 5}}, {{2, 3, 2}}, absent, absent}, {one, Ints{-1}, none, one, int64_t{1}}, "negative padding cuts"},
+          {{{{0, 2, 5}}, {{3, 2, 2}}, absent, {{3}}}, {one, none, none, one, int64_t{1}}, "no example"},
+          {{{{2, 0, 5}}, {{3, 0, 2}}, number(1), {{3}}}, {one, none, none, one, int64_t{1}}, "no channel"}};
+}
+
+std::vector<InvalidSample> integer_invalid_samples() {
+  const Ints one{1}, none{0};
+  const SampleInput absent{.shape = {}, .absent = true};
+  const SampleInput bytes{.shape = {}, .dtype = static_cast<int>(DType::U8)};
+  const SampleInput small{.shape = {1, 2, 5}, .dtype = static_cast<int>(DType::I8)};
+  const ir::Attrs plain{one, none, none, one, int64_t{1}};
+  return {{{{{1, 3, 5}}, {{2, 2, 2}}, absent, absent}, plain, "do not fit the weight"},
+          {{{{1, 2, 2}}, {{3, 2, 4}}, absent, absent}, plain, "larger than the padded input"},
+          {{{{1, 2, 5}}, {{3, 2, 2}}, {{2}}, absent}, plain, "'x_zero' does not fit"},
+          {{{{1, 2, 5}}, {{3, 2, 2}}, absent, {{2}}}, plain, "'weight_zero' does not fit"},
+          {{small, {{3, 2, 2}}, bytes, absent}, plain, "another dtype than 'x'"},
+          {{{{2, 5}}, {{3, 2, 2}}, absent, absent}, plain, "wrong rank"}};
 }
 
 std::vector<InvalidSample> conv_invalid_samples() {
@@ -388,8 +495,31 @@ const OpDef& conv_weight_gradient_op() {
   return def;
 }
 
+const OpDef& convolution_integer_op() {
+  constexpr DTypeSet kBytes{DType::I8, DType::U8};
+  static const OpDef def{
+      .name = "convolution_integer",
+      .doc =
+          "Cross-correlation of 8-bit integers, x [N, C, spatial…] with weight [O, C / groups, window…], each of the "
+          "two with or without a sign: sums of (x - x_zero) (weight - weight_zero) in i32 modulo 2^32, to which the "
+          "padding adds nothing. x_zero is one number, weight_zero one or [O].",
+      .inputs = {{"x", kBytes},
+                 {"weight", kBytes},
+                 {"x_zero", kBytes, ArgKind::Optional, "of x's dtype"},
+                 {"weight_zero", kBytes, ArgKind::Optional, "of the weight's dtype"}},
+      .attrs = conv_attrs(),
+      .infer = infer_integer,
+      .meaning = Primitive{integer_reference},
+      .gradient = NoGradient{"sums of products of integers"},
+      .batching = BatchRule{batch_integer},
+      .samples = integer_samples,
+      .invalid_samples = integer_invalid_samples,
+      .flops = [](Types in, Types out, const ir::Attrs&) { return products(out[0].shape, in[1].shape); }};
+  return def;
+}
+
 std::vector<const OpDef*> convolution_ops() {
-  return {&conv_op(), &conv_input_gradient_op(), &conv_weight_gradient_op()};
+  return {&conv_op(), &conv_input_gradient_op(), &conv_weight_gradient_op(), &convolution_integer_op()};
 }
 
 }  // namespace ops
@@ -415,10 +545,9 @@ void check_weight(std::string_view where, const Tensor& weight, size_t rank, std
                       to_string(weight.shape()), fmt::format("{} window axes", rank)});
 }
 
-Tensor convolve(std::string_view where, size_t rank, Tensor x, Tensor weight, Tensor bias, const ConvOptions& options) {
-  bool single = false;
-  x = batch_of_examples(where, std::move(x), rank, single);
-  check_weight(where, weight, rank, "[O, C / groups, window…]");
+// Where a convolution with these options goes.
+ir::Attrs attrs_of(std::string_view where, size_t rank, const Tensor& x, const Tensor& weight,
+                   const ConvOptions& options) {
   const Ints stride = ops::for_each_axis(where, "stride", options.stride, rank);
   const Ints dilation = ops::for_each_axis(where, "dilation", options.dilation, rank);
   Ints low = ops::for_each_axis(where, "padding", options.padding, rank);
@@ -434,8 +563,15 @@ Tensor convolve(std::string_view where, size_t rank, Tensor x, Tensor weight, Te
       high[i] = total - low[i];
     }
   }
-  Tensor y = ops::call1(ops::conv_op(), {std::move(x), std::move(weight), std::move(bias)},
-                        {stride, low, high, dilation, options.groups});
+  return {stride, low, high, dilation, options.groups};
+}
+
+Tensor convolve(std::string_view where, size_t rank, Tensor x, Tensor weight, Tensor bias, const ConvOptions& options) {
+  bool single = false;
+  x = batch_of_examples(where, std::move(x), rank, single);
+  check_weight(where, weight, rank, "[O, C / groups, window…]");
+  const ir::Attrs attrs = attrs_of(where, rank, x, weight, options);
+  Tensor y = ops::call1(ops::conv_op(), {std::move(x), std::move(weight), std::move(bias)}, attrs);
   return single ? squeeze(std::move(y), {0}) : y;
 }
 
@@ -491,6 +627,18 @@ Tensor conv2d(Tensor x, Tensor weight, Tensor bias, const ConvOptions& options) 
 }
 Tensor conv3d(Tensor x, Tensor weight, Tensor bias, const ConvOptions& options) {
   return convolve("conv3d", 3, std::move(x), std::move(weight), std::move(bias), options);
+}
+Tensor convolution_integer(Tensor x, Tensor weight, const ZeroPoints& zeros, const ConvOptions& options) {
+  constexpr std::string_view kWhere = "convolution_integer";
+  if (weight.ndim() < 3 || weight.ndim() > 5)
+    throw ShapeError({std::string(kWhere), "input 'weight' has the wrong rank", "[O, C / groups, window…]",
+                      to_string(weight.shape()), "1 to 3 window axes"});
+  const auto rank = static_cast<size_t>(weight.ndim()) - 2;
+  bool single = false;
+  x = batch_of_examples(kWhere, std::move(x), rank, single);
+  const ir::Attrs attrs = attrs_of(kWhere, rank, x, weight, options);
+  Tensor y = ops::call1(ops::convolution_integer_op(), {std::move(x), std::move(weight), zeros.x, zeros.weight}, attrs);
+  return single ? squeeze(std::move(y), {0}) : y;
 }
 Tensor conv_transpose1d(Tensor x, Tensor weight, Tensor bias, const ConvTransposeOptions& options) {
   return convolve_transposed("conv_transpose1d", 1, std::move(x), std::move(weight), std::move(bias), options);

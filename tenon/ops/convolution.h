@@ -21,6 +21,15 @@ Tensor conv1d(Tensor x, Tensor weight, Tensor bias = {}, const ConvOptions& opti
 Tensor conv2d(Tensor x, Tensor weight, Tensor bias = {}, const ConvOptions& options = {});
 Tensor conv3d(Tensor x, Tensor weight, Tensor bias = {}, const ConvOptions& options = {});
 
+// The convolution of i8 or u8, each of the two with or without a sign, over as many spatial axes as the weight has:
+// the sums of (x - x_zero) (weight - weight_zero) in i32 modulo 2^32, so the padding adds nothing (ONNX's ConvInteger).
+// Zero points may be absent and have the dtype of what they are taken from: x_zero is one number, weight_zero one or
+// one for each output channel. No gradient. Errors: DTypeError for other dtypes, else as conv2d.
+struct ZeroPoints {
+  Tensor x{}, weight{};
+};
+Tensor convolution_integer(Tensor x, Tensor weight, const ZeroPoints& zeros = {}, const ConvOptions& options = {});
+
 // The transpose (gradient) of a convolution with these options: weight is [C, O / groups, window…], an axis grows to
 // (extent - 1) * stride - 2 * padding + dilation * (window - 1) + 1 + output_padding.
 struct ConvTransposeOptions {
@@ -36,10 +45,11 @@ Tensor conv_transpose2d(Tensor x, Tensor weight, Tensor bias = {}, const ConvTra
 Tensor conv_transpose3d(Tensor x, Tensor weight, Tensor bias = {}, const ConvTransposeOptions& options = {});
 
 namespace ops {
-// Attributes of all three: strides, padding_low, padding_high, dilations, groups.
+// Attributes of all: strides, padding_low, padding_high, dilations, groups.
 const OpDef& conv_op();                  // x, weight, bias (optional)
 const OpDef& conv_input_gradient_op();   // ct [N, O, …], weight; attribute 5: the spatial extents of x
 const OpDef& conv_weight_gradient_op();  // x, ct; attribute 5: the window's extents
+const OpDef& convolution_integer_op();   // x, weight, x_zero (optional), weight_zero (optional)
 std::vector<const OpDef*> convolution_ops();
 }  // namespace ops
 

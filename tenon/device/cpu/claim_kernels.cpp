@@ -56,6 +56,8 @@ ConvShape::Extents numbers(const Ints& list, int64_t rest) {
   return e;
 }
 
+}  // namespace
+
 ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y, const ir::Attrs& attrs) {
   ConvShape s;
   s.axes = static_cast<int>(x.size()) - 2;
@@ -72,6 +74,8 @@ ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y, const 
   s.dilation = numbers(attrs.ints(3), 1);
   return s;
 }
+
+namespace {
 
 // What does not change, as floats: f32, or f16 and bf16 widened.
 std::vector<float> floats_of(const ConstView& x) {

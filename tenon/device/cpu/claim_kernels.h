@@ -1,6 +1,7 @@
 // Kernels behind the claims: from the arguments of a call to the raw kernels in this folder.
 #pragma once
 
+#include "tenon/device/cpu/conv.h"
 #include "tenon/device/device.h"
 
 namespace tenon::cpu {
@@ -9,6 +10,8 @@ void claim_matmul(const KernelArgs& args);
 // f32, f16 and bf16 with a right-hand side that does not change.
 std::unique_ptr<PreparedKernel> prepare_matmul(const PrepareArgs& args);
 std::optional<Ints> ready_matmul(std::span<const ConstView> inputs);
+// The geometry of a call of conv and its like.
+ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y, const ir::Attrs& attrs);
 void claim_conv(const KernelArgs& args);
 // f32, f16 and bf16 with weights that do not change.
 std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args);

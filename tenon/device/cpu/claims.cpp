@@ -31,6 +31,8 @@ std::span<const Claim> cpu_claims() {
       Claim{&ops::matmul_integer_op(), nullptr, claim_matmul_integer, prepare_matmul_integer, nullptr, false,
             ready_matmul_integer},
       Claim{&ops::conv_op(), floats, claim_conv, prepare_conv, TileProgram::accepts, true, ready_conv},
+      Claim{&ops::convolution_integer_op(), nullptr, claim_convolution_integer, prepare_convolution_integer, nullptr,
+            false, ready_convolution_integer},
       Claim{&ops::conv_input_gradient_op(), floats, claim_conv_input_gradient},
       Claim{&ops::conv_weight_gradient_op(), floats, claim_conv_weight_gradient},
       Claim{&ops::max_pool_op(), floats, run_max_pool, prepare_max_pool, nullptr, false, ready_max_pool},

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "tenon/device/cpu/claim_kernels.h"
+#include "tenon/device/cpu/conv_i8.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/gemm.h"
 #include "tenon/device/cpu/kept_key.h"
@@ -56,7 +58,82 @@ class PreparedI8Matmul final : public PreparedKernel {
   Ref<Buffer> right_;
 };
 
+// Zero points, as numbers; none if there is no such input.
+std::vector<int32_t> zeros_of(std::span<const ConstView> inputs, size_t i) {
+  if (inputs.size() <= i || inputs[i].data == nullptr) return {};
+  const ConstView& view = inputs[i];
+  const int64_t step = view.shape.empty() ? 0 : view.strides[0];
+  std::vector<int32_t> zeros;
+  for (int64_t k = 0; k < numel(view.shape); ++k) {
+    const uint8_t byte = view.as<uint8_t>()[k * step];
+    zeros.push_back(view.dtype == DType::I8 ? static_cast<int8_t>(byte) : static_cast<int32_t>(byte));
+  }
+  return zeros;
+}
+
+I8Conv i8_conv(const TensorType& x, const ConstView& weight, const Shape& y, const ir::Attrs& attrs) {
+  return {conv_shape(x.shape, weight.shape, y, attrs), x.dtype == DType::I8, weight.dtype == DType::I8, i8_loops()};
+}
+
+void run_i8_conv(const I8Conv& conv, const ConstView& given, std::span<const int32_t> x_zero, const std::byte* packed,
+                 std::span<const int32_t> weight_zeros, const View& out, ThreadPool& pool) {
+  const Contiguous x(given, pool);
+  const bool plain = out.contiguous();
+  const Ref<Buffer> result =
+      plain ? Ref<Buffer>() : Buffer::allocate_scratch(static_cast<size_t>(numel(out.shape)) * sizeof(int32_t));
+  auto* y = plain ? out.as<int32_t>() : reinterpret_cast<int32_t*>(result->data());
+  conv.run({out.shape[0], x.as<uint8_t>(), x_zero.empty() ? 0 : x_zero[0], packed, weight_zeros, y}, pool);
+  if (!plain) copy({result->data(), out.dtype, out.shape, contiguous_strides(out.shape), 0}, out, pool);
+}
+
+class PreparedI8Conv final : public PreparedKernel {
+ public:
+  explicit PreparedI8Conv(const PrepareArgs& args)
+      : conv_(i8_conv({args.inputs[0].dtype, args.inputs[0].shape}, args.inputs[1], args.result.shape, args.attrs)),
+        x_zero_(zeros_of(args.inputs, 2)),
+        weight_zeros_(zeros_of(args.inputs, 3)) {
+    const ConstView& weight = args.inputs[1];
+    ThreadPool alone(1);
+    std::vector<int64_t> key = kept_key(KeptForm::I8Conv, weight);
+    // Which way it goes is the geometry's to say: it is a part of the key.
+    for (const int64_t number : conv_.packing()) key.push_back(number);
+    packed_ = args.kept.get(key, [&] { return conv_.pack(Contiguous(weight, alone).as<uint8_t>()); });
+  }
+  [[nodiscard]] Ints order() const override { return {}; }
+  void run(std::span<const ConstView> inputs, std::span<const ConstView> /*operands*/, const View& out,
+           ThreadPool& pool) const override {
+    run_i8_conv(conv_, inputs[0], x_zero_.empty() ? zeros_of(inputs, 2) : x_zero_, packed_->data(), weight_zeros_, out,
+                pool);
+  }
+
+ private:
+  I8Conv conv_;
+  std::vector<int32_t> x_zero_;  // empty: there is none, or it changes
+  std::vector<int32_t> weight_zeros_;
+  Ref<Buffer> packed_;
+};
+
 }  // namespace
+
+void claim_convolution_integer(const KernelArgs& args) {
+  const ConstView &x = args.inputs[0], &weight = args.inputs[1];
+  const View& y = args.outputs[0];
+  if (numel(y.shape) == 0) return;
+  const I8Conv conv = i8_conv({x.dtype, x.shape}, weight, y.shape, args.attrs);
+  const Ref<Buffer> packed = conv.pack(Contiguous(weight, args.pool).as<uint8_t>());
+  run_i8_conv(conv, x, zeros_of(args.inputs, 2), packed->data(), zeros_of(args.inputs, 3), y, args.pool);
+}
+
+std::optional<Ints> ready_convolution_integer(std::span<const ConstView> /*inputs*/) { return Ints{}; }
+
+std::unique_ptr<PreparedKernel> prepare_convolution_integer(const PrepareArgs& args) {
+  // An input that is there has the dtype of the tensor whose zero point it is, one that is absent has not.
+  const auto changes = [&](size_t i) {
+    return i < args.inputs.size() && args.inputs[i].data == nullptr && args.inputs[i].dtype != DType::F32;
+  };
+  if (changes(1) || changes(3) || numel(args.result.shape) == 0) return nullptr;
+  return std::make_unique<PreparedI8Conv>(args);
+}
 
 void claim_matmul_integer(const KernelArgs& args) {
   matmul_integer(args.inputs[0], args.inputs[1], args.outputs[0], args.pool);

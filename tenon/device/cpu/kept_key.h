@@ -8,7 +8,7 @@
 namespace tenon::cpu {
 
 // Whose form it is.
-enum class KeptForm : int64_t { F32Product, F32Conv, Bf16Product, Bf16Conv, I8Product };
+enum class KeptForm : int64_t { F32Product, F32Conv, Bf16Product, Bf16Conv, I8Product, I8Conv };
 
 // The form and the elements that it is made of; callers add what else it depends on.
 inline std::vector<int64_t> kept_key(KeptForm form, const ConstView& x) {

@@ -20,14 +20,25 @@ struct I8Loops {
   int64_t rows, columns;  // of a block of sums
   int64_t depth;          // k of one step; the last is filled up with zeros
   int64_t element;        // bytes of a packed one
-  bool shifted;  // packed are a + 128 of a signed left side, b - 128 of an unsigned right one: the caller makes up for
-                 // it
-  bool tiles;    // the calling thread needs amx::Tiles
+  int64_t piece;  // of the columns: a step of a right side has the units of one piece, then of the next, each unit four
+                  // bytes of each column
+  bool shifted;   // packed are a + 128 of a signed left side, b - 128 of an unsigned right one: the caller makes up for
+                  // it
+  bool tiles;     // the calling thread needs amx::Tiles
   // `lines` lines up to `rows` or `columns`; what lacks is zero.
   void (*pack_left)(const I8Side& side, int64_t lines, int64_t k, std::byte* to);
   void (*pack_right)(const I8Side& side, int64_t lines, int64_t k, std::byte* to);
+  // One unit of a right side, of any number of lines: their first elements, at most as many as a unit has.
+  void (*pack_unit)(const I8Side& side, int64_t lines, int64_t k, std::byte* to);
   // The rows x columns sums of so many steps, rows `row` numbers apart; by whether left and right are signed.
   void (*block[2][2])(const std::byte* left, const std::byte* right, int64_t steps, int32_t* sums, int64_t row);
+  // The same of a signed left side and an unsigned right one that nobody shifted; null unless `shifted`.
+  void (*turned)(const std::byte* left, const std::byte* right, int64_t steps, int32_t* sums, int64_t row);
+  // Convolutions. A block of sums, `from` numbers apart, to where it belongs, less a number for each row.
+  void (*move)(const int32_t* sums, int64_t from, int64_t rows, int64_t columns, const uint32_t* less, int32_t* to,
+               int64_t row);
+  // sums[i] += (x[i * step] - zero) * weight, by whether x is signed; both factors have at most 9 bits.
+  void (*add_products[2])(const uint8_t* x, int64_t step, int64_t n, int32_t zero, int32_t weight, int32_t* sums);
 };
 
 // level_i8_*.cpp, each built for its CPUs only.

@@ -38,6 +38,10 @@ void pack_right(const I8Side& side, int64_t lines, int64_t k, std::byte* to) {
   }
 }
 
+void pack_unit(const I8Side& side, int64_t lines, int64_t k, std::byte* to) {
+  pack_bytes(side, lines, lines, k < 4 ? k : 4, 1, 0, reinterpret_cast<uint8_t*>(to));
+}
+
 template <bool LeftSigned, bool RightSigned>
 void block(const std::byte* left, const std::byte* right, int64_t steps, int32_t* sums, int64_t row) {
   const auto stride = static_cast<size_t>(row) * sizeof(int32_t);
@@ -89,11 +93,21 @@ void block(const std::byte* left, const std::byte* right, int64_t steps, int32_t
 
 const I8Loops& i8_loops() {
   static constexpr I8Loops kLoops{
-      "amx",      kSide,
-      kSide,      kDepth,
-      1,          false,
-      true,       pack_left,
-      pack_right, {{block<false, false>, block<false, true>}, {block<true, false>, block<true, true>}}};
+      .name = "amx",
+      .rows = kSide,
+      .columns = kSide,
+      .depth = kDepth,
+      .element = 1,
+      .piece = kHalf,
+      .shifted = false,
+      .tiles = true,
+      .pack_left = pack_left,
+      .pack_right = pack_right,
+      .pack_unit = pack_unit,
+      .block = {{block<false, false>, block<false, true>}, {block<true, false>, block<true, true>}},
+      .turned = nullptr,
+      .move = move,
+      .add_products = {add_products<uint8_t>, add_products<int8_t>}};
   return kLoops;
 }
 

@@ -67,6 +67,8 @@ constexpr bool kBytes = false;
 constexpr int64_t kUnit = kBytes ? 4 : 2;  // elements
 constexpr int64_t kLanes = sizeof(Sums) / 4, kColumns = 2 * kLanes;
 
+// Turned, VPDPBUSD takes the left elements as signed and the right ones as unsigned.
+template <bool Turned>
 void block(const std::byte* left, const std::byte* right, int64_t steps, int32_t* sums, int64_t row) {
   Sums low[kRows], high[kRows];
   for (int64_t r = 0; r < kRows; ++r) low[r] = high[r] = all(0);
@@ -77,8 +79,8 @@ void block(const std::byte* left, const std::byte* right, int64_t steps, int32_t
       int32_t unit;
       __builtin_memcpy(&unit, left + 4 * r, sizeof unit);
       const Sums a = all(unit);
-      low[r] = dot(low[r], a, b_low);
-      high[r] = dot(high[r], a, b_high);
+      low[r] = Turned ? dot(low[r], b_low, a) : dot(low[r], a, b_low);
+      high[r] = Turned ? dot(high[r], b_high, a) : dot(high[r], a, b_high);
     }
   }
   for (int64_t r = 0; r < kRows; ++r, sums += row) {
@@ -100,12 +102,28 @@ void pack_left(const I8Side& side, int64_t lines, int64_t k, std::byte* to) {
 void pack_right(const I8Side& side, int64_t lines, int64_t k, std::byte* to) {
   pack(side, lines, kColumns, k, !side.is_signed, to);
 }
+void pack_unit(const I8Side& side, int64_t lines, int64_t k, std::byte* to) {
+  pack(side, lines, lines, k < kUnit ? k : kUnit, !side.is_signed, to);
+}
 
 }  // namespace
 
 constexpr I8Loops make_i8_loops(const char* name) {
-  return {name,   kRows, kColumns,  kUnit,      kBytes ? 1 : 2,
-          kBytes, false, pack_left, pack_right, {{block, block}, {block, block}}};
+  return {.name = name,
+          .rows = kRows,
+          .columns = kColumns,
+          .depth = kUnit,
+          .element = kBytes ? 1 : 2,
+          .piece = kColumns,
+          .shifted = kBytes,
+          .tiles = false,
+          .pack_left = pack_left,
+          .pack_right = pack_right,
+          .pack_unit = pack_unit,
+          .block = {{block<false>, block<false>}, {block<false>, block<false>}},
+          .turned = kBytes ? block<kBytes> : nullptr,
+          .move = move,
+          .add_products = {add_products<uint8_t>, add_products<int8_t>}};
 }
 
 }  // namespace tenon::cpu::TENON_CPU_LEVEL

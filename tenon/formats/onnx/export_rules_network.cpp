@@ -61,6 +61,31 @@ void conv(NodeWriter& w) {
                  attribute("dilations", w.fixed(3)), attribute("group", w.fixed(4)[0])}));
 }
 
+// What cuts goes first, alone: the padding that follows is no number, it adds nothing.
+void convolution_integer(NodeWriter& w) {
+  const auto part = [&](size_t attr, bool cuts) {
+    std::vector<int64_t> list = w.fixed(attr);
+    for (int64_t& v : list) v = cuts ? std::min<int64_t>(v, 0) : std::max<int64_t>(v, 0);
+    return list;
+  };
+  std::vector<int64_t> low = part(1, true), high = part(2, true);
+  const std::string x = cut(w, w.in(0), low, high);
+  const auto sums = [&](const std::string& weight, const std::string& zero) {
+    return w.op("ConvInteger", {x, weight, w.in(2), zero},
+                {attribute("strides", w.fixed(0)), attribute("pads", joined(part(1, false), part(2, false))),
+                 attribute("dilations", w.fixed(3)), attribute("group", w.fixed(4)[0])});
+  };
+  if (!w.has(3) || w.rank(3) == 0) return w.result(0, sums(w.in(1), w.in(3)));
+  // A zero point for each filter, which ONNX Runtime does not take: times the sums of what the windows see.
+  const TensorType& weight = w.type(1);
+  const std::string ones = w.op(
+      "Expand", {w.scalar(1, weight.dtype), w.list(std::vector<int64_t>(weight.shape.begin(), weight.shape.end()))});
+  std::vector<int64_t> column(weight.shape.size() - 1, 1);
+  column[0] = weight.shape[0];
+  const std::string zeros = w.op("Reshape", {w.cast(w.in(3), weight.dtype, DType::I32), w.list(column)});
+  w.result(0, w.op("Sub", {sums(w.in(1), ""), w.op("Mul", {zeros, sums(ones, "")})}));
+}
+
 // The transpose of a convolution: ConvTranspose makes extents that its attributes say, which must be the given ones.
 void conv_input_gradient(NodeWriter& w) {
   const Windowed v{w};
@@ -178,6 +203,7 @@ constexpr ExportRule kRules[] = {
     {"matmul_integer", "MatMulInteger", matmul_integer},
     {"einsum", "Einsum", einsum},
     {"conv", "Conv", conv},
+    {"convolution_integer", "ConvInteger", convolution_integer},
     {"conv_input_gradient", "ConvTranspose", conv_input_gradient},
     {"conv_weight_gradient", "Conv", conv_weight_gradient},
     {"max_pool", "MaxPool", max_pool},

@@ -61,22 +61,25 @@ Windows windows_of(Call& c, const Tensor& x, Ints window) {
 
 Ints spatial(const Tensor& weight) { return {weight.shape().begin() + 2, weight.shape().end()}; }
 
-Tensor convolve(Call& c, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+ConvOptions conv_options(Call& c, const Tensor& x, const Tensor& weight) {
+  if (weight.ndim() < 3 || weight.ndim() > 5) c.unsupported("a convolution over another number of axes than 1 to 3");
   const Windows w = windows_of(c, x, spatial(weight));
-  const ConvOptions options{.stride = w.stride,
-                            .padding = w.low,
-                            .padding_high = w.high,
-                            .dilation = w.dilation,
-                            .groups = c.integer_attribute("group", 1)};
-  switch (w.window.size()) {
-    case 1:
-      return conv1d(x, weight, bias, options);
-    case 2:
-      return conv2d(x, weight, bias, options);
+  return {.stride = w.stride,
+          .padding = w.low,
+          .padding_high = w.high,
+          .dilation = w.dilation,
+          .groups = c.integer_attribute("group", 1)};
+}
+
+Tensor convolve(Call& c, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const ConvOptions options = conv_options(c, x, weight);
+  switch (weight.ndim()) {
     case 3:
-      return conv3d(x, weight, bias, options);
+      return conv1d(x, weight, bias, options);
+    case 4:
+      return conv2d(x, weight, bias, options);
     default:
-      c.unsupported("a convolution over another number of axes than 1 to 3");
+      return conv3d(x, weight, bias, options);
   }
 }
 Values conv(Call& c) { return {convolve(c, c.tensor(0), c.tensor(1), c.tensor_or_none(2))}; }
@@ -136,20 +139,13 @@ Values conv_transpose(Call& c) {
   return {y};
 }
 
-// Integer convolution: zero points taken off, computed in f64, which is exact for sums below 2^53.
 Values conv_integer(Call& c) {
-  Tensor x = cast(c.tensor(0), f64), weight = cast(c.tensor(1), f64);
-  if (c.has(2)) x = x - cast(c.tensor(2), f64);
-  if (c.has(3)) {
-    Tensor zero = cast(c.tensor(3), f64);
-    if (zero.ndim() == 1 && zero.size() > 1) {
-      Shape column(static_cast<size_t>(weight.ndim()), 1);
-      column[0] = zero.size();
-      zero = reshape(zero, column);
-    }
-    weight = weight - zero;
-  }
-  return {cast(convolve(c, x, weight, {}), i32)};
+  const auto zero = [&](size_t input) {
+    const Tensor z = c.tensor_or_none(input);
+    return z.defined() && z.size() == 1 ? reshape(z, {}) : z;
+  };
+  const Tensor x = c.tensor(0), weight = c.tensor(1);
+  return {convolution_integer(x, weight, {zero(2), zero(3)}, conv_options(c, x, weight))};
 }
 
 // ---- pooling ----

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "tenon/formats/onnx/call.h"
-#include "tenon/ops/convolution.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/matmul.h"
@@ -36,6 +35,13 @@ Range range_of(DType dtype) {
   return {-std::ldexp(1.0, bits - 1), std::ldexp(1.0, bits - 1) - 1};
 }
 
+// Whole numbers, the zero point added, cut to the type's range.
+Tensor cut_to(DType dtype, Tensor q, const Tensor& zero) {
+  if (zero.defined()) q = q + zero;
+  const Range range = range_of(dtype);
+  return cast(cast(minimum(maximum(q, range.low), range.high), f32), dtype);
+}
+
 // round(x / scale) + zero, cut to the type's range.
 Value quantized(Call& c, const Tensor& x, const Tensor& scale, const Tensor& zero, DataType type) {
   if (!has_dtype(type) && type != DataType::Uint2)
@@ -52,10 +58,7 @@ Value quantized(Call& c, const Tensor& x, const Tensor& scale, const Tensor& zer
     const bool saturate = c.integer_attribute("saturate", 1) != 0;
     return cast(saturate ? minimum(maximum(y, -limit), limit) : y, dtype);
   }
-  Tensor q = round(x / scale);
-  if (zero.defined()) q = q + zero;
-  const Range range = range_of(dtype);
-  return cast(cast(minimum(maximum(q, range.low), range.high), f32), dtype);
+  return cut_to(dtype, round(x / scale), zero);
 }
 
 DataType zero_type(Call& c, size_t input) {
@@ -142,26 +145,22 @@ Values qlinear_matmul(Call& c) {
                     zero_type(c, 7))};
 }
 
+// ConvInteger's sums and the bias in i32, then with the three scales as one factor to the result's type.
 Values qlinear_conv(Call& c) {
-  const Rule* plain = find_rule("", "Conv");
-  const auto per_output = [&](Tensor v) {
-    v = cast(v, f64);
-    return v.ndim() == 1 && v.size() > 1 ? v : reshape(v, {});
-  };
-  const auto column = [](const Tensor& v, int64_t rank, int64_t axis) {
-    if (v.ndim() == 0) return v;
-    Shape shape(static_cast<size_t>(rank), 1);
-    shape[static_cast<size_t>(axis)] = v.size();
+  const Rule* integers = find_rule("", "ConvInteger");
+  Call inner{c.node, {c.tensor(0), c.tensor(3), c.tensor(2), c.tensor(5)}, c.opset, c.where, c.attributes, c.run_graph};
+  Tensor y = *integers->compute(inner)[0].tensor();
+  // One number, or one for each output channel.
+  const auto of_outputs = [&](size_t input, DType dtype) {
+    const Tensor v = cast(c.tensor(input), dtype);
+    if (v.size() == 1) return reshape(v, {});
+    Shape shape(static_cast<size_t>(y.ndim()), 1);
+    shape[1] = v.size();
     return reshape(v, shape);
   };
-  const Tensor x = cast(c.tensor(0), f64) - per_output(c.tensor(2)), w0 = cast(c.tensor(3), f64);
-  const Tensor w = w0 - column(per_output(c.tensor(5)), w0.ndim(), 0);
-  Call inner{c.node, {x, w}, c.opset, c.where, c.attributes, c.run_graph};
-  if (c.has(8)) inner.in.emplace_back(cast(c.tensor(8), f64));
-  const Values sums = plain->compute(inner);
-  const Tensor y = *sums[0].tensor();
-  const Tensor real = y * (per_output(c.tensor(1)) * column(per_output(c.tensor(4)), y.ndim(), 1));
-  return {quantized(c, real, per_output(c.tensor(6)), per_output(c.tensor(7)), zero_type(c, 7))};
+  if (c.has(8)) y = y + of_outputs(8, i32);
+  const Tensor factor = of_outputs(1, f64) * of_outputs(4, f64) / of_outputs(6, f64);
+  return {cut_to(dtype_of(zero_type(c, 7), c.where), round(cast(y, f64) * factor), of_outputs(7, f64))};
 }
 
 constexpr std::array kRules{
