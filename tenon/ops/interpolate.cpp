@@ -129,18 +129,28 @@ struct Layer {
   Tensor positions;  // [out]
   Tensor weights;    // [out, 1, …], to meet the slices along the axis; undefined: all are 1
 };
+InterpolationTerms in_layers(const AllTerms& terms, size_t count) {
+  const auto out = static_cast<size_t>(terms.size());
+  InterpolationTerms all{count, std::vector<int64_t>(count * out), std::vector<double>(count * out)};
+  for (size_t o = 0; o < out; ++o) {
+    const Terms t = terms[static_cast<int64_t>(o)];
+    const Term none{t.empty() ? 0 : t[0].position, 0};
+    for (size_t k = 0; k < count; ++k) {
+      const Term& term = k < t.size() ? t[k] : none;
+      all.positions[k * out + o] = term.position;
+      all.weights[k * out + o] = term.weight;
+    }
+  }
+  return all;
+}
 std::vector<Layer> layers_of(const AllTerms& terms, size_t count, int64_t axes_after, DType dtype) {
   std::vector<Layer> layers;
   const int64_t out = terms.size();
+  const InterpolationTerms all = in_layers(terms, count);
   for (size_t k = 0; k < count; ++k) {
-    std::vector<int64_t> positions;
-    std::vector<double> weights;
-    for (int64_t o = 0; o < out; ++o) {
-      const Terms t = terms[o];
-      const Term none{t.empty() ? 0 : t[0].position, 0};
-      positions.push_back(k < t.size() ? t[k].position : none.position);
-      weights.push_back(k < t.size() ? t[k].weight : none.weight);
-    }
+    const auto first = static_cast<std::ptrdiff_t>(k) * out, end = first + out;
+    const std::vector<int64_t> positions(all.positions.begin() + first, all.positions.begin() + end);
+    const std::vector<double> weights(all.weights.begin() + first, all.weights.begin() + end);
     Shape column(static_cast<size_t>(axes_after) + 1, 1);
     column[0] = out;
     const bool plain = std::all_of(weights.begin(), weights.end(), [](double w) { return w == 1; });
@@ -299,6 +309,18 @@ std::optional<std::vector<int64_t>> interpolate_positions(int64_t extent, const 
   std::vector<int64_t> positions;
   for (int64_t o = 0; o < terms.size(); ++o) positions.push_back(terms[o][0].position);
   return positions;
+}
+
+bool interpolates_by_few_terms(const ir::Attrs& attrs) {
+  const Method method = method_of(attrs);
+  return (method == Method::Linear || method == Method::Cubic) && attrs.real(kStretch) == 1;
+}
+std::optional<InterpolationTerms> interpolate_terms(int64_t extent, const ir::Attrs& attrs) {
+  if (!interpolates_by_few_terms(attrs)) return std::nullopt;
+  const AllTerms terms(extent, attrs);
+  const size_t count = terms.most();
+  if (count > kFewTerms) throw InternalError("a filter that is not stretched has more terms than it should");
+  return in_layers(terms, count);
 }
 
 std::vector<const OpDef*> interpolate_ops() { return {&interpolate_op()}; }

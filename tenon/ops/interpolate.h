@@ -49,6 +49,16 @@ namespace ops {
 const OpDef& interpolate_op();
 // Which elements along the axis the result of a call of interpolate_op() consists of, for method nearest; else nothing.
 std::optional<std::vector<int64_t>> interpolate_positions(int64_t extent, const ir::Attrs& attrs);
+// What they are made of where few elements are weighted (linear, cubic): element o is, added up in this order, that at
+// positions[k * out + o] times weights[k * out + o], k below `count`.
+struct InterpolationTerms {
+  size_t count = 0;  // at most 4
+  std::vector<int64_t> positions;
+  std::vector<double> weights;
+};
+std::optional<InterpolationTerms> interpolate_terms(int64_t extent, const ir::Attrs& attrs);
+// Whether interpolate_terms() answers, whatever the extent.
+bool interpolates_by_few_terms(const ir::Attrs& attrs);
 std::vector<const OpDef*> interpolate_ops();
 }  // namespace ops
 

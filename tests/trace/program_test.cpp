@@ -170,6 +170,47 @@ TEST(Program, MovesKeepTheChannelsLast) {
   EXPECT_EQ(program.summary().others, 0);
 }
 
+// Neighbours are weighted in the order in which the values lie, by sums that are those of the op's body.
+TEST(Program, ResamplesWithWeightsInAnyOrder) {
+  const NoGrad no_grad;
+  manual_seed(8);
+  const nn::Conv2d first{3, 12, 3, {.stride = 2, .padding = 1}}, few{3, 3, 1}, last{12, 5, 1};
+  const auto model = [&](const Tensors& in) {
+    const Tensor h = relu(first(in[0]));
+    const Tensor grown = interpolate(h, {.scale = {2}, .mode = InterpolateMode::Linear});
+    const Tensor corners = interpolate(h, {.size = {23, 4}, .mode = InterpolateMode::Linear, .align_corners = true});
+    const Tensor cubic = interpolate(few(in[0]), {.size = {7, 31}, .mode = InterpolateMode::Cubic});
+    const Tensor row = interpolate(in[1], {.size = {40}, .mode = InterpolateMode::Cubic});
+    const Tensor space = interpolate(in[2], {.scale = {1.5}, .mode = InterpolateMode::Linear});
+    return Tensors{last(grown), corners, cubic, row, space};
+  };
+  const Tensors in{uniform({2, 3, 18, 14}, -1, 1), uniform({2, 3, 9}, -1, 1, f64), uniform({1, 2, 3, 4, 5}, -1, 1)};
+  const auto graph = std::make_shared<const ir::Graph>(
+      capture(model, {{"x", in[0].type()}, {"y", in[1].type()}, {"z", in[2].type()}}));
+  const exec::Program program(graph);
+  EXPECT_EQ(program.summary().others, 0);
+  const auto expect_program = [&](const Tensors& want) {
+    const Tensors got = program.run(in);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i].to_vector<double>(), want[i].to_vector<double>()) << i;
+  };
+  for (const int threads : {1, 3}) {
+    exec::Session session(exec::SessionOptions{.threads = threads, .poison = threads > 1});
+    const exec::SessionScope scope(session);
+    expect_program(exec::run(*graph, in));
+    expect_program(model(in));
+  }
+  // By the bodies alone, from the same elements.
+  const Tensor x = uniform({2, 3, 18, 14}, -1, 1);
+  for (const auto mode : {InterpolateMode::Linear, InterpolateMode::Cubic}) {
+    const InterpolateOptions options{.size = {37, 9}, .mode = mode};
+    const auto fast = interpolate(x, options).to_vector<float>();
+    exec::Session plain(exec::SessionOptions{.claims = false});
+    const exec::SessionScope scope(plain);
+    EXPECT_EQ(interpolate(x, options).to_vector<float>(), fast);
+  }
+}
+
 TEST(Program, RunsInSeveralThreadsAtOnce) {
   const NoGrad no_grad;
   const Network model = evaluating();

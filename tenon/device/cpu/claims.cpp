@@ -54,6 +54,7 @@ std::span<const Claim> cpu_claims() {
       Claim{&ops::concat_op(), nullptr, run_concat, prepare_concat},
       Claim{&ops::take_op(), accepts_whole_bytes, run_take},
       Claim{&ops::interpolate_op(), accepts_interpolate, run_interpolate, prepare_interpolate},
+      Claim{&ops::interpolate_op(), accepts_blend, run_blend, prepare_blend},
       Claim{&ops::index_add_op(), accepts_index_add, run_index_add},
       Claim{&ops::embedding_op(), accepts_whole_bytes, run_embedding},
       Claim{&ops::take_along_axis_op(), accepts_whole_bytes, run_take_along_axis},

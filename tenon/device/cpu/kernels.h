@@ -54,6 +54,10 @@ void run_embedding(const KernelArgs& a);
 bool accepts_interpolate(Types in, const ir::Attrs& attrs);
 void run_interpolate(const KernelArgs& a);
 std::unique_ptr<PreparedKernel> prepare_interpolate(const PrepareArgs& args);
+// blend.cpp: the linear and cubic methods, f32 and f64; prepared likewise
+bool accepts_blend(Types in, const ir::Attrs& attrs);
+void run_blend(const KernelArgs& a);
+std::unique_ptr<PreparedKernel> prepare_blend(const PrepareArgs& args);
 void run_take_along_axis(const KernelArgs& a);
 bool accepts_scatter(Types in, const ir::Attrs& attrs);
 void run_scatter(const KernelArgs& a);

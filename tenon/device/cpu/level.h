@@ -54,6 +54,7 @@ struct RowLoops {
   void (*sum)(void* out, const void* x, const void* p, int64_t n);
   void (*sum_of_squares)(void* out, const void* x, const void* p, int64_t n);
   LoopFn standardize, gradient_sums, standardize_grad;
+  void (*blend)(void* out, const void* const* rows, const void* weights, size_t count, int64_t n);
 };
 
 // One tile of a convolution, or of a product of matrices: y[m][c] = from[m][c] + the sum over taps and k of

@@ -219,6 +219,30 @@ struct Rows {
     for (int64_t i = 0; i < n; ++i) dx[i] = ((ct[i] - p2) - (x[i] - p0) * p1 * p3) * p4;
   }
 
+  // out = rows[0] * weights[0] + rows[1] * weights[1] + …, from the left; 1 to 4 rows.
+  template <size_t N>
+  static void blend_of(void* out, const void* const* rows, const void* weights, int64_t n) {
+    T* y = static_cast<T*>(out);
+    const T* x[N];
+    T w[N];
+    for (size_t k = 0; k < N; ++k) {
+      x[k] = static_cast<const T*>(rows[k]);
+      w[k] = static_cast<const T*>(weights)[k];
+    }
+    TENON_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) {
+      T sum = x[0][i] * w[0];
+      for (size_t k = 1; k < N; ++k) sum += x[k][i] * w[k];
+      y[i] = sum;
+    }
+  }
+  static void blend(void* out, const void* const* rows, const void* weights, size_t count, int64_t n) {
+    if (count == 1) return blend_of<1>(out, rows, weights, n);
+    if (count == 2) return blend_of<2>(out, rows, weights, n);
+    if (count == 3) return blend_of<3>(out, rows, weights, n);
+    blend_of<4>(out, rows, weights, n);
+  }
+
   static constexpr RowLoops loops() {
     return {softmax,
             log_sum_exp,
@@ -235,7 +259,8 @@ struct Rows {
             sum_of_squares,
             standardize,
             gradient_sums,
-            standardize_grad};
+            standardize_grad,
+            blend};
   }
 };
 

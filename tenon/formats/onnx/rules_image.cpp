@@ -104,8 +104,9 @@ Values resize(Call& c) {
     for (size_t k = 0; k < axes.size(); ++k)
       sizes[k] = static_cast<int64_t>(std::floor(common * static_cast<double>(x.shape(axes[k])) + 0.5));
   }
-  Tensor y = r.how.method == AxisInterpolation::Method::Nearest && x.dtype() != boolean ? x : widened(x);
   Tensor hidden;
+  std::vector<std::pair<int64_t, AxisInterpolation>> moves;
+  double growth = 1;
   for (size_t k = 0; k < axes.size(); ++k) {
     const int64_t axis = normalize_axis(c.where, axes[k], x.ndim()), in = x.shape(axis);
     if (!roi.empty()) {
@@ -130,7 +131,8 @@ Values resize(Call& c) {
     if (out == in && r.scale == 1 && !crop) continue;
     if (out < 0 || in == 0) c.fail("nothing can be resized to this");
     const AxisInterpolation how = positions_of(r, in, out, length);
-    y = interpolate_axis(y, axis, how);
+    moves.emplace_back(axis, how);
+    growth *= static_cast<double>(out) / static_cast<double>(in);
     if (crop) {
       Shape shape(rank, 1);
       shape[static_cast<size_t>(axis)] = out;
@@ -139,6 +141,10 @@ Values resize(Call& c) {
       hidden = hidden.defined() ? logical_or(hidden, here) : here;
     }
   }
+  // Growing starts with the last axis, where single elements move, and shrinking with the first.
+  if (growth > 1) std::ranges::reverse(moves);
+  Tensor y = r.how.method == AxisInterpolation::Method::Nearest && x.dtype() != boolean ? x : widened(x);
+  for (const auto& [axis, how] : moves) y = interpolate_axis(y, axis, how);
   if (hidden.defined()) y = where(hidden, c.real_attribute("extrapolation_value", 0), y);
   if (is_integer(x.dtype()) && is_float(y.dtype())) y = round(y);
   return {cast(y, x.dtype())};
