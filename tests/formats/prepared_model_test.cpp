@@ -48,6 +48,13 @@ Attribute integer(const std::string& name, int64_t value) {
   a.i = value;
   return a;
 }
+Attribute text(const std::string& name, const std::string& value) {
+  Attribute a;
+  a.name = name;
+  a.type = 3;
+  a.s = value;
+  return a;
+}
 Attribute graph(const std::string& name, const GraphData& value) {
   Attribute a;
   a.name = name;
@@ -201,6 +208,67 @@ TEST(PreparedModel, AModelThatSaysItsShapesIsPreparedBeforeItsFirstRun) {
   const PreparedModel random(model_of(parts));
   random.prepare();
   EXPECT_EQ(random.execution(), "node by node (RandomUniformLike: draws other numbers each time)");
+}
+
+// As pyramids of features do: one map is brought to the extents of another, whatever they are.
+TEST(PreparedModel, ResizesInEveryModeAsAProgram) {
+  const NoGrad no_grad;
+  const std::vector<NodeData> extents{op_node("Shape", {"x"}, {"whole"}), op_node("Shape", {"other"}, {"other_whole"}),
+                                      op_node("Slice", {"whole", "zero", "two"}, {"front"}),
+                                      op_node("Slice", {"other_whole", "two", "four"}, {"back"}),
+                                      op_node("Concat", {"front", "back"}, {"sizes"}, {integer("axis", 0)})};
+  const Tensor zero = from_vector<int64_t>({0}, {1}), two = from_vector<int64_t>({2}, {1}),
+               four = from_vector<int64_t>({4}, {1}), scales = from_vector<float>({1, 1, 0.7F, 2}, {4});
+  const Tensors in{uniform({2, 5, 7, 6}, -1, 1, f32, random_key(1)), zeros({1, 1, 11, 9})};
+  for (const char* mode : {"nearest", "linear", "cubic"}) {
+    for (const char* where :
+         {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"}) {
+      for (const bool by_sizes : {true, false}) {
+        std::vector<NodeData> nodes;
+        if (by_sizes) nodes = extents;
+        nodes.push_back(op_node(
+            "Resize",
+            by_sizes ? std::vector<std::string>{"x", "", "", "sizes"} : std::vector<std::string>{"x", "", "scales"},
+            {"y"}, {text("mode", mode), text("coordinate_transformation_mode", where)}));
+        const Model model = model_of(
+            {.nodes = nodes,
+             .inputs = {info("x", DataType::Float, {"n", "c", "h", "w"}),
+                        info("other", DataType::Float, {"a", "b", "p", "q"})},
+             .outputs = {info("y", DataType::Float, {"n", "c", "p", "q"})},
+             .weights = {weight("zero", zero), weight("two", two), weight("four", four), weight("scales", scales)}});
+        const PreparedModel prepared(model);
+        expect_same(prepared(in), model(in));
+        EXPECT_EQ(prepared.report().program_runs, 1) << mode << " " << where << ": " << prepared.execution();
+      }
+    }
+  }
+}
+
+TEST(PreparedModel, ResizesByScalesThatAreInputs) {
+  const NoGrad no_grad;
+  const Model model =
+      model_of({.nodes = {op_node("Resize", {"x", "", "scales"}, {"y"}, {text("mode", "linear")})},
+                .inputs = {info("x", DataType::Float, {"1", "2", "5", "6"}), info("scales", DataType::Float, {"4"})},
+                .outputs = {info("y", DataType::Float, {"n", "c", "p", "q"})}});
+  const PreparedModel prepared(model);
+  prepared.prepare();
+  EXPECT_EQ(prepared.report().programs_made, 0) << "not for scales of zero";
+  const Tensor x = uniform({1, 2, 5, 6}, -1, 1, f32, random_key(1));
+  for (int round = 0; round < 3; ++round) {
+    for (const float scale : {2.0F, 1.5F, 0.5F}) {
+      const Tensor scales = from_vector<float>({1, 1, scale, scale}, {4});
+      expect_same(prepared({x, scales}), model({x, scales}));
+    }
+  }
+  EXPECT_EQ(prepared.report().programs_made, 3);
+  EXPECT_EQ(prepared.report().program_runs, 9);
+  EXPECT_EQ(prepared.execution(), "as a program");
+  // Scales that never come back are not worth it.
+  for (int i = 1; i < 60; ++i) {
+    const Tensor scales = from_vector<float>({1, 1, 1 + static_cast<float>(i) / 64, 1}, {4});
+    expect_same(prepared({x, scales}), model({x, scales}));
+  }
+  EXPECT_LT(prepared.report().programs_made, 60);
 }
 
 // ---- what has no program ----

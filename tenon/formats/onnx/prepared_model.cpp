@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <list>
 #include <mutex>
 #include <utility>
@@ -24,13 +25,15 @@ namespace {
 constexpr int kMostFailures = 8;
 // Programs for the values of inputs are worth it where values come back.
 constexpr int64_t kMostValueMisses = 32;
-// An input of which the elements may be a part of what a program is made for: a number or a list, as shapes and axes
-// are.
+// Inputs of which the elements may be a part of what a program is made for: numbers and lists, as shapes and axes are,
+// and as scales are where the whole ones alone do not do.
 constexpr int64_t kMostNumbers = 16;
+enum class Lists : uint8_t { None, Whole, Any };
 
-bool is_number_list(const TensorType& type) {
+bool is_number_list(const TensorType& type, Lists which) {
   const bool whole = type.dtype == DType::I64 || type.dtype == DType::I32 || type.dtype == DType::Bool;
-  return whole && type.shape.size() <= 1 && numel(type.shape) <= kMostNumbers;
+  const bool taken = which == Lists::Any ? whole || is_float(type.dtype) : which == Lists::Whole && whole;
+  return taken && type.shape.size() <= 1 && numel(type.shape) <= kMostNumbers;
 }
 
 // Whether nobody but the caller wants to know of the calls that a run makes.
@@ -74,7 +77,7 @@ struct PreparedModel::State {
   struct Entry {
     std::vector<TensorType> types;
     std::vector<uint8_t> constant;  // by input
-    std::vector<int64_t> numbers;
+    std::vector<int64_t> numbers;   // of those that are not whole, the bits
     std::once_flag once;
     // Read and written under `mutex`.
     std::shared_ptr<const exec::Program> program;
@@ -111,10 +114,10 @@ struct PreparedModel::State {
   std::map<const void*, Tensor> constants;
 
   mutable std::mutex mutex;
-  std::list<EntryPtr> entries;  // the last used first
-  bool values_decide = false;   // programs are made for the elements of numbers and lists among the inputs
-  std::string never;            // why no inputs at all have a program
-  std::string last_reason;      // why the last inputs that have none have none
+  std::list<EntryPtr> entries;   // the last used first
+  Lists deciding = Lists::None;  // programs are made for the elements of such inputs
+  std::string never;             // why no inputs at all have a program
+  std::string last_reason;       // why the last inputs that have none have none
   int failures = 0;
   int64_t value_misses = 0, programs_made = 0;
   std::atomic<int64_t> program_runs{0}, node_runs{0};
@@ -130,7 +133,12 @@ struct PreparedModel::State {
     std::vector<int64_t> numbers;
     for (size_t i = 0; i < given.size(); ++i) {
       if (constant[i] == 0) continue;
-      const auto list = given[i].tensor()->to_vector<int64_t>();
+      const Tensor& x = *given[i].tensor();
+      if (is_float(x.dtype())) {
+        for (const double v : x.to_vector<double>()) numbers.push_back(std::bit_cast<int64_t>(v));
+        continue;
+      }
+      const auto list = x.to_vector<int64_t>();
       numbers.insert(numbers.end(), list.begin(), list.end());
     }
     return numbers;
@@ -140,10 +148,15 @@ struct PreparedModel::State {
       if (entry.types[i] != given[i].tensor()->type()) return false;
     return entry.numbers.empty() || entry.numbers == numbers_of(given, entry.constant);
   }
-  static std::vector<uint8_t> number_lists(const Values& given) {
+  static std::vector<uint8_t> number_lists(const Values& given, Lists which) {
     std::vector<uint8_t> list;
-    for (const Value& value : given) list.push_back(is_number_list(value.tensor()->type()) ? 1 : 0);
+    for (const Value& value : given) list.push_back(is_number_list(value.tensor()->type(), which) ? 1 : 0);
     return list;
+  }
+  // Whether it is worth trying what takes these as constants; without the others nothing would be computed any more.
+  static bool some(const std::vector<uint8_t>& lists) {
+    const auto count = std::ranges::count(lists, 1);
+    return count > 0 && std::cmp_less(count, lists.size());
   }
 
   // The entry for these inputs, in front of all others; null if no inputs have a program.
@@ -160,7 +173,7 @@ struct PreparedModel::State {
     }
     auto entry = std::make_shared<Entry>();
     for (const Value& value : given) entry->types.push_back(value.tensor()->type());
-    entry->constant = values_decide ? number_lists(given) : std::vector<uint8_t>(given.size(), 0);
+    entry->constant = number_lists(given, deciding);
     entry->numbers = numbers_of(given, entry->constant);
     if (!entry->numbers.empty() && ++value_misses > kMostValueMisses + program_runs / 4) {
       never = "the values of its inputs decide about the graph, and they are others each time";
@@ -220,27 +233,31 @@ struct PreparedModel::State {
     return program;
   }
 
-  // Makes the entry's program; where that needs the values of numbers and lists, for these values.
-  void fill(Entry& entry, const Values& given) {
+  // Makes the entry's program; where that needs the values of numbers and lists, for these values, if they are `known`.
+  void fill(Entry& entry, const Values& given, bool known) {
     std::string reason;
-    ProgramPtr program = make(given, entry.constant, reason);
-    const std::vector<uint8_t> lists = number_lists(given);
-    const bool any = std::ranges::count(lists, 1) > 0 && std::ranges::count(entry.constant, 1) == 0;
-    bool for_values = false;
-    if (!program && any) {
+    std::vector<uint8_t> constant = entry.constant;
+    ProgramPtr program = make(given, constant, reason);
+    Lists needed = Lists::None;
+    for (const Lists which : {Lists::Whole, Lists::Any}) {
+      if (program || !known) break;
+      std::vector<uint8_t> lists = number_lists(given, which);
+      if (std::ranges::count(lists, 1) <= std::ranges::count(constant, 1)) continue;
+      if (which == Lists::Any && !some(lists)) continue;
       std::string ignored;
       program = make(given, lists, ignored);
-      for_values = program != nullptr;
+      constant = std::move(lists);
+      needed = which;
     }
     const std::lock_guard lock(mutex);
     if (!program) {
       entry.reason = reason;
       return;
     }
-    if (for_values) {
-      values_decide = true;
-      entry.constant = lists;
-      entry.numbers = numbers_of(given, lists);
+    if (needed != Lists::None) {
+      deciding = std::max(deciding, needed);
+      entry.numbers = numbers_of(given, constant);
+      entry.constant = std::move(constant);
     }
     entry.program = std::move(program);
     ++programs_made;
@@ -266,8 +283,8 @@ struct PreparedModel::State {
     return {std::make_move_iterator(out.begin()), std::make_move_iterator(out.end())};
   }
 
-  // The program for these inputs, made if it is not there yet; null if there is none.
-  ProgramPtr program_for(const Values& given, EntryPtr& entry) {
+  // The program for these inputs, made if it is not there yet; null if there is none. `known`: see fill().
+  ProgramPtr program_for(const Values& given, EntryPtr& entry, bool known = true) {
     for (int attempt = 0; attempt < 2; ++attempt) {
       ProgramPtr program;
       bool made = false;
@@ -279,7 +296,7 @@ struct PreparedModel::State {
         drop(entry);
         throw;
       }
-      std::call_once(entry->once, [&] { fill(*entry, given); });
+      std::call_once(entry->once, [&] { fill(*entry, given, known); });
       // While this thread waited, another may have made it for the values that it had.
       const std::lock_guard lock(mutex);
       if (fits(*entry, given)) return entry->program;
@@ -374,11 +391,12 @@ void PreparedModel::prepare() const {
     given.emplace_back(zeros(shape, dtype_of(info.type.element, info.name)));
   }
   // Where values decide, nothing can be made before they are there.
-  if (std::ranges::any_of(given, [](const Value& value) { return is_number_list(value.tensor()->type()); })) return;
+  if (std::ranges::count(State::number_lists(given, Lists::Whole), 1) > 0) return;
   const NoGrad no_grad;
   if (!state.takes(given)) return;
   State::EntryPtr entry;
-  if (state.program_for(given, entry) || !entry) return;
+  if (state.program_for(given, entry, false) || !entry) return;
+  if (State::some(State::number_lists(given, Lists::Any))) return state.drop(entry);  // the values that come may do
   const std::lock_guard lock(state.mutex);
   state.last_reason = entry->reason;
 }
