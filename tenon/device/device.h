@@ -77,9 +77,14 @@ class PreparedKernel {
   // Whether `run` takes fewer examples than this was made for: extents of the first axis of the result, of the inputs
   // that change and of the operands, with the bits that these examples have among the others.
   [[nodiscard]] virtual bool examples_apart() const { return false; }
+  // Whether `out` may be a part of a larger tensor, whose strides it then has.
+  [[nodiscard]] virtual bool writes_parts() const { return false; }
+  // The axis along which the result is the inputs one after the other, if it is nothing else: an input that lies where
+  // its part of `out` does is left there.
+  [[nodiscard]] virtual std::optional<size_t> joins_along() const { return std::nullopt; }
   // `operands` are the inputs of `after` but the first, broadcast to the shape of the result that they meet. `out` is
-  // dense, in any order of axes. The bits are those of the claim's `run`, then of the scalar program, whatever the
-  // layouts.
+  // dense, in any order of axes, but for writes_parts(). The bits are those of the claim's `run`, then of the scalar
+  // program, whatever the layouts.
   virtual void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
                    ThreadPool& pool) const = 0;
 };

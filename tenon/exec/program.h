@@ -38,6 +38,7 @@ class Program {
     int fused = 0;            // elementwise ops that are a part of such a call
     int scaled = 0;           // of these, multiplications that went into weights (Precision::Fast)
     int others = 0;           // evaluated as in exec::run
+    int parts = 0;            // results written where the concat behind them has them
     int by_example = 0;       // steps that run for some examples at a time
     int64_t arena_bytes = 0;  // of the block that holds what only prepared calls read, for each run at a time
   };
@@ -53,6 +54,10 @@ class Program {
   };
   void find_last_uses();
   void find_sections();
+  struct Uses;
+  struct Part;
+  [[nodiscard]] Uses uses();
+  [[nodiscard]] std::vector<Part> put_together(Uses& uses) const;
   void plan();
   [[nodiscard]] int64_t changing_bytes(const Step& step) const;
   [[nodiscard]] Tensors run_step(const Step& step, Tensors& values, const Ref<Buffer>& arena) const;

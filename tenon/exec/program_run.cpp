@@ -98,29 +98,37 @@ void Program::find_sections() {
   }
 }
 
-// Places in the arena for results of prepared calls that only prepared calls read; any other reader might keep a window
-// on one. A section runs more than once: what it gives to others lives from its first step on, and what it gets to its
-// last.
-void Program::plan() {
-  std::vector<Lifetime> lives(steps_.size());
-  std::vector<int> maker(graph_->values.size(), -1);
-  for (const ir::ValueId id : graph_->outputs) maker[static_cast<size_t>(id)] = -2;
+// When results of prepared calls live that only prepared calls read; any other reader might keep a window on one. The
+// others have no bytes.
+struct Program::Uses {
+  std::vector<Lifetime> lives;  // by step
+  std::vector<int> maker;       // by value: the step that makes it, below 0 where it has no place in the arena
+  std::vector<int> readers;     // by value
+};
+
+// A section runs more than once: what it gives to others lives from its first step on, and what it gets to its last.
+Program::Uses Program::uses() {
+  const size_t values = graph_->values.size();
+  Uses all{std::vector<Lifetime>(steps_.size()), std::vector<int>(values, -1), std::vector<int>(values, 0)};
+  for (const ir::ValueId id : graph_->outputs) all.maker[static_cast<size_t>(id)] = -2;
   for (size_t s = 0; s < steps_.size(); ++s) {
     const auto now = static_cast<int32_t>(s);
     for (const ir::ValueId id : steps_[s].inputs) {
-      if (id == ir::kAbsent || maker[static_cast<size_t>(id)] < 0) continue;
-      Lifetime& life = lives[static_cast<size_t>(maker[static_cast<size_t>(id)])];
+      if (id == ir::kAbsent) continue;
+      ++all.readers[static_cast<size_t>(id)];
+      if (all.maker[static_cast<size_t>(id)] < 0) continue;
+      Lifetime& life = all.lives[static_cast<size_t>(all.maker[static_cast<size_t>(id)])];
       life.last = now;
       if (!steps_[s].kernel) life.bytes = 0;
     }
-    if (!steps_[s].kernel || maker[static_cast<size_t>(steps_[s].outputs[0])] == -2) continue;
-    maker[static_cast<size_t>(steps_[s].outputs[0])] = now;
-    lives[s] = {.bytes = bytes_of(steps_[s].results[0]), .first = now, .last = now};
+    if (!steps_[s].kernel || all.maker[static_cast<size_t>(steps_[s].outputs[0])] == -2) continue;
+    all.maker[static_cast<size_t>(steps_[s].outputs[0])] = now;
+    all.lives[s] = {.bytes = bytes_of(steps_[s].results[0]), .first = now, .last = now};
   }
   for (const Section& section : sections_) {
     const auto first = static_cast<int32_t>(section.first), last = static_cast<int32_t>(section.end) - 1;
     for (size_t s = 0; s < section.end; ++s) {
-      Lifetime& life = lives[s];
+      Lifetime& life = all.lives[s];
       if (life.bytes == 0) continue;
       if (life.first < first) {
         if (life.last >= first) life.last = std::max(life.last, last);
@@ -132,15 +140,73 @@ void Program::plan() {
       }
     }
   }
-  std::vector<Lifetime> planned;
-  std::vector<size_t> steps;
-  for (size_t s = 0; s < lives.size(); ++s) {
-    if (lives[s].bytes == 0) continue;
-    planned.push_back(lives[s]);
-    steps.push_back(s);
+  return all;
+}
+
+// Where a step's result lies in that of another.
+struct Program::Part {
+  int of = -1;        // the step; -1: it is no part
+  int64_t first = 0;  // element
+  Shape strides = {};
+};
+
+// Results that only a step reads that joins its inputs are written as parts of its own, which then lives longer. Such a
+// step may be a part itself, so the last are looked at first.
+std::vector<Program::Part> Program::put_together(Uses& uses) const {
+  std::vector<Part> parts(steps_.size());
+  for (size_t s = steps_.size(); s-- > 0;) {
+    const Step& step = steps_[s];
+    const auto axis = step.kernel ? step.kernel->joins_along() : std::nullopt;
+    if (!axis || (uses.lives[s].bytes == 0 && parts[s].of < 0)) continue;
+    Part whole = parts[s];
+    if (whole.of < 0) whole = {static_cast<int>(s), 0, strides_in_order(step.results[0].shape, step.order)};
+    const bool some_at_a_time = steps_[static_cast<size_t>(whole.of)].inner;
+    for (const ir::ValueId id : step.inputs) {
+      const Part here = whole;
+      whole.first += graph_->type(id).shape[*axis] * whole.strides[*axis];
+      const int at = uses.maker[static_cast<size_t>(id)];
+      if (at < 0 || uses.readers[static_cast<size_t>(id)] != 1) continue;
+      const Step& maker = steps_[static_cast<size_t>(at)];
+      Lifetime& life = uses.lives[static_cast<size_t>(at)];
+      if (life.bytes == 0 || !maker.kernel->writes_parts() || maker.order != step.order) continue;
+      if (some_at_a_time && !maker.inner) continue;  // the whole never has all examples
+      parts[static_cast<size_t>(at)] = here;
+      life.bytes = 0;
+      Lifetime& root = uses.lives[static_cast<size_t>(here.of)];
+      root.first = std::min(root.first, life.first);
+    }
   }
-  const MemoryPlan places = plan_memory(planned);
-  for (size_t i = 0; i < planned.size(); ++i) steps_[steps[i]].place = places.offsets[i];
+  return parts;
+}
+
+// Places in the arena; nothing is put together where that would take more memory.
+void Program::plan() {
+  const auto planned = [](const Uses& of) {
+    std::vector<Lifetime> lives;
+    std::ranges::copy_if(of.lives, std::back_inserter(lives), [](const Lifetime& life) { return life.bytes > 0; });
+    return plan_memory(lives);
+  };
+  Uses apart = uses(), together = apart;
+  std::vector<Part> parts = put_together(together);
+  MemoryPlan places = planned(together);
+  if (MemoryPlan others = planned(apart); others.size < places.size) {
+    places = std::move(others);
+    together = std::move(apart);
+    parts.assign(steps_.size(), {});
+  }
+  auto offset = places.offsets.begin();
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    if (together.lives[s].bytes > 0) steps_[s].place = *offset++;
+  }
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    if (parts[s].of < 0) continue;
+    Step& step = steps_[s];
+    const Step& whole = steps_[static_cast<size_t>(parts[s].of)];
+    step.place = whole.place + parts[s].first * element_size(step.results[0].dtype);
+    step.strides = parts[s].strides;
+    step.inner = whole.inner;
+    ++summary_.parts;
+  }
   summary_.arena_bytes = places.size;
 }
 
@@ -222,7 +288,8 @@ Tensors Program::run_step(const Step& step, Tensors& values, const Ref<Buffer>& 
 Tensor Program::result_of(const Step& step, const TensorType& type, const Ref<Buffer>& arena) {
   if (step.place < 0) return with_order(type, step.order);
   // Prepared kernels give whole bytes.
-  return from_buffer(arena, type, strides_in_order(type.shape, step.order), step.place / element_size(type.dtype));
+  const Shape strides = step.strides.empty() ? strides_in_order(type.shape, step.order) : step.strides;
+  return from_buffer(arena, type, strides, step.place / element_size(type.dtype));
 }
 
 // Of all examples, or of those that `y` is for.

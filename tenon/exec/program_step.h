@@ -25,6 +25,7 @@ struct Program::Step {
   std::unique_ptr<PreparedKernel> kernel;
   bool several = false;  // calls, of which `node` is the first
   int64_t place = -1;    // of the result in the arena, in bytes; -1: in memory of its own
+  Shape strides = {};    // of a result that is a part of another's; else it is dense
   // How many inputs are the calls' own; the others are operands of what follows.
   [[nodiscard]] size_t own() const { return inputs.size() - meets.size(); }
   // Whether an input of this shape has one element (or row, or more) for each example of the result.

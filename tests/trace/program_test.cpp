@@ -307,6 +307,69 @@ TEST(Program, ConcatsKeepTheOrderOfTheirInputs) {
   }
 }
 
+// A convolution that only a concat reads writes its part of the whole; so does a concat in another.
+TEST(Program, WritesPartsWhereTheConcatHasThem) {
+  const NoGrad no_grad;
+  manual_seed(10);
+  const nn::Conv2d point(3, 13, 1), winograd(16, 19, 3, {.padding = 1}), wide(3, 5, 5, {.padding = 2}),
+      depthwise(16, 16, 3, {.padding = 1, .groups = 16}), grouped(16, 6, 3, {.padding = 1, .groups = 2}),
+      squeeze(3, 16, 1), after(78, 7, 1), both(12, 4, 1), rows(7, 3, 1);
+  const auto model = [&](const Tensors& in) {
+    const Tensor narrow = relu(squeeze(in[0]));
+    const Tensor inner = concat({relu(winograd(narrow)), silu(depthwise(narrow))}, 1);
+    const Tensor twice = wide(in[0]);  // which two read
+    const Tensor all = concat({point(in[0]), inner, in[1], grouped(narrow) + 1.0, twice,
+                               max_pool2d(narrow, {3}, {.stride = {1}, .padding = {1}})},
+                              1);
+    const Tensor h = after(all);
+    const Tensor examples = concat({rows(h), rows(h * 0.5)}, 0);
+    const Tensor end = concat({point(in[0]), twice}, 1);  // a result
+    const Tensor mixed = rows(concat({rows(h), both(concat({h, twice}, 1))}, 1));
+    return Tensors{rows(concat({h, h}, 2)), relu(mixed), max_pool2d(examples, {2}), end};
+  };
+  for (const int64_t n : {1, 3}) {
+    const Tensors in{uniform({n, 3, 20, 17}, -2, 2), uniform({n, 3, 20, 17}, -1, 1)};
+    const auto graph = std::make_shared<const ir::Graph>(capture(model, {{"x", in[0].type()}, {"y", in[1].type()}}));
+    const exec::Program program(graph);
+    EXPECT_EQ(program.summary().parts, 9);
+    for (const exec::SessionOptions& options :
+         {exec::SessionOptions{.threads = 1}, exec::SessionOptions{.threads = 3, .poison = true}}) {
+      exec::Session session(options);
+      const exec::SessionScope scope(session);
+      expect_same(program.run(in), model(in));
+      expect_same(program.run(in), exec::run(*graph, in));
+    }
+  }
+}
+
+// The same where a few examples run at a time: wholes that only such steps see, and wholes and parts that others do.
+TEST(Program, WritesPartsOfSomeExamplesAtATime) {
+  const NoGrad no_grad;
+  manual_seed(11);
+  const nn::Conv2d point(16, 13, 1), window(16, 19, 3, {.padding = 1}), more(13, 8, 1), after(40, 16, 1), end(32, 4, 1);
+  const auto model = [&](const Tensors& in) {
+    Tensor h = relu(after(concat({relu(point(in[0])), concat({window(in[0]), more(point(in[0]))}, 1)}, 1)));
+    const Tensor apart = sum(h, {0}, true);  // ends what runs example by example
+    const Tensor whole = concat({relu(after(concat({point(h), window(h), more(point(h))}, 1))),
+                                 after(concat({point(h + apart), window(h), more(point(h))}, 1))},
+                                1);
+    return Tensors{sum(end(whole), {0}), max_pool2d(whole, {2})};
+  };
+  const Tensors in{uniform({5, 16, 96, 96}, -1, 1)};
+  const auto graph = std::make_shared<const ir::Graph>(capture(model, {{"x", in[0].type()}}));
+  for (const exec::SessionOptions& options :
+       {exec::SessionOptions{.threads = 1}, exec::SessionOptions{.threads = 3, .poison = true}}) {
+    exec::Session session(options);
+    const exec::SessionScope scope(session);
+    const exec::Program program(graph);
+    EXPECT_GT(program.summary().by_example, 6);
+    EXPECT_GT(program.summary().parts, 6);
+    const Tensors want = model(in);
+    expect_same(program.run(in), want);
+    expect_same(program.run(in), want);
+  }
+}
+
 // In f16 and bf16 likewise: weights are packed once, each op rounds its own result.
 TEST(Program, HalvesHaveTheBitsOfARunNodeByNode) {
   const NoGrad no_grad;

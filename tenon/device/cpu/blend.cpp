@@ -83,6 +83,7 @@ class PreparedBlend final : public PreparedKernel {
   PreparedBlend(const Shape& x, int64_t axis, const ir::Attrs& attrs, Ints order)
       : blend_(x[static_cast<size_t>(axis)], attrs), axis_(axis), order_(std::move(order)) {}
   [[nodiscard]] Ints order() const override { return order_; }
+  [[nodiscard]] bool examples_apart() const override { return axis_ != 0; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView>, const View& out,
            ThreadPool& pool) const override {
     ConstView x = inputs[0];

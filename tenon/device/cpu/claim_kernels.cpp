@@ -256,6 +256,7 @@ class PreparedConv final : public PreparedKernel {
     return channels_last_order(static_cast<size_t>(links_.front()->conv().shape().axes) + 2);
   }
   [[nodiscard]] bool examples_apart() const override { return true; }
+  [[nodiscard]] bool writes_parts() const override { return true; }
   bool continue_with(std::unique_ptr<PreparedKernel>& next) override {
     auto* other = dynamic_cast<PreparedConv*>(next.get());
     if (other == nullptr || !gains_in_strips(links_.back()->conv(), other->links_.front()->conv())) return false;
