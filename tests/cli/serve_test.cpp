@@ -168,6 +168,7 @@ TEST(ServeCommand, TakesTensorFlowServingsFlags) {
 
 // With per-model parameters the file for all counts no more, and the folder's is told in the log.
 TEST(ServeCommand, ReadsTheBatchingParametersOfAVersion) {
+  if (std::system("command -v curl > /dev/null") != 0) GTEST_SKIP() << "curl is needed to ask the server";
   const std::string folder = scratch("batching"), base = folder + "/m";
   std::filesystem::create_directories(base);
   for (const char* version : {"1", "2"})
