@@ -3,24 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <random>
 
 #include "tenon/device/cpu/product_i8.h"
+#include "tests/device/support.h"
 
 namespace tenon::test {
 namespace {
 
 using cpu::ConvShape;
-
-// Every fifth is one of the ends, where shifts of signs and saturation would show.
-std::vector<uint8_t> some_bytes(int64_t n, uint64_t seed) {
-  std::mt19937_64 generator(seed);
-  constexpr std::array<uint8_t, 4> kEnds{0x00, 0x7f, 0x80, 0xff};
-  std::vector<uint8_t> list;
-  for (int64_t i = 0; i < n; ++i)
-    list.push_back(generator() % 5 == 0 ? kEnds[generator() % 4] : static_cast<uint8_t>(generator()));
-  return list;
-}
 
 struct Bytes {
   std::vector<uint8_t> list;
@@ -122,8 +112,8 @@ TEST(ConvI8, IsTheExactSumInEveryLoop) {
     const ConvShape s = shape_of(geometries()[k]);
     const bool is_large = k + 1 == geometries().size();
     for (int signs = 0; signs < 4; ++signs) {
-      const Bytes x{some_bytes(s.n * s.x_size(), 1), signs % 2 == 1};
-      const Bytes weight{some_bytes(s.weight_size(), 2), signs / 2 == 1};
+      const Bytes x{draw_bytes(s.n * s.x_size(), 1), signs % 2 == 1};
+      const Bytes weight{draw_bytes(s.weight_size(), 2), signs / 2 == 1};
       for (int kind = 0; kind < 4; ++kind) {  // of zero points: none; x's; one for all weights; one for each filter
         if (is_large && (kind != signs || kind < 2)) continue;
         const int32_t x_zero = kind == 0 ? 0 : x.is_signed ? -128 + kind : 253 + kind % 3;

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <random>
 
 #include "tests/device/support.h"
 
@@ -11,16 +10,6 @@ namespace tenon::test {
 namespace {
 
 using cpu::I8Product;
-
-// Every fifth is one of the ends, where shifts of signs and saturation would show.
-std::vector<uint8_t> draw_bytes(int64_t n, uint64_t seed) {
-  std::mt19937_64 generator(seed);
-  constexpr std::array<uint8_t, 4> kEnds{0x00, 0x7f, 0x80, 0xff};
-  std::vector<uint8_t> list;
-  for (int64_t i = 0; i < n; ++i)
-    list.push_back(generator() % 5 == 0 ? kEnds[generator() % 4] : static_cast<uint8_t>(generator()));
-  return list;
-}
 
 int64_t value_of(uint8_t byte, bool is_signed) { return is_signed ? static_cast<int8_t>(byte) : byte; }
 

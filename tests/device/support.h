@@ -1,6 +1,7 @@
 // Arrays for device tests: a dtype, a layout and values, in plain memory.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <random>
 #include <span>
@@ -14,6 +15,16 @@
 #include "tenon/tensor/view.h"
 
 namespace tenon::test {
+
+// Bytes of which every fifth is one of the ends, where shifts of signs and saturation would show.
+inline std::vector<uint8_t> draw_bytes(int64_t n, uint64_t seed) {
+  std::mt19937_64 generator(seed);
+  constexpr std::array<uint8_t, 4> kEnds{0x00, 0x7f, 0x80, 0xff};
+  std::vector<uint8_t> list;
+  for (int64_t i = 0; i < n; ++i)
+    list.push_back(generator() % 5 == 0 ? kEnds[generator() % 4] : static_cast<uint8_t>(generator()));
+  return list;
+}
 
 struct Array {
   std::vector<std::byte> memory;
