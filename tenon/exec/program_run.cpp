@@ -68,7 +68,8 @@ int64_t Program::changing_bytes(const Step& step) const {
     if (step.inputs[i] == ir::kAbsent) continue;
     const TensorType& type = graph_->type(step.inputs[i]);
     const bool apart = step.apart(i, type.shape, examples) && (i >= own || !is_constant(step.inputs[i]));
-    if (i < own && !apart && !is_constant(step.inputs[i])) return 0;
+    // The first input has the examples; constants behind it are the kernel's, as weights.
+    if (i < own && !apart && (i == 0 || !is_constant(step.inputs[i]))) return 0;
     (apart ? changing : constant) += bytes_of(type);
   }
   return changing / examples > constant ? changing : 0;

@@ -151,6 +151,23 @@ TEST(Program, RunsStepsExampleByExample) {
   }
 }
 
+// A constant that a concat joins to them has all examples; it does not go apart.
+TEST(Program, ConstantsOfAllExamplesStayWhole) {
+  const NoGrad no_grad;
+  manual_seed(9);
+  const Tensor first = uniform({32, 16, 3, 3}, -0.3, 0.3), second = uniform({8, 34, 1, 1}, -0.3, 0.3),
+               fixed = uniform({5, 2, 96, 96}, -1, 1);
+  const auto model = [&](const Tensors& in) {
+    const Tensor h = relu(conv2d(in[0], first, {}, {.padding = {1}}));
+    return Tensors{conv2d(concat({h, fixed}, 1), second)};
+  };
+  const Tensors in{uniform({5, 16, 96, 96}, -1, 1)};
+  const auto graph = std::make_shared<const ir::Graph>(capture(model, {{"x", in[0].type()}}));
+  const exec::Program program(graph);
+  expect_same(program.run(in), exec::run(*graph, in));
+  expect_same(program.run(in), model(in));
+}
+
 // Between convolutions nothing goes back to row-major order: resampling, concats and pooling take the channels last.
 TEST(Program, MovesKeepTheChannelsLast) {
   const NoGrad no_grad;

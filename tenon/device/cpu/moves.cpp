@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -100,9 +101,11 @@ size_t axis_of(const ir::Attrs& attrs, const Shape& shape) {
 
 class PreparedConcat final : public PreparedKernel {
  public:
-  PreparedConcat(size_t axis, Ints order) : axis_(axis), order_(std::move(order)) {}
+  // `changing`: whether every input changes from run to run; of a constant there are all examples in each.
+  PreparedConcat(size_t axis, Ints order, bool changing)
+      : axis_(axis), order_(std::move(order)), apart_(changing && axis != 0) {}
   [[nodiscard]] Ints order() const override { return order_; }
-  [[nodiscard]] bool examples_apart() const override { return axis_ != 0; }
+  [[nodiscard]] bool examples_apart() const override { return apart_; }
   [[nodiscard]] bool writes_parts() const override { return true; }
   [[nodiscard]] std::optional<size_t> joins_along() const override { return axis_; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView>, const View& out,
@@ -113,6 +116,7 @@ class PreparedConcat final : public PreparedKernel {
  private:
   size_t axis_;
   Ints order_;
+  bool apart_;
 };
 
 }  // namespace
@@ -125,8 +129,9 @@ std::unique_ptr<PreparedKernel> prepare_concat(const PrepareArgs& args) {
   const Ints last = shape.size() > 2 ? channels_last_order(shape.size()) : Ints{};
   int64_t there = 0;
   for (const ConstView& x : args.inputs) there += x.data == nullptr && lies_in(x, last) ? numel(x.shape) : 0;
+  const bool changing = std::ranges::all_of(args.inputs, [](const ConstView& x) { return x.data == nullptr; });
   return std::make_unique<PreparedConcat>(axis_of(args.attrs, shape),
-                                          2 * there >= numel(shape) && there > 0 ? last : Ints{});
+                                          2 * there >= numel(shape) && there > 0 ? last : Ints{}, changing);
 }
 
 }  // namespace tenon::cpu
