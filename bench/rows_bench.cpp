@@ -120,6 +120,12 @@ Case resnet18(bool compiled) {
   return training(std::make_shared<models::ResNet18>(models::ResNetConfig{3, 10, true}),
                   uniform({64, 3, 32, 32}, -1, 1), labels(64, 10), Update::Sgd, compiled);
 }
+// Convolutions of channels by themselves; without dropout, so that a peer can follow.
+Case mobilenetv2(bool compiled) {
+  auto model = std::make_shared<models::MobileNetV2>(100);
+  std::get<0>(model->classifier) = nn::Dropout(0);
+  return training(std::move(model), uniform({16, 3, 112, 112}, -1, 1), labels(16, 100), Update::Sgd, compiled);
+}
 Case gpt2(bool compiled, DType precision) {
   const Tensor tokens = remainder(reshape(arange(4 * 256) * 31, {4, 256}), 50257);
   return training(std::make_shared<models::GPT>(models::GPTConfig{.context = 256}), tokens,
@@ -365,6 +371,8 @@ std::vector<Row> rows() {
       {"lenet_step_eager", [](auto&) { return lenet(false); }},
       {"resnet18_step", [](auto&) { return resnet18(true); }},
       {"resnet18_step_eager", [](auto&) { return resnet18(false); }},
+      {"mobilenetv2_step", [](auto&) { return mobilenetv2(true); }},
+      {"mobilenetv2_step_eager", [](auto&) { return mobilenetv2(false); }},
       {"gpt_small_step", [](auto&) { return gpt_small(true); }},
       {"gpt_small_step_eager", [](auto&) { return gpt_small(false); }},
       {"gpt2_small_step", [](auto&) { return gpt2(true, f32); }},

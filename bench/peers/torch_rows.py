@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import rows
-from torch_train_step import GPT, MLP, LeNet, ResNet18, load, load_weights
+from torch_train_step import GPT, MLP, LeNet, MobileNetV2, ResNet18, load, load_weights
 
 warnings.filterwarnings("ignore")
 MODE, ROW, THREADS, FOLDER = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -19,6 +19,7 @@ MODELS = {
     "mlp_step": lambda w: MLP(64, 64, 10),
     "lenet_step": LeNet,
     "resnet18_step": lambda w: ResNet18(10, True),
+    "mobilenetv2_step": lambda w: MobileNetV2(100),
     "gpt_small_step": lambda w: GPT(),
     "gpt2_small_step": lambda w: GPT(50257, 256, 12, 12, 768),
 }
@@ -54,7 +55,9 @@ def training(make, inner):
         return loss
 
     losses = [step().item() for _ in range(3)]
-    error = rows.compare(FOLDER, "losses", losses, 2e-2 if bf16 else 2e-3)
+    # 53 normalised layers: after one step eager PyTorch and torch.compile are 3e-4 apart, too, after two 1e-3.
+    allowed = 2e-2 if bf16 else 1e-2 if ROW.startswith("mobilenetv2") else 2e-3
+    error = rows.compare(FOLDER, "losses", losses, allowed)
 
     def run():
         for _ in range(inner):

@@ -93,6 +93,38 @@ class ResNet18(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+def conv_norm(i, o, k, stride, groups, act=True):
+    return nn.Sequential(nn.Conv2d(i, o, k, stride, (k - 1) // 2, groups=groups, bias=False), nn.BatchNorm2d(o),
+                         *([nn.ReLU6(inplace=True)] if act else []))
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, i, o, stride, expansion):
+        super().__init__()
+        self.residual = stride == 1 and i == o
+        hidden = i * expansion
+        self.conv = nn.Sequential(*([conv_norm(i, hidden, 1, 1, 1)] if expansion != 1 else []),
+                                  conv_norm(hidden, hidden, 3, stride, hidden), *conv_norm(hidden, o, 1, 1, 1, False))
+
+    def forward(self, x):
+        return x + self.conv(x) if self.residual else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        layers, i = [conv_norm(3, 32, 3, 2, 1)], 32
+        for t, c, n, s in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)):
+            for block in range(n):
+                layers.append(InvertedResidual(i, c, s if block == 0 else 1, t))
+                i = c
+        self.features = nn.Sequential(*layers, conv_norm(i, 1280, 1, 1, 1))
+        self.classifier = nn.Sequential(nn.Dropout(0.0), nn.Linear(1280, classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
 class GPTBlock(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
