@@ -10,6 +10,7 @@
 
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/direct_conv.h"
+#include "tenon/device/cpu/pointwise.h"
 #include "tenon/device/cpu/winograd.h"
 #include "tests/device/support.h"
 #include "tests/device/tile_support.h"
@@ -212,7 +213,11 @@ std::vector<ConvShape> direct_shapes() {
         shape_of(2, 1, 12, 24, 12, {6, 8, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
         shape_of(2, 8, 96, 20, 1, {2, 2, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
         shape_of(2, 5, 24, 33, 1, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
-        shape_of(2, 1, 16, 16, 1, {8, 8, 1}, {1, 3, 1}, {1, 1, 1}, {1, 1, 1}, {0, 3, 0}, {0, 0, 0})})
+        shape_of(2, 1, 16, 16, 1, {8, 8, 1}, {1, 3, 1}, {1, 1, 1}, {1, 1, 1}, {0, 3, 0}, {0, 0, 0}),
+        // Products of matrices: few and many places, more filters or more channels, in groups.
+        shape_of(2, 3, 20, 12, 1, {13, 11, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
+        shape_of(2, 2, 10, 24, 1, {24, 24, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
+        shape_of(1, 2, 24, 40, 2, {150, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0})})
     all.push_back(s);
   for (const ConvShape& s : all) EXPECT_FALSE(cpu::winograd_takes(cpu::moved_to_the_end(s)));
   return all;
@@ -277,6 +282,18 @@ void expect_every_way(const ConvShape& s, const Operands& of, const std::vector<
     const cpu::LevelTable& loops = cpu::level_table(level);
     for (int threads : {1, 3}) {
       ThreadPool pool(threads);
+      Array plain(DType::F32, y_shape);
+      if (cpu::is_pointwise(s, of.x.in(), plain.in())) {
+        for (const bool biased : {false, true}) {
+          cpu::pointwise(s, of.x.in(), of.w.data<float>(), biased ? scale.data<float>() : nullptr, plain.out(), loops,
+                         pool);
+          std::vector<float> want = sums;
+          const size_t plane = want.size() / static_cast<size_t>(s.n * s.filters);
+          for (size_t o = 0; biased && o < want.size(); ++o)
+            want[o] += scale.data<float>()[o / plane % static_cast<size_t>(s.filters)];
+          EXPECT_TRUE(same_bits(floats(plain), want)) << level << threads << biased;
+        }
+      }
       for (const Follows kind :
            {Follows::Nothing, Follows::Program, Follows::Steps, Follows::AboveZero, Follows::Tiles, Follows::Pairs}) {
         const bool follow = kind != Follows::Nothing, tiles = kind == Follows::Tiles || kind == Follows::Pairs;

@@ -5,6 +5,7 @@
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/im2col.h"
+#include "tenon/device/cpu/pointwise.h"
 #include "tenon/tensor/axis_order.h"
 
 namespace tenon::cpu {
@@ -71,6 +72,10 @@ void conv_forward(const ConvShape& s, const ConstView& x, const float* weight, c
                   ThreadPool& pool) {
   if (numel(y.shape) == 0) return;
   const auto& level = level_table(best_level());
+  if (is_pointwise(s, x, y)) {
+    pointwise(s, x, weight, bias, y, level, pool);
+    return;
+  }
   DirectConv conv(s, level, bias == nullptr ? std::nullopt : std::optional(add_bias()));
   conv.use(conv.pack(weight));
   const ConstView shift = bias_view(bias, y.shape);

@@ -7,6 +7,7 @@
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/pieces.h"
+#include "tenon/device/cpu/pointwise.h"
 
 namespace tenon::cpu {
 namespace {
@@ -119,6 +120,10 @@ class Phases {
 void conv_input_gradient(const ConvShape& shape, const ConstView& dy, const float* weight, const View& dx,
                          const LevelTable& level, ThreadPool& pool) {
   if (numel(dx.shape) == 0) return;
+  if (shape.filters > 0 && is_pointwise(shape, dx, dy)) {
+    pointwise_input_gradient(shape, dy, weight, dx, level, pool);
+    return;
+  }
   const ConvShape s = moved_to_the_end(shape);
   const std::vector<InputPhase> phases = input_phases(s);
   const View wide = with_three_axes(dx);

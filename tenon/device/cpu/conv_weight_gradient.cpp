@@ -4,6 +4,7 @@
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/conv_plan.h"
 #include "tenon/device/cpu/pieces.h"
+#include "tenon/device/cpu/pointwise.h"
 #include "tenon/device/cpu/winograd.h"
 #include "tenon/tensor/buffer.h"
 
@@ -300,6 +301,10 @@ void conv_weight_gradient(const ConvShape& shape, const ConstView& x, const Cons
   if (shape.weight_size() == 0) return;
   if (shape.n == 0 || shape.x_size() == 0 || shape.y_size() == 0) {
     std::fill_n(dw, shape.weight_size(), 0.0F);
+    return;
+  }
+  if (is_pointwise(shape, x, dy)) {
+    pointwise_weight_gradient(shape, x, dy, dw, level, pool);
     return;
   }
   const ConvShape s = moved_to_the_end(shape);

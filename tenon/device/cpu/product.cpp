@@ -12,15 +12,18 @@ namespace {
 constexpr int64_t kBlockK = 512;  // fewer passes over the result count for more than panels in the first cache
 constexpr int64_t kMostColumns = 48;
 constexpr int64_t kMostLanes = 16;
-constexpr int64_t kThinBlockK = 128;                // where a panel is used by one tile of rows only
-constexpr int64_t kStreamBlockK = 32;               // rows of b that are read side by side
-constexpr int64_t kLeftBytes = 320 * 1024;          // of the rows that stay in the second cache
-constexpr int64_t kRightBytes = 4 * 1024 * 1024;    // of panels that all blocks of rows use
-constexpr int64_t kSmallRight = 16 * 1024;          // bytes of b up to which it stays where it is
-constexpr int64_t kStreamRight = 256 * 1024;        // bytes of b from which on few rows of it are read at a time
-constexpr int64_t kFewPanels = 4;                   // with which rows of a stay where they are
-constexpr int64_t kFollowColumns = 384;             // after which the follower runs
-constexpr int64_t kSmallResult = 32 * 1024;         // bytes
+constexpr int64_t kThinBlockK = 128;              // where a panel is used by one tile of rows only
+constexpr int64_t kStreamBlockK = 32;             // rows of b that are read side by side
+constexpr int64_t kLeftBytes = 320 * 1024;        // of the rows that stay in the second cache
+constexpr int64_t kRightBytes = 4 * 1024 * 1024;  // of panels that all blocks of rows use
+constexpr int64_t kSmallRight = 16 * 1024;        // bytes of b up to which it stays where it is
+constexpr int64_t kStreamRight = 256 * 1024;      // bytes of b from which on few rows of it are read at a time
+constexpr int64_t kShortSum = 256;           // products of an element, up to which the result's memory is slower, …
+constexpr int64_t kFarRows = 2048;           // … where its rows lie so many bytes apart, or more; then
+constexpr int64_t kFewRight = 1024 * 1024;   // … panels of so many bytes are used by few rows at a time
+constexpr int64_t kFewPanels = 4;            // with which rows of a stay where they are
+constexpr int64_t kFollowColumns = 384;      // after which the follower runs
+constexpr int64_t kSmallResult = 32 * 1024;  // bytes
 constexpr int64_t kPartProducts = 2 * 1024 * 1024;  // multiply-adds of one part, at least
 constexpr int64_t kShared = 32 * 1024 * 1024;       // multiply-adds from which on parts share what is packed
 
@@ -73,8 +76,12 @@ class Run {
                       : parts_of(rows_.tiles, std::max<int64_t>(1, kLeftBytes / tile_bytes));
     // With one block of rows each panel is packed just before its only use.
     pack_right_ = p.packed == nullptr && !as_it_is_;
-    const int64_t most_n = pack_right_ && row_blocks_ > 1
-                               ? std::max(columns_, kRightBytes / (block_k_ * kFloat) / columns_ * columns_)
+    // Lines of memory are written one after the other along a few rows sooner than across many.
+    const bool by_rows = !as_it_is_ && !thin && p.k <= kShortSum && std::max(p.c_row, p.b_k) * kFloat >= kFarRows;
+    if (by_rows) row_blocks_ = rows_.tiles;
+    const int64_t right = by_rows ? kFewRight : kRightBytes;
+    const int64_t most_n = by_rows || (pack_right_ && row_blocks_ > 1)
+                               ? std::max(columns_, right / (block_k_ * kFloat) / columns_ * columns_)
                                : p.n;
     const int64_t blocks_n = parts_of(p.n, most_n);
     block_n_ = blocks_n == 1 ? p.n : rounded_up(parts_of(p.n, blocks_n), columns_);
