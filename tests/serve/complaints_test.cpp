@@ -329,6 +329,8 @@ TEST(Complaint12, NothingButKernelsKnowsTheProcessor) {
                                     "device/cpu/level_amx_attention.cpp",
                                     "device/cpu/level_elementwise.h",
                                     "device/cpu/level_i8_pack.h",
+                                    "device/cpu/level_i8_rescale.h",
+                                    "device/cpu/level_i8_taps.h",
                                     "device/cpu/level_tile.h"};
   size_t files = 0;
   for (const auto& entry : fs::recursive_directory_iterator(root)) {

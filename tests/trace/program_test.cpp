@@ -10,6 +10,7 @@
 #include "tenon/exec/evaluate.h"
 #include "tenon/exec/profile.h"
 #include "tenon/exec/session.h"
+#include "tenon/ops/call.h"
 #include "tenon/tenon.h"
 #include "tests/support/error_text.h"
 
@@ -91,6 +92,43 @@ TEST(Program, HasTheBitsOfARunNodeByNode) {
     const exec::SessionScope scope(plain);
     expect_same(program.run({x}), exec::run(*graph, {x}));
     EXPECT_EQ(exec::Program(graph).summary().prepared, 0);
+  }
+}
+
+// 8-bit products with the way from their sums to 8 bits in them, by examples, too; and to f32.
+TEST(Program, TakesWhatFollowsProductsOfBytes) {
+  const NoGrad no_grad;
+  manual_seed(6);
+  const auto bytes = [](const Shape& shape) { return randint(0, 256, shape, u8); };
+  const Tensor weight = randint(-128, 128, {20, 12, 3, 3}, i8), matrix = randint(-128, 128, {30, 25}, i8);
+  const Tensor bias = randint(-9000, 9000, {20, 1, 1}, i32), factor = cast(uniform({20, 1, 1}, 1e-4, 1e-3), f64);
+  const Tensor scale = cast(uniform({25}, 1e-4, 1e-3), f64), more = uniform({25}, -1, 1);
+  const auto cut = [](const Tensor& q) {
+    return cast(cast(minimum(maximum(q + cast(Tensor(117), f64), 0.0), 255.0), f32), u8);
+  };
+  const auto product = [&](const Tensor& x) { return ops::call1(ops::matmul_integer_op(), {x, matrix}); };
+  const auto model = [&](const Tensors& in) {
+    const Tensor sums = convolution_integer(in[0], weight, {.x = cast(Tensor(131), u8)}, {.padding = {1}});
+    return Tensors{cut(round(cast(sums + bias, f64) * factor)),
+                   cut(round(cast(product(in[1]) - in[2], f64) * scale / 0.7)),
+                   cast(product(in[1]), f32) * in[3] + more};
+  };
+  for (const int64_t n : {1, 3}) {
+    const Tensors in{bytes({n, 12, 11, 9}), bytes({n, 7, 30}), randint(-900, 900, {n, 7, 1}, i32), Tensor(0.25F)};
+    std::vector<InputSpec> specs;
+    for (const Tensor& x : in) specs.emplace_back("x" + std::to_string(specs.size()), x.type());
+    const auto graph = std::make_shared<const ir::Graph>(capture(model, specs));
+    const exec::Program program(graph);
+    EXPECT_EQ(program.summary().prepared, 3);
+    EXPECT_EQ(program.summary().others, 0) << "all else goes with them";
+    const Tensors want = exec::run(*graph, in);
+    for (const int threads : {1, 4}) {
+      exec::Session session(exec::SessionOptions{.threads = threads});
+      const exec::SessionScope scope(session);
+      const Tensors got = program.run(in);
+      for (size_t i = 0; i < 2; ++i) EXPECT_EQ(got[i].to_vector<uint8_t>(), want[i].to_vector<uint8_t>());
+      EXPECT_EQ(got[2].to_vector<float>(), want[2].to_vector<float>());
+    }
   }
 }
 

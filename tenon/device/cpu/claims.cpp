@@ -3,6 +3,7 @@
 #include <array>
 
 #include "tenon/device/cpu/claim_kernels.h"
+#include "tenon/device/cpu/i8_finish.h"
 #include "tenon/device/cpu/i8_kernels.h"
 #include "tenon/device/cpu/kernels.h"
 #include "tenon/device/cpu/tile_program.h"
@@ -28,11 +29,11 @@ namespace tenon::cpu {
 std::span<const Claim> cpu_claims() {
   static const std::array kClaims{
       Claim{&ops::matmul_op(), nullptr, claim_matmul, prepare_matmul, TileProgram::accepts, false, ready_matmul},
-      Claim{&ops::matmul_integer_op(), nullptr, claim_matmul_integer, prepare_matmul_integer, nullptr, false,
+      Claim{&ops::matmul_integer_op(), nullptr, claim_matmul_integer, prepare_matmul_integer, I8Program::accepts, false,
             ready_matmul_integer},
       Claim{&ops::conv_op(), floats, claim_conv, prepare_conv, TileProgram::accepts, true, ready_conv},
-      Claim{&ops::convolution_integer_op(), nullptr, claim_convolution_integer, prepare_convolution_integer, nullptr,
-            false, ready_convolution_integer},
+      Claim{&ops::convolution_integer_op(), nullptr, claim_convolution_integer, prepare_convolution_integer,
+            I8Program::accepts, false, ready_convolution_integer},
       Claim{&ops::conv_input_gradient_op(), floats, claim_conv_input_gradient},
       Claim{&ops::conv_weight_gradient_op(), floats, claim_conv_weight_gradient},
       Claim{&ops::max_pool_op(), floats, run_max_pool, prepare_max_pool, nullptr, false, ready_max_pool},

@@ -15,18 +15,8 @@ constexpr int64_t kPartProducts = 16 * 1024 * 1024;  // multiply-adds of one par
 constexpr int64_t kPartBytes = 256 * 1024;           // of an image that one part lays out, at least
 constexpr int64_t kDirectProducts = 4;               // of channels and filters of a group, at most: tap by tap
 constexpr int64_t kMostColumns = 32, kMostSums = 32 * kMostColumns;  // of a block
-constexpr int64_t kSlack = 64;  // bytes that copies in whole vectors may reach beyond an end
+constexpr int64_t kSlack = kI8Ahead;  // bytes that copies in whole vectors may reach beyond an end
 constexpr uint8_t kHighest = 0x80;
-
-// The elements of a unit at this place in the image, for `count` places that are `step` apart. What is written beyond
-// them is written again later.
-void copy_units(const uint32_t* from, int64_t step, int64_t count, std::byte* to) {
-  if (step == 1) {
-    for (int64_t i = 0; i < count; i += 4) std::memcpy(to + 4 * i, from + i, 16);
-    return;
-  }
-  for (int64_t i = 0; i < count; ++i) std::memcpy(to + 4 * i, from + i * step, 4);
-}
 
 }  // namespace
 
@@ -44,8 +34,9 @@ I8Conv::I8Conv(const ConvShape& shape, bool x_signed, bool weight_signed, const 
   for (size_t a = 0; a < 3; ++a) laid_[a] = (s_.out[a] - 1) * s_.stride[a] + s_.dilation[a] * (s_.window[a] - 1) + 1;
   // Padding and distances can be of any size: no image of them then.
   const double size = static_cast<double>(laid_[0]) * static_cast<double>(laid_[1]) * static_cast<double>(laid_[2]);
-  direct_ = filters() * channels() <= kDirectProducts ||
-            size > 16384 + 4.0 * static_cast<double>(ConvShape::volume(s_.in) + places_);
+  const bool large = size > 16384 + 4.0 * static_cast<double>(ConvShape::volume(s_.in) + places_);
+  direct_ = filters() * channels() <= kDirectProducts || large;
+  whole_rows_ = direct_ && !large;
   if (direct_) return;
   const int64_t channel_units = parts_of(channels(), unit_), plane = ConvShape::volume(laid_);
   for (int64_t c = 0; c < channel_units; ++c) {
@@ -136,10 +127,7 @@ void I8Conv::gather(const Piece& piece, int64_t first, int64_t count, std::byte*
     return;
   }
   // Places that lie in one row of the result: where they see the image, and how many there are.
-  struct Run {
-    int64_t at, count;
-  };
-  Run runs[kMostColumns];
+  I8Gather::Run runs[kMostColumns];
   int64_t ends[kMostColumns];  // of the runs of each piece of columns
   const int64_t pieces = loops_.columns / loops_.piece;
   int64_t n = 0;
@@ -153,32 +141,32 @@ void I8Conv::gather(const Piece& piece, int64_t first, int64_t count, std::byte*
     }
     ends[p] = n;
   }
-  const int64_t of_step = loops_.depth / unit_, units = depth_ / unit_, row_bytes = 4 * loops_.piece;
-  for (int64_t unit = 0; unit < steps_ * of_step; unit += of_step) {
-    for (int64_t p = 0; p < pieces; ++p) {
-      for (int64_t u = unit; u < unit + of_step; ++u, to += row_bytes) {
-        if (u >= units) {
-          std::memset(to, 0, static_cast<size_t>(row_bytes));
-          continue;
-        }
-        std::byte* at = to;
-        for (int64_t r = p == 0 ? 0 : ends[p - 1]; r < ends[p]; ++r) {
-          copy_units(piece.image + offsets_[static_cast<size_t>(u)] + runs[r].at, s_.stride[2], runs[r].count, at);
-          at += 4 * runs[r].count;
-        }
-      }
+  const int64_t units = depth_ / unit_, all = steps_ * loops_.depth / unit_, row_bytes = 4 * loops_.piece;
+  const int64_t of_step = pieces == 1 ? all : loops_.depth / unit_;  // where steps follow each other, all at once
+  for (int64_t unit = 0; unit < all; unit += of_step) {
+    const int64_t there = std::min(of_step, units - unit);
+    for (int64_t p = 0; p < pieces; ++p, to += of_step * row_bytes) {
+      const int64_t begin = p == 0 ? 0 : ends[p - 1];
+      loops_.gather({.image = piece.image,
+                     .offsets = offsets_.data() + unit,
+                     .units = there,
+                     .step = s_.stride[2],
+                     .runs = runs + begin,
+                     .run_count = ends[p] - begin,
+                     .to = to,
+                     .line_bytes = row_bytes});
+      if (there < of_step) std::memset(to + there * row_bytes, 0, static_cast<size_t>((of_step - there) * row_bytes));
     }
   }
 }
 
 // `windows` are the sums of what the block's places see, if weights have zero points.
-void I8Conv::write(const Piece& piece, const int32_t* sums, int64_t filter, int64_t place,
-                   const int32_t* windows) const {
+void I8Conv::write(const Piece& piece, const int32_t* sums, int64_t filter, int64_t place, const int32_t* windows,
+                   int32_t* to, int64_t row) const {
   const int64_t rows = std::min(loops_.rows, filters() - filter), columns = std::min(loops_.columns, places_ - place);
-  int32_t* to = piece.y + filter * places_ + place;
-  loops_.move(sums, loops_.columns, rows, columns, piece.less + filter, to, places_);
+  loops_.move(sums, loops_.columns, rows, columns, piece.less + filter, to, row);
   if (windows == nullptr) return;
-  for (int64_t r = 0; r < rows; ++r, to += places_) {
+  for (int64_t r = 0; r < rows; ++r, to += row) {
     const auto zero = static_cast<uint32_t>(piece.zeros[filter + r]);
     if (zero == 0) continue;
     for (int64_t c = 0; c < columns; ++c)
@@ -195,8 +183,10 @@ void I8Conv::sums(const Piece& piece, int64_t panel_begin, int64_t panel_end, in
   const int64_t together = std::clamp<int64_t>(kRightBytes / panel_bytes, 1, panel_end - panel_begin);
   const Ref<Buffer> room = Buffer::allocate_scratch(static_cast<size_t>(together * panel_bytes + kSlack));
   const auto block = loops_.shifted && weight_signed_ ? loops_.turned : loops_.block[weight_signed_][x_signed_];
-  alignas(64) int32_t results[kMostSums];
+  alignas(64) int32_t results[kMostSums], whole_results[kMostSums];
   std::vector<int32_t> windows(piece.ones == nullptr ? 0 : static_cast<size_t>(together * loops_.columns));
+  std::optional<I8Finish> finish;
+  if (piece.follow != nullptr) finish.emplace(*piece.follow, loops_);
   for (int64_t begin = panel_begin; begin < panel_end; begin += together) {
     const int64_t end = std::min(begin + together, panel_end);
     for (int64_t j = begin; j < end; ++j) {
@@ -207,72 +197,115 @@ void I8Conv::sums(const Piece& piece, int64_t panel_begin, int64_t panel_end, in
       std::copy_n(results, loops_.columns, windows.data() + (j - begin) * loops_.columns);
     }
     for (int64_t b = block_begin; b < block_end; ++b) {
-      const int64_t filter = b * loops_.rows;
+      const int64_t filter = b * loops_.rows, rows = std::min(loops_.rows, filters() - filter);
       // Nothing to take off, and a whole block: to where it belongs at once.
       const bool whole =
-          piece.ones == nullptr && filters() - filter >= loops_.rows &&
+          !finish && piece.ones == nullptr && rows == loops_.rows &&
           std::all_of(piece.less + filter, piece.less + filter + loops_.rows, [](uint32_t v) { return v == 0; });
       for (int64_t j = begin; j < end; ++j) {
         const std::byte* panel = room->data() + (j - begin) * panel_bytes;
         const int64_t place = j * loops_.columns;
+        int32_t* to = finish ? nullptr : piece.y + filter * places_ + place;
         if (whole && places_ - place >= loops_.columns) {
-          block(piece.left + b * left_bytes(), panel, steps_, piece.y + filter * places_ + place, places_);
+          block(piece.left + b * left_bytes(), panel, steps_, to, places_);
           continue;
         }
         block(piece.left + b * left_bytes(), panel, steps_, results, loops_.columns);
-        write(piece, results, filter, place,
-              piece.ones == nullptr ? nullptr : windows.data() + (j - begin) * loops_.columns);
+        const int32_t* seen = piece.ones == nullptr ? nullptr : windows.data() + (j - begin) * loops_.columns;
+        if (!finish) {
+          write(piece, results, filter, place, seen, to, places_);
+          continue;
+        }
+        if (seen != nullptr) write(piece, results, filter, place, seen, whole_results, loops_.columns);
+        (*finish)({.sums = seen == nullptr ? results : whole_results,
+                   .from = loops_.columns,
+                   .less = seen == nullptr ? piece.less + filter : nullptr,
+                   .image = piece.n,
+                   .row = piece.filter + filter,
+                   .rows = rows,
+                   .column = place,
+                   .columns = std::min(loops_.columns, places_ - place)});
       }
     }
   }
 }
 
-void I8Conv::run_tiles(const Call& call, ThreadPool& pool) const {
-  const int64_t plane = ConvShape::volume(laid_), channel_units = parts_of(channels(), unit_);
-  const int64_t group_bytes = blocks() * left_bytes(), panels = parts_of(places_, loops_.columns);
-  const auto* of_filters = reinterpret_cast<const uint32_t*>(call.packed + s_.groups * group_bytes);
+I8Conv::Shared I8Conv::shared(const Call& call) const {
+  Shared s;
+  const auto* of_filters = reinterpret_cast<const uint32_t*>(call.packed + s_.groups * blocks() * left_bytes());
   // As blocks of sums see it.
   const int32_t seen_zero = flips_ ? call.x_zero + (x_signed_ ? kHighest : -kHighest) : call.x_zero;
-  std::vector<uint32_t> less(static_cast<size_t>(s_.filters));
-  std::transform(of_filters, of_filters + s_.filters, less.begin(),
+  s.less.resize(static_cast<size_t>(s_.filters));
+  std::transform(of_filters, of_filters + s_.filters, s.less.begin(),
                  [&](uint32_t sum) { return sum * static_cast<uint32_t>(seen_zero); });
-  std::vector<int32_t> zeros;
-  std::vector<std::byte> ones;
+  s.all_zeros = static_cast<uint32_t>(seen_zero) * static_cast<uint32_t>(channels() * taps_);
   if (std::any_of(call.weight_zeros.begin(), call.weight_zeros.end(), [](int32_t z) { return z != 0; })) {
-    zeros.assign(static_cast<size_t>(s_.filters), call.weight_zeros[0]);
-    if (call.weight_zeros.size() > 1) zeros.assign(call.weight_zeros.begin(), call.weight_zeros.end());
-    ones.resize(static_cast<size_t>(left_bytes()));
-    pack_filters(std::vector<uint8_t>(static_cast<size_t>(channels() * taps_), 1).data(), 1, ones.data());
+    s.zeros.assign(static_cast<size_t>(s_.filters), call.weight_zeros[0]);
+    if (call.weight_zeros.size() > 1) s.zeros.assign(call.weight_zeros.begin(), call.weight_zeros.end());
+    s.ones.resize(static_cast<size_t>(left_bytes()));
+    pack_filters(std::vector<uint8_t>(static_cast<size_t>(channels() * taps_), 1).data(), 1, s.ones.data());
   }
-  const Ref<Buffer> image =
-      plain_ ? Ref<Buffer>() : Buffer::allocate_scratch(static_cast<size_t>(channel_units * plane * 4 + kSlack));
-  auto* laid = plain_ ? nullptr : reinterpret_cast<uint32_t*>(image->data());
+  return s;
+}
 
-  const int64_t work = filters() * places_ * depth_, threads = work < 2 * kPartProducts ? 1 : pool.threads();
+I8Conv::Piece I8Conv::piece(const Call& call, const Shared& shared, int64_t i, const uint32_t* laid) const {
+  const int64_t g = i % s_.groups;
+  return {.x = call.x + i * channels() * ConvShape::volume(s_.in),
+          .image = laid,
+          .left = call.packed + g * blocks() * left_bytes(),
+          .ones = shared.ones.empty() ? nullptr : shared.ones.data(),
+          .less = shared.less.data() + g * filters(),
+          .zeros = shared.zeros.empty() ? nullptr : shared.zeros.data() + g * filters(),
+          .all_zeros = shared.all_zeros,
+          .y = call.follow != nullptr ? nullptr : call.y + i * filters() * places_,
+          .follow = call.follow,
+          .n = i / s_.groups,
+          .filter = g * filters()};
+}
+
+void I8Conv::run_tiles(const Call& call, ThreadPool& pool) const {
+  const int64_t plane = ConvShape::volume(laid_), channel_units = parts_of(channels(), unit_);
+  const int64_t panels = parts_of(places_, loops_.columns), pieces = call.n * s_.groups;
+  const Shared all = shared(call);
+  const auto new_image = [&] {
+    return plain_ ? Ref<Buffer>() : Buffer::allocate_scratch(static_cast<size_t>(channel_units * plane * 4 + kSlack));
+  };
+  const auto laid_in = [](const Ref<Buffer>& image) {
+    return image ? reinterpret_cast<uint32_t*>(image->data()) : nullptr;
+  };
+  const auto lay = [&](const Piece& p, uint32_t* laid, int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) lay_out(p.x, static_cast<uint8_t>(call.x_zero), c, laid + c * plane);
+  };
+  const int64_t work = filters() * places_ * depth_;
+  if (work < 2 * kPartProducts || pool.threads() == 1) {
+    // Parts are runs of images and groups.
+    const int64_t wanted = pool.threads() == 1 ? 1 : work * pieces / kPartProducts;
+    const int64_t parts = std::clamp<int64_t>(wanted, 1, std::min<int64_t>(pieces, 4 * pool.threads()));
+    pool.run(parts, [&](int64_t part) {
+      const Ref<Buffer> image = new_image();
+      for (int64_t i = pieces * part / parts; i < pieces * (part + 1) / parts; ++i) {
+        const Piece p = piece(call, all, i, laid_in(image));
+        if (image) lay(p, laid_in(image), 0, channel_units);
+        sums(p, 0, panels, 0, blocks());
+      }
+    });
+    return;
+  }
   // Parts are ranges of panels, and of filters where there are too few panels.
-  const int64_t wanted = threads == 1 ? 1 : std::clamp(work / kPartProducts, threads, 4 * threads);
+  const int64_t wanted = std::clamp<int64_t>(work / kPartProducts, pool.threads(), 4 * pool.threads());
   const int64_t across = std::min(panels, wanted), down = std::clamp<int64_t>(wanted / across, 1, blocks());
   const int64_t laying = std::clamp<int64_t>(channel_units * plane * 4 / kPartBytes, 1, channel_units);
-  for (int64_t i = 0; i < call.n * s_.groups; ++i) {
-    const int64_t g = i % s_.groups;
-    const uint8_t* from = call.x + i * channels() * ConvShape::volume(s_.in);
-    if (!plain_) {
+  const Ref<Buffer> image = new_image();
+  for (int64_t i = 0; i < pieces; ++i) {
+    const Piece one = piece(call, all, i, laid_in(image));
+    if (image) {
       pool.run(laying, [&](int64_t part) {
-        for (int64_t c = channel_units * part / laying; c < channel_units * (part + 1) / laying; ++c)
-          lay_out(from, static_cast<uint8_t>(call.x_zero), c, laid + c * plane);
+        lay(one, laid_in(image), channel_units * part / laying, channel_units * (part + 1) / laying);
       });
     }
-    const Piece piece{.x = from,
-                      .image = laid,
-                      .left = call.packed + g * group_bytes,
-                      .ones = ones.empty() ? nullptr : ones.data(),
-                      .less = less.data() + g * filters(),
-                      .zeros = zeros.empty() ? nullptr : zeros.data() + g * filters(),
-                      .all_zeros = static_cast<uint32_t>(seen_zero) * static_cast<uint32_t>(channels() * taps_),
-                      .y = call.y + i * filters() * places_};
     pool.run(across * down, [&](int64_t part) {
       const int64_t p = part % across, b = part / across;
-      sums(piece, panels * p / across, panels * (p + 1) / across, blocks() * b / down, blocks() * (b + 1) / down);
+      sums(one, panels * p / across, panels * (p + 1) / across, blocks() * b / down, blocks() * (b + 1) / down);
     });
   }
 }
@@ -308,19 +341,113 @@ void I8Conv::direct_row(const Call& call, int64_t n, int64_t filter, int64_t row
   }
 }
 
+void I8Conv::direct_rows(const Call& call, int64_t begin, int64_t end) const {
+  const int64_t rows = s_.out[0] * s_.out[1], width = s_.out[2];
+  std::optional<I8Finish> finish;
+  if (call.follow != nullptr) finish.emplace(*call.follow, loops_);
+  std::vector<int32_t> own(finish ? static_cast<size_t>(width) : 0);
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t n = i / rows / s_.filters, filter = i / rows % s_.filters;
+    direct_row(call, n, filter, i % rows, finish ? own.data() : call.y + i * width);
+    if (finish) (*finish)({own.data(), width, nullptr, n, filter, 1, i % rows * width, width});
+  }
+}
+
 void I8Conv::run_direct(const Call& call, ThreadPool& pool) const {
-  const int64_t seen = channels() * taps_, rows = s_.out[0] * s_.out[1], all = call.n * s_.filters * rows;
+  const int64_t seen = channels() * taps_, all = call.n * s_.filters * s_.out[0] * s_.out[1];
   // Such products take about sixteen times as long.
   const int64_t parts = std::clamp<int64_t>(all * s_.out[2] * seen / (kPartProducts / 16), 1, all);
-  pool.run(parts, [&](int64_t part) {
-    for (int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i)
-      direct_row(call, i / rows / s_.filters, i / rows % s_.filters, i % rows, call.y + i * s_.out[2]);
+  pool.run(parts, [&](int64_t part) { direct_rows(call, all * part / parts, all * (part + 1) / parts); });
+}
+
+// A group's channels with their padding; of each row the columns that are a step of the result apart side by side.
+void I8Conv::lay_phases(const uint8_t* x, uint8_t zero, std::byte* to) const {
+  const int64_t stride = s_.stride[2], phase = parts_of(laid_[2], stride);
+  std::memset(to, zero, static_cast<size_t>(channels() * laid_[0] * laid_[1] * stride * phase));
+  const int64_t begin = std::clamp<int64_t>(s_.low[2], 0, laid_[2]);
+  const int64_t end = std::clamp<int64_t>(s_.in[2] + s_.low[2], begin, laid_[2]);
+  auto* row = reinterpret_cast<uint8_t*>(to);
+  for (int64_t c = 0; c < channels(); ++c) {
+    for (int64_t d = 0; d < laid_[0]; ++d) {
+      for (int64_t h = 0; h < laid_[1]; ++h, row += stride * phase) {
+        const int64_t from_d = d - s_.low[0], from_h = h - s_.low[1];
+        if (from_d < 0 || from_d >= s_.in[0] || from_h < 0 || from_h >= s_.in[1]) continue;
+        const uint8_t* from = x + ((c * s_.in[0] + from_d) * s_.in[1] + from_h) * s_.in[2] - s_.low[2];
+        if (stride == 1) {
+          std::copy(from + begin, from + end, row + begin);
+          continue;
+        }
+        for (int64_t w = begin; w < end; ++w) row[w % stride * phase + w / stride] = from[w];
+      }
+    }
+  }
+}
+
+// Rows of the filters of one image and group.
+void I8Conv::group_rows(const Call& call, int64_t piece, int64_t row_begin, int64_t row_end, std::byte* image) const {
+  const int64_t stride = s_.stride[2], phase = parts_of(laid_[2], stride), line = stride * phase, width = s_.out[2];
+  const int64_t n = piece / s_.groups, first = piece % s_.groups * filters();
+  lay_phases(call.x + piece * channels() * ConvShape::volume(s_.in), static_cast<uint8_t>(call.x_zero), image);
+  std::vector<int64_t> offsets;
+  for (int64_t c = 0; c < channels(); ++c) {
+    for (int64_t d = 0; d < s_.window[0]; ++d) {
+      for (int64_t h = 0; h < s_.window[1]; ++h) {
+        for (int64_t w = 0; w < s_.window[2]; ++w) {
+          const int64_t at = w * s_.dilation[2];
+          offsets.push_back(((c * laid_[0] + d * s_.dilation[0]) * laid_[1] + h * s_.dilation[1]) * line +
+                            at % stride * phase + at / stride);
+        }
+      }
+    }
+  }
+  std::optional<I8Finish> finish;
+  if (call.follow != nullptr) finish.emplace(*call.follow, loops_);
+  std::vector<int32_t> own(finish ? static_cast<size_t>(width) : 0);
+  std::vector<int16_t> weights(offsets.size());
+  std::vector<const uint8_t*> taps(offsets.size());
+  for (int64_t f = first; f < first + filters(); ++f) {
+    const auto zeros = call.weight_zeros;
+    const int32_t zero = zeros.empty() ? 0 : zeros[zeros.size() == 1 ? 0 : static_cast<size_t>(f)];
+    const auto* bytes = reinterpret_cast<const uint8_t*>(call.packed) + f * static_cast<int64_t>(offsets.size());
+    int64_t sum = 0;
+    for (size_t t = 0; t < weights.size(); ++t) {
+      const int32_t value = weight_signed_ ? static_cast<int8_t>(bytes[t]) : static_cast<int32_t>(bytes[t]);
+      weights[t] = static_cast<int16_t>(value - zero);
+      sum += weights[t];
+    }
+    for (int64_t row = row_begin; row < row_end; ++row) {
+      const int64_t d = row / s_.out[1] * s_.stride[0], h = row % s_.out[1] * s_.stride[1];
+      const auto* from = reinterpret_cast<const uint8_t*>(image) + (d * laid_[1] + h) * line;
+      for (size_t t = 0; t < taps.size(); ++t) taps[t] = from + offsets[t];
+      int32_t* y = finish ? own.data() : call.y + ((n * s_.filters + f) * s_.out[0] * s_.out[1] + row) * width;
+      loops_.taps({taps.data(), weights.data(), static_cast<int64_t>(taps.size()), x_signed_,
+                   static_cast<uint32_t>(call.x_zero * sum), y, width});
+      if (finish) (*finish)({y, width, nullptr, n, f, 1, row * width, width});
+    }
+  }
+}
+
+void I8Conv::run_taps(const Call& call, ThreadPool& pool) const {
+  const int64_t rows = s_.out[0] * s_.out[1], pieces = call.n * s_.groups;
+  const int64_t bytes = channels() * laid_[0] * laid_[1] * rounded_up(laid_[2], s_.stride[2]) + kI8Ahead;
+  // Such products take about four times as long. Parts are runs of pieces, or of rows where there is but one piece.
+  const int64_t wanted = pieces * filters() * places_ * channels() * taps_ / (kPartProducts / 4);
+  const int64_t across = std::clamp<int64_t>(wanted, 1, pieces);
+  const int64_t down = pieces == 1 ? std::clamp<int64_t>(wanted, 1, std::min<int64_t>(rows, pool.threads())) : 1;
+  pool.run(across * down, [&](int64_t part) {
+    const int64_t p = part / down, r = part % down;
+    const Ref<Buffer> image = Buffer::allocate_scratch(static_cast<size_t>(bytes));
+    for (int64_t i = pieces * p / across; i < pieces * (p + 1) / across; ++i)
+      group_rows(call, i, rows * r / down, rows * (r + 1) / down, image->data());
   });
 }
 
 void I8Conv::run(const Call& call, ThreadPool& pool) const {
   if (call.n * s_.filters * places_ == 0) return;
-  direct_ ? run_direct(call, pool) : run_tiles(call, pool);
+  if (whole_rows_)
+    run_taps(call, pool);
+  else
+    direct_ ? run_direct(call, pool) : run_tiles(call, pool);
 }
 
 }  // namespace tenon::cpu

@@ -7,15 +7,80 @@
 #include "tenon/device/cpu/conv_i8.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/gemm.h"
+#include "tenon/device/cpu/i8_finish.h"
 #include "tenon/device/cpu/kept_key.h"
 #include "tenon/device/cpu/product_i8.h"
 
 namespace tenon::cpu {
 namespace {
 
+// Row-major memory for a result: where it is wanted, or a copy of its own that goes there in the end.
+class RowMajorResult {
+ public:
+  explicit RowMajorResult(const View& out) : out_(out) {
+    if (!out.contiguous()) own_ = Buffer::allocate_scratch(static_cast<size_t>(byte_size(out.dtype, numel(out.shape))));
+  }
+  [[nodiscard]] std::byte* data() const { return own_ ? own_->data() : out_.first(); }
+  void deliver(ThreadPool& pool) const {
+    if (own_) copy({own_->data(), out_.dtype, out_.shape, contiguous_strides(out_.shape), 0}, out_, pool);
+  }
+
+ private:
+  const View& out_;
+  Ref<Buffer> own_;
+};
+
+// The step along axes [begin, end) where they are as one.
+std::optional<int64_t> step_of(const ConstView& v, size_t begin, size_t end) {
+  int64_t step = 0, next = 0;
+  for (size_t d = end; d-- > begin;) {
+    if (v.shape[d] == 1) continue;
+    if (next != 0 && v.strides[d] != next * step) return std::nullopt;
+    if (next == 0) step = v.strides[d];
+    next = (next == 0 ? 1 : next) * v.shape[d];
+  }
+  return step;
+}
+
+// What follows a product, for one run whose result's axes are `images` ones, `rows` ones and columns.
+class Follow {
+ public:
+  Follow(const I8Program& program, std::span<const ConstView> operands, const Shape& shape, size_t images, size_t rows,
+         std::byte* y, ThreadPool& pool) {
+    std::vector<I8Follow::Operand> list;
+    copies_.reserve(operands.size());
+    const auto add = [&](const ConstView& o) {
+      const auto image = step_of(o, 0, images), row = step_of(o, images, images + rows);
+      const auto column = step_of(o, images + rows, shape.size());
+      if (!image || !row || !column) return false;
+      list.push_back({o.first(), o.dtype, *image, *row, *column});
+      return true;
+    };
+    for (const ConstView& o : operands) {
+      if (add(o)) continue;
+      const auto* data = copies_.emplace_back(o, pool).data();
+      add({data, o.dtype, o.shape, contiguous_strides(o.shape), 0});
+    }
+    const auto count = [&](size_t begin, size_t end) {
+      return numel(Shape(shape.begin() + static_cast<int64_t>(begin), shape.begin() + static_cast<int64_t>(end)));
+    };
+    follow_.emplace(program, std::move(list), y, count(0, images), count(images, images + rows),
+                    count(images + rows, shape.size()));
+  }
+  [[nodiscard]] const I8Follow* get() const { return &*follow_; }
+
+ private:
+  std::vector<Contiguous> copies_;  // of operands whose steps are no such
+  std::optional<I8Follow> follow_;
+};
+
+std::optional<I8Program> program_after(const PrepareArgs& args) {
+  return args.after == nullptr ? std::nullopt : std::optional<I8Program>(*args.after);
+}
+
 class PreparedI8Matmul final : public PreparedKernel {
  public:
-  explicit PreparedI8Matmul(const PrepareArgs& args) : loops_(i8_loops()) {
+  explicit PreparedI8Matmul(const PrepareArgs& args) : loops_(i8_loops()), after_(program_after(args)) {
     const ConstView& b = args.inputs[1];
     const size_t r = b.shape.size();
     product_.n = b.shape[r - 1];
@@ -32,7 +97,8 @@ class PreparedI8Matmul final : public PreparedKernel {
     product_.packed = right_->data();
   }
   [[nodiscard]] Ints order() const override { return {}; }
-  void run(std::span<const ConstView> inputs, std::span<const ConstView> /*operands*/, const View& out,
+  [[nodiscard]] bool examples_apart() const override { return true; }
+  void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
            ThreadPool& pool) const override {
     const auto rows = row_step(inputs[0]);
     std::optional<Contiguous> copied;
@@ -43,19 +109,20 @@ class PreparedI8Matmul final : public PreparedKernel {
     p.a_row = rows ? *rows : p.k;
     p.a_k = rows ? inputs[0].strides.back() : 1;
     p.c_row = p.n;
-    // A result in another order is made row-major first.
-    const bool plain = contiguous_strides(out.shape) == out.strides;
-    const Ref<Buffer> result =
-        plain ? Ref<Buffer>() : Buffer::allocate(static_cast<size_t>(p.m * p.n) * sizeof(int32_t));
-    p.c = plain ? out.as<int32_t>() : reinterpret_cast<int32_t*>(result->data());
+    const RowMajorResult y(out);
+    std::optional<Follow> follow;
+    if (after_) follow.emplace(*after_, operands, out.shape, 0, out.shape.size() - 1, y.data(), pool);
+    p.c = reinterpret_cast<int32_t*>(y.data());
+    p.follow = follow ? follow->get() : nullptr;
     product(p, loops_, pool);
-    if (!plain) copy({result->data(), out.dtype, out.shape, contiguous_strides(out.shape), 0}, out, pool);
+    y.deliver(pool);
   }
 
  private:
   const I8Loops& loops_;
   I8Product product_;
   Ref<Buffer> right_;
+  std::optional<I8Program> after_;
 };
 
 // Zero points, as numbers; none if there is no such input.
@@ -76,14 +143,16 @@ I8Conv i8_conv(const TensorType& x, const ConstView& weight, const Shape& y, con
 }
 
 void run_i8_conv(const I8Conv& conv, const ConstView& given, std::span<const int32_t> x_zero, const std::byte* packed,
-                 std::span<const int32_t> weight_zeros, const View& out, ThreadPool& pool) {
+                 std::span<const int32_t> weight_zeros, const View& out, ThreadPool& pool,
+                 const I8Program* after = nullptr, std::span<const ConstView> operands = {}) {
   const Contiguous x(given, pool);
-  const bool plain = out.contiguous();
-  const Ref<Buffer> result =
-      plain ? Ref<Buffer>() : Buffer::allocate_scratch(static_cast<size_t>(numel(out.shape)) * sizeof(int32_t));
-  auto* y = plain ? out.as<int32_t>() : reinterpret_cast<int32_t*>(result->data());
-  conv.run({out.shape[0], x.as<uint8_t>(), x_zero.empty() ? 0 : x_zero[0], packed, weight_zeros, y}, pool);
-  if (!plain) copy({result->data(), out.dtype, out.shape, contiguous_strides(out.shape), 0}, out, pool);
+  const RowMajorResult y(out);
+  std::optional<Follow> follow;
+  if (after != nullptr) follow.emplace(*after, operands, out.shape, 1, 1, y.data(), pool);
+  conv.run({out.shape[0], x.as<uint8_t>(), x_zero.empty() ? 0 : x_zero[0], packed, weight_zeros,
+            reinterpret_cast<int32_t*>(y.data()), follow ? follow->get() : nullptr},
+           pool);
+  y.deliver(pool);
 }
 
 class PreparedI8Conv final : public PreparedKernel {
@@ -91,7 +160,8 @@ class PreparedI8Conv final : public PreparedKernel {
   explicit PreparedI8Conv(const PrepareArgs& args)
       : conv_(i8_conv({args.inputs[0].dtype, args.inputs[0].shape}, args.inputs[1], args.result.shape, args.attrs)),
         x_zero_(zeros_of(args.inputs, 2)),
-        weight_zeros_(zeros_of(args.inputs, 3)) {
+        weight_zeros_(zeros_of(args.inputs, 3)),
+        after_(program_after(args)) {
     const ConstView& weight = args.inputs[1];
     ThreadPool alone(1);
     std::vector<int64_t> key = kept_key(KeptForm::I8Conv, weight);
@@ -100,10 +170,11 @@ class PreparedI8Conv final : public PreparedKernel {
     packed_ = args.kept.get(key, [&] { return conv_.pack(Contiguous(weight, alone).as<uint8_t>()); });
   }
   [[nodiscard]] Ints order() const override { return {}; }
-  void run(std::span<const ConstView> inputs, std::span<const ConstView> /*operands*/, const View& out,
+  [[nodiscard]] bool examples_apart() const override { return true; }
+  void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
            ThreadPool& pool) const override {
     run_i8_conv(conv_, inputs[0], x_zero_.empty() ? zeros_of(inputs, 2) : x_zero_, packed_->data(), weight_zeros_, out,
-                pool);
+                pool, after_ ? &*after_ : nullptr, operands);
   }
 
  private:
@@ -111,6 +182,7 @@ class PreparedI8Conv final : public PreparedKernel {
   std::vector<int32_t> x_zero_;  // empty: there is none, or it changes
   std::vector<int32_t> weight_zeros_;
   Ref<Buffer> packed_;
+  std::optional<I8Program> after_;
 };
 
 }  // namespace

@@ -4,6 +4,8 @@
 #if defined(__AMX_INT8__)
 #define TENON_CPU_LEVEL amx
 #include "tenon/device/cpu/level_i8_pack.h"
+#include "tenon/device/cpu/level_i8_rescale.h"
+#include "tenon/device/cpu/level_i8_taps.h"
 
 namespace tenon::cpu::amx {
 namespace {
@@ -107,6 +109,9 @@ const I8Loops& i8_loops() {
       .block = {{block<false, false>, block<false, true>}, {block<true, false>, block<true, true>}},
       .turned = nullptr,
       .move = move,
+      .gather = gather,
+      .rescale = rescale,
+      .taps = taps,
       .add_products = {add_products<uint8_t>, add_products<int8_t>}};
   return kLoops;
 }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "tenon/device/cpu/level_i8_pack.h"
+#include "tenon/device/cpu/level_i8_rescale.h"
+#include "tenon/device/cpu/level_i8_taps.h"
 
 namespace tenon::cpu::TENON_CPU_LEVEL {
 namespace {
@@ -123,6 +125,9 @@ constexpr I8Loops make_i8_loops(const char* name) {
           .block = {{block<false>, block<false>}, {block<false>, block<false>}},
           .turned = kBytes ? block<kBytes> : nullptr,
           .move = move,
+          .gather = gather,
+          .rescale = rescale,
+          .taps = taps,
           .add_products = {add_products<uint8_t>, add_products<int8_t>}};
 }
 

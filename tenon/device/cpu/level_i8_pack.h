@@ -92,7 +92,24 @@ namespace {
   }
 }
 
-// level_i8.h.
+// level_i8.h. What is written beyond a line is written again with the next one.
+[[maybe_unused]] void gather(const I8Gather& g) {
+  constexpr int64_t kTogether = kI8Ahead / 4;
+  std::byte* line = g.to;
+  for (int64_t u = 0; u < g.units; ++u, line += g.line_bytes) {
+    std::byte* to = line;
+    const uint32_t* unit = g.image + g.offsets[u];
+    for (int64_t r = 0; r < g.run_count; to += 4 * g.runs[r].count, ++r) {
+      const uint32_t* from = unit + g.runs[r].at;
+      const int64_t count = g.runs[r].count;
+      if (g.step == 1) {
+        for (int64_t i = 0; i < count; i += kTogether) __builtin_memcpy(to + 4 * i, from + i, kI8Ahead);
+      } else {
+        for (int64_t i = 0; i < count; ++i) __builtin_memcpy(to + 4 * i, from + i * g.step, 4);
+      }
+    }
+  }
+}
 [[maybe_unused]] void move(const int32_t* sums, int64_t from, int64_t rows, int64_t columns, const uint32_t* less,
                            int32_t* to, int64_t row) {
   for (int64_t r = 0; r < rows; ++r, sums += from, to += row) {

@@ -91,6 +91,8 @@ class Part {
     const auto block = loops_.block[p_.a_signed][p_.b_signed];
     const bool plain = !loops_.shifted || (!p_.a_signed && p_.b_signed);  // the sums are the result
     alignas(64) int32_t sums[kMostSums];
+    std::optional<I8Finish> finish;
+    if (p_.follow != nullptr) finish.emplace(*p_.follow, loops_);
     std::vector<uint32_t> row_sums(static_cast<size_t>(together * loops_.rows));
     for (int64_t row = row_begin; row < row_end; row += together * loops_.rows) {
       const int64_t rows = std::min(together * loops_.rows, row_end - row);
@@ -104,12 +106,18 @@ class Part {
         for (int64_t r = 0; r < rows; r += loops_.rows) {
           const std::byte* left_block = packed->data() + r / loops_.rows * block_bytes;
           const std::byte* right_block = p_.packed + j * right_.panel_bytes;
-          if (plain && rows - r >= loops_.rows && p_.n - j * loops_.columns >= loops_.columns) {
+          if (plain && !finish && rows - r >= loops_.rows && p_.n - j * loops_.columns >= loops_.columns) {
             block(left_block, right_block, steps, p_.c + (row + r) * p_.c_row + j * loops_.columns, p_.c_row);
             continue;
           }
           block(left_block, right_block, steps, sums, loops_.columns);
-          write(sums, row + r, std::min(loops_.rows, rows - r), j * loops_.columns, row_sums.data() + r);
+          const int64_t here = std::min(loops_.rows, rows - r), column = j * loops_.columns;
+          if (!finish) {
+            write(sums, here, column, row_sums.data() + r, p_.c + (row + r) * p_.c_row + column, p_.c_row);
+            continue;
+          }
+          if (!plain) write(sums, here, column, row_sums.data() + r, sums, loops_.columns);
+          (*finish)({sums, loops_.columns, nullptr, 0, row + r, here, column, std::min(loops_.columns, p_.n - column)});
         }
       }
     }
@@ -118,12 +126,12 @@ class Part {
  private:
   // Shifted sides: with a' = a + x and b' = b - y, the sum of a b is that of a' b', plus y times that of a', minus x
   // times that of b', minus k x y. All modulo 2^32.
-  void write(const int32_t* sums, int64_t row, int64_t rows, int64_t column, const uint32_t* row_sums) const {
+  void write(const int32_t* sums, int64_t rows, int64_t column, const uint32_t* row_sums, int32_t* to,
+             int64_t to_row) const {
     const int64_t columns = std::min(loops_.columns, p_.n - column);
     const uint32_t x = loops_.shifted && p_.a_signed ? kShift : 0, y = loops_.shifted && !p_.b_signed ? kShift : 0;
     const uint32_t* column_sums = right_.sums(p_.packed) + column;
-    for (int64_t r = 0; r < rows; ++r, sums += loops_.columns) {
-      int32_t* to = p_.c + (row + r) * p_.c_row + column;
+    for (int64_t r = 0; r < rows; ++r, sums += loops_.columns, to += to_row) {
       if (x == 0 && y == 0) {
         std::copy_n(sums, columns, to);
         continue;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "tenon/base/thread_pool.h"
+#include "tenon/device/cpu/i8_finish.h"
 #include "tenon/device/cpu/level_i8.h"
 #include "tenon/tensor/buffer.h"
 
@@ -25,6 +26,7 @@ struct I8Product {
   const std::byte* packed = nullptr;  // what pack_right_i8 gave of b: instead of b
   int32_t* c = nullptr;
   int64_t c_row = 0;
+  const I8Follow* follow = nullptr;  // of one image of m rows: instead of c
 };
 
 // Blocks of rows or columns of the result on the threads of the pool.

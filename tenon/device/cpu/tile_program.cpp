@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tenon/base/error.h"
+#include "tenon/tensor/element.h"
 #include "tenon/tensor/half.h"
 
 namespace tenon::cpu {
@@ -10,8 +11,11 @@ namespace tenon::cpu {
 using ir::ScalarInstr;
 using ir::ScalarOp;
 
+namespace {
+constexpr size_t kMost = 48;  // instructions
+}  // namespace
+
 bool TileProgram::accepts(const ir::ScalarProgram& program) {
-  constexpr size_t kMost = 48;
   if (program.inputs == 0 || program.code.size() > kMost || program.code.back().op == ScalarOp::Input) return false;
   const DType first = program.input(0);
   const auto comes_and_goes = [&](DType d) { return d == DType::F32 || (is_half(d) && d == first); };
@@ -22,9 +26,18 @@ bool TileProgram::accepts(const ir::ScalarProgram& program) {
          });
 }
 
+bool TileProgram::accepts_sums(const ir::ScalarProgram& program) {
+  return program.inputs > 0 && program.code.size() <= kMost && program.code.back().op != ScalarOp::Input &&
+         program.input(0) == DType::I32 && std::all_of(program.code.begin(), program.code.end(), [](const auto& i) {
+           return i.op != ScalarOp::Bitcast && info(i.dtype).bits >= 8;
+         });
+}
+
 TileProgram::TileProgram(const LevelTable& level, ir::ScalarProgram program) : program_(std::move(program)) {
-  if (!accepts(program_)) throw InternalError("a scalar program that does not run on tiles: " + to_string(program_));
+  if (!accepts(program_) && !accepts_sums(program_))
+    throw InternalError("a scalar program that does not run on tiles: " + to_string(program_));
   const auto& code = program_.code;
+  for (const ScalarInstr& instr : code) width_ = std::max<int64_t>(width_, element_size(instr.dtype));
   slots_ = program_.inputs;  // slot 0 is the tile itself
   std::vector<size_t> last_use(code.size(), 0);
   for (size_t i = 0; i < code.size(); ++i) {
@@ -54,19 +67,52 @@ TileProgram::TileProgram(const LevelTable& level, ir::ScalarProgram program) : p
   }
 }
 
+namespace {
+
+template <class T>
+void load_as(const std::byte* data, int64_t first, int64_t step, int64_t n, std::byte* to) {
+  const T* from = reinterpret_cast<const T*>(data) + first;
+  T* out = reinterpret_cast<T*>(to);
+  if (step == 0) {
+    std::fill_n(out, n, *from);
+  } else if (step == 1) {
+    std::copy_n(from, n, out);
+  } else {
+    for (int64_t j = 0; j < n; ++j) out[j] = from[j * step];
+  }
+}
+// Elements of so many bytes.
+void load_bytes(int bytes, const std::byte* data, int64_t first, int64_t step, int64_t n, std::byte* to) {
+  switch (bytes) {
+    case 1:
+      return load_as<uint8_t>(data, first, step, n, to);
+    case 2:
+      return load_as<uint16_t>(data, first, step, n, to);
+    case 4:
+      return load_as<uint32_t>(data, first, step, n, to);
+    default:
+      return load_as<uint64_t>(data, first, step, n, to);
+  }
+}
+
+}  // namespace
+
 TileProgram::Room::Room(const TileProgram& program, int64_t most)
     : program_(program),
       most_((most + 15) / 16 * 16),
-      memory_(static_cast<size_t>(most_ * program.slots_)),
+      memory_(static_cast<size_t>(most_ * program.slots_ * program.width_)),
       values_(program.steps_.size(), nullptr) {
   for (size_t i = 0; i < values_.size(); ++i) {
     const ScalarInstr& instr = program.program_.code[i];
     values_[i] = slot(program.steps_[i].slot);
     if (instr.op != ScalarOp::Const) continue;
-    if (instr.dtype == DType::F32)
-      std::fill_n(static_cast<float*>(values_[i]), most_, static_cast<float>(instr.real));
+    alignas(8) std::byte number[8];
+    const View one{number, instr.dtype, {}, {}, 0};
+    if (info(instr.dtype).kind == DTypeKind::Float)
+      store_real(one, 0, instr.real);
     else
-      std::fill_n(static_cast<uint8_t*>(values_[i]), most_, static_cast<uint8_t>(instr.integer));
+      store_integer(one, 0, instr.integer);
+    load_bytes(element_size(instr.dtype), number, 0, 0, most_, slot(program.steps_[i].slot));
   }
 }
 
@@ -77,40 +123,18 @@ void TileProgram::Room::point(int i, const void* data) {
   }
 }
 
-namespace {
-template <class T>
-void load_as(const std::byte* data, int64_t first, int64_t step, int64_t n, void* to) {
-  const T* from = reinterpret_cast<const T*>(data) + first;
-  T* out = static_cast<T*>(to);
-  if (step == 0) {
-    std::fill_n(out, n, *from);
-  } else if (step == 1) {
-    std::copy_n(from, n, out);
-  } else {
-    for (int64_t j = 0; j < n; ++j) out[j] = from[j * step];
-  }
-}
-}  // namespace
-
 void TileProgram::Room::load(int i, const std::byte* data, int64_t first, int64_t step, int64_t n) {
-  const bool narrow = program_.program_.input(i) == DType::BF16;
-  if (step == 1) {
-    point(i, data + first * static_cast<int64_t>(narrow ? sizeof(uint16_t) : sizeof(float)));
-    return;
-  }
-  load_rows(i, data, first, 0, step, 1, n);
+  if (step == 1)
+    point(i, data + first * element_size(program_.program_.input(i)));
+  else
+    load_rows(i, data, first, 0, step, 1, n);
 }
 
 void TileProgram::Room::load_rows(int i, const std::byte* data, int64_t first, int64_t row, int64_t step, int64_t rows,
                                   int64_t n) {
-  float* to = slot(i);
-  point(i, to);
-  for (int64_t r = 0; r < rows; ++r) {
-    if (program_.program_.input(i) == DType::BF16)
-      load_as<uint16_t>(data, first + r * row, step, n, reinterpret_cast<uint16_t*>(to) + r * n);
-    else
-      load_as<float>(data, first + r * row, step, n, to + r * n);
-  }
+  const int bytes = element_size(program_.program_.input(i));
+  point(i, slot(i));
+  for (int64_t r = 0; r < rows; ++r) load_bytes(bytes, data, first + r * row, step, n, slot(i) + r * n * bytes);
 }
 
 void* TileProgram::run(Room& room, void* tile, int64_t n, void* out) const {

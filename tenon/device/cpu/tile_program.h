@@ -19,14 +19,16 @@ class TileProgram {
   // Every value an f32, f16, bf16 or a bool, the inputs and the result f32 or, if the first input is an f16 or a bf16,
   // of that dtype.
   static bool accepts(const ir::ScalarProgram& program);
-  // InternalError unless accepts(program).
+  // The first input an i32, all else of any dtype of whole bytes.
+  static bool accepts_sums(const ir::ScalarProgram& program);
+  // InternalError unless one of them takes the program.
   TileProgram(const LevelTable& level, ir::ScalarProgram program);
 
   // What a thread needs for tiles of up to `most` elements. `input(i)` is where operand i > 0 is to be put.
   class Room {
    public:
     Room(const TileProgram& program, int64_t most);
-    [[nodiscard]] float* input(int i) { return slot(i); }
+    [[nodiscard]] float* input(int i) { return reinterpret_cast<float*>(slot(i)); }
     // Operand i > 0, of any dtype, for n elements: data[first], data[first + step], …. Not copied where step is 1.
     void load(int i, const std::byte* data, int64_t first, int64_t step, int64_t n);
     // … for `rows` rows of n elements: data[first + r * row + j * step], copied.
@@ -34,11 +36,11 @@ class TileProgram {
 
    private:
     friend class TileProgram;
-    [[nodiscard]] float* slot(int i) { return memory_.data() + i * most_; }
+    [[nodiscard]] std::byte* slot(int i) { return memory_.data() + i * most_ * program_.width_; }
     void point(int i, const void* data);
     const TileProgram& program_;
     int64_t most_;
-    std::vector<float> memory_;
+    std::vector<std::byte> memory_;
     std::vector<void*> values_;
   };
   [[nodiscard]] DType result() const { return program_.result(); }
@@ -57,6 +59,7 @@ class TileProgram {
   ir::ScalarProgram program_;
   std::vector<Step> steps_;
   int slots_ = 0;
+  int64_t width_ = 4;  // bytes of an element of a slot
 };
 
 // A program that is a chain: each instruction takes the result of the one before it, and an operand, a number or one

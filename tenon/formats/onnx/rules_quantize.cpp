@@ -1,13 +1,16 @@
 // Quantisation: numbers as small integers with a scale and a zero point.
+#include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "tenon/formats/onnx/call.h"
+#include "tenon/ops/call.h"
 #include "tenon/ops/creation.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/matmul.h"
 #include "tenon/ops/movement.h"
 #include "tenon/ops/reduce.h"
+#include "tenon/trace/capture.h"
 
 namespace tenon::formats::onnx {
 namespace {
@@ -94,11 +97,20 @@ Values dynamic_quantize(Call& c) {
   return {cast(q, u8), scale, cast(zero, u8)};
 }
 
+// Whether a zero point is there that is not known to be zero.
+bool shifts(Call& c, size_t input) {
+  if (!c.has(input)) return false;
+  const auto known = trace::known_value(c.tensor(input));
+  if (!known) return true;
+  const auto numbers = known->to_vector<int64_t>();
+  return std::any_of(numbers.begin(), numbers.end(), [](int64_t v) { return v != 0; });
+}
+
 // The product of 8-bit integers without their zero points, in i32: the sum of (a - x) (b - y) is that of a b, less y
-// times the sum of a, less x times that of b, plus k x y.
+// times the sum of a, less x times that of b, plus k x y. What is taken off is there before the product, which does it
+// together with what follows.
 Tensor product_of_integers(Call& c, size_t a_input, size_t a_zero, size_t b_input, size_t b_zero) {
   const Tensor a = c.tensor(a_input), b = c.tensor(b_input);
-  Tensor y = tenon::matmul_integer(a, b);
   const bool has_rows = a.ndim() > 1, has_columns = b.ndim() > 1;
   // One for all, one for a row of a or a column of b, or with axes as a and b have.
   const auto zero_of = [&](size_t input, bool rows) {
@@ -107,13 +119,18 @@ Tensor product_of_integers(Call& c, size_t a_input, size_t a_zero, size_t b_inpu
     if (z.ndim() > 1 || !rows || !has_columns) return z;
     return reshape(z, {-1, 1});
   };
-  const auto sum_of = [](const Tensor& x, int64_t axis, bool keep) {
-    return cast(sum(cast(x, i32), {axis}, keep), i32);
-  };
-  const bool a_has = c.has(a_zero), b_has = c.has(b_zero);
-  if (a_has) y = y - zero_of(a_zero, true) * sum_of(b, has_columns ? -2 : -1, has_columns && has_rows);
-  if (b_has) y = y - zero_of(b_zero, false) * sum_of(a, -1, has_columns);
-  if (a_has && b_has) y = y + zero_of(a_zero, true) * zero_of(b_zero, false) * cast(Tensor(a.shape(-1)), i32);
+  const auto sum_of = [](const Tensor& x, int64_t axis, bool keep) { return cast(sum(x, {axis}, keep), i32); };
+  Tensor of_b, of_a;
+  if (shifts(c, a_zero)) {
+    of_b = zero_of(a_zero, true) * sum_of(b, has_columns ? -2 : -1, has_columns && has_rows);
+    if (shifts(c, b_zero))
+      of_b = of_b - zero_of(a_zero, true) * zero_of(b_zero, false) * cast(Tensor(a.shape(-1)), i32);
+  }
+  if (shifts(c, b_zero)) of_a = zero_of(b_zero, false) * sum_of(a, -1, has_columns);
+  // One call, whose result has the axes that what follows has, without a reshape between them.
+  Tensor y = has_rows && has_columns ? ops::call1(ops::matmul_integer_op(), {a, b}) : tenon::matmul_integer(a, b);
+  if (of_b.defined()) y = y - of_b;
+  if (of_a.defined()) y = y - of_a;
   return y;
 }
 
