@@ -12,18 +12,19 @@
 namespace tenon::cpu::amx {
 
 inline constexpr int64_t kPanel = 2 * kSide;  // queries
+inline constexpr int64_t kFew = kSide / 2;    // of a panel where there are few
 
-// s = s * scale + mask; `mask` has rows of kPanel, or, by_row, a number for each row.
+// s = s * scale + mask; rows of `panel` queries. `mask` has such rows, or, by_row, a number for each row.
 struct Scaling {
   float* s;
-  int64_t rows;
+  int64_t rows, panel;
   float scale;
   const float* mask;
   bool by_row;
 };
 void scale_scores(const Scaling& a);
 // -inf in the first `hidden` columns of row 0, one more in each row.
-void hide_scores(float* s, int64_t rows, int64_t hidden);
+void hide_scores(float* s, int64_t rows, int64_t panel, int64_t hidden);
 
 // A step of the running softmax: scores become 2^(score * factor - most), rounded and packed as the right side whose k
 // are the rows; `most` and `sum` become what they are with these rows, and what was added up before, `out`, is made to
@@ -49,6 +50,37 @@ struct Slopes {
   uint16_t *probabilities, *slopes, *packed;
 };
 void slopes(const Slopes& a);
+
+// Few queries, in panels of kFew, and keys and values where they lie. What is made of scores is a left side in tiles
+// [query][key] of kFew x kDepth for the products with rows of keys or values, packed as right sides.
+
+// s[row][query] = the products of rows of `steps` * kDepth elements, `row` apart, and of queries: the half of a packed
+// right side that begins here. The number of rows is a multiple of kFew.
+void few_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s);
+// out[query][column] (+)= tiles times `blocks` blocks of kSide columns of a packed right side, each of as many steps.
+void few_sums(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more);
+// As softmax(); `out` has kFew rows of this many columns, or none yet.
+struct FewSoftmax {
+  const float* s;
+  int64_t rows;
+  float factor;
+  float *most, *sum;
+  float* out;
+  int64_t out_columns;
+  uint16_t* tiles;
+};
+void softmax(const FewSoftmax& a);
+// As slopes(); probabilities and slopes go to rows of kSide.
+struct FewSlopes {
+  const float *s, *into;
+  int64_t rows;
+  float factor, scale;
+  const float *shift, *inner;
+  uint16_t *probabilities, *slopes, *tiles;
+};
+void slopes(const FewSlopes& a);
+// y[i] = from[i] * factor[i], rounded; rows of n numbers, those of `from` from_row apart.
+void scale_and_round(const float* from, int64_t from_row, int64_t rows, int64_t n, const float* factor, uint16_t* y);
 
 // to[i] = the sum of a[i][..] * b[i][..], of n elements each.
 void row_products(const uint16_t* a, int64_t a_row, const uint16_t* b, int64_t b_row, int64_t rows, int64_t n,

@@ -63,8 +63,13 @@ struct Problem : AttentionProblem {
   }
 };
 
-void forward_tile(const Problem& p, const RowLoops& loops, const float* q, const float* k, const float* v, float* y,
-                  float* log_denominator, int64_t matrix, int64_t i) {
+struct Sides {
+  AttentionRows<float> q, k, v;
+};
+
+void forward_tile(const Problem& p, const RowLoops& loops, const Sides& sides, float* y, float* log_denominator,
+                  int64_t matrix, int64_t i) {
+  const auto& [q, k, v] = sides;
   alignas(64) float s[kQueries * kKeys];
   float state[kQueries][3];
   const int64_t rows = std::min(kQueries, p.queries - i);
@@ -76,14 +81,15 @@ void forward_tile(const Problem& p, const RowLoops& loops, const float* q, const
   if (end == 0) std::fill(y, y + rows * p.value_width, 0.0F);
   for (int64_t j = 0; j < end; j += kKeys) {
     const int64_t columns = std::min(kKeys, end - j);
-    gemm(Gemm<float>{rows, columns, p.width, q, p.width, false, k + j * p.width, p.width, true, s, kKeys});
+    gemm(Gemm<float>{rows, columns, p.width, q.at(matrix, i), q.step(), false, k.at(matrix, j), k.step(), true, s,
+                     kKeys});
     p.finish_scores(s, matrix, i, rows, j, columns);
     for (int64_t r = 0; r < rows; ++r) {
       loops.online_softmax(state[r], s + r * kKeys, columns);
       if (j > 0) loops.scale(y + r * p.value_width, &state[r][2], p.value_width);
     }
-    gemm(Gemm<float>{rows, p.value_width, columns, s, kKeys, false, v + j * p.value_width, p.value_width, false, y,
-                     p.value_width, j > 0});
+    gemm(Gemm<float>{rows, p.value_width, columns, s, kKeys, false, v.at(matrix, j), v.step(), false, y, p.value_width,
+                     j > 0});
   }
   for (int64_t r = 0; r < rows; ++r) {
     const float inverse = state[r][1] == 0 ? 0.0F : 1.0F / state[r][1];
@@ -258,19 +264,19 @@ void run_attention(const KernelArgs& a) {
   if (run_attention_bf16(a)) return;
   if (has_halves(a)) return run_widened(a, run_attention);
   const Problem p(a.inputs[0], a.inputs[1], a.inputs[2], a.inputs.size() > 3 ? a.inputs[3] : ConstView{}, a.attrs);
-  const Contiguous q(a.inputs[0], a.pool);
-  const Contiguous k(a.inputs[1], a.pool);
-  const Contiguous v(a.inputs[2], a.pool);
-  if (p.in_panels()) return forward_in_panels(p, a, q.as<float>(), k.as<float>(), v.as<float>());
+  // Panels read keys and values often: there a copy in one piece pays.
+  if (p.in_panels()) {
+    const Contiguous q(a.inputs[0], a.pool), k(a.inputs[1], a.pool), v(a.inputs[2], a.pool);
+    return forward_in_panels(p, a, q.as<float>(), k.as<float>(), v.as<float>());
+  }
+  const Sides sides{{a.inputs[0], a.pool}, {a.inputs[1], a.pool}, {a.inputs[2], a.pool}};
   const RowLoops& loops = level_table(best_level()).rows(DType::F32);
   const int64_t tiles = (p.queries + kQueries - 1) / kQueries;
   const int64_t work = std::min(kQueries, p.queries) * std::max<int64_t>(1, p.keys);
   for_units(a.pool, p.matrices * tiles, work, [&](int64_t u) {
     const int64_t matrix = u / tiles;
     const int64_t i = u % tiles * kQueries;
-    forward_tile(p, loops, q.as<float>() + (matrix * p.queries + i) * p.width,
-                 k.as<float>() + matrix * p.keys * p.width, v.as<float>() + matrix * p.keys * p.value_width,
-                 a.outputs[0].as<float>() + (matrix * p.queries + i) * p.value_width,
+    forward_tile(p, loops, sides, a.outputs[0].as<float>() + (matrix * p.queries + i) * p.value_width,
                  a.outputs[1].as<float>() + matrix * p.queries + i, matrix, i);
   });
 }

@@ -18,12 +18,13 @@
 namespace tenon::cpu {
 namespace {
 
+using amx::kFew;
 using amx::kPanel;
 using amx::kSide;
 using amx::packed_size;
 
-constexpr int64_t kKeys = 128;      // at a time
-constexpr int64_t kFewQueries = 8;  // fewer do not pay for keys and values in another order (measured)
+constexpr int64_t kKeys = 128;          // at a time
+constexpr int64_t kFewQueries = kSide;  // up to here in panels of kFew, which keys and values are not packed for
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 int64_t blocks_of(int64_t n) { return parts_of(n, kSide); }
@@ -41,20 +42,9 @@ class Room {
   Ref<Buffer> buffer_;
 };
 
-// A tensor [N, heads, length, width] whose rows lie in one piece: itself or a copy.
-class Rows {
+class Rows : public AttentionRows<uint16_t> {
  public:
-  Rows(const ConstView& x, ThreadPool& pool) : view_(x) {
-    if (x.strides[3] == 1 || x.shape[3] == 1) return;
-    copied_.emplace(x, pool);
-    view_ = {copied_->data(), x.dtype, x.shape, contiguous_strides(x.shape), 0};
-  }
-  [[nodiscard]] int64_t width() const { return view_.shape[3]; }
-  [[nodiscard]] int64_t step() const { return view_.strides[2]; }
-  [[nodiscard]] const uint16_t* at(int64_t matrix, int64_t row) const {
-    const int64_t heads = view_.shape[1];
-    return view_.as<uint16_t>() + matrix / heads * view_.strides[0] + matrix % heads * view_.strides[1] + row * step();
-  }
+  using AttentionRows::AttentionRows;
 
   // `count` rows as rows of a left side, block after block.
   void pack_left(int64_t matrix, int64_t row, int64_t count, uint16_t* to) const {
@@ -77,14 +67,27 @@ class Rows {
     for (int64_t c = 0; c < width(); c += kSide, to += packed_size(count))
       amx::pack_right(at(matrix, row) + c, step(), 1, count, std::min(kSide, width() - c), to);
   }
+  // Rows [row, row + count) for few_scores: where they lie, or, unless they are whole tiles, a copy filled up with
+  // zeros.
+  struct Found {
+    const uint16_t* at;
+    int64_t row;
+  };
+  [[nodiscard]] Found find(int64_t matrix, int64_t row, int64_t count, uint16_t* room) const {
+    const int64_t whole = rounded_up(width(), amx::kDepth), rows = rounded_up(count, kFew);
+    if (whole == width() && rows == count) return {at(matrix, row), step()};
+    for (int64_t r = 0; r < rows; ++r) {
+      uint16_t* to = room + r * whole;
+      if (r < count) std::copy_n(at(matrix, row + r), width(), to);
+      std::fill(to + (r < count ? width() : 0), to + whole, uint16_t{0});
+    }
+    return {room, whole};
+  }
   // Elements that these write.
+  [[nodiscard]] int64_t found_size() const { return kKeys * rounded_up(width(), amx::kDepth); }
   [[nodiscard]] int64_t left_size(int64_t count) const { return blocks_of(count) * packed_size(width()); }
   [[nodiscard]] int64_t turned_size(int64_t count) const { return blocks_of(width()) * packed_size(count); }
   [[nodiscard]] int64_t panel_size() const { return kPanel / kSide * packed_size(width()); }
-
- private:
-  ConstView view_;
-  std::optional<Contiguous> copied_;
 };
 
 struct Problem : AttentionProblem {
@@ -97,18 +100,19 @@ struct Problem : AttentionProblem {
         scales(mask.data != nullptr || !(scale > 0)),
         factor(std::numbers::log2e_v<float> * (scales ? 1.0F : scale)) {}
 
-  // Products of keys [j, j + rows) and a panel of `count` queries from i on become scores, but for a factor that the
-  // exponent has; what is behind `rows`, to whole blocks, and what may not be seen is -inf.
-  void finish(float* s, int64_t matrix, int64_t i, int64_t count, int64_t j, int64_t rows) const {
+  // Products of keys [j, j + rows) and `count` queries from i on, in rows of `panel`, become scores, but for a factor
+  // that the exponent has; what is behind `rows`, to whole blocks, and what may not be seen is -inf.
+  void finish(float* s, int64_t panel, int64_t matrix, int64_t i, int64_t count, int64_t j, int64_t rows) const {
     if (scales) {
       alignas(64) float numbers[kKeys * kPanel];
-      std::fill_n(numbers, kKeys * kPanel, 0.0F);  // of queries that lack
+      std::fill_n(numbers, rows * panel, 0.0F);  // of queries that lack
       const bool by_row = mask_strides[2] == 0 || count == 1;
-      if (mask.data != nullptr) read_mask(matrix, i, by_row ? 1 : count, j, rows, by_row ? 1 : kPanel, numbers);
-      amx::scale_scores({s, rows, scale, mask.data == nullptr ? nullptr : numbers, by_row});
+      if (mask.data != nullptr) read_mask(matrix, i, by_row ? 1 : count, j, rows, by_row ? 1 : panel, numbers);
+      amx::scale_scores({s, rows, panel, scale, mask.data == nullptr ? nullptr : numbers, by_row});
     }
-    if (const int64_t hidden = j - (keys - queries) - i; causal && hidden + rows > 0) amx::hide_scores(s, rows, hidden);
-    std::fill(s + rows * kPanel, s + blocks_of(rows) * kSide * kPanel, kMinusInfinity);
+    if (const int64_t hidden = j - (keys - queries) - i; causal && hidden + rows > 0)
+      amx::hide_scores(s, rows, panel, hidden);
+    std::fill(s + rows * panel, s + rounded_up(rows, kSide) * panel, kMinusInfinity);
   }
   [[nodiscard]] float mask_number(int64_t at) const {
     return mask.dtype == DType::F32 ? mask.as<float>()[at] : bf16_to_f32(mask.as<uint16_t>()[at]);
@@ -161,8 +165,8 @@ void forward(const Problem& p, const Sides& sides, int64_t matrix, int64_t i, ui
     const int64_t rows = std::min(kKeys, end - j), whole = blocks_of(rows) * kSide;
     product(sides.k + j / kSide * packed_size(p.width), packed_size(p.width), query.data(), packed_size(p.width), rows,
             width_steps, s, false);
-    p.finish(s, matrix, i, count, j, rows);
-    amx::softmax({s, whole, p.factor, most, sum, out.data(), j > 0 ? out_rows : 0, probabilities});
+    p.finish(s, kPanel, matrix, i, count, j, rows);
+    amx::softmax(amx::Softmax{s, whole, p.factor, most, sum, out.data(), j > 0 ? out_rows : 0, probabilities});
     product(sides.v + j / kSide * amx::kStepSize, packed_size(p.keys), probabilities, packed_size(whole), out_rows,
             whole / kSide, out.data(), j > 0);
   }
@@ -173,16 +177,48 @@ void forward(const Problem& p, const Sides& sides, int64_t matrix, int64_t i, ui
   amx::turn_and_round(out.data(), p.value_width, count, inverse, y, p.value_width);
 }
 
+// All queries of a matrix, a few. Keys are read where they lie, values once, into another order for a moment.
+void forward_few(const Problem& p, int64_t matrix, uint16_t* y, float* log_denominator) {
+  const amx::Tiles tiles;
+  alignas(64) float s[kKeys * kFew];
+  alignas(64) uint16_t probabilities[kKeys * kFew];
+  alignas(64) float most[kSide], sum[kSide], inverse[kSide];
+  std::fill_n(most, kSide, kMinusInfinity);
+  std::fill_n(sum, kSide, 0.0F);
+  const int64_t blocks = blocks_of(p.value_width), columns = blocks * kSide, end = p.visible(p.queries - 1);
+  const Room<uint16_t> query(packed_size(p.width)), keys(p.k.found_size()), values(p.v.turned_size(kKeys));
+  const Room<float> out(kSide * columns);
+  amx::pack_right(p.q.at(matrix, 0), 1, p.q.step(), p.width, p.queries, query.data());
+  if (end == 0) std::fill_n(out.data(), kSide * columns, 0.0F);
+  for (int64_t j = 0; j < end; j += kKeys) {
+    const int64_t rows = std::min(kKeys, end - j), whole = rounded_up(rows, kSide);
+    const Rows::Found found = p.k.find(matrix, j, rows, keys.data());
+    p.v.pack_right(matrix, j, rows, values.data());
+    for (int64_t i = 0; i < p.queries; i += kFew) {
+      float* sums = out.data() + i * columns;
+      amx::few_scores(found.at, found.row, rounded_up(rows, kFew), query.data() + i * kSide, amx::steps(p.width), s);
+      p.finish(s, kFew, matrix, i, std::min(kFew, p.queries - i), j, rows);
+      amx::softmax(amx::FewSoftmax{s, whole, p.factor, most + i, sum + i, sums, j > 0 ? columns : 0, probabilities});
+      amx::few_sums(probabilities, whole / kSide, values.data(), blocks, sums, j > 0);
+    }
+  }
+  for (int64_t c = 0; c < p.queries; ++c) {
+    inverse[c] = sum[c] == 0 ? 0.0F : 1.0F / sum[c];
+    log_denominator[c] = sum[c] == 0 ? kMinusInfinity : most[c] * std::numbers::ln2_v<float> + std::log(sum[c]);
+  }
+  amx::scale_and_round(out.data(), columns, p.queries, p.value_width, inverse, y);
+}
+
 // One query, as a model asks that makes a text: keys and values are read where they lie.
-void forward_alone(const Problem& p, int64_t matrix, int64_t i, uint16_t* y, float* log_denominator) {
+void forward_alone(const Problem& p, int64_t matrix, uint16_t* y, float* log_denominator) {
   const RowLoops& loops = level_table(best_level()).rows(DType::F32);
-  const int64_t seen = p.visible(i);
+  const int64_t seen = p.visible(0);
   const Room<float> room(seen + p.value_width);
   float *s = room.data(), *out = s + seen, state[3] = {kMinusInfinity, 0, 0};
-  amx::row_products(p.k.at(matrix, 0), p.k.step(), p.q.at(matrix, i), 0, seen, p.width, s);
+  amx::row_products(p.k.at(matrix, 0), p.k.step(), p.q.at(matrix, 0), 0, seen, p.width, s);
   for (int64_t c = 0; c < seen; ++c) s[c] *= p.scale;
   if (p.mask.data != nullptr) {
-    for (int64_t c = 0; c < seen; ++c) s[c] += p.mask_number(p.mask_at(matrix, i, c));
+    for (int64_t c = 0; c < seen; ++c) s[c] += p.mask_number(p.mask_at(matrix, 0, c));
   }
   if (seen > 0) loops.online_softmax(state, s, seen);
   const float inverse = state[1] == 0 ? 0.0F : 1.0F / state[1];
@@ -320,10 +356,10 @@ class Backward {
     const int64_t rows = std::min(keys, p_.visible(i + count - 1) - j), whole = blocks_of(rows) * kSide;
     const int64_t size = packed_size(p_.width), value_size = packed_size(p_.value_width);
     product(keys_.data(), size, queries_.q(panel), size, rows, amx::steps(p_.width), s_.data(), false);
-    p_.finish(s_.data(), matrix_, i, count, j, rows);
+    p_.finish(s_.data(), kPanel, matrix_, i, count, j, rows);
     product(values_.data(), value_size, queries_.ct(panel), value_size, rows, ct_steps_, into_.data(), false);
-    amx::slopes({s_.data(), into_.data(), whole, p_.factor, p_.scale, queries_.shift(panel), queries_.inner(panel),
-                 probabilities_.data(), slopes_.data(), packed_.data()});
+    amx::slopes(amx::Slopes{s_.data(), into_.data(), whole, p_.factor, p_.scale, queries_.shift(panel),
+                            queries_.inner(panel), probabilities_.data(), slopes_.data(), packed_.data()});
     dv_.add(probabilities_.data(), rows, queries_.ct_rows(panel), count);
     dk_.add(slopes_.data(), rows, queries_.q_rows(panel), count);
     product(keys_turned_.data(), packed_size(keys), packed_.data(), packed_size(whole), dq_rows_, whole / kSide, dq(i),
@@ -340,6 +376,80 @@ class Backward {
   Room<uint16_t> probabilities_{kKeys * kPanel}, slopes_{kKeys * kPanel}, packed_{kKeys * kPanel};
 };
 
+// One matrix with few queries, up to kSide: their gradients with respect to keys and values are products of one step.
+class FewBackward {
+ public:
+  FewBackward(const Problem& p, const Rows& ct, const uint16_t* y, const float* log_denominator, int64_t matrix)
+      : p_(p), matrix_(matrix), ct_rows_(ct.turned_size(p.queries)), ct_(packed_size(ct.width())) {
+    amx::pack_right(p.q.at(matrix, 0), 1, p.q.step(), p.width, p.queries, q_.data());
+    amx::pack_right(ct.at(matrix, 0), 1, ct.step(), ct.width(), p.queries, ct_.data());
+    p.q.pack_right(matrix, 0, p.queries, q_rows_.data());
+    ct.pack_right(matrix, 0, p.queries, ct_rows_.data());
+    std::fill_n(probabilities_.data(), kKeys * kSide, uint16_t{0});
+    std::fill_n(slopes_.data(), kKeys * kSide, uint16_t{0});
+    for (int64_t c = 0; c < p.queries; ++c)
+      shift_[c] = std::isfinite(log_denominator[c]) ? log_denominator[c] * std::numbers::log2e_v<float> : 0.0F;
+    amx::row_products(ct.at(matrix, 0), ct.step(), y, p.value_width, p.queries, p.value_width, inner_);
+  }
+  void operator()(const Gradients& to) {
+    const amx::Tiles tiles;
+    const int64_t end = p_.visible(p_.queries - 1), columns = rounded_up(p_.width, kSide);
+    if (end == 0) std::fill_n(dq_.data(), kSide * columns, 0.0F);
+    for (int64_t j = 0; j < end; j += kKeys) {
+      const int64_t rows = std::min(kKeys, end - j);
+      scores_to_slopes(j, rows);
+      write(probabilities_.data(), rows, ct_rows_.data(), p_.value_width, to.dv + j * p_.value_width);
+      write(slopes_.data(), rows, q_rows_.data(), p_.width, to.dk + j * p_.width);
+    }
+    std::fill(to.dk + end * p_.width, to.dk + p_.keys * p_.width, uint16_t{0});
+    std::fill(to.dv + end * p_.value_width, to.dv + p_.keys * p_.value_width, uint16_t{0});
+    alignas(64) float ones[kSide];
+    std::fill_n(ones, kSide, 1.0F);
+    amx::scale_and_round(dq_.data(), columns, p_.queries, p_.width, ones, to.dq);
+  }
+
+ private:
+  // Probabilities and slopes of keys [j, j + rows); what they are of the queries' gradients is added up.
+  void scores_to_slopes(int64_t j, int64_t rows) {
+    const int64_t whole = rounded_up(rows, kSide), some = rounded_up(rows, kFew), blocks = blocks_of(p_.width);
+    const Rows::Found keys = p_.k.find(matrix_, j, rows, keys_.data());
+    const Rows::Found values = p_.v.find(matrix_, j, rows, values_.data());
+    p_.k.pack_right(matrix_, j, rows, packed_.data());
+    for (int64_t i = 0; i < p_.queries; i += kFew) {
+      amx::few_scores(keys.at, keys.row, some, q_.data() + i * kSide, amx::steps(p_.width), s_);
+      p_.finish(s_, kFew, matrix_, i, std::min(kFew, p_.queries - i), j, rows);
+      amx::few_scores(values.at, values.row, some, ct_.data() + i * kSide, amx::steps(p_.value_width), into_);
+      std::fill(into_ + some * kFew, into_ + whole * kFew, 0.0F);
+      amx::slopes(amx::FewSlopes{s_, into_, whole, p_.factor, p_.scale, shift_ + i, inner_ + i,
+                                 probabilities_.data() + i, slopes_.data() + i, tiles_});
+      amx::few_sums(tiles_, whole / kSide, packed_.data(), blocks, dq_.data() + i * blocks * kSide, j > 0);
+    }
+  }
+  // The products of rows of kSide queries and of a packed right side, rounded.
+  static void write(const uint16_t* left, int64_t rows, const uint16_t* right, int64_t width, uint16_t* to) {
+    alignas(64) float sums[amx::kBlockSize];
+    for (int64_t r = 0; r < rows; r += kSide) {
+      const amx::Left block{
+          .at = left + r * kSide, .row = kSide, .half = kFew * kSide, .steps = nullptr, .step = amx::kDepth};
+      for (int64_t c = 0; c < width; c += kSide) {
+        amx::block(block, right + c / kSide * amx::kStepSize, 1, sums);
+        amx::finish(sums, {}, std::min(kSide, rows - r), std::min(kSide, width - c), to + r * width + c, width);
+      }
+    }
+  }
+
+  const Problem& p_;
+  int64_t matrix_;
+  Room<uint16_t> ct_rows_, ct_;
+  Room<uint16_t> q_{packed_size(p_.width)}, q_rows_{p_.q.turned_size(p_.queries)};
+  Room<uint16_t> keys_{p_.k.found_size()}, values_{p_.v.found_size()}, packed_{p_.k.turned_size(kKeys)};
+  Room<uint16_t> probabilities_{kKeys * kSide}, slopes_{kKeys * kSide};  // rows of kSide queries
+  Room<float> dq_{kSide * rounded_up(p_.width, kSide)};
+  alignas(64) float shift_[kSide] = {}, inner_[kSide] = {};
+  alignas(64) float s_[kKeys * kFew], into_[kKeys * kFew];
+  alignas(64) uint16_t tiles_[kKeys * kFew];
+};
+
 // Whether these inputs are of bf16, and the mask, if there is one, of what is read.
 bool is_ours(const KernelArgs& a, std::initializer_list<size_t> inputs, const ConstView& mask) {
   const bool readable = mask.data == nullptr || mask.dtype == DType::BF16 || mask.dtype == DType::F32;
@@ -353,10 +463,16 @@ bool run_attention_bf16(const KernelArgs& a) {
   const ConstView mask = a.inputs.size() > 3 ? a.inputs[3] : ConstView{};
   if (!is_ours(a, {0, 1, 2}, mask)) return false;
   const Problem p(a.inputs[0], a.inputs[1], a.inputs[2], mask, a.attrs, a.pool);
-  if (p.queries < kFewQueries) {
-    for_units(a.pool, p.matrices * p.queries, p.keys * (p.width + p.value_width), [&](int64_t row) {
-      forward_alone(p, row / p.queries, row % p.queries, a.outputs[0].as<uint16_t>() + row * p.value_width,
-                    a.outputs[1].as<float>() + row);
+  if (p.queries > 1 && p.queries <= kFewQueries) {
+    for_units(a.pool, p.matrices, p.keys * (p.width + p.value_width), [&](int64_t matrix) {
+      const int64_t row = matrix * p.queries;
+      forward_few(p, matrix, a.outputs[0].as<uint16_t>() + row * p.value_width, a.outputs[1].as<float>() + row);
+    });
+    return true;
+  }
+  if (p.queries == 1) {
+    for_units(a.pool, p.matrices, p.keys * (p.width + p.value_width), [&](int64_t matrix) {
+      forward_alone(p, matrix, a.outputs[0].as<uint16_t>() + matrix * p.value_width, a.outputs[1].as<float>() + matrix);
     });
     return true;
   }
@@ -382,10 +498,18 @@ bool run_attention_grad_bf16(const KernelArgs& a) {
   const Contiguous y(a.inputs[5], a.pool), log_denominator(a.inputs[6], a.pool);
   for_units(a.pool, p.matrices, p.queries * std::max<int64_t>(1, p.keys), [&](int64_t matrix) {
     const int64_t row = matrix * p.queries, key = matrix * p.keys;
-    const Queries queries(p, ct, y.as<uint16_t>() + row * p.value_width, log_denominator.as<float>() + row, matrix);
+    const uint16_t* result = y.as<uint16_t>() + row * p.value_width;
+    const float* denominators = log_denominator.as<float>() + row;
+    const Gradients to{a.outputs[0].as<uint16_t>() + row * p.width, a.outputs[1].as<uint16_t>() + key * p.width,
+                       a.outputs[2].as<uint16_t>() + key * p.value_width};
+    if (p.queries <= kFewQueries) {
+      FewBackward backward(p, ct, result, denominators, matrix);
+      backward(to);
+      return;
+    }
+    const Queries queries(p, ct, result, denominators, matrix);
     Backward backward(p, ct, queries, matrix);
-    backward({a.outputs[0].as<uint16_t>() + row * p.width, a.outputs[1].as<uint16_t>() + key * p.width,
-              a.outputs[2].as<uint16_t>() + key * p.value_width});
+    backward(to);
   });
   return true;
 }

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
+#include "tenon/device/cpu/copy.h"
 #include "tenon/ir/attr.h"
 #include "tenon/tensor/view.h"
 
@@ -40,6 +42,27 @@ struct AttentionProblem {
   float scale;
   ConstView mask;  // no data: none
   Shape mask_strides;
+};
+
+// A tensor [N, heads, length, width] whose rows lie in one piece each: itself or a copy.
+template <class T>
+class AttentionRows {
+ public:
+  AttentionRows(const ConstView& x, ThreadPool& pool) : view_(x) {
+    if (x.strides[3] == 1 || x.shape[3] == 1) return;
+    copied_.emplace(x, pool);
+    view_ = {copied_->data(), x.dtype, x.shape, contiguous_strides(x.shape), 0};
+  }
+  [[nodiscard]] int64_t width() const { return view_.shape[3]; }
+  [[nodiscard]] int64_t step() const { return view_.strides[2]; }
+  [[nodiscard]] const T* at(int64_t matrix, int64_t row) const {
+    const int64_t heads = view_.shape[1];
+    return view_.as<T>() + matrix / heads * view_.strides[0] + matrix % heads * view_.strides[1] + row * step();
+  }
+
+ private:
+  ConstView view_;
+  std::optional<Contiguous> copied_;
 };
 
 }  // namespace tenon::cpu

@@ -58,9 +58,9 @@ constexpr int kTogether = 4;  // rows whose exponentials stand side by side
 void scale_scores(const Scaling& a) {
   const V scale = Lanes::number(a.scale);
   for (int64_t r = 0; r < a.rows; ++r) {
-    float* s = a.s + r * kPanel;
-    const float* m = a.mask == nullptr ? nullptr : a.by_row ? a.mask + r : a.mask + r * kPanel;
-    for (int c = 0; c < kPanel; c += kLanes) {
+    float* s = a.s + r * a.panel;
+    const float* m = a.mask == nullptr ? nullptr : a.by_row ? a.mask + r : a.mask + r * a.panel;
+    for (int64_t c = 0; c < a.panel; c += kLanes) {
       const V x = Lanes::load(s + c);
       if (m == nullptr)
         Lanes::store(s + c, Lanes::multiply(x, scale));
@@ -70,12 +70,12 @@ void scale_scores(const Scaling& a) {
   }
 }
 
-void hide_scores(float* s, int64_t rows, int64_t hidden) {
+void hide_scores(float* s, int64_t rows, int64_t panel, int64_t hidden) {
   const V nothing = Lanes::number(kMinusInfinity);
   for (int64_t r = 0; r < rows; ++r, ++hidden) {
-    for (int c = 0; c < kPanel && c < hidden; c += kLanes) {
+    for (int64_t c = 0; c < panel && c < hidden; c += kLanes) {
       const int64_t count = hidden - c;
-      Lanes::store(s + r * kPanel + c, nothing, Lanes::part(count < kLanes ? static_cast<int>(count) : kLanes));
+      Lanes::store(s + r * panel + c, nothing, Lanes::part(count < kLanes ? static_cast<int>(count) : kLanes));
     }
   }
 }
@@ -149,6 +149,195 @@ void slopes(const Slopes& a) {
         store_halves(a.slopes + at, both);
         _mm512_storeu_si512(pair_of(a.packed, a.rows, r + i, group), _mm512_maskz_permutexvar_epi16(~0U, weave, both));
       }
+    }
+  }
+}
+
+namespace {
+
+constexpr int kRowBytes = kDepth * 2;  // of a packed tile's rows
+
+// Tiles 0 to Count - 1: this many times kFew rows of the left side.
+template <int Count>
+[[gnu::always_inline]] inline void few_rows(const uint16_t* rows, int64_t row, const uint16_t* queries, int64_t steps,
+                                            float* s) {
+  const auto stride = static_cast<size_t>(row) * sizeof(uint16_t);
+  constexpr size_t kScores = kFew * sizeof(float);
+  const int64_t below = kFew * row;
+  _tile_zero(0);
+  if constexpr (Count > 1) {
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int64_t i = 0; i < steps; ++i, rows += kDepth, queries += kStepSize) {
+    _tile_loadd(4, queries, kRowBytes);
+    _tile_loadd(5, rows, stride);
+    _tile_dpbf16ps(0, 5, 4);
+    if constexpr (Count > 1) {
+      _tile_loadd(6, rows + below, stride);
+      _tile_dpbf16ps(1, 6, 4);
+      _tile_loadd(7, rows + 2 * below, stride);
+      _tile_dpbf16ps(2, 7, 4);
+      _tile_loadd(5, rows + 3 * below, stride);
+      _tile_dpbf16ps(3, 5, 4);
+    }
+  }
+  _tile_stored(0, s, kScores);
+  if constexpr (Count > 1) {
+    _tile_stored(1, s + kFew * kFew, kScores);
+    _tile_stored(2, s + 2 * kFew * kFew, kScores);
+    _tile_stored(3, s + 3 * kFew * kFew, kScores);
+  }
+}
+
+// kFew numbers of each of 16 pairs of rows, turned: a tile of the left side.
+[[gnu::always_inline]] inline void store_tile(__m512i (&pairs)[kLanes], uint16_t* to) {
+  V v[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) v[i] = _mm512_castsi512_ps(pairs[i]);
+  Lanes::transpose(v);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) _mm512_storeu_ps(to + i * kDepth, v[i]);
+}
+
+}  // namespace
+
+void few_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s) {
+  int64_t r = 0;
+  for (; r + 4 * kFew <= count; r += 4 * kFew) few_rows<4>(rows + r * row, row, queries, steps, s + r * kFew);
+  for (; r < count; r += kFew) few_rows<1>(rows + r * row, row, queries, steps, s + r * kFew);
+}
+
+namespace {
+
+// Two blocks of columns, or one: a chain of products waits for itself, so there are four.
+template <bool Two>
+[[gnu::always_inline]] inline void few_blocks(const uint16_t* tiles, int64_t steps, const uint16_t* packed, float* out,
+                                              size_t stride, bool more) {
+  const uint16_t* second = packed + steps * kStepSize;
+  if (more) {
+    _tile_loadd(0, out, stride);
+    _tile_loadd(1, out + kFew, stride);
+    if constexpr (Two) {
+      _tile_loadd(2, out + kSide, stride);
+      _tile_loadd(3, out + kSide + kFew, stride);
+    }
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int64_t s = 0; s < steps; ++s, tiles += kFew * kDepth, packed += kStepSize, second += kStepSize) {
+    _tile_loadd(4, tiles, kRowBytes);
+    _tile_loadd(5, packed, kRowBytes);
+    _tile_dpbf16ps(0, 4, 5);
+    _tile_loadd(6, packed + kStepSize / 2, kRowBytes);
+    _tile_dpbf16ps(1, 4, 6);
+    if constexpr (Two) {
+      _tile_loadd(7, second, kRowBytes);
+      _tile_dpbf16ps(2, 4, 7);
+      _tile_loadd(5, second + kStepSize / 2, kRowBytes);
+      _tile_dpbf16ps(3, 4, 5);
+    }
+  }
+  _tile_stored(0, out, stride);
+  _tile_stored(1, out + kFew, stride);
+  if constexpr (Two) {
+    _tile_stored(2, out + kSide, stride);
+    _tile_stored(3, out + kSide + kFew, stride);
+  }
+}
+
+}  // namespace
+
+void few_sums(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more) {
+  const auto stride = static_cast<size_t>(blocks * kSide) * sizeof(float);
+  int64_t b = 0;
+  for (; b + 2 <= blocks; b += 2, packed += 2 * steps * kStepSize)
+    few_blocks<true>(tiles, steps, packed, out + b * kSide, stride, more);
+  if (b < blocks) few_blocks<false>(tiles, steps, packed, out + b * kSide, stride, more);
+}
+
+void softmax(const FewSoftmax& a) {
+  const V factor = Lanes::number(a.factor), nothing = Lanes::number(kMinusInfinity);
+  const __m512i weave = _mm512_loadu_si512(kWoven.at);
+  V top[kTogether];
+#pragma GCC unroll 4
+  for (V& one : top) one = nothing;
+  for (int64_t r = 0; r < a.rows; r += kTogether) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kTogether; ++i) top[i] = larger_of(Lanes::load(a.s + (r + i) * kFew), top[i]);
+  }
+  const V seen = larger_of(larger_of(top[0], top[1]), larger_of(top[2], top[3]));
+  const V before = Lanes::load(a.most), most = larger_of(Lanes::multiply(seen, factor), before);
+  Lanes::store(a.most, most);
+  // Zero where nothing may be seen so far.
+  const V shift = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(most, nothing, _CMP_NEQ_UQ), most);
+  const V fit = power_of_two(Lanes::subtract(before, shift));
+  V sum[2] = {Lanes::zero(), Lanes::zero()};
+  for (int64_t r = 0; r < a.rows; r += kDepth) {
+    __m512i pairs[kLanes];
+    const float* s = a.s + r * kFew;
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      const V low = power_of_two(fused_minus(Lanes::load(s + 2 * i * kFew), factor, shift));
+      const V high = power_of_two(fused_minus(Lanes::load(s + (2 * i + 1) * kFew), factor, shift));
+      sum[0] = Lanes::add(sum[0], low);
+      sum[1] = Lanes::add(sum[1], high);
+      pairs[i] = _mm512_maskz_permutexvar_epi16(~0U, weave, rounded(low, high));
+    }
+    store_tile(pairs, a.tiles + r * kFew);
+  }
+  Lanes::store(a.sum, Lanes::fma(Lanes::load(a.sum), fit, Lanes::add(sum[0], sum[1])));
+  if (a.out_columns == 0 || Lanes::differ(fit, Lanes::number(1.0F)) == 0) return;
+  alignas(64) float fits[kFew];
+  Lanes::store(fits, fit);
+  for (int64_t q = 0; q < kFew; ++q) {
+    const V by = Lanes::number(fits[q]);
+    float* out = a.out + q * a.out_columns;
+    for (int64_t c = 0; c < a.out_columns; c += kLanes)
+      Lanes::store(out + c, Lanes::multiply(Lanes::load(out + c), by));
+  }
+}
+
+void slopes(const FewSlopes& a) {
+  const V factor = Lanes::number(a.factor), scale = Lanes::number(a.scale);
+  const V shift = Lanes::load(a.shift), inner = Lanes::load(a.inner);
+  const __m512i weave = _mm512_loadu_si512(kWoven.at);
+  const auto store_halves = [](uint16_t* to, __m512i rows) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<const __m256i&>(rows));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kSide), _mm512_maskz_extracti64x4_epi64(0xf, rows, 1));
+  };
+  for (int64_t r = 0; r < a.rows; r += kDepth) {
+    __m512i pairs[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      V e[2], d[2];
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        const int64_t at = (r + 2 * i + half) * kFew;
+        e[half] = power_of_two(fused_minus(Lanes::load(a.s + at), factor, shift));
+        d[half] = Lanes::multiply(Lanes::multiply(e[half], scale), Lanes::subtract(Lanes::load(a.into + at), inner));
+      }
+      store_halves(a.probabilities + (r + 2 * i) * kSide, rounded(e[0], e[1]));
+      const __m512i both = rounded(d[0], d[1]);
+      store_halves(a.slopes + (r + 2 * i) * kSide, both);
+      pairs[i] = _mm512_maskz_permutexvar_epi16(~0U, weave, both);
+    }
+    store_tile(pairs, a.tiles + r * kFew);
+  }
+}
+
+void scale_and_round(const float* from, int64_t from_row, int64_t rows, int64_t n, const float* factor, uint16_t* y) {
+  for (int64_t r = 0; r < rows; ++r, from += from_row, y += n) {
+    const V by = Lanes::number(factor[r]);
+    for (int64_t c = 0; c < n; c += kLanes) {
+      const V v = Lanes::multiply(Lanes::load(from + c), by);
+      const __m512i bits = rounded(v, v);
+      const auto part = static_cast<__mmask16>(n - c >= kLanes ? 0xffff : (1U << (n - c)) - 1);
+      _mm256_mask_storeu_epi16(y + c, part, reinterpret_cast<const __m256i&>(bits));
     }
   }
 }
@@ -228,9 +417,14 @@ void turn_and_round(const float* from, int64_t rows, int64_t columns, const floa
 // A compiler or a CPU family without it: available() says so, and nobody calls these.
 namespace tenon::cpu::amx {
 void scale_scores(const Scaling&) {}
-void hide_scores(float*, int64_t, int64_t) {}
+void hide_scores(float*, int64_t, int64_t, int64_t) {}
 void softmax(const Softmax&) {}
 void slopes(const Slopes&) {}
+void few_scores(const uint16_t*, int64_t, int64_t, const uint16_t*, int64_t, float*) {}
+void few_sums(const uint16_t*, int64_t, const uint16_t*, int64_t, float*, bool) {}
+void softmax(const FewSoftmax&) {}
+void slopes(const FewSlopes&) {}
+void scale_and_round(const float*, int64_t, int64_t, int64_t, const float*, uint16_t*) {}
 void row_products(const uint16_t*, int64_t, const uint16_t*, int64_t, int64_t, int64_t, float*) {}
 void sum_of_rows(const float*, const uint16_t*, int64_t, int64_t, int64_t, float*) {}
 void turn_and_round(const float*, int64_t, int64_t, const float*, uint16_t*, int64_t) {}
