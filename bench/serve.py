@@ -14,6 +14,7 @@ serve_floor (serve_floor.cpp), which only receives and sends, in turns with the 
 the thread that reads them, as quick models' do, and --profile keeps callgrind's files.
 --swap: the 99th percentile while versions change (a new version of MODEL.onnx appears every two seconds, is loaded and warmed, takes
 over, and the old one is freed) against the steady one, in turns.
+--stall: runs in which the machine itself stood still for longer (ms; a virtual machine may) are made again (stillness.py).
 """
 
 import argparse
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import onnx_bytes as onnx  # noqa: E402
 from serve_process import ServeProcess, loadtest  # noqa: E402
+from stillness import Stillness  # noqa: E402
 
 PROTOCOLS = (("v2 REST, binary", "v2_rest", "http://{}/v2/models/m", []),
              ("v2 REST, JSON", "v2_rest", "http://{}/v2/models/m", ["--json-tensors"]),
@@ -109,25 +111,28 @@ def swap(options):
                     return
                 ahead.rename(there)
 
-        ratios = []
+        def while_swapping():
+            versions = [hidden() for _ in range(int(options.seconds // 2))]
+            stop.clear()
+            changer = threading.Thread(target=change, args=(versions,))
+            changer.start()
+            result = load(options, url)
+            stop.set()
+            changer.join()
+            return result, sum(there.exists() for _, there in versions)
+
+        ratios, still = [], Stillness(options.stall / 1e3, options.patience)
         print(f"{'round':>5} {'steady p99 ms':>14} {'swapping p99 ms':>16} {'swaps':>6} {'ratio':>6}")
         try:
             load(options, url)
-            for round_ in range(options.rounds):
-                steady = load(options, url)
-                versions = [hidden() for _ in range(int(options.seconds // 2))]
-                stop.clear()
-                changer = threading.Thread(target=change, args=(versions,))
-                changer.start()
-                moving = load(options, url)
-                stop.set()
-                changer.join()
+            for round_ in still.rounds(options.rounds):
+                steady = still.during(lambda: load(options, url))
+                moving, swaps = still.during(while_swapping)
                 if steady["errors"] or moving["errors"]:
                     print("errors", steady["errors"], moving["errors"])
-                swaps = sum(there.exists() for _, there in versions)
                 ratios.append(moving["p99_ms"] / steady["p99_ms"])
                 print(f"{round_ + 1:5} {steady['p99_ms']:14.2f} {moving['p99_ms']:16.2f} {swaps:6} {ratios[-1]:6.2f}", flush=True)
-            print(f"median ratio {statistics.median(ratios):.2f} (goal 1.2)")
+            print(f"median ratio {statistics.median(ratios):.2f} (goal 1.2)", still)
         finally:
             server.stop()
 
@@ -165,7 +170,7 @@ def own_cost(options, folder):
     server = ServeProcess(options.tenon, *options.flags.split(), "--model", f"m={model}")
     cases = [(name, server, url.format(server.address(listener)), extra) for name, listener, url, extra in PROTOCOLS
              if not options.protocols or name in options.protocols.split(";")]
-    stopping = [server]
+    stopping, still = [server], Stillness(options.stall / 1e3, options.patience)
     if options.floor:
         floor = Floor(options.floor)
         stopping.append(floor)
@@ -176,11 +181,13 @@ def own_cost(options, folder):
     try:
         for options.rate in map(float, options.rates.split(",")):
             found = {case[0]: [] for case in cases}
-            for _ in range(options.rounds):
+            for _ in still.rounds(options.rounds):
                 for name, process, url, extra in cases:
-                    before = Cost(process.pid)
-                    result = load(options, url, *extra)
-                    seconds, kernel, wakes = Cost(process.pid).since(before)
+                    def measured():
+                        before = Cost(process.pid)
+                        return load(options, url, *extra), Cost(process.pid).since(before)
+
+                    result, (seconds, kernel, wakes) = still.during(measured)
                     n = max(1, result["answered"])
                     if result["errors"]:
                         print(f"{name}: errors {result['errors']}")
@@ -190,6 +197,7 @@ def own_cost(options, folder):
                 micros, kernel, wakes, rate, p50, p99 = map(statistics.median, zip(*rows))
                 print(f"{options.rate:5.0f} {name:24} {rate:10.0f} {p50:7.2f} {p99:7.2f} {micros:7.1f} {min(r[0] for r in rows):6.1f} "
                       f"{max(r[0] for r in rows):6.1f} {micros * kernel:7.1f} {wakes:6.2f}", flush=True)
+            print(still)
     finally:
         for process in stopping:
             process.stop()
@@ -207,6 +215,8 @@ def main():
     parser.add_argument("--flags", default="", help="more for the server")
     parser.add_argument("--floor")
     parser.add_argument("--swap")
+    parser.add_argument("--patience", type=float, default=0, help="seconds after which no new round begins")
+    parser.add_argument("--stall", type=float, default=50, help="ms; 0: whatever the machine does")
     parser.add_argument("--instructions", action="store_true")
     parser.add_argument("--profile")
     parser.add_argument("--rounds", type=int, default=3)

@@ -4,6 +4,7 @@ simplest good Python server (peers/onnxruntime_server.py).
 
     bench/serve_compare.py --python VENV/bin/python [--tenon build/release/bin/tenon] [--models mlp,resnet50,distilbert] [--seconds 4]
     bench/serve_compare.py --python VENV/bin/python --models resnet50 --rates 8,12,16 [--rounds 6] [--protocols gRPC]
+    bench/serve_compare.py … --triton OTHER_VENV/bin/python      Triton as well (peers/triton_server.py), batches of 16
 
 First a peer must give the answers that Tenon gave (its request log, replayed). VENV: onnx, onnxruntime, fastapi, uvicorn[standard], numpy, tritonclient[grpc]. For each model, server and protocol, `tenon
 loadtest` (open loop: latency from the intended time) looks for the highest rate whose 99th percentile is within 10 and 50 ms, with
@@ -13,6 +14,7 @@ rate that is too high, what a server can do) and the CPU time of a request. Whoe
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 from serve import Cost  # noqa: E402
 from serve_process import ServeProcess, loadtest  # noqa: E402
+from stillness import Stillness  # noqa: E402
 
 
 class Tenon(ServeProcess):
@@ -32,10 +35,11 @@ class Tenon(ServeProcess):
 
 
 class Peer:
-    """peers/onnxruntime_server.py, which prints "grpc PORT" and "rest PORT"."""
+    """peers/onnxruntime_server.py or triton_server.py, which print "grpc PORT" and "rest PORT"."""
 
     def __init__(self, *command):
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        path = f"{Path(command[0]).parent}:{os.environ['PATH']}"  # Triton looks for its Python there
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "PATH": path})
         for line in self.process.stdout:
             name, _, port = line.partition(" ")
             setattr(self, name, int(port))
@@ -49,6 +53,20 @@ class Peer:
     def stop(self):
         self.process.terminate()
         self.process.wait(timeout=60)
+
+
+def cpu_seconds(pid):
+    """Of a process and all that it has started, as Triton starts others."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            pass
+    found = [pid]
+    for one in found:
+        found += parents.get(one, [])
+    return sum(Cost(one).seconds for one in found)
 
 
 def measure(o, url, rate, seconds, *more, warm_up=1):
@@ -75,18 +93,21 @@ def check_agreement(o, folder, model, path, kind, *command):
 
 def in_turns(o, model, kinds):
     """Every server at each rate, with the same arrivals."""
-    servers = {name: kind(*command) for name, (kind, *command) in kinds}
+    servers, still = {name: kind(*command) for name, (kind, *command) in kinds}, Stillness(o.stall / 1e3, o.patience)
     try:
         for protocol in o.protocols.split(","):
             for server in servers.values():
                 measure(o, url_of(server, protocol), 2, 2)
             for rate in map(float, o.rates.split(",")):
                 found = {name: [] for name in servers}
-                for round_ in range(o.rounds):
+                for round_ in still.rounds(o.rounds):
                     for name, server in list(servers.items())[:: 1 if round_ % 2 == 0 else -1]:
-                        before = Cost(server.pid)
-                        result = measure(o, url_of(server, protocol), rate, o.seconds, "--seed", round_ + 1, warm_up=0)
-                        micros = 1e6 * Cost(server.pid).since(before)[0] / max(1, result["answered"])
+                        def measured():
+                            before = cpu_seconds(server.pid)
+                            result = measure(o, url_of(server, protocol), rate, o.seconds, "--seed", round_ + 1, warm_up=0)
+                            return result, 1e6 * (cpu_seconds(server.pid) - before) / max(1, result["answered"])
+
+                        result, micros = still.during(measured)
                         found[name].append((result["p50_ms"], result["p99_ms"], result["answered"] / result["seconds"], micros / 1e3))
                         if result["errors"]:
                             print(f"{name}: errors {result['errors']}")
@@ -94,6 +115,7 @@ def in_turns(o, model, kinds):
                     p50, p99, done, cpu = (f"{statistics.median(c):.4g} ({min(c):.4g} to {max(c):.4g})" for c in zip(*rows))
                     print(f"{model:9} {name:24} {protocol:8} {rate:6g}/s  p50 {p50} ms, p99 {p99} ms, {done} answers/s, CPU {cpu} ms",
                           flush=True)
+            print(still)
     finally:
         for server in servers.values():
             server.stop()
@@ -128,6 +150,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tenon", default=str(ROOT / "build/release/bin/tenon"))
     parser.add_argument("--python", required=True)
+    parser.add_argument("--triton", help="a Python with nvidia-pytriton and onnxruntime")
     parser.add_argument("--models", default="mlp,resnet50")
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--bounds", default="10,50", help="of the 99th percentile, ms")
@@ -136,6 +159,8 @@ def main():
     parser.add_argument("--protocols", default="gRPC,REST")
     parser.add_argument("--rates", help="in turns at these requests a second")
     parser.add_argument("--rounds", type=int, default=6, help="with --rates")
+    parser.add_argument("--patience", type=float, default=0, help="seconds after which no new round begins")
+    parser.add_argument("--stall", type=float, default=50, help="with --rates: runs in which the machine stood still for so long (ms) are made again")
     parser.add_argument("--start", type=float, default=0, help="the first rate that is tried")
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -148,6 +173,8 @@ def main():
             every = (("tenon", tenon), ("tenon, batches of 16", [*tenon, "--max-batch-size", "16", "--batch-timeout-micros", "0"]),
                      ("ONNX Runtime in Python", [Peer, o.python, str(ROOT / "bench/peers/onnxruntime_server.py"), "--model", f"m={path}"]))
             kinds = [kind for kind in every if kind[0] in o.servers.split(";")]
+            if o.triton:
+                kinds.append(("Triton, batches of 16", [Peer, o.triton, str(ROOT / "bench/peers/triton_server.py"), "--model", f"m={path}"]))
             for name, (kind, *command) in kinds:
                 if kind is Peer:
                     check_agreement(o, folder, model, path, kind, *command)

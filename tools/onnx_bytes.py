@@ -23,9 +23,10 @@ def node(op, inputs, output):
     return b"".join(field(1, i.encode()) for i in inputs) + field(2, output.encode()) + field(4, op.encode())
 
 
-def value(name):
-    """A list of floats of any length."""
-    return field(1, name.encode()) + field(2, field(1, number(1, 1) + field(2, field(1, field(2, b"N")))))
+def value(name, dims=("N",)):
+    """Floats; unless told otherwise, a list of any length. A dim is a number, or a text for any extent."""
+    shape = b"".join(field(1, field(2, d.encode()) if isinstance(d, str) else number(1, d)) for d in dims)
+    return field(1, name.encode()) + field(2, field(1, number(1, 1) + field(2, shape)))
 
 
 def tensor(name, data_type, dims, raw):

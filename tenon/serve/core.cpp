@@ -118,10 +118,10 @@ void Core::count(const Call& call, const Status& status, const Scheduler::Result
 
 void Core::count_refused(Api api, const std::string& model, const Status& status) {
   // The name is the client's text: only those that the configuration knows become a label.
-  const bool known = !repository_.ready_versions(model).empty();
+  const auto held = repository_.held(model);
   metrics_
       .counter("tenon_requests_total", "Requests answered, by gRPC's name of the status.",
-               {{"model", known ? model : ""},
+               {{"model", held ? model : ""},
                 {"version", ""},
                 {"api", std::string(name(api))},
                 {"code", std::string(name(status.code))}})

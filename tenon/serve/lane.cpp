@@ -11,7 +11,7 @@
 namespace tenon::serve {
 namespace {
 
-constexpr std::string_view kReasons[kCloseReasons] = {"full", "timeout", "shape", "drain", "single", "split"};
+constexpr std::string_view kReasons[kCloseReasons] = {"full", "timeout", "shape", "drain", "single", "split", "alone"};
 
 void check(const BatchingOptions& b, const std::string& where) {
   const auto refuse = [&](std::string problem, std::string hint) {
@@ -113,7 +113,8 @@ void Lane::count_request(Api api, Code code, Clock::duration took) {
   }).observe(std::chrono::duration<double>(took).count());
 }
 
-void Lane::note_batch(bool ok, int64_t rows, const Timings& when, std::span<const Clock::time_point> arrived) {
+void Lane::note_batch(CloseReason reason, bool ok, int64_t rows, const Timings& when,
+                      std::span<const Clock::time_point> arrived) {
   const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
   {
     const std::lock_guard lock(statistics_mutex_);
@@ -135,6 +136,7 @@ void Lane::note_batch(bool ok, int64_t rows, const Timings& when, std::span<cons
       }
     }
   }
+  closed_[static_cast<size_t>(reason)]->add();
   batch_rows_->observe(static_cast<double>(rows));
   run_histogram_->observe(seconds(when.finished - when.started));
   if (ok) rows_->add(static_cast<uint64_t>(rows));

@@ -45,6 +45,7 @@ LogFile::LogFile(LogFileOptions options, const std::string& name, Metrics& metri
     : options_(std::move(options)),
       name_(name),
       log_(std::move(log)),
+      held_(metrics.hold({{"log", name}}, "log " + name)),
       written_(counted(metrics, name, "written")),
       dropped_(counted(metrics, name, "dropped")),
       failed_(counted(metrics, name, "failed")),

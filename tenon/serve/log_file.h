@@ -11,6 +11,7 @@
 #include <deque>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -61,6 +62,7 @@ class LogFile {
   LogFileOptions options_;
   std::string name_;
   LogSink log_;
+  std::shared_ptr<void> held_;  // the cells below
   Counter& written_;
   Counter& dropped_;
   Counter& failed_;

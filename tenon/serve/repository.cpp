@@ -136,6 +136,7 @@ void Repository::configure(std::vector<ModelConfig> models) {
       if (!entry) {
         entry = std::make_unique<Entry>();
         entry->wanted = !options_.explicit_control;
+        entry->held = metrics_.hold({{"model", config.name}, {"version", ""}}, config.name);
       } else if (entry->config.base_path != config.base_path || entry->config.pipeline != config.pipeline ||
                  entry->config.lane.precision != config.lane.precision) {
         for (auto& [number, version] : entry->versions) version.outdate(++generation_);

@@ -107,6 +107,9 @@ class Repository {
   [[nodiscard]] std::vector<IndexEntry> index() const;
   // Versions ready now, rising.
   [[nodiscard]] std::vector<LanePtr> ready_versions(const std::string& model) const;
+  // What keeps the metrics of a model's name, of no version, while it is there (Metrics::hold); null for an unknown
+  // one.
+  [[nodiscard]] std::shared_ptr<void> held(const std::string& model) const;
   // Every model of the configuration that is wanted has a version ready, or all had at one time: a model that is added
   // later, or loses its folder, is no reason to turn the others' requests away.
   [[nodiscard]] bool ready() const { return ready_.load(std::memory_order_acquire); }

@@ -79,6 +79,7 @@ struct Repository::Entry {
   std::string disk_error;
   std::map<int64_t, Version> versions;
   QuotaPtr quota = std::make_shared<Quota>();
+  std::shared_ptr<void> held;  // what metrics tell of it and of no version
 };
 
 struct Repository::Published {
@@ -91,6 +92,7 @@ struct Repository::Published {
     QuotaPtr quota;  // null: none
     TrafficPtr traffic;
     RequestLogPtr log;
+    std::shared_ptr<void> held;
     [[nodiscard]] LanePtr lane(int64_t version) const {
       const auto at = versions.find(version);
       return at == versions.end() ? nullptr : at->second;

@@ -57,6 +57,7 @@ void Repository::publish() {
     if (entry->config.max_in_flight > 0) model.quota = entry->quota;
     model.traffic = entry->traffic;
     model.log = entry->log;
+    model.held = entry->held;
     next->models.emplace(name, std::move(model));
   }
   std::shared_ptr<const Published> old = std::move(next);
@@ -198,6 +199,12 @@ std::vector<IndexEntry> Repository::index() const {
     if (out.size() == before) out.push_back({name, 0, VersionState::Unknown, entry->disk_error});
   }
   return out;
+}
+
+std::shared_ptr<void> Repository::held(const std::string& model) const {
+  const auto snapshot = published();
+  const auto found = snapshot->models.find(model);
+  return found == snapshot->models.end() ? nullptr : found->second.held;
 }
 
 std::vector<LanePtr> Repository::ready_versions(const std::string& model) const {

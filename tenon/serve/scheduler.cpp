@@ -141,6 +141,7 @@ void Scheduler::for_each_busy(const std::function<void(Busy&)>& look) {
 void Scheduler::look_for_stuck_runs() {
   struct Stuck {
     Labels which;
+    std::shared_ptr<void> held;  // the version may be gone before it is counted
     double seconds;
   };
   std::vector<Stuck> stuck;
@@ -154,6 +155,7 @@ void Scheduler::look_for_stuck_runs() {
       busy.told_of = since;
       const Lane& lane = *busy.lane.load(std::memory_order_relaxed);
       stuck.push_back({{{"model", lane.model_name_}, {"version", std::to_string(lane.version_)}},
+                       lane.held_,
                        static_cast<double>(now - since) * 1e-9});
     });
   }
@@ -310,8 +312,7 @@ void Scheduler::run_here(Place& place, const LanePtr& lane, std::vector<Value> i
   place.busy.end();
   result.timings.computed = result.timings.finished = Clock::now();
   lane->pending_.fetch_sub(1, std::memory_order_relaxed);
-  lane->closed_[static_cast<size_t>(CloseReason::Single)]->add();
-  lane->note_batch(result.status.ok(), 1, result.timings, {&now, 1});
+  lane->note_batch(CloseReason::Single, result.status.ok(), 1, result.timings, {&now, 1});
   if (!result.status.ok()) {
     const std::lock_guard lock(lane->statistics_mutex_);
     lane->statistics_.fail.add(result.timings.finished - now);
@@ -563,20 +564,26 @@ void Scheduler::work(Worker& self, Lane::Pool* pool) {
 }
 
 void Scheduler::execute(Batch& batch) {
-  batch.lane->closed_[static_cast<size_t>(batch.reason)]->add();
   std::vector<JobPtr> jobs;
+  const auto now = Clock::now();
   for (const auto& job : batch.jobs) {
-    if (!job->answered) jobs.push_back(job);  // who went away since is left out
+    if (job->answered) continue;  // who went away since is left out
+    if (job->deadline > now) {
+      jobs.push_back(job);
+    } else if (job->claim()) {  // those who watch the deadlines have not come to it yet
+      job->lane->expired_queued_->add();
+      job->answer_claimed(expired("waited in the queue"));
+    }
   }
-  if (jobs.empty()) return;
+  if (jobs.empty()) return;  // nothing runs, so nothing is counted
   if (batch.reason == CloseReason::Single) batch.bytes = bytes_of_all(jobs[0]->inputs);
   if (batch.reason == CloseReason::Split)
     run_split(batch, jobs[0]);
   else
-    run_batch(batch, jobs);
+    run_batch(batch, jobs, batch.reason);
 }
 
-void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs) {
+void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason reason) {
   Lane& lane = *batch.lane;
   const BatchingOptions& batching = lane.options_.batching;
   int64_t rows = 0;
@@ -607,17 +614,19 @@ void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs) {
   } catch (...) {
     status = current_status();
   }
+  const auto finished = Clock::now();
   if (!status.ok() && jobs.size() > 1) {  // one client's mistake is not the others'
+    lane.note_batch(reason, false, rows, {started, started, ready, computed, finished}, {});
     for (const auto& job : jobs) {
+      if (job->answered) continue;
       std::vector<JobPtr> alone{job};
-      run_batch(batch, alone);
+      run_batch(batch, alone, CloseReason::Alone);
     }
     return;
   }
-  const auto finished = Clock::now();
   std::vector<Clock::time_point> arrived;
   for (const auto& job : jobs) arrived.push_back(job->timings.arrived);
-  lane.note_batch(status.ok(), rows, {arrived[0], started, ready, computed, finished}, arrived);
+  lane.note_batch(reason, status.ok(), rows, {arrived[0], started, ready, computed, finished}, arrived);
   for (size_t i = 0; i < jobs.size(); ++i) {
     Job& job = *jobs[i];
     job.inputs.clear();
@@ -632,11 +641,15 @@ void Scheduler::run_split(Batch& batch, const JobPtr& job) {
   Status status;
   std::vector<Value> outputs;
   const auto started = job->timings.started;
+  int64_t ran = 0;
+  bool left = false;
   try {
     std::vector<std::vector<Value>> parts;
     for (int64_t at = 0; at < job->rows; at += most) {
-      if (job->answered) return;  // gone, or too late: the rest is not computed
+      left = job->answered;
+      if (left) break;  // gone, or too late: the rest is not computed
       const int64_t end = std::min(job->rows, at + most);
+      ran = end;
       std::vector<Value> piece;
       for (const Value& value : job->inputs) piece.push_back(rows(value, at, end));
       const int64_t padded = padded_rows(end - at, lane.options_.batching.allowed_sizes);
@@ -644,7 +657,7 @@ void Scheduler::run_split(Batch& batch, const JobPtr& job) {
       auto out = lane.model_->run(std::move(piece));
       parts.push_back(std::move(split_outputs(out, {end - at}, padded, lane.model_->outputs())[0]));
     }
-    for (size_t o = 0; o < parts[0].size(); ++o) {
+    for (size_t o = 0; !left && o < parts[0].size(); ++o) {
       std::vector<const Value*> pieces;
       for (const auto& part : parts) pieces.push_back(&part[o]);
       outputs.push_back(concat_rows(pieces, job->rows));
@@ -654,9 +667,12 @@ void Scheduler::run_split(Batch& batch, const JobPtr& job) {
     outputs.clear();
   }
   const auto computed = Clock::now();
-  lane.batch_rows_->observe(static_cast<double>(job->rows));
+  if (ran == 0) return;
+  lane.closed_[static_cast<size_t>(CloseReason::Split)]->add();
+  lane.batch_rows_->observe(static_cast<double>(ran));
   lane.run_histogram_->observe(seconds(computed - started));
   lane.queue_seconds_->observe(seconds(started - job->timings.arrived));
+  if (left) return;
   if (status.ok()) {
     lane.rows_->add(static_cast<uint64_t>(job->rows));
     const std::lock_guard lock(lane.statistics_mutex_);

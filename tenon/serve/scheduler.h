@@ -2,8 +2,8 @@
 //
 // A request leaves the queue in one of four ways: it runs, its deadline passes (it then never runs), its client goes
 // away, or the scheduler is destroyed. A request whose deadline passes while it runs is answered at that moment.
-// A batch closes for a reason that is counted: full, timeout, shape, drain; single (batching is off) or split (one
-// request larger than a batch).
+// A batch that runs is counted by the reason for which it was closed: full, timeout, shape, drain; single (batching is
+// off), split (one request larger than a batch) or alone (its batch failed, and each of its requests runs by itself).
 #pragma once
 
 #include <array>
@@ -59,8 +59,8 @@ struct LaneOptions {
   Precision precision = Precision::Strict;  // what the model was loaded with (ModelLoader)
 };
 
-enum class CloseReason : uint8_t { Full, Timeout, Shape, Drain, Single, Split };
-inline constexpr size_t kCloseReasons = 6;
+enum class CloseReason : uint8_t { Full, Timeout, Shape, Drain, Single, Split, Alone };
+inline constexpr size_t kCloseReasons = 7;
 std::string_view name(CloseReason reason);
 
 struct CountAndTime {
@@ -123,7 +123,8 @@ class Lane {
   struct Pool;
 
   // Counts a batch that ran: when it started, was ready to compute, had computed and ended, and when its requests came.
-  void note_batch(bool ok, int64_t rows, const Timings& when, std::span<const Clock::time_point> arrived);
+  void note_batch(CloseReason reason, bool ok, int64_t rows, const Timings& when,
+                  std::span<const Clock::time_point> arrived);
 
   std::shared_ptr<const void> alive_ = std::make_shared<char>();  // the first member, and so the last to go
   std::string model_name_;
@@ -231,7 +232,7 @@ class Scheduler {
   std::unique_ptr<Batch> next_batch(Clock::time_point now, Clock::time_point& wake);
   std::unique_ptr<Batch> batch_of(Lane& lane, Clock::time_point now, Clock::time_point& wake);
   void execute(Batch& batch);
-  void run_batch(Batch& batch, std::vector<JobPtr>& jobs);
+  void run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason reason);
   void run_split(Batch& batch, const JobPtr& job);
   Place* take_place(Lane& lane, int64_t bytes);
   void run_here(Place& place, const LanePtr& lane, std::vector<Value> inputs, Clock::time_point now, const Done& done);

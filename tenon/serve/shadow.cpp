@@ -26,7 +26,11 @@ std::vector<std::string> faults(const ShadowOptions& o) {
 }
 
 Shadow::Shadow(std::string model, ShadowOptions options, uint64_t seed, Metrics& metrics, LogSink log)
-    : model_(std::move(model)), options_(std::move(options)), seed_(seed), log_(std::move(log)) {
+    : model_(std::move(model)),
+      options_(std::move(options)),
+      seed_(seed),
+      log_(std::move(log)),
+      held_(metrics.hold({{"model", model_}, {"target", options_.name()}}, "targets of " + model_)) {
   for (size_t i = 0; i < kResults; ++i)
     metrics_[i] = &metrics.counter(
         "tenon_shadow_requests_total", "Mirrored requests, by how the shadow's answer compares with the real one.",

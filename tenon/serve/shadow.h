@@ -59,6 +59,7 @@ class Shadow : public std::enable_shared_from_this<Shadow> {
   std::atomic<uint64_t> drawn_{0};
   std::atomic<int64_t> in_flight_{0}, bytes_{0};
   std::array<std::atomic<uint64_t>, kResults> counts_{};
+  std::shared_ptr<void> held_;  // the cells below
   std::array<Counter*, kResults> metrics_{};
   std::atomic<int64_t> logged_ms_{0};
 };

@@ -124,10 +124,13 @@ std::shared_ptr<const Traffic::State> Traffic::made(TrafficOptions options) cons
                       {},
                       "split { version: 1 weight: 95 } split { version: 2 weight: 5 }"});
   auto out = std::make_shared<State>();
-  for (const auto& target : options.split)
-    out->targets.push_back(std::make_shared<Target>(
-        target, metrics_.counter("tenon_split_requests_total", "Requests that a split gave to a target.",
-                                 {{"model", model_}, {"target", target.name()}})));
+  for (const auto& target : options.split) {
+    const Labels labels{{"model", model_}, {"target", target.name()}};
+    auto held = metrics_.hold(labels, "targets of " + model_);
+    Counter& requests =
+        metrics_.counter("tenon_split_requests_total", "Requests that a split gave to a target.", labels);
+    out->targets.push_back(std::make_shared<Target>(target, std::move(held), requests));
+  }
   if (options.shadow) out->shadow = std::make_shared<Shadow>(model_, *options.shadow, options.seed, metrics_, log_);
   out->options = std::move(options);
   return out;

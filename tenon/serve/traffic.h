@@ -138,11 +138,13 @@ using TrafficPtr = std::shared_ptr<Traffic>;
 // Traffic::TargetPtr's public face: what was chosen.
 class Traffic::Target {
  public:
-  Target(SplitTarget t, Counter& requests)
+  Target(SplitTarget t, std::shared_ptr<void> held, Counter& requests)
       : options(std::move(t)),
+        held(std::move(held)),
         requests(requests),
         window(options.rollback ? options.rollback->window : std::chrono::milliseconds(60000)) {}
   const SplitTarget options;
+  const std::shared_ptr<void> held;  // its metrics
   Counter& requests;
   std::atomic<uint64_t> count{0};  // since set()
   std::atomic<bool> out{false};

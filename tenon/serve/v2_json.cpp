@@ -408,22 +408,31 @@ std::map<std::string, std::string> config_parameters(const Lane& lane, const std
   return out;
 }
 
+// An input of a batch axis alone would have no dims beside it, which Triton does not have and its perf_analyzer
+// refuses.
+int64_t config_batch_size(const Lane& lane) {
+  const Model& model = lane.model();
+  if (model.pipeline() || !model.why_not_batchable().empty()) return 0;
+  for (const auto& spec : model.inputs()) {
+    if (spec.dims.size() < 2) return 0;
+  }
+  const BatchingOptions& batching = lane.options().batching;
+  return batching.enabled ? batching.max_batch_size : 1;
+}
+
 std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels, const TrafficPtr& traffic) {
   const BatchingOptions& b = lane.options().batching;
-  const bool batchable = lane.model().why_not_batchable().empty();
+  const int64_t batch_size = config_batch_size(lane);
   Json config{{"name", lane.model_name()},
               {"platform", lane.model().platform()},
               {"backend", "tenon"},
-              {"max_batch_size", batchable ? (b.enabled ? b.max_batch_size : 1) : 0},
-              {"input", config_specs(lane.model().inputs(), batchable)},
-              {"output", config_specs(lane.model().outputs(), batchable)}};
+              {"max_batch_size", batch_size},
+              {"input", config_specs(lane.model().inputs(), batch_size > 0)},
+              {"output", config_specs(lane.model().outputs(), batch_size > 0)}};
   if (b.enabled)
     config["dynamic_batching"] = {{"preferred_batch_size", b.allowed_sizes},
                                   {"max_queue_delay_microseconds", b.timeout.count()}};
   if (const Pipeline* pipeline = lane.model().pipeline()) {
-    config["max_batch_size"] = 0;
-    config["input"] = config_specs(lane.model().inputs(), false);
-    config["output"] = config_specs(lane.model().outputs(), false);
     config["ensemble_scheduling"]["step"] = Json::array();
     for (const auto& step : pipeline->options().steps)
       config["ensemble_scheduling"]["step"].push_back({{"model_name", step.model.name},

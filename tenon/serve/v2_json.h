@@ -60,6 +60,8 @@ std::string v2_model_metadata(const Model& model, const std::string& name, const
 // it runs, why it is not batched, its traffic (which may be null).
 std::map<std::string, std::string> config_parameters(const Lane& lane, const std::vector<LabelStatus>& labels,
                                                      const TrafficPtr& traffic);
+// Its max_batch_size: as Triton means it, 0 if dims have all axes. Else they leave out the first, which is the batch's.
+int64_t config_batch_size(const Lane& lane);
 std::string v2_model_config(const Lane& lane, const std::vector<LabelStatus>& labels, const TrafficPtr& traffic);
 std::string v2_statistics(const std::vector<LanePtr>& lanes);
 // "READY", "LOADING", …: the repository index's word.

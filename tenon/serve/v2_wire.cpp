@@ -354,17 +354,17 @@ WireWriter write_steps(const Pipeline& pipeline) {
 WireWriter write_v2_config(const Lane& lane, const std::vector<LabelStatus>& labels, const TrafficPtr& traffic) {
   const Model& model = lane.model();
   const Pipeline* pipeline = model.pipeline();
-  const bool batchable = !pipeline && model.why_not_batchable().empty();
+  const int64_t batch_size = config_batch_size(lane);
   WireWriter config, out;
   config.text(1, lane.model_name());
   config.text(2, model.platform());
-  if (batchable) config.integer(4, lane.options().batching.enabled ? lane.options().batching.max_batch_size : 1);
+  config.integer(4, batch_size);
   const auto tensor = [&](int field, const TensorSpec& spec, int dims_field) {
     WireWriter one;
     one.text(1, spec.name);
     one.integer(2, config_type(spec.type));
     std::span<const int64_t> dims = spec.dims;
-    if (batchable && !dims.empty()) dims = dims.subspan(1);
+    if (batch_size > 0 && !dims.empty()) dims = dims.subspan(1);
     one.packed_varints(dims_field, dims);
     config.message(field, one);
   };

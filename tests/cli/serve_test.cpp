@@ -23,7 +23,8 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-const std::string kModel = std::string(TENON_SOURCE_DIR) + "/tests/serve/goldens/models/half_plus_two";
+const std::string kModels = std::string(TENON_SOURCE_DIR) + "/tests/serve/goldens/models";
+const std::string kModel = kModels + "/half_plus_two", kPicture = kModels + "/picture/1";
 
 std::string scratch(const std::string& name) { return tenon::testing_support::temp_folder() + "/serve-" + name; }
 
@@ -172,7 +173,7 @@ TEST(ServeCommand, ReadsTheBatchingParametersOfAVersion) {
   const std::string folder = scratch("batching"), base = folder + "/m";
   std::filesystem::create_directories(base);
   for (const char* version : {"1", "2"})
-    std::filesystem::copy(kModel + "/123", base + "/" + version, std::filesystem::copy_options::recursive);
+    std::filesystem::copy(kPicture, base + "/" + version, std::filesystem::copy_options::recursive);
   std::ofstream(base + "/2/batching_params.pbtxt") << "max_batch_size { value: 10 }";
   std::ofstream(folder + "/all.config") << "max_batch_size { value: 64 }";
   std::ofstream(folder + "/models.config")

@@ -1,14 +1,22 @@
-// Whole requests to both REST front ends and to reflection: method, target, headers and body as a client may send them.
-// The first byte chooses the front end (its lowest bit) or reflection ('r'); then come the request line's words and
-// headers, one a line, an empty line, and the body. Each request must be answered once.
+// Whole requests to both REST front ends, to reflection and to every gRPC method: method, target, headers and body as a
+// client may send them. The first byte chooses the front end (its lowest bit), reflection ('r') or gRPC ('g'). For REST
+// come the request line's words and headers, one a line, an empty line, and the body; for gRPC a line with the method's
+// name and the message. Each request must be answered once.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <string>
 #include <string_view>
 
+#include "tenon/serve/health_grpc.h"
 #include "tenon/serve/reflection.h"
+#include "tenon/serve/tfs_grpc.h"
 #include "tenon/serve/tfs_rest.h"
+#include "tenon/serve/v2_grpc.h"
 #include "tenon/serve/v2_rest.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/support/temp_folder.h"
 
 namespace {
 
@@ -25,21 +33,35 @@ class FuzzModel final : public Model {
   std::vector<Value> run(std::vector<Value> inputs) const override { return inputs; }
 };
 
+// A version for the loader below, which does not read it.
+std::filesystem::path version_folder() {
+  std::filesystem::path base = tenon::testing_support::temp_folder();
+  std::filesystem::create_directories(base / "1");
+  std::ofstream(base / "1" / "model.onnx") << "x";
+  return base;
+}
+
 struct World {
+  std::filesystem::path base = version_folder();
   Core core;
   HttpHandler handlers[2];
-  RpcMethods reflection;
+  RpcMethods reflection, grpc;
 
   World()
       : core({.scheduler = {.threads = 1},
               .repository = {.poll = std::chrono::milliseconds(-1),
                              .settle = std::chrono::milliseconds(0),
                              .loader = [](const auto&, auto) { return std::make_shared<FuzzModel>(); }}}) {
-    core.repository().configure({{.name = "m", .base_path = "."}});
-    (void)core.repository().settle(std::chrono::seconds(10));
+    core.repository().configure({{.name = "m", .base_path = base}, {.name = "half_plus_two", .base_path = base}});
+    fuzz::require(core.repository().settle(std::chrono::seconds(60)));  // else nothing reads what is sent to a model
     handlers[0] = tfs_rest(core, {});
     handlers[1] = v2_rest(core, {});
     reflection = reflection_grpc({});
+    for (auto& methods : {tfs_grpc(core, {}), v2_grpc(core, {}), health_grpc(core)}) {
+      for (const auto& method : methods) {
+        if (!method.repeats) grpc.push_back(method);  // those answer until the client goes
+      }
+    }
   }
 };
 World& world() {
@@ -83,6 +105,27 @@ void request(const HttpHandler& handler, std::string_view text) {
   }
 }
 
+void call_method(std::string_view text) {
+  const std::string_view name = line(text);
+  const auto& methods = world().grpc;
+  const auto named =
+      std::find_if(methods.begin(), methods.end(), [&](const auto& m) { return m.path.ends_with(name); });
+  const RpcMethod& method = named == methods.end() ? methods[name.size() % methods.size()] : *named;
+  auto call = std::make_shared<RpcCall>();
+  const auto message = std::as_bytes(std::span(text));
+  call->pieces = {message.first(message.size() / 2), message.subspan(message.size() / 2)};
+  auto answer = std::make_shared<std::promise<void>>();
+  auto future = answer->get_future();
+  try {
+    method.call(call, [answer](const Status&, const std::vector<Chunk>&) { answer->set_value(); });  // likewise
+  } catch (const std::future_error&) {
+    std::abort();
+  } catch (...) {  // becomes the status
+    answer->set_value();
+  }
+  future.get();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -90,6 +133,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (bytes.empty()) return;
     const auto kind = static_cast<char>(bytes[0]);
     bytes = bytes.subspan(1);
+    if (kind == 'g') return call_method({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
     if (kind != 'r')
       return request(world().handlers[kind & 1], {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
     auto call = std::make_shared<RpcCall>();

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 
+#include "tenon/serve/core.h"
 #include "tenon/serve/loadtest.h"
 #include "tenon/serve/server.h"
 #include "tests/serve/http_client.h"
@@ -92,6 +93,68 @@ TEST(Metrics, ModelsThatComeAndGoMakeNoPageWithoutEnd) {
   EXPECT_EQ(lines[3 * Metrics::kKeptInAll], 3 + Metrics::kKeptInAll)
       << "those gone, the last one and the one that stays";
   EXPECT_NE(metrics.text().find("tenon_some{model=\"stays\"} 1\n"), std::string::npos);
+}
+
+// A model that gets a canary every few minutes, for months: its targets and shadows are versions.
+TEST(Metrics, TargetsThatComeAndGoMakeNoPageWithoutEnd) {
+  Metrics metrics;
+  Traffic traffic("m", {}, metrics, {});
+  std::map<int64_t, std::ptrdiff_t> lines;
+  for (int64_t v = 1001; v <= 1200; ++v) {
+    traffic.set(
+        {.split = {{.label = "stable", .weight = 1},
+                   {.version = v, .weight = 1, .rollback = RollbackOptions{.max_error_rate = 0, .min_requests = 1}}},
+         .shadow = ShadowOptions{.version = v + 1}});
+    Traffic::TargetPtr canary;
+    while (!canary || canary->options.version != v)
+      canary = traffic.choose({}, [](const SplitTarget&) { return true; });
+    traffic.observe(canary, Code::Internal, milliseconds(1));
+    const std::string page = metrics.text();
+    EXPECT_NE(page.find("tenon_rollbacks_total{model=\"m\",target=\"" + std::to_string(v)), std::string::npos) << v;
+    lines[v] = std::count(page.begin(), page.end(), '\n');
+  }
+  EXPECT_EQ(lines[1200], lines[1030]);
+  EXPECT_NE(metrics.text().find("tenon_split_share{model=\"m\",target=\"stable\"} 1\n"), std::string::npos);
+}
+
+// All that is told of a model and not of a version: splits, shadows, rollbacks, logs, and requests that were refused.
+TEST(Metrics, ModelsThatAreGoneTakeAllThatIsToldOfThemAlong) {
+  const fs::path folder = fresh_folder("models");
+  Core core({});
+  constexpr int kModels = 150;
+  const auto name = [](int m) { return "model" + std::to_string(1000 + m); };
+  for (int m = 0; m < kModels; ++m) {
+    const TrafficOptions traffic{.split = {{.version = 1, .weight = 1}, {.label = "canary", .weight = 1}},
+                                 .shadow = ShadowOptions{.version = 3}};
+    core.repository().configure({{.name = name(m),
+                                  .base_path = folder / name(m),
+                                  .traffic = traffic,
+                                  .request_log = RequestLogOptions{.file = {.prefix = folder / "logs" / name(m)}}}});
+    core.count_refused(Api::V2Rest, name(m), {Code::Unavailable, "", 1});
+  }
+  const std::string last = name(kModels - 1);
+  const std::string shown = core.metrics().text();
+  for (const std::string& series :
+       {"tenon_split_requests_total{model=\"" + last + "\",target=\"canary\"} 0",
+        "tenon_split_share{model=\"" + last + "\",target=\"1\"} 0.5",
+        "tenon_shadow_requests_total{model=\"" + last + "\",target=\"3\",result=\"same\"} 0",
+        "tenon_log_records_total{log=\"requests/" + last + "\",result=\"written\"} 0",
+        "tenon_log_off{log=\"requests/" + last + "\"} 0",
+        "tenon_requests_total{model=\"" + last + "\",version=\"\",api=\"v2_rest\",code=\"UNAVAILABLE\"} 1"})
+    EXPECT_NE(shown.find(series + "\n"), std::string::npos) << series;
+  // Two targets, a shadow, a log and the model itself: five sets of labels for each.
+  constexpr int kGone = kModels - static_cast<int>(Metrics::kKeptInAll) / 5 - 2;
+  static_assert(kGone > 50);
+  std::string stays;
+  EXPECT_TRUE(eventually(
+      [&] {
+        const std::string page = core.metrics().text();
+        stays.clear();
+        for (int m = 0; m < kGone; ++m) stays += page.find(name(m)) == std::string::npos ? "" : name(m) + " ";
+        return stays.empty();
+      },
+      std::chrono::seconds(10)))
+      << stays;
 }
 
 // The same of TensorFlow Serving's page, where a warm-up is told by the version's path.

@@ -147,6 +147,9 @@ TEST_F(RestTest, OpenInferenceProtocol) {
             R"("shape":[3],"data":[2.5,3.0,4.5]}]})");
   const auto config = Json::parse(client.get("/v2/models/half_plus_two/config").body);
   EXPECT_EQ(config["parameters"]["label:next"]["string_value"], "version 999 (pending)");
+  // A batch axis alone: without it no dims would be left.
+  EXPECT_EQ(config["max_batch_size"], 0);
+  EXPECT_EQ(config["input"][0]["dims"], Json({-1}));
   const auto stats = Json::parse(client.get("/v2/models/half_plus_two/versions/123/stats").body);
   EXPECT_EQ(stats["model_stats"][0]["inference_stats"]["success"]["count"], 1);
   EXPECT_EQ(Json::parse(client.get("/v2/models/stats").body)["model_stats"].size(), 2U);

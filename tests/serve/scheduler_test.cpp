@@ -25,12 +25,12 @@ struct Answer {
 
 class SchedulerTest : public testing::Test {
  protected:
-  LanePtr lane(std::function<void(const Tensor&)> before, LaneOptions options = {}) {
+  LanePtr lane(const std::function<void(const Tensor&)>& before, const LaneOptions& options = {}) {
     return std::make_shared<Lane>("m", 1, std::make_shared<FakeModel>(1, std::vector<int64_t>{-1, 2}, before), options,
                                   metrics_);
   }
   std::shared_ptr<Answer> submit(Scheduler& scheduler, const LanePtr& lane, Tensor x,
-                                 Clock::time_point deadline = kNever, CancelPtr cancel = {}, int priority = 0) {
+                                 Clock::time_point deadline = kNever, const CancelPtr& cancel = {}, int priority = 0) {
     auto answer = std::make_shared<Answer>();
     scheduler.submit(lane, {std::move(x)}, deadline, priority, cancel,
                      [answer](Scheduler::Result r) { answer->promise.set_value(std::move(r)); });
@@ -40,6 +40,15 @@ class SchedulerTest : public testing::Test {
     return metrics_
         .counter("tenon_batches_total", "", {{"model", "m"}, {"version", "1"}, {"reason", std::string(name(reason))}})
         .value();
+  }
+  uint64_t batches() {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < kCloseReasons; ++i) sum += closed(static_cast<CloseReason>(i));
+    return sum;
+  }
+  // As the page tells of a histogram.
+  uint64_t observed(const std::string& histogram) {
+    return metrics_.histogram(histogram, "", {{"model", "m"}, {"version", "1"}}, {}).total();
   }
   uint64_t abandoned(const std::string& reason) {
     return metrics_
@@ -326,6 +335,36 @@ TEST_F(SchedulerTest, OneClientsMistakeIsNotTheOthers) {
   EXPECT_THAT(status.message, HasSubstr("13 is not accepted"));
 }
 
+// Each run is a batch: the one that failed, and those of the requests alone.
+TEST_F(SchedulerTest, ABatchThatFailsAndItsRequestsAloneAreAllCounted) {
+  Gate gate;
+  uint64_t runs = 0;
+  const auto cancel = std::make_shared<Cancel>();
+  Scheduler scheduler({.threads = 1}, metrics_);
+  const auto l = lane(
+      [&](const Tensor& x) {
+        if (++runs == 1) return gate.wait();
+        if (x.shape(0) == 3) cancel->request();  // while they run together
+        for (float v : x.to_vector<float>()) {
+          if (v == 13) throw ValueError({"op", "13 is not accepted", {}, {}, {}});
+        }
+      },
+      batching(8, milliseconds(20)));
+  auto blocker = submit(scheduler, l, rows_of(1));
+  gate.wait_for_waiting(1);
+  auto good = submit(scheduler, l, rows_of(1, 1)), bad = submit(scheduler, l, rows_of(1, 13));
+  auto gone = submit(scheduler, l, rows_of(1, 2), kNever, cancel);
+  gate.open();
+  EXPECT_TRUE(good->future.get().status.ok());
+  EXPECT_EQ(bad->future.get().status.code, Code::InvalidArgument);
+  EXPECT_EQ(gone->future.get().status.code, Code::Cancelled);
+  ASSERT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+  EXPECT_EQ(runs, 5U) << "the first one, three together, the two alone whose clients are there, the last one";
+  EXPECT_EQ(batches(), runs);
+  EXPECT_EQ(observed("tenon_batch_rows"), runs);
+  EXPECT_EQ(observed("tenon_queue_duration_seconds"), 4U) << "requests, not runs; and not the one that left";
+}
+
 TEST_F(SchedulerTest, ExpiredWorkLeavesTheQueueAtItsDeadlineAndNeverRuns) {
   Gate gate;
   std::atomic<int> runs{0};
@@ -403,6 +442,50 @@ TEST_F(SchedulerTest, ClientsThatGoAwayAreTakenOut) {
   EXPECT_TRUE(blocker->future.get().status.ok());
   EXPECT_EQ(runs, 1);
   EXPECT_EQ(abandoned("cancelled"), 1U);
+}
+
+// Clients that leave at about the moment when their batch closes: a batch is counted if it ran, and only then.
+TEST_F(SchedulerTest, OnlyBatchesThatRunAreCounted) {
+  std::atomic<uint64_t> runs{0};
+  Scheduler scheduler({.threads = 2}, metrics_);
+  const auto l = lane([&](const Tensor&) { ++runs; }, batching(4, milliseconds(0)));
+  // Work for the other thread, which is woken between the closing of a batch and its run.
+  const auto other = std::make_shared<Lane>("other", 1, std::make_shared<FakeModel>(1), LaneOptions(), metrics_);
+  uint64_t gone = 0;
+  for (int round = 0; round < 10000; ++round) {
+    const auto cancel = std::make_shared<Cancel>();
+    const auto answer = submit(scheduler, l, rows_of(1), kNever, cancel);
+    const auto beside = submit(scheduler, other, rows_of(1));
+    const auto until = Clock::now() + std::chrono::nanoseconds(10 * (round % 2000));
+    while (Clock::now() < until) {
+    }
+    cancel->request();
+    gone += answer->future.get().status.ok() ? 0 : 1;
+    beside->future.get();
+  }
+  ASSERT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+  const auto counted = [&] { return std::vector<uint64_t>{batches(), observed("tenon_batch_rows"), runs}; };
+  EXPECT_TRUE(eventually([&] { return counted() == std::vector<uint64_t>(3, runs); }, seconds(5)))
+      << testing::PrintToString(counted()) << ", " << gone << " of the clients left";
+  EXPECT_EQ(abandoned("cancelled"), gone);
+}
+
+TEST_F(SchedulerTest, ALargeRequestWhoseClientLeavesIsCountedAsFarAsItRan) {
+  const auto cancel = std::make_shared<Cancel>();
+  uint64_t runs = 0;
+  Scheduler scheduler({.threads = 1}, metrics_);
+  const auto l = lane(
+      [&](const Tensor&) {
+        if (++runs == 2) cancel->request();
+      },
+      batching(4, milliseconds(0)));
+  EXPECT_EQ(submit(scheduler, l, rows_of(12), kNever, cancel)->future.get().status.code, Code::Cancelled);
+  ASSERT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+  EXPECT_EQ(runs, 3U) << "two of its three parts, and another's";
+  EXPECT_EQ(closed(CloseReason::Split), 1U);
+  EXPECT_EQ(batches(), 2U);
+  EXPECT_EQ(observed("tenon_batch_rows"), 2U);
+  EXPECT_EQ(metrics_.histogram("tenon_batch_rows", "", {{"model", "m"}, {"version", "1"}}, {}).sum(), 8 + 1);
 }
 
 TEST_F(SchedulerTest, FullQueuesRefuseAndPrioritiesOvertake) {
