@@ -472,14 +472,19 @@ TEST_F(SchedulerTest, OnlyBatchesThatRunAreCounted) {
 
 TEST_F(SchedulerTest, ALargeRequestWhoseClientLeavesIsCountedAsFarAsItRan) {
   const auto cancel = std::make_shared<Cancel>();
+  Gate gate;
   uint64_t runs = 0;
   Scheduler scheduler({.threads = 1}, metrics_);
   const auto l = lane(
       [&](const Tensor&) {
-        if (++runs == 2) cancel->request();
+        if (++runs == 2) gate.wait();
       },
       batching(4, milliseconds(0)));
-  EXPECT_EQ(submit(scheduler, l, rows_of(12), kNever, cancel)->future.get().status.code, Code::Cancelled);
+  const auto large = submit(scheduler, l, rows_of(12), kNever, cancel);
+  gate.wait_for_waiting(1);
+  cancel->request();
+  gate.open();
+  EXPECT_EQ(large->future.get().status.code, Code::Cancelled);
   ASSERT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
   EXPECT_EQ(runs, 3U) << "two of its three parts, and another's";
   EXPECT_EQ(closed(CloseReason::Split), 1U);
