@@ -10,6 +10,7 @@
 
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/direct_conv.h"
+#include "tenon/device/cpu/planes.h"
 #include "tenon/device/cpu/pointwise.h"
 #include "tenon/device/cpu/winograd.h"
 #include "tests/device/support.h"
@@ -217,7 +218,17 @@ std::vector<ConvShape> direct_shapes() {
         // Products of matrices: few and many places, more filters or more channels, in groups.
         shape_of(2, 3, 20, 12, 1, {13, 11, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
         shape_of(2, 2, 10, 24, 1, {24, 24, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
-        shape_of(1, 2, 24, 40, 2, {150, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0})})
+        shape_of(1, 2, 24, 40, 2, {150, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
+        // Channels by themselves in long rows: rows of one vector and of many, with all taps nowhere, with steps,
+        // spread, with more taps than places, cropped, without a tap for some of x, planes of a third axis.
+        shape_of(2, 2, 5, 5, 5, {9, 28, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+        shape_of(2, 1, 3, 3, 3, {4, 203, 1}, {5, 5, 1}, {1, 1, 1}, {1, 1, 1}, {2, 2, 0}, {2, 2, 0}),
+        shape_of(2, 2, 4, 4, 4, {11, 56, 1}, {3, 3, 1}, {2, 2, 1}, {1, 1, 1}, {1, 1, 0}, {1, 1, 0}),
+        shape_of(2, 1, 3, 3, 3, {10, 113, 1}, {3, 5, 1}, {1, 3, 1}, {2, 2, 1}, {2, 5, 0}, {1, 2, 0}),
+        shape_of(2, 1, 2, 2, 2, {3, 29, 1}, {1, 33, 1}, {1, 1, 1}, {1, 1, 1}, {0, 16, 0}, {0, 16, 0}),
+        shape_of(2, 1, 3, 3, 3, {8, 70, 1}, {3, 3, 1}, {1, 1, 1}, {1, 1, 1}, {-1, -3, 0}, {0, -7, 0}),
+        shape_of(2, 2, 3, 3, 3, {7, 61, 1}, {1, 1, 1}, {2, 2, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}),
+        shape_of(3, 1, 3, 3, 3, {4, 5, 40}, {2, 3, 3}, {1, 2, 1}, {1, 1, 2}, {1, 1, 2}, {0, 1, 2})})
     all.push_back(s);
   for (const ConvShape& s : all) EXPECT_FALSE(cpu::winograd_takes(cpu::moved_to_the_end(s)));
   return all;
@@ -283,10 +294,11 @@ void expect_every_way(const ConvShape& s, const Operands& of, const std::vector<
     for (int threads : {1, 3}) {
       ThreadPool pool(threads);
       Array plain(DType::F32, y_shape);
-      if (cpu::is_pointwise(s, of.x.in(), plain.in())) {
+      for (const auto& [takes, run] :
+           {std::pair(&cpu::is_pointwise, &cpu::pointwise), std::pair(&cpu::is_by_planes, &cpu::planes)}) {
+        if (!takes(s, of.x.in(), plain.in())) continue;
         for (const bool biased : {false, true}) {
-          cpu::pointwise(s, of.x.in(), of.w.data<float>(), biased ? scale.data<float>() : nullptr, plain.out(), loops,
-                         pool);
+          run(s, of.x.in(), of.w.data<float>(), biased ? scale.data<float>() : nullptr, plain.out(), loops, pool);
           std::vector<float> want = sums;
           const size_t plane = want.size() / static_cast<size_t>(s.n * s.filters);
           for (size_t o = 0; biased && o < want.size(); ++o)
@@ -358,9 +370,12 @@ std::vector<float> expect_gradients_every_way(const ConvShape& s, const Operands
 
 // One chain of fused multiply-adds over (window, channel) for every element.
 TEST(Conv, BitsAreThoseOfOneChain) {
+  int products = 0, planes = 0;
   for (const ConvShape& s : direct_shapes()) {
     const Operands of(s);
     SCOPED_TRACE(to_string(of.x_shape) + " -> " + to_string(of.y_shape));
+    products += cpu::is_pointwise(s, of.x.in(), of.dy.in()) ? 1 : 0;
+    planes += cpu::is_by_planes(s, of.x.in(), of.dy.in()) ? 1 : 0;
     // each_product visits (channel, window); the chain is (window, channel).
     std::vector<std::vector<Link>> chains(static_cast<size_t>(numel(of.y_shape)));
     const int64_t cg = s.channels / s.groups, taps = ConvShape::volume(s.window);
@@ -372,6 +387,8 @@ TEST(Conv, BitsAreThoseOfOneChain) {
     for (auto& links : chains) sums.push_back(chained(links));
     expect_every_way(s, of, sums);
   }
+  EXPECT_GE(products, 3);
+  EXPECT_GE(planes, 9);
 }
 
 // The gradients likewise: of the input one chain over (window, filter), where the window runs as dy does; of the weight

@@ -331,6 +331,7 @@ TEST(Complaint12, NothingButKernelsKnowsTheProcessor) {
                                     "device/cpu/level_i8_pack.h",
                                     "device/cpu/level_i8_rescale.h",
                                     "device/cpu/level_i8_taps.h",
+                                    "device/cpu/level_lanes.h",
                                     "device/cpu/level_tile.h"};
   size_t files = 0;
   for (const auto& entry : fs::recursive_directory_iterator(root)) {

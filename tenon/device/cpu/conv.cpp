@@ -5,6 +5,7 @@
 #include "tenon/device/cpu/conv_gradients.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/im2col.h"
+#include "tenon/device/cpu/planes.h"
 #include "tenon/device/cpu/pointwise.h"
 #include "tenon/tensor/axis_order.h"
 
@@ -74,6 +75,10 @@ void conv_forward(const ConvShape& s, const ConstView& x, const float* weight, c
   const auto& level = level_table(best_level());
   if (is_pointwise(s, x, y)) {
     pointwise(s, x, weight, bias, y, level, pool);
+    return;
+  }
+  if (is_by_planes(s, x, y)) {
+    planes(s, x, weight, bias, y, level, pool);
     return;
   }
   DirectConv conv(s, level, bias == nullptr ? std::nullopt : std::optional(add_bias()));

@@ -7,6 +7,7 @@
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/direct_conv.h"
 #include "tenon/device/cpu/pieces.h"
+#include "tenon/device/cpu/planes.h"
 #include "tenon/device/cpu/pointwise.h"
 
 namespace tenon::cpu {
@@ -130,6 +131,8 @@ void conv_input_gradient(const ConvShape& shape, const ConstView& dy, const floa
   if (phases.empty() || s.y_size() == 0) {
     const float zero = 0;
     copy({reinterpret_cast<const std::byte*>(&zero), DType::F32, wide.shape, Shape(5, 0), 0}, wide, pool);
+  } else if (is_by_planes(shape, dx, dy)) {
+    planes_input_gradient(s, phases, dy, weight, dx, level, pool);
   } else if (phases.size() == 1 && phases[0].shape.out == s.in) {
     DirectConv conv(phases[0].shape, level, std::nullopt);
     conv.use(conv.pack(weight, phase_steps(s, phases[0])));

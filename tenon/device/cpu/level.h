@@ -177,6 +177,38 @@ struct TileLoops {
   void (*transpose)(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to, int64_t to_step);
 };
 
+// Rows of one channel by itself where places lie side by side, which see the same taps: y[m * y_step + c] = the sum
+// over rows r of the input and taps k, in this order, of x[m * x_step + rows[r].x + taps[k] + c] times
+// weight[rows[r].weight + k], then plus *bias unless that is null.
+struct PlaneRows {
+  struct Taps {
+    int64_t x, weight;
+  };
+  const float* x;
+  int64_t x_step, count;
+  const Taps* rows;
+  int64_t row_count;
+  const int64_t* taps;
+  // [vectors of columns][taps]: a bit for each column that has the tap; of others nothing is added, or read.
+  const uint32_t* there;
+  int64_t tap_count, columns;
+  int64_t whole_from, whole_end;  // of the vectors that have all
+  const float *weight, *bias;
+  float* y;
+  int64_t y_step;
+};
+// Rows whose elements are dealt to `step` rows, or the other way round: element i * step + p of a row is element i of
+// its part p.
+struct PlaneParts {
+  int64_t step, columns, rows;
+  int64_t row, part, part_row;  // from a row to the next, from a part to the next, from a row's parts to the next's
+};
+struct PlaneLoops {
+  void (*rows)(const PlaneRows&);
+  void (*deal)(const float* from, const PlaneParts& parts, float* to);
+  void (*merge)(const float* from, const PlaneParts& parts, float* to);
+};
+
 // Transforms of F(2 x 2, 3 x 3) (winograd.h). Tensors of 16 positions lie `position` apart; whole vectors are written,
 // and `columns` is a multiple of the lanes.
 struct WinogradLoops {
@@ -243,6 +275,7 @@ struct LevelTable {
   FoldRowFn fold_row[kFolds][kDTypes];
   RowLoops rows_f32, rows_f64;
   TileLoops tiles;
+  PlaneLoops planes;
   WinogradLoops winograd;
   // The random words of the kRandomWords / 4 blocks from `first` on, under the key {k0, k1} (ops/random.h).
   void (*random_words)(uint32_t* out, uint64_t first, uint32_t k0, uint32_t k1);

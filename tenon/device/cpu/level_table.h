@@ -5,6 +5,7 @@
 #include "tenon/device/cpu/level_attention.h"
 #include "tenon/device/cpu/level_elementwise.h"
 #include "tenon/device/cpu/level_exp.h"
+#include "tenon/device/cpu/level_plane.h"
 #include "tenon/device/cpu/level_random.h"
 #include "tenon/device/cpu/level_reduce.h"
 #include "tenon/device/cpu/level_rows.h"
@@ -281,6 +282,7 @@ constexpr LevelTable make_table(const char* name) {
 #endif
   t.rows_f64 = Rows<double>::loops();
   t.tiles = tile_loops();
+  t.planes = plane_loops();
   t.winograd = winograd_loops();
   t.attention = {attention_product, attention_softmax, attention_gradient};
   t.random_words = random_words;
