@@ -320,7 +320,7 @@ void Scheduler::run_here(Place& place, const LanePtr& lane, std::vector<Value> i
   bool stopping = false, waiting = false;
   {
     const std::lock_guard lock(mutex_);
-    note_run(*lane, seconds(result.timings.computed - now), 1, -1);
+    note_run(*lane, result.status.ok(), seconds(result.timings.computed - now), 1, -1);
     --lane->running_;
     free_places_.push_back(&place);
     stopping = stopping_;
@@ -331,11 +331,13 @@ void Scheduler::run_here(Place& place, const LanePtr& lane, std::vector<Value> i
   done(std::move(result));
 }
 
-// Keeps what the next decisions are made from. Under the mutex.
-void Scheduler::note_run(Lane& lane, double took, int64_t rows, int64_t bytes) {
+// Keeps what the next decisions are made from. Under the mutex. What failed or did not run at all, and was quick, says
+// nothing of how long the model takes.
+void Scheduler::note_run(Lane& lane, bool ok, double took, int64_t rows, int64_t bytes) {
+  if (!ok && took < lane.run_seconds_) return;
   lane.run_seconds_ = lane.run_seconds_ == 0 ? took : 0.8 * lane.run_seconds_ + 0.2 * took;
   lane.rows_per_run_ = 0.8 * lane.rows_per_run_ + 0.2 * static_cast<double>(rows);
-  if (took < seconds(lane.options_.run_here_below)) lane.quick_bytes_ = std::max(lane.quick_bytes_, bytes);
+  if (ok && took < seconds(lane.options_.run_here_below)) lane.quick_bytes_ = std::max(lane.quick_bytes_, bytes);
 }
 
 void Scheduler::watch_deadline(const JobPtr& job) {
@@ -541,7 +543,7 @@ void Scheduler::work(Worker& self, Lane::Pool* pool) {
       lock.unlock();
       if (more) work.notify_one();
       self.busy.begin(*batch->lane, now);
-      execute(*batch);
+      const bool ok = execute(*batch);
       self.busy.end();
       Lane& lane = *batch->lane;
       const double took = seconds(Clock::now() - now);
@@ -549,7 +551,7 @@ void Scheduler::work(Worker& self, Lane::Pool* pool) {
       for (const auto& job : batch->jobs) rows += job->rows;
       lock.lock();
       --lane.running_;
-      note_run(lane, took, rows, batch->bytes);
+      note_run(lane, ok, took, rows, batch->bytes);
       lock.unlock();
       batch.reset();  // the last one of a retired version frees it, which takes time
       lock.lock();
@@ -563,7 +565,7 @@ void Scheduler::work(Worker& self, Lane::Pool* pool) {
   }
 }
 
-void Scheduler::execute(Batch& batch) {
+bool Scheduler::execute(Batch& batch) {
   std::vector<JobPtr> jobs;
   const auto now = Clock::now();
   for (const auto& job : batch.jobs) {
@@ -575,15 +577,12 @@ void Scheduler::execute(Batch& batch) {
       job->answer_claimed(expired("waited in the queue"));
     }
   }
-  if (jobs.empty()) return;  // nothing runs, so nothing is counted
+  if (jobs.empty()) return false;  // nothing runs, so nothing is counted
   if (batch.reason == CloseReason::Single) batch.bytes = bytes_of_all(jobs[0]->inputs);
-  if (batch.reason == CloseReason::Split)
-    run_split(batch, jobs[0]);
-  else
-    run_batch(batch, jobs, batch.reason);
+  return batch.reason == CloseReason::Split ? run_split(batch, jobs[0]) : run_batch(batch, jobs, batch.reason);
 }
 
-void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason reason) {
+bool Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason reason) {
   Lane& lane = *batch.lane;
   const BatchingOptions& batching = lane.options_.batching;
   int64_t rows = 0;
@@ -617,12 +616,13 @@ void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason r
   const auto finished = Clock::now();
   if (!status.ok() && jobs.size() > 1) {  // one client's mistake is not the others'
     lane.note_batch(reason, false, rows, {started, started, ready, computed, finished}, {});
+    bool any = false;
     for (const auto& job : jobs) {
       if (job->answered) continue;
       std::vector<JobPtr> alone{job};
-      run_batch(batch, alone, CloseReason::Alone);
+      any = run_batch(batch, alone, CloseReason::Alone) || any;
     }
-    return;
+    return any;
   }
   std::vector<Clock::time_point> arrived;
   for (const auto& job : jobs) arrived.push_back(job->timings.arrived);
@@ -632,10 +632,11 @@ void Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason r
     job.inputs.clear();
     job.answer(status, status.ok() ? std::move(parts[i]) : std::vector<Value>(), ready, computed, i == 0);
   }
+  return status.ok();
 }
 
 // One request larger than a batch, in parts; its answer is put together again.
-void Scheduler::run_split(Batch& batch, const JobPtr& job) {
+bool Scheduler::run_split(Batch& batch, const JobPtr& job) {
   Lane& lane = *batch.lane;
   const int64_t most = lane.options_.batching.max_batch_size;
   Status status;
@@ -667,12 +668,12 @@ void Scheduler::run_split(Batch& batch, const JobPtr& job) {
     outputs.clear();
   }
   const auto computed = Clock::now();
-  if (ran == 0) return;
+  if (ran == 0) return false;
   lane.closed_[static_cast<size_t>(CloseReason::Split)]->add();
   lane.batch_rows_->observe(static_cast<double>(ran));
   lane.run_histogram_->observe(seconds(computed - started));
   lane.queue_seconds_->observe(seconds(started - job->timings.arrived));
-  if (left) return;
+  if (left) return false;
   if (status.ok()) {
     lane.rows_->add(static_cast<uint64_t>(job->rows));
     const std::lock_guard lock(lane.statistics_mutex_);
@@ -684,7 +685,9 @@ void Scheduler::run_split(Batch& batch, const JobPtr& job) {
     s.queue.add(started - job->timings.arrived);
     s.compute_infer.add(computed - started);
   }
+  const bool ok = status.ok();
   job->answer(std::move(status), std::move(outputs), started, computed);
+  return ok;
 }
 
 }  // namespace tenon::serve

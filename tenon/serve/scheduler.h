@@ -231,12 +231,13 @@ class Scheduler {
   void look_for_stuck_runs();
   std::unique_ptr<Batch> next_batch(Clock::time_point now, Clock::time_point& wake);
   std::unique_ptr<Batch> batch_of(Lane& lane, Clock::time_point now, Clock::time_point& wake);
-  void execute(Batch& batch);
-  void run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason reason);
-  void run_split(Batch& batch, const JobPtr& job);
+  // These say whether the model ran, and did not fail.
+  bool execute(Batch& batch);
+  bool run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason reason);
+  bool run_split(Batch& batch, const JobPtr& job);
   Place* take_place(Lane& lane, int64_t bytes);
   void run_here(Place& place, const LanePtr& lane, std::vector<Value> inputs, Clock::time_point now, const Done& done);
-  void note_run(Lane& lane, double took, int64_t rows, int64_t bytes);
+  void note_run(Lane& lane, bool ok, double took, int64_t rows, int64_t bytes);
   void watch_deadline(const JobPtr& job);
   void leave_early(const JobPtr& job, Status status);
   bool take_out(const JobPtr& job);

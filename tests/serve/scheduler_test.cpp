@@ -238,6 +238,28 @@ TEST_F(SchedulerTest, QuickRequestsRunOnTheThreadThatBringsThem) {
   for (int i = 0; i < 3; ++i) EXPECT_FALSE(run(other, 1));
 }
 
+// Requests that end in an error at once, however many, do not bring those of a slow model onto the threads of the
+// connections.
+TEST_F(SchedulerTest, WhatFailsAtOnceMakesNoModelQuick) {
+  std::thread::id ran;
+  Scheduler scheduler({.threads = 1}, metrics_);
+  LaneOptions options;
+  options.run_here_below = milliseconds(10);
+  const auto l = lane(
+      [&](const Tensor& x) {
+        if (x.to_vector<float>()[0] == 13) throw RequestError(Code::InvalidArgument, "no");
+        ran = std::this_thread::get_id();
+        std::this_thread::sleep_for(milliseconds(30));
+      },
+      options);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+    EXPECT_NE(ran, std::this_thread::get_id()) << round;
+    for (int i = 0; i < 60; ++i)
+      EXPECT_EQ(submit(scheduler, l, rows_of(1, 13))->future.get().status.code, Code::InvalidArgument);
+  }
+}
+
 TEST_F(SchedulerTest, ClosesBatchesForEachReasonAndGivesEveryoneTheirRows) {
   Gate gate;
   std::atomic<bool> first{true};
