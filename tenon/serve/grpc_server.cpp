@@ -373,7 +373,8 @@ GrpcServer::GrpcServer(const GrpcServerOptions& options, RpcMethods methods, con
 GrpcServer::~GrpcServer() {
   shutdown(std::chrono::milliseconds(0));
   State& s = *state_;
-  s.service.pool.reset();  // what it still does holds its connection
+  s.service.pool.reset();  // what they still do holds its connection
+  s.service.blocking_pool.reset();
   (void)s.wait_until_empty(Clock::now() + std::chrono::seconds(2));
   s.guards.clear();
   for (auto& loop : s.loops) loop->io.stop();

@@ -490,8 +490,8 @@ void GrpcSession::on_message(Stream& s) {
   };
   if (static_cast<int>(s.prefix[0]) == 1 || s.method->blocks || size > kHeavy) {
     const std::string encoding = static_cast<int>(s.prefix[0]) == 1 ? s.encoding : std::string();
-    service_.pool->post(
-        [self, call, answer, run, encoding, limit = service_.limits.message, small = s.method->small]() mutable {
+    (s.method->blocks ? service_.blocking_pool : service_.pool)
+        ->post([self, call, answer, run, encoding, limit = service_.limits.message, small = s.method->small]() mutable {
           try {
             if (!encoding.empty()) {
               auto text = std::make_shared<std::string>(reinterpret_cast<const char*>(call->pieces[0].data()),

@@ -47,7 +47,8 @@ struct GrpcService {
   GrpcLimits limits;
   Admission& admission;
   TraceIds traces{};
-  std::unique_ptr<WorkPool> pool = std::make_unique<WorkPool>(2);
+  std::unique_ptr<WorkPool> pool = std::make_unique<WorkPool>(2);           // for large and compressed messages
+  std::unique_ptr<WorkPool> blocking_pool = std::make_unique<WorkPool>(2);  // for methods that wait
 
  private:
   std::map<std::string, RpcMethod, std::less<>> methods_;

@@ -95,7 +95,8 @@ struct HttpServer::State {
   std::vector<std::unique_ptr<Loop>> loops;
   std::vector<std::shared_ptr<Listener>> listeners;
   std::vector<net::executor_work_guard<net::io_context::executor_type>> guards;
-  std::unique_ptr<WorkPool> pool = std::make_unique<WorkPool>(2);
+  std::unique_ptr<WorkPool> pool = std::make_unique<WorkPool>(2);       // for large bodies
+  std::unique_ptr<WorkPool> slow_pool = std::make_unique<WorkPool>(2);  // for what waits: loads by hand
   std::shared_ptr<std::atomic<int64_t>> connections = std::make_shared<std::atomic<int64_t>>(0);
   std::atomic<size_t> next_loop{0};
   std::atomic<bool> closing{false}, winding_down{false};
@@ -329,9 +330,11 @@ class Session final : public SessionBase {
       net::post(self->stream_.get_executor(),
                 [self, number, r = std::move(r)]() mutable { self->answered(number, std::move(r)); });
     };
-    const auto& slow = listener_->handler.slow;
-    if (request->body.size() < kLargeBody && !(slow && slow(*request))) return handle(request, respond);
-    state_.pool->post([this, self = self(), request, respond] { handle(request, respond); });
+    const bool slow = listener_->handler.slow && listener_->handler.slow(*request);
+    if (request->body.size() < kLargeBody && !slow) return handle(request, respond);
+    (slow ? state_.slow_pool : state_.pool)->post([this, self = self(), request, respond] {
+      handle(request, respond);
+    });
   }
 
   // On the loop or on the pool.
@@ -510,6 +513,7 @@ HttpServer::HttpServer(HttpServerOptions options, Admission& admission, Metrics&
 HttpServer::~HttpServer() {
   stop_accepting();
   state_->pool.reset();
+  state_->slow_pool.reset();
   state_->guards.clear();
   for (auto& loop : state_->loops) {
     net::post(loop->io, [&loop = *loop] {

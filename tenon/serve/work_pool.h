@@ -1,9 +1,11 @@
-// A few threads for work that must not hold up a transport: large bodies, loads by hand.
+// A few threads for work that must not hold up a transport; they begin with the first of it. Loads by hand and large
+// bodies have a pool each: a load takes as long as it takes.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <iterator>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -12,9 +14,7 @@ namespace tenon::serve {
 
 class WorkPool {
  public:
-  explicit WorkPool(int threads) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
-  }
+  explicit WorkPool(int threads) : most_(threads) {}
   // Does what is queued, then ends.
   ~WorkPool() {
     {
@@ -31,6 +31,7 @@ class WorkPool {
     {
       const std::lock_guard lock(mutex_);
       tasks_.push_back(std::move(task));
+      while (std::ssize(threads_) < most_) threads_.emplace_back([this] { work(); });
     }
     changed_.notify_one();
   }
@@ -52,6 +53,7 @@ class WorkPool {
   std::condition_variable changed_;
   std::deque<std::function<void()>> tasks_;
   bool ending_ = false;
+  int most_;
   std::vector<std::thread> threads_;
 };
 

@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <future>
 #include <random>
 #include <set>
 #include <sstream>
@@ -15,9 +16,11 @@
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/base/small_blocks.h"
+#include "tenon/serve/grpc_client.h"
 #include "tenon/serve/loadtest.h"
 #include "tenon/serve/server.h"
 #include "tenon/serve/tfs_json.h"
+#include "tenon/serve/v2_wire.h"
 #include "tests/serve/http_client.h"
 #include "tests/serve/support.h"
 
@@ -156,6 +159,52 @@ TEST(Complaint03, ServingGoesOnWhileAnotherModelLoads) {
   EXPECT_TRUE(eventually([&] { return client.post("/v1/models/heavy:predict", kBody).status == 200; }));
 }
 
+// Those who load by hand, or wait for a new configuration, wait on threads that nobody else needs.
+TEST(Complaint03, LoadsByHandHoldUpNoLargeRequest) {
+  Gate gate;
+  auto options = fake({}, 2);
+  options.control_port = 0;
+  options.control_token = "a secret token";
+  options.tfs_grpc.reload_config = true;
+  options.core.repository.load_threads = 3;
+  options.core.repository.loader = [&](const fs::path& path, Precision) -> ModelPtr {
+    if (path.string().find("heavy") != std::string::npos) gate.wait();
+    return std::make_shared<FakeModel>(1);
+  };
+  auto models = one_model();
+  std::string configs;
+  for (const char* name : {"heavy", "heavier"}) {
+    const fs::path base = fresh_folder("heavy");
+    write_file(base / "1" / "model.onnx", "never read");
+    models.push_back({.name = name, .base_path = base});
+  }
+  for (const auto& m : models) configs += bytes_field(1, bytes_field(1, m.name) + bytes_field(2, m.base_path.string()));
+  Server server(options, models);
+  gate.wait_for_waiting(2);
+  EXPECT_TRUE(eventually([&] { return !server.core().repository().ready_versions("m").empty(); }));
+  std::vector<std::thread> loads;
+  for (const char* name : {"heavy", "heavier"}) {
+    loads.emplace_back([&, path = "/v2/repository/models/" + std::string(name) + "/load"] {
+      EXPECT_EQ(HttpClient(server.ports().control).post(path, "{}", "Authorization: Bearer a secret token\r\n").status,
+                200);
+    });
+  }
+  EXPECT_TRUE(eventually([&] { return server.core().admission().requests() == 2; }));
+  EXPECT_EQ(HttpClient(server.ports().tfs_rest).post(kPredict, kBody + std::string(1 << 20, ' ')).status, 200);
+  // The same by gRPC.
+  GrpcClient grpc("127.0.0.1:" + std::to_string(server.ports().v2_grpc));
+  std::promise<Status> reloaded[2];
+  for (auto& done : reloaded)
+    grpc.call("/tensorflow.serving.ModelService/HandleReloadConfigRequest", bytes_field(1, bytes_field(1, configs)),
+              seconds(100), [&](const Status& status, const std::string&) { done.set_value(status); });
+  EXPECT_TRUE(eventually([&] { return server.core().admission().requests() == 4; }));
+  const V2Message large{.ref = {.name = "m"}, .id = {}, .inputs = {{"x", rows_of(200000)}}, .outputs = {}};
+  EXPECT_NO_THROW(grpc.call("/inference.GRPCInferenceService/ModelInfer", write_infer(large).to_string()));
+  gate.open();
+  for (auto& load : loads) load.join();
+  for (auto& done : reloaded) EXPECT_TRUE(done.get_future().get().ok());
+}
+
 TEST(Complaint04, EveryAllowedBatchSizeIsWarmBeforeTheVersionIsAvailable) {
   std::mutex mutex;
   std::vector<int64_t> sizes;
@@ -287,6 +336,8 @@ TEST(Complaint11, TlsOnRestAndMetricsAndCertificatesChangeWithoutARestart) {
   make("first");
   auto options = fake({});
   options.tls = TlsFiles{certificate, key, {}};
+  options.tfs_grpc_port = options.control_port = 0;
+  options.control_token = "a secret token";
   auto server = started(options, one_model());
   const std::string base = "https://127.0.0.1:" + std::to_string(server->ports().tfs_rest);
   const auto curl = [&](const std::string& rest) { return output_of("curl -s --cacert " + certificate + " " + rest); };
@@ -294,7 +345,8 @@ TEST(Complaint11, TlsOnRestAndMetricsAndCertificatesChangeWithoutARestart) {
   EXPECT_THAT(curl(base + "/metrics"), HasSubstr("tenon_ready 1"));
   EXPECT_EQ(curl("-d '" + kBody + "' " + base + kPredict), "{\n    \"predictions\": [[2.0, 3.0]]\n}");
   EXPECT_EQ(HttpClient(server->ports().tfs_rest).get("/readyz").status, 0);  // no plain text
-  const uint16_t ports[] = {server->ports().tfs_rest, server->ports().v2_grpc};
+  const auto& p = server->ports();
+  const uint16_t ports[] = {p.tfs_rest, p.v2_rest, p.control, p.tfs_grpc, p.v2_grpc};
   const auto shown = [&](uint16_t port) {
     return output_of("openssl s_client -alpn h2 -connect 127.0.0.1:" + std::to_string(port) +
                      " </dev/null 2>/dev/null | openssl x509 -noout -subject");
