@@ -392,11 +392,13 @@ bool Repository::refresh_pipeline(Entry& entry, Version& version) {
   for (const auto& step : options.steps) {
     members.push_back(member(step.model));
     if (members.back()) continue;
-    if (version.lane && !version.stale) return false;  // requests are told by the model that is not ready
     version.state = VersionState::Start;
     version.status = {Code::FailedPrecondition, fmt::format("waits for {}", text_of(step.model)), 0};
     version.members.clear();
-    return false;
+    if (!version.lane || version.stale) return false;  // what was configured before serves while it can
+    version.lane.reset();
+    log("info", "pipeline_waits", {{"model", entry.config.name}, {"for", text_of(step.model)}});
+    return true;
   }
   const bool same = !version.stale && version.members.size() == members.size() &&
                     std::equal(members.begin(), members.end(), version.members.begin(),

@@ -243,6 +243,29 @@ TEST_F(PipelineServerTest, FollowsItsModels) {
   EXPECT_EQ(ask("both", {.inputs = {{"raw", rows_of(1)}}}).status.code, Code::Unavailable);
 }
 
+// A pipeline is as ready as its models: it says so at every door, and those made of it do.
+TEST_F(PipelineServerTest, WaitsForAModelThatWasUnloaded) {
+  HttpClient v2(server_->ports().v2_rest);
+  ASSERT_EQ(v2.get("/v2/models/nested/ready").status, 200);
+  core().repository().unload("ten");
+  for (const char* name : {"both", "nested"}) {
+    EXPECT_TRUE(eventually([&] { return core().repository().ready_versions(name).empty(); })) << name;
+    EXPECT_EQ(v2.get("/v2/models/" + std::string(name) + "/ready").status, 400);
+    const auto status = core().repository().status({name}).at(0);
+    EXPECT_EQ(status.state, VersionState::Start);
+    EXPECT_THAT(status.status.message, HasSubstr("waits for Latest("));
+    const auto answer = v2.post("/v2/models/" + std::string(name) + "/infer", body("raw"));
+    EXPECT_EQ(answer.status, 503) << answer.body;
+    EXPECT_NE(answer.header("Retry-After"), "");
+  }
+  core().repository().load("ten");
+  for (const char* name : {"both", "nested"}) {
+    EXPECT_TRUE(eventually([&] { return !core().repository().ready_versions(name).empty(); })) << name;
+    EXPECT_EQ(v2.get("/v2/models/" + std::string(name) + "/ready").status, 200);
+  }
+  EXPECT_EQ(first(ask("both", {.inputs = {{"raw", rows_of(1)}}}).outputs[0]), 11);
+}
+
 TEST_F(PipelineServerTest, StickyKeysReachTheSteps) {
   auto models = core().repository().configuration();
   for (auto& m : models) {
