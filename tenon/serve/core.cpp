@@ -116,7 +116,12 @@ void Core::count(const Call& call, const Status& status, const Scheduler::Result
                                       .leads_batch = result.leads_batch});
 }
 
-void Core::count_refused(Api api, const std::string& model, const Status& status) {
+void Core::count_refused(Api api, const Route& route, const std::string& model, const Status& status) {
+  if (route.lane) {
+    if (route.target) route.traffic->observe(route.target, status.code, {});
+    route.lane->count_request(api, status.code, {});
+    return;
+  }
   // The name is the client's text: only those that the configuration knows become a label.
   const auto held = repository_.held(model);
   metrics_

@@ -44,8 +44,9 @@ class Core {
   void infer(Route route, InferRequest request, Completion done);
   // The deadline of a request that allows so much from now; `timeout` 0: the server's default.
   [[nodiscard]] Clock::time_point deadline(std::chrono::nanoseconds timeout) const;
-  // Counts a request that never reached a model.
-  void count_refused(Api api, const std::string& model, const Status& status);
+  // Counts a request that ended before infer() got it: as one of its version if that was chosen (its split and rollback
+  // count it too), else of the model that it names.
+  void count_refused(Api api, const Route& route, const std::string& model, const Status& status);
 
   // Ready: every model has, or at one time all had, a version ready (Repository::ready), and the server is not about to
   // stop.

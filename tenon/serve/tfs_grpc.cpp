@@ -17,13 +17,10 @@ struct Tfs {
 
   Route route(const RpcCall& call, const ModelRef& ref) const {
     if (ref.name.empty()) throw RequestError(Code::InvalidArgument, "Missing ModelSpec");
-    try {
-      return core.repository().route(ref, [&](std::string_view key) { return call.value(key); });
-    } catch (...) {
-      core.count_refused(Api::TfsGrpc, ref.name, current_status());
-      throw;
-    }
+    return core.repository().route(ref, [&](std::string_view key) { return call.value(key); });
   }
+
+  // These leave the route in `chosen` until the core has the request: what fails before is counted by who calls them.
 
   // Runs the model and answers with what `write` makes of the outputs.
   void run(const RpcCallPtr& call, const RpcAnswer& answer, Route route, InferRequest request,
@@ -48,19 +45,19 @@ struct Tfs {
     });
   }
 
-  void predict(const RpcCallPtr& call, const RpcAnswer& answer) const {
+  void predict(const RpcCallPtr& call, const RpcAnswer& answer, Route& chosen) const {
     PredictMessage message = read_predict(WireReader(call->pieces), call->owner);
     check_signature(message.spec.signature);
-    const Route chosen = route(*call, message.spec.ref);
+    chosen = route(*call, message.spec.ref);
     const std::string signature = message.spec.signature.empty() ? std::string(kDefault) : message.spec.signature;
-    run(call, answer, chosen, {.inputs = std::move(message.inputs), .outputs = std::move(message.outputs)},
+    run(call, answer, std::move(chosen), {.inputs = std::move(message.inputs), .outputs = std::move(message.outputs)},
         [signature, lists = options.typed_lists](const InferResponse& r) {
           return write_predict_answer(r.outputs, write_model_spec(r.model, r.version, signature), lists);
         });
   }
 
   // ClassificationRequest and RegressionRequest have the same fields.
-  void with_examples(const RpcCallPtr& call, const RpcAnswer& answer, bool classify) const {
+  void with_examples(const RpcCallPtr& call, const RpcAnswer& answer, bool classify, Route& chosen) const {
     ModelSpec spec;
     std::vector<Example> examples;
     WireReader in(call->pieces);
@@ -73,12 +70,13 @@ struct Tfs {
         in.skip();
     }
     check_signature(spec.signature);
-    const Route chosen = route(*call, spec.ref);
-    const LanePtr& lane = chosen.lane;
+    chosen = route(*call, spec.ref);
+    const LanePtr lane = chosen.lane;
     const std::string signature = spec.signature.empty() ? std::string(kDefault) : spec.signature;
     const size_t count = examples.size();
-    run(call, answer, chosen,
-        {.inputs = inputs_of(lane->model(), examples),
+    auto inputs = inputs_of(lane->model(), examples);
+    run(call, answer, std::move(chosen),
+        {.inputs = std::move(inputs),
          .method = classify ? TfsMethod::Classify : TfsMethod::Regress,
          .examples = static_cast<int64_t>(count)},
         [lane, signature, classify, count](const InferResponse& r) {
@@ -91,7 +89,7 @@ struct Tfs {
   }
 
   // All tasks are of one model and read the same Examples, so the model runs once.
-  void multi_inference(const RpcCallPtr& call, const RpcAnswer& answer) const {
+  void multi_inference(const RpcCallPtr& call, const RpcAnswer& answer, Route& chosen) const {
     struct Task {
       ModelSpec spec;
       std::string method;
@@ -127,13 +125,12 @@ struct Tfs {
         throw RequestError(Code::Unimplemented, fmt::format("Unsupported signature method_name: {}", task.method));
       check_signature(task.spec.signature);
     }
-    const Route chosen = route(*call, tasks[0].spec.ref);
-    const LanePtr& lane = chosen.lane;
+    chosen = route(*call, tasks[0].spec.ref);
+    const LanePtr lane = chosen.lane;
     const size_t count = examples.size();
-    run(call, answer, chosen,
-        {.inputs = inputs_of(lane->model(), examples),
-         .method = TfsMethod::MultiInference,
-         .examples = static_cast<int64_t>(count)},
+    auto inputs = inputs_of(lane->model(), examples);
+    run(call, answer, std::move(chosen),
+        {.inputs = std::move(inputs), .method = TfsMethod::MultiInference, .examples = static_cast<int64_t>(count)},
         [lane, tasks = std::move(tasks), count](const InferResponse& r) {
           WireWriter out;
           for (const auto& task : tasks) {
@@ -195,7 +192,7 @@ struct Tfs {
     if (!options.reload_config)
       throw RequestError(Code::PermissionDenied,
                          "reloading the configuration is not switched on (--allow-reload-config)");
-    std::vector<ModelConfig> models;
+    std::optional<std::vector<ModelConfig>> models;
     WireReader in(call->pieces);
     while (in.next()) {
       if (in.field() == 1)
@@ -203,7 +200,11 @@ struct Tfs {
       else
         in.skip();
     }
-    core.repository().configure(std::move(models));
+    if (!models)  // as the original: what names no list does not mean "none"
+      throw RequestError(Code::InvalidArgument,
+                         "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is "
+                         "currently supported");
+    core.repository().configure(std::move(*models));
     const bool ready = core.repository().settle(std::chrono::seconds(60));
     WireWriter status, out;
     status.integer(1, static_cast<int>(ready ? Code::Ok : Code::Unavailable));
@@ -223,11 +224,23 @@ RpcMethods tfs_grpc(Core& core, TfsGrpcOptions options) {
     out.call = [tfs, body](const RpcCallPtr& call, const RpcAnswer& answer) { body(*tfs, call, answer); };
     return out;
   };
+  // `depth`: of the model's name (first_text).
+  const auto inference = [&](std::string_view name, int depth, auto body) {
+    return method("PredictionService", name, [depth, body](const Tfs& t, auto& call, auto& answer) {
+      Route chosen;
+      try {
+        body(t, call, answer, chosen);
+      } catch (...) {
+        t.core.count_refused(Api::TfsGrpc, chosen, first_text(call->pieces, depth), current_status());
+        throw;
+      }
+    });
+  };
   RpcMethods out{
-      method("PredictionService", "Predict", [](const Tfs& t, auto& c, auto& a) { t.predict(c, a); }),
-      method("PredictionService", "Classify", [](const Tfs& t, auto& c, auto& a) { t.with_examples(c, a, true); }),
-      method("PredictionService", "Regress", [](const Tfs& t, auto& c, auto& a) { t.with_examples(c, a, false); }),
-      method("PredictionService", "MultiInference", [](const Tfs& t, auto& c, auto& a) { t.multi_inference(c, a); }),
+      inference("Predict", 1, [](const Tfs& t, auto& c, auto& a, Route& r) { t.predict(c, a, r); }),
+      inference("Classify", 1, [](const Tfs& t, auto& c, auto& a, Route& r) { t.with_examples(c, a, true, r); }),
+      inference("Regress", 1, [](const Tfs& t, auto& c, auto& a, Route& r) { t.with_examples(c, a, false, r); }),
+      inference("MultiInference", 2, [](const Tfs& t, auto& c, auto& a, Route& r) { t.multi_inference(c, a, r); }),
       method("PredictionService", "GetModelMetadata", [](const Tfs& t, auto& c, auto& a) { t.metadata(c, a); }),
       method("ModelService", "GetModelStatus", [](const Tfs& t, auto& c, auto& a) { t.status(c, a); }),
       method("ModelService", "HandleReloadConfigRequest", [](const Tfs& t, auto& c, auto& a) { t.reload(c, a); }),

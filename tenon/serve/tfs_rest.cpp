@@ -81,19 +81,14 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
   void infer(const HttpRequestPtr& request, const Respond& respond, const UrlParts& route) {
     const KeyLookup key = [request](std::string_view name) { return request->header(name); };
     Route chosen;
-    try {
-      chosen = core.repository().route(route.ref, key);
-    } catch (...) {
-      core.count_refused(Api::TfsRest, route.ref.name, current_status());
-      throw;
-    }
-    const LanePtr& lane = chosen.lane;
-    request->answered_by = {lane->model_name(), lane->version()};
-    const auto deadline = core.deadline(header_timeout(*request, options.timeout));
-    InferRequest infer{.deadline = deadline, .cancel = request->cancel, .api = Api::TfsRest, .trace = request->trace};
-    if (lane->model().pipeline()) infer.key = key;
+    InferRequest infer{.cancel = request->cancel, .api = Api::TfsRest, .trace = request->trace};
     std::function<std::string(const InferResponse&)> write;
     try {
+      chosen = core.repository().route(route.ref, key);
+      const LanePtr& lane = chosen.lane;
+      request->answered_by = {lane->model_name(), lane->version()};
+      infer.deadline = core.deadline(header_timeout(*request, options.timeout));
+      if (lane->model().pipeline()) infer.key = key;
       if (route.method == "predict") {
         PredictBody body = parse_predict(request->body, lane->model());
         infer.inputs = std::move(body.inputs);
@@ -110,7 +105,7 @@ struct Tfs : std::enable_shared_from_this<Tfs> {
           write = [count](const InferResponse& r) { return regress_answer(regressions_of(r.outputs, count)); };
       }
     } catch (...) {
-      lane->count_request(Api::TfsRest, current_status().code, {});
+      core.count_refused(Api::TfsRest, chosen, route.ref.name, current_status());
       throw;
     }
     std::string().swap(request->body);  // the tensors are all that is needed now

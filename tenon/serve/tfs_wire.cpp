@@ -561,18 +561,18 @@ ModelConfig read_model_config(WireReader in, const LaneOptions& defaults) {
 
 }  // namespace
 
-std::vector<ModelConfig> read_server_config(WireReader in, const LaneOptions& defaults) {
-  std::vector<ModelConfig> out;
+std::optional<std::vector<ModelConfig>> read_server_config(WireReader in, const LaneOptions& defaults) {
+  std::optional<std::vector<ModelConfig>> out;
   while (in.next()) {
-    if (in.field() == 2) throw RequestError(Code::Unimplemented, "custom_model_config is not supported");
     if (in.field() != 1) {
       in.skip();
       continue;
     }
+    if (!out) out.emplace();
     WireReader list = in.sub();
     while (list.next()) {
       if (list.field() == 1)
-        out.push_back(read_model_config(list.sub(), defaults));
+        out->push_back(read_model_config(list.sub(), defaults));
       else
         list.skip();
     }

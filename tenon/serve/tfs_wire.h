@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,7 @@ WireWriter write_regressions(const std::vector<float>& results);
 
 WireWriter write_signature_map(const Model& model);
 WireWriter write_status(const std::vector<VersionStatus>& versions);
-// A ModelServerConfig. `defaults` as for parse_model_config.
-std::vector<ModelConfig> read_server_config(WireReader in, const LaneOptions& defaults);
+// A ModelServerConfig; none if it has no model_config_list. `defaults` as for parse_model_config.
+std::optional<std::vector<ModelConfig>> read_server_config(WireReader in, const LaneOptions& defaults);
 
 }  // namespace tenon::serve

@@ -71,7 +71,7 @@ struct V2 {
   V2(Core& c, V2GrpcOptions o) : core(c), options(std::move(o)) {}
 
   void infer(const RpcCallPtr& call, const RpcAnswer& answer, bool stream) const {
-    V2Message message = read_infer(WireReader(call->pieces), call->owner);
+    V2Message message;
     // What a request is routed by: a parameter, else the metadata.
     constexpr auto key = [](const RpcCall& from, const auto& texts, std::string_view name) -> std::string_view {
       const auto found = texts.find(name);
@@ -79,10 +79,11 @@ struct V2 {
     };
     Route route;
     try {
+      message = read_infer(WireReader(call->pieces), call->owner);
       route =
           core.repository().route(message.ref, [&](std::string_view name) { return key(*call, message.texts, name); });
     } catch (...) {
-      core.count_refused(Api::V2Grpc, message.ref.name, current_status());
+      core.count_refused(Api::V2Grpc, {}, first_text(call->pieces, 0), current_status());
       throw;
     }
     InferRequest request{.inputs = std::move(message.inputs),

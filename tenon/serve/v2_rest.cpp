@@ -60,30 +60,22 @@ struct V2 {
   V2RestOptions options;
 
   void infer(const HttpRequestPtr& http, const Respond& respond, const ModelRef& ref) {
-    LanePtr lane;  // where it is needed before the request is read
-    const auto model = [&]() -> const Model& {
-      if (!lane) lane = resolved(ref);
-      return lane->model();
-    };
     auto request = std::make_shared<V2Request>();
     InferRequest infer{.cancel = http->cancel, .api = Api::V2Rest, .trace = http->trace};
+    Route route;
     try {
-      std::optional<size_t> header_length;
-      if (const auto text = http->header("Inference-Header-Content-Length"); !text.empty())
-        header_length = static_cast<size_t>(number_of(text));
-      *request = parse_v2(http->body, header_length, http, model);
+      *request = parsed(http, ref, route);
+      // The sticky key may be a parameter, so which version answers is said after parsing.
+      route = core.repository().route(ref, [&](std::string_view name) { return key(*http, *request, name); });
+      infer.deadline = core.deadline(header_timeout(*http, request->timeout));
     } catch (...) {
-      const Status status = current_status();
-      if (!lane) lane = resolved(ref);  // a model that is not there is the larger mistake
-      lane->count_request(Api::V2Rest, status.code, {});
+      core.count_refused(Api::V2Rest, route, ref.name, current_status());
       throw;
     }
-    Route route = routed(ref, [&](std::string_view name) { return key(*http, *request, name); });
     if (route.lane->model().pipeline())
       infer.key = [http, request](std::string_view name) { return key(*http, *request, name); };
     http->answered_by = {route.lane->model_name(), route.lane->version()};
     infer.inputs = std::move(request->inputs);
-    infer.deadline = core.deadline(header_timeout(*http, request->timeout));
     infer.priority = request->priority;
     for (const auto& output : request->outputs) infer.outputs.push_back(output.name);
     core.infer(std::move(route), std::move(infer), [http, respond, request](const InferResponse& response) {
@@ -99,20 +91,22 @@ struct V2 {
     });
   }
 
-  LanePtr resolved(const ModelRef& ref) const {
+  // The request as it is written. One that is broken counts as the newest version's, which is left in `whose`; a model
+  // that is not there is the larger mistake.
+  V2Request parsed(const HttpRequestPtr& http, const ModelRef& ref, Route& whose) const {
+    LanePtr lane;
+    const auto model = [&]() -> const Model& {
+      if (!lane) lane = core.repository().resolve(ref);
+      return lane->model();
+    };
     try {
-      return core.repository().resolve(ref);
+      std::optional<size_t> header_length;
+      if (const auto text = http->header("Inference-Header-Content-Length"); !text.empty())
+        header_length = static_cast<size_t>(number_of(text));
+      return parse_v2(http->body, header_length, http, model);
     } catch (...) {
-      core.count_refused(Api::V2Rest, ref.name, current_status());
-      throw;
-    }
-  }
-  // Which version answers: the sticky key may be a parameter, so this comes after parsing.
-  Route routed(const ModelRef& ref, const KeyLookup& key) const {
-    try {
-      return core.repository().route(ref, key);
-    } catch (...) {
-      core.count_refused(Api::V2Rest, ref.name, current_status());
+      if (!lane) lane = core.repository().resolve(ref);
+      whose = lane;
       throw;
     }
   }

@@ -121,6 +121,24 @@ std::string WireReader::text() {
   return out;
 }
 
+std::string first_text(std::span<const std::span<const std::byte>> message, int depth) {
+  try {
+    WireReader in(message);
+    while (in.next()) {
+      if (in.field() != 1) {
+        in.skip();
+        continue;
+      }
+      if (depth == 0) return in.text();
+      in = in.sub();
+      --depth;
+    }
+    return {};
+  } catch (const RequestError&) {
+    return {};  // what is broken has no name
+  }
+}
+
 WireReader WireReader::sub() {
   constexpr int kDeepest = 64;
   if (depth_ >= kDeepest) fail("messages are nested too deeply");

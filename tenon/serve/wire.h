@@ -73,6 +73,9 @@ class WireReader {
   int depth_ = 0;
 };
 
+// The text of field 1, or that of field 1's field 1 … for a larger depth; "" if there is none before what is broken.
+std::string first_text(std::span<const std::span<const std::byte>> message, int depth);
+
 // A message as pieces: what is written, and tensors that are only pointed to.
 class WireWriter {
  public:

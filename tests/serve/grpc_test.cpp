@@ -135,6 +135,10 @@ TEST_F(GrpcTest, StatusMetadataReloadAndHealth) {
   const auto config = [&](const std::string& name, const std::string& folder) {
     return bytes_field(1, bytes_field(1, name) + bytes_field(2, (base_ / folder).string()));
   };
+  // What says nothing of models does not mean that there are none.
+  for (const std::string& nothing : {std::string(), bytes_field(1, ""), bytes_field(1, bytes_field(2, ""))})
+    EXPECT_EQ(failing([&] { tfs("ModelService/HandleReloadConfigRequest", nothing); }).code, Code::InvalidArgument);
+  EXPECT_NO_THROW(tfs("PredictionService/Predict", predict_request(tensor_proto({1}, true, 1))));
   const std::string both = bytes_field(1, bytes_field(1, config("half", "half") + config("more", "more")));
   EXPECT_EQ(tfs("ModelService/HandleReloadConfigRequest", both), bytes_field(1, ""));
   EXPECT_THAT(tfs("ModelService/GetModelStatus", bytes_field(1, bytes_field(1, "more"))), HasSubstr(int_field(1, 7)));
@@ -240,6 +244,44 @@ TEST_F(GrpcTest, OpenInferenceProtocol) {
   const std::string region =
       bytes_field(4, bytes_field(1, "shared_memory_region") + bytes_field(2, bytes_field(3, "r")));
   EXPECT_THAT(infer(bytes_field(5, described + region)).message, HasSubstr("shared memory regions are not supported"));
+}
+
+// Nothing that was answered is missing from the counters: neither what cannot be read nor what fits no model.
+TEST_F(GrpcTest, RequestsThatCannotBeReadAreCounted) {
+  const auto counted = [&](const std::string& model, const std::string& version, const std::string& api) {
+    return server_->core()
+        .metrics()
+        .counter("tenon_requests_total", "",
+                 {{"model", model}, {"version", version}, {"api", api}, {"code", "INVALID_ARGUMENT"}})
+        .value();
+  };
+  const std::string half = bytes_field(1, "half"), broken = "\xff\xff\xff";
+  const auto fails = [&](const std::string& method, const std::string& message) {
+    EXPECT_EQ(failing([&] {
+                if (method == "ModelInfer")
+                  v2(method, message);
+                else
+                  tfs("PredictionService/" + method, message);
+              }).code,
+              Code::InvalidArgument)
+        << method;
+  };
+  fails("ModelInfer", broken);
+  fails("ModelInfer", half + broken);
+  fails("ModelInfer", half + bytes_field(2, "x1"));
+  EXPECT_EQ(counted("", "", "v2_grpc"), 1U);
+  EXPECT_EQ(counted("half", "", "v2_grpc"), 2U);
+  const std::string spec = bytes_field(1, half), input = bytes_field(2, bytes_field(1, bytes_field(1, "")));
+  fails("Predict", "");
+  fails("Predict", broken);
+  fails("Predict", spec + broken);
+  fails("Classify", spec);                                                   // no example
+  fails("Regress", bytes_field(1, half + bytes_field(3, "other")) + input);  // no such signature
+  fails("MultiInference", bytes_field(1, spec) + broken);
+  EXPECT_EQ(counted("", "", "tfs_grpc"), 2U);
+  EXPECT_EQ(counted("half", "", "tfs_grpc"), 3U);
+  fails("Regress", spec + input);  // an example without the feature x: then the version is known
+  EXPECT_EQ(counted("half", "123", "tfs_grpc"), 2U);
 }
 
 TEST_F(GrpcTest, WhatIsNotSupportedIsNamed) {

@@ -130,7 +130,7 @@ TEST(Metrics, ModelsThatAreGoneTakeAllThatIsToldOfThemAlong) {
                                   .base_path = folder / name(m),
                                   .traffic = traffic,
                                   .request_log = RequestLogOptions{.file = {.prefix = folder / "logs" / name(m)}}}});
-    core.count_refused(Api::V2Rest, name(m), {Code::Unavailable, "", 1});
+    core.count_refused(Api::V2Rest, {}, name(m), {Code::Unavailable, "", 1});
   }
   const std::string last = name(kModels - 1);
   const std::string shown = core.metrics().text();

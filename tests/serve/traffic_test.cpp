@@ -407,6 +407,28 @@ TEST_F(SplitServerTest, ABrokenCanaryGoesAndTheCountersSayWhy) {
   EXPECT_THAT(config["parameters"]["traffic"]["string_value"].get<std::string>(), HasSubstr("\"rolled_back\""));
 }
 
+// A canary whose inputs are others than clients send: its requests end before the model is asked, and count all the
+// same.
+TEST_F(SplitServerTest, ACanaryThatNobodyCanCallGoesByEveryDoor) {
+  HttpClient v2(server_->ports().v2_rest), tfs(server_->ports().tfs_rest);
+  GrpcClient grpc("127.0.0.1:" + std::to_string(server_->ports().tfs_grpc));
+  // tensorflow.serving.RegressionRequest: model_spec {name}, input {example_list {examples {}}}
+  const std::string regress = bytes_field(1, bytes_field(1, "m")) + bytes_field(2, bytes_field(1, bytes_field(1, "")));
+  const std::vector<std::function<void()>> doors{
+      [&] { tfs.post("/v1/models/m:predict", R"({"instances": ["text"]})"); },
+      [&] { tfs.post("/v1/models/m:regress", R"({"examples": [{}]})"); },
+      [&] { v2.post("/v2/models/m/infer", body(), "Tenon-Timeout: soon\r\n"); },
+      [&] { EXPECT_THROW(grpc.call("/tensorflow.serving.PredictionService/Regress", regress), RequestError); }};
+  for (const auto& ask : doors) {
+    set(R"({"split": [{"version": 1, "weight": 50}, {"version": 2, "weight": 50,
+            "rollback": {"max_error_rate": 0.05, "min_requests": 5, "count_invalid_arguments": true}}]})");
+    for (int i = 0; i < 60; ++i) ask();
+    const auto shown = Json::parse(v2.get("/v2/models/m/traffic").body)["split"][1];
+    EXPECT_EQ(shown["share"], 0.0) << "door " << &ask - doors.data();
+    EXPECT_EQ(shown["rolled_back"]["window"], Json::parse(R"({"requests": 5, "errors": 5, "slow": 0})"));
+  }
+}
+
 TEST_F(SplitServerTest, TheShadowIsComparedAndNeverReturned) {
   // Version 2 adds 2 where version 1 adds 1: within an absolute tolerance of 1, not of 0.5.
   const auto with = [](const std::string& tolerance) {
