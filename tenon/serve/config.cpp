@@ -237,6 +237,10 @@ std::vector<ModelConfig> parse_model_config(std::string_view text, const std::st
   return out;
 }
 
+bool lists_models(std::string_view text, const std::string& where) {
+  return TextMessage::parse(text, where).has("model_config_list");
+}
+
 BatchingOptions parse_batching(std::string_view text, const std::string& where, LaneOptions& lane, int& threads) {
   batching_of(TextMessage::parse(text, where), lane, threads);
   return lane.batching;

@@ -43,6 +43,8 @@ struct ModelConfig {
 // nothing. Errors: FormatError naming the line; UnsupportedError for custom_model_config or another platform.
 std::vector<ModelConfig> parse_model_config(std::string_view text, const std::string& where,
                                             const LaneOptions& defaults = {});
+// Whether the text has a model_config_list, if only an empty one. An empty file has none.
+bool lists_models(std::string_view text, const std::string& where);
 // A BatchingParameters file. num_batch_threads is returned beside it, 0 if not given.
 BatchingOptions parse_batching(std::string_view text, const std::string& where, LaneOptions& lane, int& threads);
 // An SSLConfig: keys and certificates as PEM text in the file itself.

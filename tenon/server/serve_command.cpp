@@ -290,6 +290,50 @@ std::string where_text(serve::Server& server, const std::string& host) {
   return out;
 }
 
+// The file of --model-config-file, read again every now and then. What cannot be read, or lists no models (a file that
+// is just being written, say), changes nothing and is told of once.
+class ConfigFile {
+ public:
+  ConfigFile(const Arguments& a, serve::LaneOptions lane, serve::LogSink log)
+      : path_(text_or(a, "model-config-file")),
+        lane_(std::move(lane)),
+        log_(std::move(log)),
+        every_(path_.empty() ? 0 : a.get<std::int64_t>("model-config-file-poll-wait-seconds")) {
+    if (every_.count() > 0) now_ = read_text_file(path_);
+  }
+  void look(serve::Repository& repository) {
+    if (every_.count() <= 0 || std::chrono::steady_clock::now() < next_) return;
+    next_ = std::chrono::steady_clock::now() + every_;
+    try {
+      std::string text = read_text_file(path_);
+      if (text == now_) {
+        refused_.clear();
+        return;
+      }
+      if (!serve::lists_models(text, path_))
+        throw FormatError({path_, "there is no model_config_list", {}, {}, "model_config_list {}, to serve none"});
+      auto models = serve::parse_model_config(text, path_, lane_);
+      const size_t count = models.size();
+      repository.configure(std::move(models));
+      now_ = std::move(text);
+      refused_.clear();
+      log_("info", "configuration_taken", {{"file", path_}, {"models", std::to_string(count)}});
+    } catch (const Error& error) {  // the last good configuration stays
+      if (refused_ == error.what()) return;
+      refused_ = error.what();
+      log_("error", "configuration_refused", {{"file", path_}, {"error", refused_}});
+    }
+  }
+
+ private:
+  std::string path_;
+  serve::LaneOptions lane_;
+  serve::LogSink log_;
+  std::chrono::seconds every_;
+  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + every_;
+  std::string now_, refused_;  // the text that is in force; why the one after it is not
+};
+
 }  // namespace
 
 int serve_command(const Arguments& a, const Console& console) {
@@ -301,6 +345,8 @@ int serve_command(const Arguments& a, const Console& console) {
   serve::ServerOptions options = options_of(a, console);
   const serve::LaneOptions lane = lane_of(a, options);
   options.tfs_grpc.lane = lane;
+  const serve::LogSink log = options.core.repository.log;
+  ConfigFile config(a, lane, log);  // before the models are read from it: what changes in between is seen
   const auto models = models_of(a, lane, console);
   const std::string shown = options.address == "0.0.0.0" ? "localhost" : options.address;
   const std::string host = fmt::format("http{}://{}", options.tls ? "s" : "", shown);
@@ -308,32 +354,20 @@ int serve_command(const Arguments& a, const Console& console) {
   console.out(fmt::format("tenon {} serves {} model{}\n{}", TENON_VERSION, models.size(), models.size() == 1 ? "" : "s",
                           where_text(server, host)));
   bool told = false;
-  const std::int64_t config_poll = a.get<std::int64_t>("model-config-file-poll-wait-seconds");
-  auto next_config = std::chrono::steady_clock::now() + std::chrono::seconds(config_poll);
-  std::string config = a.has("model-config-file") ? read_text_file(a.get<std::string>("model-config-file")) : "";
   while (!interrupt.requested()) {
     std::this_thread::sleep_for(milliseconds(20));
     if (!told && server.core().repository().ready()) {
       told = true;
-      const std::string line = sample_line(server, models[0].name, host);
+      const std::string line = models.empty() ? std::string() : sample_line(server, models[0].name, host);
       console.out(line.empty() ? "ready\n" : fmt::format("ready; try\n  {}\n", line));
     }
-    if (config_poll <= 0 || std::chrono::steady_clock::now() < next_config) continue;
-    next_config = std::chrono::steady_clock::now() + std::chrono::seconds(config_poll);
-    try {
-      std::string now = read_text_file(a.get<std::string>("model-config-file"));
-      if (now == config) continue;
-      server.core().repository().configure(
-          serve::parse_model_config(now, a.get<std::string>("model-config-file"), lane));
-      config = std::move(now);
-    } catch (const Error& error) {  // the last good configuration stays
-      console.err(fmt::format("{}\n", error.what()));
-    }
+    config.look(server.core().repository());
   }
-  console.err("draining: no new requests; a second signal ends at once\n");
+  log("info", "draining", {{"note", "no new requests; a second signal ends at once"}});
   const bool clean = server.stop({.grace = milliseconds(a.get<std::int64_t>("drain-grace-ms")),
                                   .patience = milliseconds(a.get<std::int64_t>("drain-timeout-ms"))});
-  console.err(clean ? "drained\n" : "drain timeout: some requests were not answered\n");
+  log(clean ? "info" : "error", clean ? "drained" : "drain_timeout",
+      clean ? serve::Labels() : serve::Labels{{"note", "some requests were not answered"}});
   return clean ? exit_done : exit_error;
 }
 

@@ -167,6 +167,16 @@ TEST(ServeCommand, TakesTensorFlowServingsFlags) {
   EXPECT_NO_THROW((void)parse_arguments(serve, serve_words(words)));
 }
 
+// Where clients of the two protocols look when nobody tells them.
+TEST(ServeCommand, ListensWhereTheOriginalsDo) {
+  const auto a = parse_arguments(find_command(commands(), "serve"), {});
+  EXPECT_EQ(a.get<std::int64_t>("port"), 8500);
+  EXPECT_EQ(a.get<std::int64_t>("rest-api-port"), 8501);
+  EXPECT_EQ(a.get<std::int64_t>("http-port"), 8000);
+  EXPECT_EQ(a.get<std::int64_t>("grpc-port"), 8001);
+  EXPECT_FALSE(a.has("control-port"));
+}
+
 // With per-model parameters the file for all counts no more, and the folder's is told in the log.
 TEST(ServeCommand, ReadsTheBatchingParametersOfAVersion) {
   if (std::system("command -v curl > /dev/null") != 0) GTEST_SKIP() << "curl is needed to ask the server";
@@ -228,6 +238,50 @@ TEST(ServeCommand, ServesFastWhatShallBeFast) {
   EXPECT_THAT(finished.err, HasSubstr("\"event\":\"version_available\",\"model\":\"plain\",\"version\":\"124\","
                                       "\"execution\":\"as a program, fast\"}"));
   EXPECT_THAT(finished.err, HasSubstr("\"event\":\"version_available\",\"model\":\"strict\",\"version\":\"124\"}"));
+}
+
+// What the file becomes is taken; what is no configuration, or says nothing (an editor has just emptied it), changes
+// nothing and is told of once, as an event like all others.
+TEST(ServeCommand, FollowsItsConfigurationFile) {
+  const std::string folder = scratch("follows"), file = folder + "/models.config";
+  std::filesystem::create_directories(folder);
+  const auto write = [&](const std::string& text) { write_file_atomic(file, text); };
+  const auto models = [](const std::string& more) {
+    return "model_config_list { config { name: \"one\" base_path: \"" + kModel + "\" } " + more + "}";
+  };
+  write("");  // as the original: a server without models
+  const std::vector<std::pair<std::string, std::string>> steps{
+      // what is written, and what the log says then
+      {models(""), R"("event":"configuration_taken","file":")" + file + R"(","models":"1"})"},
+      {"", "there is no model_config_list"},
+      {"model_config_list { config { name:", "line 1"},
+      {models("config { name: \"two\" base_path: \"" + kModel + "\" }"), R"("models":"2"})"},
+      {"model_config_list {}", R"("models":"0"})"}};
+  size_t at = 0;
+  const auto finished = run_process(
+      {"serve", "--config", file, "--model_config_file_poll_wait_seconds=1", "--free-ports", "--address", "127.0.0.1"},
+      folder, [&](pid_t pid) {
+        if (read_text_file(folder + "/stdout").find("ready\n") == std::string::npos) return false;
+        const std::string log = read_text_file(folder + "/stderr");
+        if (at > 0 && log.find(steps[at - 1].second) == std::string::npos) return false;
+        if (at < steps.size()) {
+          write(steps[at++].first);
+          return false;
+        }
+        kill(pid, SIGTERM);
+        return true;
+      });
+  EXPECT_EQ(finished.code, 0) << finished.err;
+  size_t refused = 0, unloaded = 0;
+  std::istringstream lines(finished.err);
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_THAT(line, testing::AllOf(testing::StartsWith("{\"time\":"), testing::EndsWith("}"))) << "an event each";
+    refused += line.find("\"configuration_refused\"") != std::string::npos ? 1 : 0;
+    if (line.find("\"models\":\"0\"") != std::string::npos) break;
+    unloaded += line.find("\"version_unloading\"") != std::string::npos ? 1 : 0;
+  }
+  EXPECT_EQ(refused, 2U) << finished.err;
+  EXPECT_EQ(unloaded, 0U) << "nobody said that a model shall go: " << finished.err;
 }
 
 TEST(ServeCommand, TellsItsVersionAsTensorFlowServingDoes) {
