@@ -1,6 +1,6 @@
 // Attention of bf16 and f16 against plain loops in f64 over the same elements; that bits depend on neither threads,
-// batch nor layout; that memory grows with the length alone. Where the CPU has AMX these are its tiles, else the panels
-// of f32: plain_avx2.test_device is the latter everywhere.
+// batch nor layout; that memory grows with the length alone. Where the CPU has AMX or AVX-512 with bf16 these are
+// blocks of it, else panels of f32: plain_avx2.test_device is the latter everywhere.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/bf16_blocks.h"
 #include "tenon/device/cpu/conv_gradients_bf16.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/tensor/low_precision.h"
@@ -19,7 +19,8 @@ using cpu::ConvShape;
 class ConvBf16 : public testing::Test {
  protected:
   void SetUp() override {
-    if (!cpu::amx::available()) GTEST_SKIP() << "this CPU has no AMX, or TENON_CPU_LEVEL names a level";
+    if (!cpu::bf16_blocks::available())
+      GTEST_SKIP() << "this CPU has neither AMX nor AVX-512 with bf16, or TENON_CPU_LEVEL names a level";
   }
 };
 

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/bf16_attention.h"
 #include "tenon/tensor/low_precision.h"
 #include "tests/device/support.h"
 
@@ -20,7 +21,8 @@ using cpu::Bf16Product;
 class ProductBf16 : public testing::Test {
  protected:
   void SetUp() override {
-    if (!cpu::amx::available()) GTEST_SKIP() << "this CPU has no AMX, or TENON_CPU_LEVEL names a level";
+    if (!cpu::bf16_blocks::available())
+      GTEST_SKIP() << "this CPU has neither AMX nor AVX-512 with bf16, or TENON_CPU_LEVEL names a level";
   }
 };
 
@@ -136,9 +138,9 @@ TEST_F(ProductBf16, InfinityAndNanStayInTheirRowsAndColumns) {
 
 // Each step gives the bits of the device's own loop for its op, after the rounding that stands before all steps.
 TEST_F(ProductBf16, StepsInRegistersAreTheLoopsOfTheirOps) {
-  constexpr int64_t kRows = 11, kColumns = 29, kSide = cpu::amx::kSide;
+  constexpr int64_t kRows = 11, kColumns = 29, kSide = cpu::bf16_blocks::kSide;
   const float special[] = {0.0F, -0.0F, NAN, INFINITY, -INFINITY, 3e-39F, 3e38F, 6.0F};
-  alignas(64) std::array<float, cpu::amx::kBlockSize> sums{};
+  alignas(64) std::array<float, cpu::bf16_blocks::kBlockSize> sums{};
   std::vector<uint16_t> narrow(sums.size());
   std::vector<float> wide(sums.size());
   for (size_t i = 0; i < sums.size(); ++i) {
@@ -147,16 +149,16 @@ TEST_F(ProductBf16, StepsInRegistersAreTheLoopsOfTheirOps) {
     wide[i] = bf16_to_f32(narrow[i]);
   }
   const cpu::LevelTable& table = cpu::level_table(cpu::best_level());
-  const auto run = [&](const std::vector<cpu::amx::Step>& steps) {
+  const auto run = [&](const std::vector<cpu::bf16_blocks::Step>& steps) {
     std::vector<float> y(kRows * kSide, 99.0F);
-    cpu::amx::finish(sums.data(), {nullptr, steps.data(), static_cast<int>(steps.size()), false}, kRows, kColumns,
-                     y.data(), kSide);
+    cpu::bf16_blocks::finish(sums.data(), {nullptr, steps.data(), static_cast<int>(steps.size()), false}, kRows,
+                             kColumns, y.data(), kSide);
     for (int64_t r = 0; r < kRows; ++r)
       for (int64_t c = kColumns; c < kSide; ++c) EXPECT_EQ(y[r * kSide + c], 99.0F) << "written beside the block";
     return y;
   };
   std::vector<uint16_t> rounded(kRows * kSide);
-  cpu::amx::finish(sums.data(), {nullptr, nullptr, 0, true}, kRows, kColumns, rounded.data(), kSide);
+  cpu::bf16_blocks::finish(sums.data(), {nullptr, nullptr, 0, true}, kRows, kColumns, rounded.data(), kSide);
   using enum cpu::TileOp;
   using ir::ScalarOp;
   for (const auto& [step, op] :
@@ -184,9 +186,9 @@ TEST_F(ProductBf16, StepsInRegistersAreTheLoopsOfTheirOps) {
   }
   // A result of bf16 is rounded by the last step.
   std::vector<uint16_t> y(kRows * kSide);
-  const std::array steps{cpu::amx::Step{Multiply, true, false, &wide[9], 0},
-                         cpu::amx::Step{Short, true, false, nullptr, 0}};
-  cpu::amx::finish(sums.data(), {nullptr, steps.data(), 2, true}, kRows, kColumns, y.data(), kSide);
+  const std::array steps{cpu::bf16_blocks::Step{Multiply, true, false, &wide[9], 0},
+                         cpu::bf16_blocks::Step{Short, true, false, nullptr, 0}};
+  cpu::bf16_blocks::finish(sums.data(), {nullptr, steps.data(), 2, true}, kRows, kColumns, y.data(), kSide);
   for (int64_t i = 0; i < kRows * kSide; ++i) {
     if (i % kSide >= kColumns) continue;
     const float want = bf16_to_f32(rounded[i]) * wide[9];
@@ -230,6 +232,130 @@ TEST_F(ProductBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
         ASSERT_EQ(reinterpret_cast<const uint16_t*>(out.data())[i], f32_to_bf16(want)) << i;
     }
   }
+}
+
+// The blocks of each instruction that the CPU has, by themselves: where there are several, the others use one of them.
+class Bf16Blocks : public ProductBf16 {
+ protected:
+  static constexpr int64_t kSide = cpu::bf16_blocks::kSide, kFew = cpu::bf16_blocks::kFew,
+                           kDepth = cpu::bf16_blocks::kDepth, kSteps = 5, kLong = kSteps * kDepth;
+
+  // The right side of kLong rows.
+  struct Packed {
+    Packed(const std::vector<uint16_t>& b, int64_t columns)
+        : memory(cpu::pack_right_bf16(b.data(), columns, 1, kLong, columns, pool)) {}
+    [[nodiscard]] const uint16_t* data() const { return reinterpret_cast<const uint16_t*>(memory->data()); }
+    ThreadPool pool{1};
+    Ref<Buffer> memory;
+  };
+  template <class F>
+  static void for_each_instruction(const F& f) {
+    f(cpu::bf16_blocks::pair_products());
+    if (cpu::amx::available()) f(cpu::amx::bf16_products());
+  }
+  // Sums of products of whole numbers, which every order of additions gives: row i of a, from `a_at`, and column j of
+  // b.
+  static float sum_of(const std::vector<uint16_t>& a, int64_t a_at, const std::vector<uint16_t>& b, int64_t columns,
+                      int64_t j) {
+    float sum = 0;
+    for (int64_t k = 0; k < kLong; ++k)
+      sum += bf16_to_f32(a[static_cast<size_t>(a_at + k)]) * bf16_to_f32(b[static_cast<size_t>(k * columns + j)]);
+    return sum;
+  }
+  static std::vector<uint16_t> whole_numbers(int64_t n, int seed) {
+    std::vector<uint16_t> v(static_cast<size_t>(n));
+    for (size_t i = 0; i < v.size(); ++i)
+      v[i] = f32_to_bf16(static_cast<float>((i * 37 + static_cast<size_t>(seed)) % 31) - 15);
+    return v;
+  }
+};
+
+TEST_F(Bf16Blocks, AreTheSumsOfRowsWhereverTheyLie) {
+  const auto a = whole_numbers(kSide * 2 * kLong, 1), b = whole_numbers(kLong * kSide, 2);
+  const Packed right(b, kSide);
+  std::vector<int64_t> steps, places;
+  for (int64_t s = 0; s < kSteps; ++s) steps.push_back(s * kDepth);
+  for (int64_t r = 0; r < kSide; ++r) places.push_back((r * 7 % kSide * 2 + 1) * kLong);
+  for_each_instruction([&](const cpu::bf16_blocks::Products& products) {
+    for (const bool table : {false, true}) {
+      for (const bool more : {false, true}) {
+        for (const int64_t rows : {kSide, int64_t{13}}) {
+          for (const bool anywhere : {false, true}) {
+            if (anywhere && (!table || !products.rows_anywhere)) continue;
+            cpu::bf16_blocks::Left left{.at = a.data(), .row = 2 * kLong, .half = kSide / 2 * 2 * kLong};
+            left.steps = table ? steps.data() : nullptr;
+            left.step = kDepth;
+            left.rows = rows;
+            left.places = anywhere ? places.data() : nullptr;
+            std::vector<float> sums(cpu::bf16_blocks::kBlockSize, 100.0F);
+            if (products.open != nullptr) products.open();
+            products.block(left, right.data(), kSteps, sums.data(), kSide, more);
+            if (products.close != nullptr) products.close();
+            for (int64_t r = 0; r < rows; ++r) {
+              const int64_t at = anywhere ? places[static_cast<size_t>(r)] : 2 * r * kLong;
+              for (int64_t c = 0; c < kSide; ++c)
+                ASSERT_EQ(sums[static_cast<size_t>(r * kSide + c)], sum_of(a, at, b, kSide, c) + (more ? 100 : 0))
+                    << r << ", " << c << table << more << anywhere;
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+// Steps of which only some pairs are not zeros.
+TEST_F(Bf16Blocks, MayLeaveOutPairsOfZeros) {
+  auto a = whole_numbers(kSide * kLong, 1), b = whole_numbers(kLong * kSide, 2);
+  for (int64_t k = 0; k < kLong; ++k) {
+    if (k % kDepth < 22) continue;
+    for (int64_t r = 0; r < kSide; ++r) a[static_cast<size_t>(r * kLong + k)] = 0;
+    for (int64_t c = 0; c < kSide; ++c) b[static_cast<size_t>(k * kSide + c)] = 0;
+  }
+  const Packed right(b, kSide);
+  for_each_instruction([&](const cpu::bf16_blocks::Products& products) {
+    cpu::bf16_blocks::Left left{.at = a.data(), .row = kLong, .half = kSide / 2 * kLong, .step = kDepth};
+    left.pairs = 11;
+    std::vector<float> sums(cpu::bf16_blocks::kBlockSize);
+    if (products.open != nullptr) products.open();
+    products.block(left, right.data(), kSteps, sums.data(), kSide, false);
+    if (products.close != nullptr) products.close();
+    for (int64_t r = 0; r < kSide; ++r) {
+      for (int64_t c = 0; c < kSide; ++c)
+        ASSERT_EQ(sums[static_cast<size_t>(r * kSide + c)], sum_of(a, r * kLong, b, kSide, c)) << r << ", " << c;
+    }
+  });
+}
+
+TEST_F(Bf16Blocks, OfFewQueriesAreTheirScoresAndSums) {
+  constexpr int64_t kKeys = 6 * kFew, kBlocks = 3;
+  const auto keys = whole_numbers(kKeys * kLong, 1), queries = whole_numbers(kLong * kSide, 2);
+  const auto weights = whole_numbers(kFew * kLong, 3), values = whole_numbers(kLong * kBlocks * kSide, 4);
+  const Packed packed(queries, kSide), blocks(values, kBlocks * kSide);
+  std::vector<uint16_t> tiles;
+  for (int64_t s = 0; s < kSteps; ++s) {
+    for (int64_t q = 0; q < kFew; ++q) {
+      const auto* row = weights.data() + q * kLong + s * kDepth;
+      tiles.insert(tiles.end(), row, row + kDepth);
+    }
+  }
+  for_each_instruction([&](const cpu::bf16_blocks::Products& products) {
+    std::vector<float> scores(kKeys * kFew), out(kFew * kBlocks * kSide, 7.0F);
+    if (products.open != nullptr) products.open();
+    products.few_scores(keys.data(), kLong, kKeys, packed.data(), kSteps, scores.data());
+    products.few_sums(tiles.data(), kSteps, blocks.data(), kBlocks, out.data(), true);
+    if (products.close != nullptr) products.close();
+    for (int64_t r = 0; r < kKeys; ++r) {
+      for (int64_t q = 0; q < kFew; ++q)
+        ASSERT_EQ(scores[static_cast<size_t>(r * kFew + q)], sum_of(keys, r * kLong, queries, kSide, q)) << r << q;
+    }
+    for (int64_t q = 0; q < kFew; ++q) {
+      for (int64_t c = 0; c < kBlocks * kSide; ++c)
+        ASSERT_EQ(out[static_cast<size_t>(q * kBlocks * kSide + c)],
+                  7 + sum_of(weights, q * kLong, values, kBlocks * kSide, c))
+            << q << c;
+    }
+  });
 }
 
 }  // namespace

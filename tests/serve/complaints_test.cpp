@@ -368,6 +368,7 @@ TEST(Complaint12, NothingButKernelsKnowsTheProcessor) {
   const std::set<std::string> known{"base/pause.h",
                                     "compile/llvm/jit.cpp",
                                     "device/cpu/amx.cpp",
+                                    "device/cpu/bf16_blocks.cpp",
                                     "device/cpu/level.cpp",
                                     "device/cpu/level_v3.cpp",
                                     "device/cpu/level_v4.cpp",
@@ -378,7 +379,8 @@ TEST(Complaint12, NothingButKernelsKnowsTheProcessor) {
   // These ask for what the compiler's target has; they are read below as ARM64's.
   const std::set<std::string> tiles{"base/pause.h",
                                     "device/cpu/level_amx.cpp",
-                                    "device/cpu/level_amx_attention.cpp",
+                                    "device/cpu/level_bf16.cpp",
+                                    "device/cpu/level_bf16_attention.cpp",
                                     "device/cpu/level_elementwise.h",
                                     "device/cpu/level_i8_pack.h",
                                     "device/cpu/level_i8_rescale.h",
@@ -399,10 +401,10 @@ TEST(Complaint12, NothingButKernelsKnowsTheProcessor) {
   const fs::path stubs = fresh_folder("stubs");
   write_file(stubs / "gnu" / "stubs-32.h", "");  // the headers of this machine's C library are asked for another's
   for (const std::string name :
-       {"device/cpu/amx.cpp", "device/cpu/level.cpp", "device/cpu/level_amx.cpp", "device/cpu/level_amx_attention.cpp",
-        "device/cpu/level_i8_amx.cpp", "device/cpu/level_i8_v2.cpp", "device/cpu/level_i8_v3.cpp",
-        "device/cpu/level_v2.cpp", "device/cpu/level_v3.cpp", "device/cpu/product_i8.cpp", "base/small_blocks.cpp",
-        "base/thread_pool.cpp"}) {
+       {"device/cpu/amx.cpp", "device/cpu/bf16_blocks.cpp", "device/cpu/level.cpp", "device/cpu/level_amx.cpp",
+        "device/cpu/level_bf16.cpp", "device/cpu/level_bf16_attention.cpp", "device/cpu/level_i8_amx.cpp",
+        "device/cpu/level_i8_v2.cpp", "device/cpu/level_i8_v3.cpp", "device/cpu/level_v2.cpp",
+        "device/cpu/level_v3.cpp", "device/cpu/product_i8.cpp", "base/small_blocks.cpp", "base/thread_pool.cpp"}) {
     const std::string errors =
         output_of("clang++-19 --target=aarch64-linux-gnu -std=c++20 -I" + std::string(TENON_SOURCE_DIR) + " -isystem " +
                   stubs.string() +

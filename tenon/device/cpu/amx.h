@@ -1,35 +1,18 @@
-// The tile registers of Intel AMX: products of bf16 matrices, added up in f32. level_amx.cpp is built for such CPUs and
-// must be called on them only.
-//
-// A block of the result is 32 x 32 sums. Each is a chain over pairs of k in their order: the instruction TDPBF16PS
-// multiplies exactly, adds the two products of a pair one after the other, takes subnormal numbers for zero and gives
-// no others (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2). So the bits depend on the CPU
-// having AMX, and on nothing else: no block, thread or stride.
+// The tile registers of Intel AMX, for products of bf16 (bf16_blocks.h) and of 8-bit integers (level_i8_amx.cpp).
+// level_*amx.cpp are built for such CPUs and must be called on them only.
 #pragma once
 
-#include <cstdint>
-
-#include "tenon/device/cpu/level.h"
+#include "tenon/device/cpu/bf16_blocks.h"
 
 namespace tenon::cpu::amx {
 
-// Whether the CPU has it, the system lets this process use it, and TENON_CPU_LEVEL names no level (plain loops of a
-// level are compared with each other).
+// Whether the CPU has them with products of bf16, the system lets this process use them, and TENON_CPU_LEVEL names no
+// level.
 bool available();
-// … and products of 8-bit integers (level_i8_amx.cpp).
+// … and products of 8-bit integers.
 bool has_int8();
 
-inline constexpr int64_t kSide = 32;                  // rows and columns of a block
-inline constexpr int64_t kDepth = 32;                 // k of one step
-inline constexpr int64_t kStepSize = kSide * kDepth;  // elements of a packed step, of either side
-inline constexpr int64_t kBlockSize = kSide * kSide;  // sums of a block
-
-// The steps of k elements: the last is filled up with zeros.
-constexpr int64_t steps(int64_t k) { return (k + kDepth - 1) / kDepth; }
-// Elements of kSide packed rows or columns of k each.
-constexpr int64_t packed_size(int64_t k) { return steps(k) * kStepSize; }
-
-// The tile registers belong to this thread's products while it lives.
+// The registers belong to this thread's products while it lives.
 class Tiles {
  public:
   Tiles();
@@ -38,44 +21,6 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 };
 
-// Packed sides, step after step of kStepSize elements. Rows and columns up to kSide; what lacks is zero.
-void pack_left(const uint16_t* a, int64_t a_row, int64_t a_k, int64_t rows, int64_t k, uint16_t* to);
-// The same of 32 rows of n elements that lie anywhere, filled up with zeros to `whole`, a multiple of kDepth. Null:
-// zeros.
-void spread(const uint16_t* const* rows, int64_t n, int64_t whole, uint16_t* to);
-void pack_right(const uint16_t* b, int64_t b_k, int64_t b_column, int64_t k, int64_t columns, uint16_t* to);
-
-// The left side of a block where tile registers find it: 32 rows, `row` elements apart, the second sixteen of them
-// `half` after the first, and in a row a step's elements side by side, from steps[s] or s * step on.
-struct Left {
-  const uint16_t* at = nullptr;
-  int64_t row = kDepth, half = kStepSize / 2;
-  const int64_t* steps = nullptr;
-  int64_t step = kStepSize;  // these are of a packed side
-};
-// A block's sums, from this many steps, or `more` of those that are there; rows are `row` numbers apart.
-void block(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row = kSide, bool more = false);
-
-// What becomes of sums while they are in registers: plus `bias` (by columns; may be null) and rounded to bf16, unless
-// steps follow and want them as they are; then step by step, each in f32.
-struct Step {
-  TileOp op;
-  bool one, narrow;  // one number for all; of bf16, else of f32
-  const void* data;  // the operand of the first row and column
-  int64_t row;       // from row to row, in elements; 0: the same for all
-};
-struct Finish {
-  const float* bias = nullptr;
-  const Step* steps = nullptr;
-  int step_count = 0;
-  bool narrow = true;  // the result is of bf16, and so is what the last step gives; else of f32
-  bool rounds_first = true;
-};
-// Whether steps of this kind can be done so.
-constexpr bool finishes(TileOp op) {
-  return op != TileOp::Keep && op != TileOp::Exp && op != TileOp::Half && op <= TileOp::Below;
-}
-// The first `rows` and `columns` of a block, with steps that can be done so; rows of y are y_row elements apart.
-void finish(const float* sums, const Finish& f, int64_t rows, int64_t columns, void* y, int64_t y_row);
+const bf16_blocks::Products& bf16_products();
 
 }  // namespace tenon::cpu::amx

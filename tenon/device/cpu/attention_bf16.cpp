@@ -7,8 +7,8 @@
 #include <numbers>
 #include <optional>
 
-#include "tenon/device/cpu/amx_attention.h"
 #include "tenon/device/cpu/attention_problem.h"
+#include "tenon/device/cpu/bf16_attention.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/kernels.h"
 #include "tenon/device/cpu/level.h"
@@ -18,10 +18,10 @@
 namespace tenon::cpu {
 namespace {
 
-using amx::kFew;
-using amx::kPanel;
-using amx::kSide;
-using amx::packed_size;
+using bf16_blocks::kFew;
+using bf16_blocks::kPanel;
+using bf16_blocks::kSide;
+using bf16_blocks::packed_size;
 
 constexpr int64_t kKeys = 128;          // at a time
 constexpr int64_t kFewQueries = kSide;  // up to here in panels of kFew, which keys and values are not packed for
@@ -49,23 +49,23 @@ class Rows : public AttentionRows<uint16_t> {
   // `count` rows as rows of a left side, block after block.
   void pack_left(int64_t matrix, int64_t row, int64_t count, uint16_t* to) const {
     for (int64_t r = 0; r < count; r += kSide, to += packed_size(width()))
-      amx::pack_left(at(matrix, row + r), step(), 1, std::min(kSide, count - r), width(), to);
+      bf16_blocks::pack_left(at(matrix, row + r), step(), 1, std::min(kSide, count - r), width(), to);
   }
   // … as its k, each column a row.
   void pack_left_turned(int64_t matrix, int64_t row, int64_t count, uint16_t* to) const {
     for (int64_t c = 0; c < width(); c += kSide, to += packed_size(count))
-      amx::pack_left(at(matrix, row) + c, 1, step(), std::min(kSide, width() - c), count, to);
+      bf16_blocks::pack_left(at(matrix, row) + c, 1, step(), std::min(kSide, width() - c), count, to);
   }
   // … as columns of a right side.
   void pack_right_turned(int64_t matrix, int64_t row, int64_t count, uint16_t* to) const {
     for (int64_t c = 0; c < kPanel; c += kSide, to += packed_size(width()))
-      amx::pack_right(at(matrix, row + (c < count ? c : 0)), 1, step(), width(),
-                      std::clamp<int64_t>(count - c, 0, kSide), to);
+      bf16_blocks::pack_right(at(matrix, row + (c < count ? c : 0)), 1, step(), width(),
+                              std::clamp<int64_t>(count - c, 0, kSide), to);
   }
   // … as its k.
   void pack_right(int64_t matrix, int64_t row, int64_t count, uint16_t* to) const {
     for (int64_t c = 0; c < width(); c += kSide, to += packed_size(count))
-      amx::pack_right(at(matrix, row) + c, step(), 1, count, std::min(kSide, width() - c), to);
+      bf16_blocks::pack_right(at(matrix, row) + c, step(), 1, count, std::min(kSide, width() - c), to);
   }
   // Rows [row, row + count) for few_scores: where they lie, or, unless they are whole tiles, a copy filled up with
   // zeros.
@@ -74,7 +74,7 @@ class Rows : public AttentionRows<uint16_t> {
     int64_t row;
   };
   [[nodiscard]] Found find(int64_t matrix, int64_t row, int64_t count, uint16_t* room) const {
-    const int64_t whole = rounded_up(width(), amx::kDepth), rows = rounded_up(count, kFew);
+    const int64_t whole = rounded_up(width(), bf16_blocks::kDepth), rows = rounded_up(count, kFew);
     if (whole == width() && rows == count) return {at(matrix, row), step()};
     for (int64_t r = 0; r < rows; ++r) {
       uint16_t* to = room + r * whole;
@@ -84,7 +84,7 @@ class Rows : public AttentionRows<uint16_t> {
     return {room, whole};
   }
   // Elements that these write.
-  [[nodiscard]] int64_t found_size() const { return kKeys * rounded_up(width(), amx::kDepth); }
+  [[nodiscard]] int64_t found_size() const { return kKeys * rounded_up(width(), bf16_blocks::kDepth); }
   [[nodiscard]] int64_t left_size(int64_t count) const { return blocks_of(count) * packed_size(width()); }
   [[nodiscard]] int64_t turned_size(int64_t count) const { return blocks_of(width()) * packed_size(count); }
   [[nodiscard]] int64_t panel_size() const { return kPanel / kSide * packed_size(width()); }
@@ -108,10 +108,10 @@ struct Problem : AttentionProblem {
       std::fill_n(numbers, rows * panel, 0.0F);  // of queries that lack
       const bool by_row = mask_strides[2] == 0 || count == 1;
       if (mask.data != nullptr) read_mask(matrix, i, by_row ? 1 : count, j, rows, by_row ? 1 : panel, numbers);
-      amx::scale_scores({s, rows, panel, scale, mask.data == nullptr ? nullptr : numbers, by_row});
+      bf16_blocks::scale_scores({s, rows, panel, scale, mask.data == nullptr ? nullptr : numbers, by_row});
     }
     if (const int64_t hidden = j - (keys - queries) - i; causal && hidden + rows > 0)
-      amx::hide_scores(s, rows, panel, hidden);
+      bf16_blocks::hide_scores(s, rows, panel, hidden);
     std::fill(s + rows * panel, s + rounded_up(rows, kSide) * panel, kMinusInfinity);
   }
   [[nodiscard]] float mask_number(int64_t at) const {
@@ -137,8 +137,8 @@ void product(const uint16_t* left, int64_t left_size, const uint16_t* right, int
              int64_t steps, float* to, bool more) {
   for (int64_t r = 0; r < blocks_of(rows); ++r) {
     for (int64_t c = 0; c < kPanel / kSide; ++c)
-      amx::block({.at = left + r * left_size}, right + c * right_size, steps, to + r * kSide * kPanel + c * kSide,
-                 kPanel, more);
+      bf16_blocks::block({.at = left + r * left_size}, right + c * right_size, steps,
+                         to + r * kSide * kPanel + c * kSide, kPanel, more);
   }
 }
 
@@ -148,7 +148,7 @@ struct Sides {
 };
 
 void forward(const Problem& p, const Sides& sides, int64_t matrix, int64_t i, uint16_t* y, float* log_denominator) {
-  const amx::Tiles tiles;
+  const bf16_blocks::Tiles tiles;
   alignas(64) float s[kKeys * kPanel];
   alignas(64) uint16_t probabilities[kKeys * kPanel];
   alignas(64) float most[kPanel], sum[kPanel], inverse[kPanel];
@@ -156,7 +156,7 @@ void forward(const Problem& p, const Sides& sides, int64_t matrix, int64_t i, ui
   std::fill_n(sum, kPanel, 0.0F);
   std::fill_n(inverse, kPanel, 0.0F);
   const int64_t count = std::min(kPanel, p.queries - i), end = p.visible(i + count - 1);
-  const int64_t out_rows = blocks_of(p.value_width) * kSide, width_steps = amx::steps(p.width);
+  const int64_t out_rows = blocks_of(p.value_width) * kSide, width_steps = bf16_blocks::steps(p.width);
   const Room<uint16_t> query(p.q.panel_size());
   const Room<float> out(out_rows * kPanel);
   p.q.pack_right_turned(matrix, i, count, query.data());
@@ -166,20 +166,21 @@ void forward(const Problem& p, const Sides& sides, int64_t matrix, int64_t i, ui
     product(sides.k + j / kSide * packed_size(p.width), packed_size(p.width), query.data(), packed_size(p.width), rows,
             width_steps, s, false);
     p.finish(s, kPanel, matrix, i, count, j, rows);
-    amx::softmax(amx::Softmax{s, whole, p.factor, most, sum, out.data(), j > 0 ? out_rows : 0, probabilities});
-    product(sides.v + j / kSide * amx::kStepSize, packed_size(p.keys), probabilities, packed_size(whole), out_rows,
-            whole / kSide, out.data(), j > 0);
+    bf16_blocks::softmax(
+        bf16_blocks::Softmax{s, whole, p.factor, most, sum, out.data(), j > 0 ? out_rows : 0, probabilities});
+    product(sides.v + j / kSide * bf16_blocks::kStepSize, packed_size(p.keys), probabilities, packed_size(whole),
+            out_rows, whole / kSide, out.data(), j > 0);
   }
   for (int64_t c = 0; c < count; ++c) {
     inverse[c] = sum[c] == 0 ? 0.0F : 1.0F / sum[c];
     log_denominator[c] = sum[c] == 0 ? kMinusInfinity : most[c] * std::numbers::ln2_v<float> + std::log(sum[c]);
   }
-  amx::turn_and_round(out.data(), p.value_width, count, inverse, y, p.value_width);
+  bf16_blocks::turn_and_round(out.data(), p.value_width, count, inverse, y, p.value_width);
 }
 
 // All queries of a matrix, a few. Keys are read where they lie, values once, into another order for a moment.
 void forward_few(const Problem& p, int64_t matrix, uint16_t* y, float* log_denominator) {
-  const amx::Tiles tiles;
+  const bf16_blocks::Tiles tiles;
   alignas(64) float s[kKeys * kFew];
   alignas(64) uint16_t probabilities[kKeys * kFew];
   alignas(64) float most[kSide], sum[kSide], inverse[kSide];
@@ -188,7 +189,7 @@ void forward_few(const Problem& p, int64_t matrix, uint16_t* y, float* log_denom
   const int64_t blocks = blocks_of(p.value_width), columns = blocks * kSide, end = p.visible(p.queries - 1);
   const Room<uint16_t> query(packed_size(p.width)), keys(p.k.found_size()), values(p.v.turned_size(kKeys));
   const Room<float> out(kSide * columns);
-  amx::pack_right(p.q.at(matrix, 0), 1, p.q.step(), p.width, p.queries, query.data());
+  bf16_blocks::pack_right(p.q.at(matrix, 0), 1, p.q.step(), p.width, p.queries, query.data());
   if (end == 0) std::fill_n(out.data(), kSide * columns, 0.0F);
   for (int64_t j = 0; j < end; j += kKeys) {
     const int64_t rows = std::min(kKeys, end - j), whole = rounded_up(rows, kSide);
@@ -196,17 +197,19 @@ void forward_few(const Problem& p, int64_t matrix, uint16_t* y, float* log_denom
     p.v.pack_right(matrix, j, rows, values.data());
     for (int64_t i = 0; i < p.queries; i += kFew) {
       float* sums = out.data() + i * columns;
-      amx::few_scores(found.at, found.row, rounded_up(rows, kFew), query.data() + i * kSide, amx::steps(p.width), s);
+      bf16_blocks::few_scores(found.at, found.row, rounded_up(rows, kFew), query.data() + i * kSide,
+                              bf16_blocks::steps(p.width), s);
       p.finish(s, kFew, matrix, i, std::min(kFew, p.queries - i), j, rows);
-      amx::softmax(amx::FewSoftmax{s, whole, p.factor, most + i, sum + i, sums, j > 0 ? columns : 0, probabilities});
-      amx::few_sums(probabilities, whole / kSide, values.data(), blocks, sums, j > 0);
+      bf16_blocks::softmax(
+          bf16_blocks::FewSoftmax{s, whole, p.factor, most + i, sum + i, sums, j > 0 ? columns : 0, probabilities});
+      bf16_blocks::few_sums(probabilities, whole / kSide, values.data(), blocks, sums, j > 0);
     }
   }
   for (int64_t c = 0; c < p.queries; ++c) {
     inverse[c] = sum[c] == 0 ? 0.0F : 1.0F / sum[c];
     log_denominator[c] = sum[c] == 0 ? kMinusInfinity : most[c] * std::numbers::ln2_v<float> + std::log(sum[c]);
   }
-  amx::scale_and_round(out.data(), columns, p.queries, p.value_width, inverse, y);
+  bf16_blocks::scale_and_round(out.data(), columns, p.queries, p.value_width, inverse, y);
 }
 
 // One query, as a model asks that makes a text: keys and values are read where they lie.
@@ -215,14 +218,14 @@ void forward_alone(const Problem& p, int64_t matrix, uint16_t* y, float* log_den
   const int64_t seen = p.visible(0);
   const Room<float> room(seen + p.value_width);
   float *s = room.data(), *out = s + seen, state[3] = {kMinusInfinity, 0, 0};
-  amx::row_products(p.k.at(matrix, 0), p.k.step(), p.q.at(matrix, 0), 0, seen, p.width, s);
+  bf16_blocks::row_products(p.k.at(matrix, 0), p.k.step(), p.q.at(matrix, 0), 0, seen, p.width, s);
   for (int64_t c = 0; c < seen; ++c) s[c] *= p.scale;
   if (p.mask.data != nullptr) {
     for (int64_t c = 0; c < seen; ++c) s[c] += p.mask_number(p.mask_at(matrix, 0, c));
   }
   if (seen > 0) loops.online_softmax(state, s, seen);
   const float inverse = state[1] == 0 ? 0.0F : 1.0F / state[1];
-  amx::sum_of_rows(s, p.v.at(matrix, 0), p.v.step(), seen, p.value_width, out);
+  bf16_blocks::sum_of_rows(s, p.v.at(matrix, 0), p.v.step(), seen, p.value_width, out);
   for (int64_t c = 0; c < p.value_width; ++c) y[c] = f32_to_bf16(out[c] * inverse);
   *log_denominator = state[1] == 0 ? kMinusInfinity : state[0] + std::log(state[1]);
 }
@@ -249,8 +252,8 @@ class Queries {
         const float l = log_denominator[i + c];
         shift(panel)[c] = std::isfinite(l) ? l * std::numbers::log2e_v<float> : 0.0F;
       }
-      amx::row_products(ct.at(matrix, i), ct.step(), y + i * p.value_width, p.value_width, count, p.value_width,
-                        inner(panel));
+      bf16_blocks::row_products(ct.at(matrix, i), ct.step(), y + i * p.value_width, p.value_width, count, p.value_width,
+                                inner(panel));
     }
   }
   [[nodiscard]] uint16_t* q(int64_t panel) const { return at(panel); }
@@ -277,27 +280,27 @@ class KeySums {
   // Columns of `left`, rows of kPanel for each key, by `count` packed rows of the right side.
   void add(const uint16_t* left, int64_t rows, const uint16_t* right, int64_t count) {
     for (int64_t r = 0; r < blocks_of(rows); ++r) {
-      const amx::Left block{.at = left + r * kSide * kPanel,
-                            .row = kPanel,
-                            .half = kSide / 2 * kPanel,
-                            .steps = nullptr,
-                            .step = amx::kDepth};
+      const bf16_blocks::Left block{.at = left + r * kSide * kPanel,
+                                    .row = kPanel,
+                                    .half = kSide / 2 * kPanel,
+                                    .steps = nullptr,
+                                    .step = bf16_blocks::kDepth};
       for (int64_t c = 0; c < blocks_of(width_); ++c)
-        amx::block(block, right + c * packed_size(count), amx::steps(count), at(r, c), kSide, true);
+        bf16_blocks::block(block, right + c * packed_size(count), bf16_blocks::steps(count), at(r, c), kSide, true);
     }
   }
   void round(int64_t rows, uint16_t* to) const {
     for (int64_t r = 0; r < rows; r += kSide) {
       for (int64_t c = 0; c < width_; c += kSide)
-        amx::finish(at(r / kSide, c / kSide), {}, std::min(kSide, rows - r), std::min(kSide, width_ - c),
-                    to + r * width_ + c, width_);
+        bf16_blocks::finish(at(r / kSide, c / kSide), {}, std::min(kSide, rows - r), std::min(kSide, width_ - c),
+                            to + r * width_ + c, width_);
     }
   }
 
  private:
-  [[nodiscard]] int64_t size() const { return kKeys / kSide * blocks_of(width_) * amx::kBlockSize; }
+  [[nodiscard]] int64_t size() const { return kKeys / kSide * blocks_of(width_) * bf16_blocks::kBlockSize; }
   [[nodiscard]] float* at(int64_t r, int64_t c) const {
-    return sums_.data() + (r * blocks_of(width_) + c) * amx::kBlockSize;
+    return sums_.data() + (r * blocks_of(width_) + c) * bf16_blocks::kBlockSize;
   }
   int64_t width_;
   Room<float> sums_;
@@ -314,7 +317,7 @@ class Backward {
       : p_(p),
         queries_(queries),
         matrix_(matrix),
-        ct_steps_(amx::steps(ct.width())),
+        ct_steps_(bf16_blocks::steps(ct.width())),
         dq_rows_(blocks_of(p.width) * kSide),
         keys_(p.k.left_size(kKeys)),
         keys_turned_(p.k.turned_size(kKeys)),
@@ -325,7 +328,7 @@ class Backward {
     std::fill_n(dq_.data(), panels_of(p.queries) * dq_rows_ * kPanel, 0.0F);
   }
   void operator()(const Gradients& to) {
-    const amx::Tiles tiles;
+    const bf16_blocks::Tiles tiles;
     for (int64_t j = 0; j < p_.keys; j += kKeys) {
       const int64_t count = std::min(kKeys, p_.keys - j);
       p_.k.pack_left(matrix_, j, count, keys_.data());
@@ -340,7 +343,8 @@ class Backward {
     alignas(64) float ones[kPanel];
     std::fill_n(ones, kPanel, 1.0F);
     for (int64_t i = 0; i < p_.queries; i += kPanel)
-      amx::turn_and_round(dq(i), p_.width, std::min(kPanel, p_.queries - i), ones, to.dq + i * p_.width, p_.width);
+      bf16_blocks::turn_and_round(dq(i), p_.width, std::min(kPanel, p_.queries - i), ones, to.dq + i * p_.width,
+                                  p_.width);
   }
 
  private:
@@ -355,11 +359,12 @@ class Backward {
     const int64_t panel = i / kPanel, count = std::min(kPanel, p_.queries - i);
     const int64_t rows = std::min(keys, p_.visible(i + count - 1) - j), whole = blocks_of(rows) * kSide;
     const int64_t size = packed_size(p_.width), value_size = packed_size(p_.value_width);
-    product(keys_.data(), size, queries_.q(panel), size, rows, amx::steps(p_.width), s_.data(), false);
+    product(keys_.data(), size, queries_.q(panel), size, rows, bf16_blocks::steps(p_.width), s_.data(), false);
     p_.finish(s_.data(), kPanel, matrix_, i, count, j, rows);
     product(values_.data(), value_size, queries_.ct(panel), value_size, rows, ct_steps_, into_.data(), false);
-    amx::slopes(amx::Slopes{s_.data(), into_.data(), whole, p_.factor, p_.scale, queries_.shift(panel),
-                            queries_.inner(panel), probabilities_.data(), slopes_.data(), packed_.data()});
+    bf16_blocks::slopes(bf16_blocks::Slopes{s_.data(), into_.data(), whole, p_.factor, p_.scale, queries_.shift(panel),
+                                            queries_.inner(panel), probabilities_.data(), slopes_.data(),
+                                            packed_.data()});
     dv_.add(probabilities_.data(), rows, queries_.ct_rows(panel), count);
     dk_.add(slopes_.data(), rows, queries_.q_rows(panel), count);
     product(keys_turned_.data(), packed_size(keys), packed_.data(), packed_size(whole), dq_rows_, whole / kSide, dq(i),
@@ -381,18 +386,18 @@ class FewBackward {
  public:
   FewBackward(const Problem& p, const Rows& ct, const uint16_t* y, const float* log_denominator, int64_t matrix)
       : p_(p), matrix_(matrix), ct_rows_(ct.turned_size(p.queries)), ct_(packed_size(ct.width())) {
-    amx::pack_right(p.q.at(matrix, 0), 1, p.q.step(), p.width, p.queries, q_.data());
-    amx::pack_right(ct.at(matrix, 0), 1, ct.step(), ct.width(), p.queries, ct_.data());
+    bf16_blocks::pack_right(p.q.at(matrix, 0), 1, p.q.step(), p.width, p.queries, q_.data());
+    bf16_blocks::pack_right(ct.at(matrix, 0), 1, ct.step(), ct.width(), p.queries, ct_.data());
     p.q.pack_right(matrix, 0, p.queries, q_rows_.data());
     ct.pack_right(matrix, 0, p.queries, ct_rows_.data());
     std::fill_n(probabilities_.data(), kKeys * kSide, uint16_t{0});
     std::fill_n(slopes_.data(), kKeys * kSide, uint16_t{0});
     for (int64_t c = 0; c < p.queries; ++c)
       shift_[c] = std::isfinite(log_denominator[c]) ? log_denominator[c] * std::numbers::log2e_v<float> : 0.0F;
-    amx::row_products(ct.at(matrix, 0), ct.step(), y, p.value_width, p.queries, p.value_width, inner_);
+    bf16_blocks::row_products(ct.at(matrix, 0), ct.step(), y, p.value_width, p.queries, p.value_width, inner_);
   }
   void operator()(const Gradients& to) {
-    const amx::Tiles tiles;
+    const bf16_blocks::Tiles tiles;
     const int64_t end = p_.visible(p_.queries - 1), columns = rounded_up(p_.width, kSide);
     if (end == 0) std::fill_n(dq_.data(), kSide * columns, 0.0F);
     for (int64_t j = 0; j < end; j += kKeys) {
@@ -405,7 +410,7 @@ class FewBackward {
     std::fill(to.dv + end * p_.value_width, to.dv + p_.keys * p_.value_width, uint16_t{0});
     alignas(64) float ones[kSide];
     std::fill_n(ones, kSide, 1.0F);
-    amx::scale_and_round(dq_.data(), columns, p_.queries, p_.width, ones, to.dq);
+    bf16_blocks::scale_and_round(dq_.data(), columns, p_.queries, p_.width, ones, to.dq);
   }
 
  private:
@@ -416,24 +421,25 @@ class FewBackward {
     const Rows::Found values = p_.v.find(matrix_, j, rows, values_.data());
     p_.k.pack_right(matrix_, j, rows, packed_.data());
     for (int64_t i = 0; i < p_.queries; i += kFew) {
-      amx::few_scores(keys.at, keys.row, some, q_.data() + i * kSide, amx::steps(p_.width), s_);
+      bf16_blocks::few_scores(keys.at, keys.row, some, q_.data() + i * kSide, bf16_blocks::steps(p_.width), s_);
       p_.finish(s_, kFew, matrix_, i, std::min(kFew, p_.queries - i), j, rows);
-      amx::few_scores(values.at, values.row, some, ct_.data() + i * kSide, amx::steps(p_.value_width), into_);
+      bf16_blocks::few_scores(values.at, values.row, some, ct_.data() + i * kSide, bf16_blocks::steps(p_.value_width),
+                              into_);
       std::fill(into_ + some * kFew, into_ + whole * kFew, 0.0F);
-      amx::slopes(amx::FewSlopes{s_, into_, whole, p_.factor, p_.scale, shift_ + i, inner_ + i,
-                                 probabilities_.data() + i, slopes_.data() + i, tiles_});
-      amx::few_sums(tiles_, whole / kSide, packed_.data(), blocks, dq_.data() + i * blocks * kSide, j > 0);
+      bf16_blocks::slopes(bf16_blocks::FewSlopes{s_, into_, whole, p_.factor, p_.scale, shift_ + i, inner_ + i,
+                                                 probabilities_.data() + i, slopes_.data() + i, tiles_});
+      bf16_blocks::few_sums(tiles_, whole / kSide, packed_.data(), blocks, dq_.data() + i * blocks * kSide, j > 0);
     }
   }
   // The products of rows of kSide queries and of a packed right side, rounded.
   static void write(const uint16_t* left, int64_t rows, const uint16_t* right, int64_t width, uint16_t* to) {
-    alignas(64) float sums[amx::kBlockSize];
+    alignas(64) float sums[bf16_blocks::kBlockSize];
     for (int64_t r = 0; r < rows; r += kSide) {
-      const amx::Left block{
-          .at = left + r * kSide, .row = kSide, .half = kFew * kSide, .steps = nullptr, .step = amx::kDepth};
+      const bf16_blocks::Left block{
+          .at = left + r * kSide, .row = kSide, .half = kFew * kSide, .steps = nullptr, .step = bf16_blocks::kDepth};
       for (int64_t c = 0; c < width; c += kSide) {
-        amx::block(block, right + c / kSide * amx::kStepSize, 1, sums);
-        amx::finish(sums, {}, std::min(kSide, rows - r), std::min(kSide, width - c), to + r * width + c, width);
+        bf16_blocks::block(block, right + c / kSide * bf16_blocks::kStepSize, 1, sums);
+        bf16_blocks::finish(sums, {}, std::min(kSide, rows - r), std::min(kSide, width - c), to + r * width + c, width);
       }
     }
   }
@@ -453,7 +459,7 @@ class FewBackward {
 // Whether these inputs are of bf16, and the mask, if there is one, of what is read.
 bool is_ours(const KernelArgs& a, std::initializer_list<size_t> inputs, const ConstView& mask) {
   const bool readable = mask.data == nullptr || mask.dtype == DType::BF16 || mask.dtype == DType::F32;
-  return amx::available() && readable &&
+  return bf16_blocks::available() && readable &&
          std::ranges::all_of(inputs, [&](size_t i) { return a.inputs[i].dtype == DType::BF16; });
 }
 

@@ -1,5 +1,6 @@
-// Attention of bf16 on AMX (amx.h): products of bf16 added up in f32, everything between them in f32; probabilities,
-// and the gradients of scores, are rounded for the products that they are a side of, and each result once.
+// Attention of bf16 in blocks (bf16_blocks.h): products of bf16 added up in f32, everything between them in f32;
+// probabilities, and the gradients of scores, are rounded for the products that they are a side of, and each result
+// once.
 //
 // 64 queries and 128 keys at a time, as attention.cpp has it in f32; the shapes alone say in which order sums run.
 // Memory grows with the lengths: packed keys, values and, on the way back, queries, and their gradients in f32.

@@ -1,4 +1,4 @@
-// Calls on bf16 that run on AMX (amx.h). Only where amx::available().
+// Calls on bf16 that run in blocks (bf16_blocks.h). Only where bf16_blocks::available().
 #pragma once
 
 #include "tenon/device/cpu/conv.h"

@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/bf16_blocks.h"
 #include "tenon/device/cpu/bf16_kernels.h"
 #include "tenon/device/cpu/conv.h"
 #include "tenon/device/cpu/conv_bf16.h"
@@ -176,7 +176,7 @@ std::unique_ptr<PreparedKernel> prepare_matmul(const PrepareArgs& args) {
   const ConstView &a = args.inputs[0], &b = args.inputs[1];
   if (b.data == nullptr || numel(args.result.shape) == 0 || !ready_matmul(args.inputs)) return nullptr;
   if (a.dtype == DType::F32) return std::make_unique<PreparedMatmul>(args);
-  if (b.dtype == DType::BF16 && amx::available()) return prepare_bf16_matmul(args);
+  if (b.dtype == DType::BF16 && bf16_blocks::available()) return prepare_bf16_matmul(args);
   return is_half(b.dtype) ? prepare_widened(args, prepare_matmul) : nullptr;
 }
 
@@ -184,7 +184,7 @@ void claim_conv(const KernelArgs& args) {
   const ConstView &x = args.inputs[0], &weight = args.inputs[1];
   const View& y = args.outputs[0];
   const ConvShape s = conv_shape(x.shape, weight.shape, y.shape, args.attrs);
-  if (y.dtype == DType::BF16 && amx::available() && Bf16Conv::takes(s)) {
+  if (y.dtype == DType::BF16 && bf16_blocks::available() && Bf16Conv::takes(s)) {
     bf16_conv(s, args);
     return;
   }
@@ -300,21 +300,21 @@ std::unique_ptr<PreparedKernel> prepare_conv(const PrepareArgs& args) {
   if (args.inputs[0].dtype == DType::F32) {
     return std::make_unique<PreparedConv>(std::make_unique<PackedConv>(s, args, bias));
   }
-  if (weight.dtype == DType::BF16 && amx::available() && Bf16Conv::takes(s)) return prepare_bf16_conv(s, args);
+  if (weight.dtype == DType::BF16 && bf16_blocks::available() && Bf16Conv::takes(s)) return prepare_bf16_conv(s, args);
   return is_half(weight.dtype) ? prepare_widened(args, prepare_conv) : nullptr;
 }
 
 namespace {
 
 // Gradients of bf16 with one group.
-bool on_amx(const KernelArgs& args) {
-  return args.outputs[0].dtype == DType::BF16 && amx::available() && args.attrs.integer(4) == 1;
+bool in_blocks(const KernelArgs& args) {
+  return args.outputs[0].dtype == DType::BF16 && bf16_blocks::available() && args.attrs.integer(4) == 1;
 }
 
 }  // namespace
 
 void claim_conv_input_gradient(const KernelArgs& args) {
-  if (on_amx(args)) {
+  if (in_blocks(args)) {
     const ConstView &ct = args.inputs[0], &weight = args.inputs[1];
     const View& dx = args.outputs[0];
     const ConvShape s = conv_shape(dx.shape, weight.shape, ct.shape, args.attrs);
@@ -340,7 +340,7 @@ void claim_conv_input_gradient(const KernelArgs& args) {
 }
 
 void claim_conv_weight_gradient(const KernelArgs& args) {
-  if (on_amx(args)) {
+  if (in_blocks(args)) {
     const ConstView &x = args.inputs[0], &ct = args.inputs[1];
     const View& dw = args.outputs[0];
     const ConvShape s = conv_shape(x.shape, dw.shape, ct.shape, args.attrs);

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/bf16_blocks.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/placed_images.h"
 #include "tenon/device/cpu/product_bf16.h"
@@ -14,8 +14,8 @@
 namespace tenon::cpu {
 namespace {
 
-using amx::kDepth;
-using amx::kSide;
+using bf16_blocks::kDepth;
+using bf16_blocks::kSide;
 
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
 constexpr int64_t kPlacedBytes = 1024 * 1024;  // of images that go together
@@ -63,7 +63,7 @@ struct Even {
   Ref<Buffer> copied;
 };
 
-// What the windows of places see, gathered in the order of amx::pack_left.
+// What the windows of places see, gathered in the order of bf16_blocks::pack_left.
 class Windows final : public Bf16Rows {
  public:
   // x: example, depth, height and width are `step` elements apart, channels are neighbours.
@@ -77,7 +77,7 @@ class Windows final : public Bf16Rows {
     to[0] = {0, std::min(kSide, places_ - i * kSide), i * kSide};
     return 1;
   }
-  amx::Left block(int64_t i, uint16_t* room) const override {
+  bf16_blocks::Left block(int64_t i, uint16_t* room) const override {
     const std::vector<Origin> origins = origins_of(i);
     const int64_t size = taps_ * s_.channels, whole = run_steps() * kDepth;
     std::vector<uint16_t> edges(origins.size() * static_cast<size_t>(size));
@@ -93,11 +93,14 @@ class Windows final : public Bf16Rows {
             const uint16_t* line = inside ? o.example + at_d * step_[1] + at_h * step_[2] : nullptr;
             from[r] = run(line, o.w + w * s_.dilation[2], edges.data() + static_cast<int64_t>(r) * size);
           }
-          amx::spread(from.data(), size, whole, to);
+          bf16_blocks::spread(from.data(), size, whole, to);
         }
       }
     }
-    return {.at = room};
+    bf16_blocks::Left left{.at = room};
+    left.rows = std::min(kSide, places_ - i * kSide);
+    if (size < kDepth) left.pairs = (size + 1) / 2;
+    return left;
   }
 
  private:
@@ -125,7 +128,7 @@ class Windows final : public Bf16Rows {
     }
     return origins;
   }
-  [[nodiscard]] int64_t run_steps() const { return amx::steps(taps_ * s_.channels); }
+  [[nodiscard]] int64_t run_steps() const { return bf16_blocks::steps(taps_ * s_.channels); }
   [[nodiscard]] int64_t depth() const {
     return s_.window[0] * s_.window[1] * (s_.window[2] / taps_) * run_steps() * kDepth;
   }
@@ -154,7 +157,7 @@ class Windows final : public Bf16Rows {
 Bf16Conv::Bf16Conv(const ConvShape& shape) : s_(moved_to_the_end(shape)) {
   taps_ = s_.dilation[2] == 1 ? s_.window[2] : 1;
   run_size_ = taps_ * s_.channels;
-  depth_ = ConvShape::volume(s_.window) / taps_ * amx::steps(run_size_) * kDepth;
+  depth_ = ConvShape::volume(s_.window) / taps_ * bf16_blocks::steps(run_size_) * kDepth;
 }
 
 bool Bf16Conv::plain() const {
@@ -168,7 +171,7 @@ Ref<Buffer> Bf16Conv::pack(const uint16_t* weight, ThreadPool& pool) const {
 
 Ref<Buffer> Bf16Conv::pack(const uint16_t* weight, const WeightSteps& steps, ThreadPool& pool) const {
   // Filter by filter in the order of the windows, then as the right side of a product.
-  const int64_t taps = ConvShape::volume(s_.window), whole = amx::steps(run_size_) * kDepth;
+  const int64_t taps = ConvShape::volume(s_.window), whole = bf16_blocks::steps(run_size_) * kDepth;
   std::vector<uint16_t> ordered(static_cast<size_t>(s_.filters * depth_), 0);
   for (int64_t f = 0; f < s_.filters; ++f) {
     for (int64_t tap = 0; tap < taps; ++tap) {
@@ -247,7 +250,8 @@ void Bf16Conv::run_rows(const ConstView& x, Bf16Product p, const Bf16Follow* fol
     const Ref<Buffer> room = Buffer::allocate_scratch(static_cast<size_t>(images.size() * kElement));
     images.place(x.as<uint16_t>() + i * step[0], step, reinterpret_cast<uint16_t*>(room->data()), pool);
     images.result_from(i * places);
-    p.rows = &images;
+    const WantedPlaces wanted(images);
+    p.rows = bf16_blocks::rows_anywhere() ? static_cast<const Bf16Rows*>(&wanted) : &images;
     p.m = count * places;
     product(p, pool, follow);
   }

@@ -1,4 +1,4 @@
-// Convolution of bf16 on AMX, as a product: places by what their windows see, times what the windows see by filters.
+// Convolution of bf16 in blocks, as a product: places by what their windows see, times what the windows see by filters.
 //
 // Where channels fill whole steps, tile registers load what 32 places see straight from the input with its padding
 // (PlacedImages): neighbouring places are neighbours in memory, for every tap. Else what the windows of 32 places see

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/bf16_blocks.h"
 #include "tenon/device/cpu/conv_bf16.h"
 #include "tenon/device/cpu/conv_plan.h"
 #include "tenon/device/cpu/copy.h"
@@ -15,7 +15,7 @@
 namespace tenon::cpu {
 namespace {
 
-using amx::kSide;
+using bf16_blocks::kSide;
 
 constexpr int64_t kPlaces = 2048;  // whose products are added up at a time
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
@@ -79,21 +79,21 @@ class WeightSums {
         rows_(parts_of(s.channels, kSide)),
         columns_(parts_of(s.filters, kSide)),
         units_(ConvShape::volume(s.window) * rows_),
-        sums_(scratch(units_ * columns_ * amx::kBlockSize * static_cast<int64_t>(sizeof(float)))) {}
+        sums_(scratch(units_ * columns_ * bf16_blocks::kBlockSize * static_cast<int64_t>(sizeof(float)))) {}
   // x and the packed gradient of `count` places, the first of which is `first`.
   void add(const PlacedImages& images, const uint16_t* x, int64_t first, int64_t count, const uint16_t* packed,
            ThreadPool& pool) {
     pool.run(units_, [&](int64_t unit) {
-      const amx::Tiles tiles;
+      const bf16_blocks::Tiles tiles;
       const int64_t tap = unit / rows_, c = unit % rows_ * kSide;
       const ConvShape::Extents at{tap / s_.window[2] / s_.window[1], tap / s_.window[2] % s_.window[1],
                                   tap % s_.window[2]};
-      const Ref<Buffer> left = scratch(amx::packed_size(count) * kElement);
-      amx::pack_left(x + (first + images.tap(at)) * s_.channels + c, 1, s_.channels, std::min(kSide, s_.channels - c),
-                     count, elements(left));
+      const Ref<Buffer> left = scratch(bf16_blocks::packed_size(count) * kElement);
+      bf16_blocks::pack_left(x + (first + images.tap(at)) * s_.channels + c, 1, s_.channels,
+                             std::min(kSide, s_.channels - c), count, elements(left));
       for (int64_t f = 0; f < columns_; ++f)
-        amx::block({.at = elements(left)}, packed + f * amx::packed_size(count), amx::steps(count), block(unit, f),
-                   kSide, first > 0);
+        bf16_blocks::block({.at = elements(left)}, packed + f * bf16_blocks::packed_size(count),
+                           bf16_blocks::steps(count), block(unit, f), kSide, first > 0);
     });
   }
   void round(uint16_t* dw, ThreadPool& pool) const {
@@ -101,8 +101,8 @@ class WeightSums {
     pool.run(units_, [&](int64_t unit) {
       const int64_t tap = unit / rows_, c = unit % rows_ * kSide;
       for (int64_t f = 0; f < columns_; ++f) {
-        alignas(64) uint16_t rounded[amx::kBlockSize];
-        amx::finish(block(unit, f), {nullptr, nullptr, 0, true}, kSide, kSide, rounded, kSide);
+        alignas(64) uint16_t rounded[bf16_blocks::kBlockSize];
+        bf16_blocks::finish(block(unit, f), {nullptr, nullptr, 0, true}, kSide, kSide, rounded, kSide);
         for (int64_t j = 0; j < std::min(kSide, s_.filters - f * kSide); ++j) {
           uint16_t* to = dw + ((f * kSide + j) * s_.channels + c) * taps + tap;
           for (int64_t i = 0; i < std::min(kSide, s_.channels - c); ++i) to[i * taps] = rounded[i * kSide + j];
@@ -113,7 +113,7 @@ class WeightSums {
 
  private:
   [[nodiscard]] float* block(int64_t unit, int64_t f) const {
-    return reinterpret_cast<float*>(sums_->data()) + (unit * columns_ + f) * amx::kBlockSize;
+    return reinterpret_cast<float*>(sums_->data()) + (unit * columns_ + f) * bf16_blocks::kBlockSize;
   }
   const ConvShape& s_;
   int64_t rows_, columns_, units_;

@@ -1,4 +1,5 @@
-// Gradients of bf16 convolutions with one group on AMX: sums in f32, rounded once. Only where amx::available().
+// Gradients of bf16 convolutions with one group in blocks: sums in f32, rounded once. Only where
+// bf16_blocks::available().
 #pragma once
 
 #include "tenon/base/thread_pool.h"

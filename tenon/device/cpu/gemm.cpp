@@ -8,7 +8,7 @@
 #include <string>
 
 #include "tenon/base/error.h"
-#include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/bf16_blocks.h"
 #include "tenon/device/cpu/copy.h"
 #include "tenon/device/cpu/level.h"
 #include "tenon/device/cpu/one_thread.h"
@@ -339,7 +339,7 @@ void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool&
     case DType::F64:
       return matmul_as<double>(a, b, out, pool);
     case DType::BF16:
-      if (amx::available()) return matmul_bf16(a, b, out, pool);
+      if (bf16_blocks::available()) return matmul_bf16(a, b, out, pool);
       break;
     default:
       break;

@@ -1,9 +1,9 @@
 // Matrix products.
 //
-// f32 runs on tiles of our own (product.h), f64 on OpenBLAS, bf16 on AMX where the CPU has it (product_bf16.h), else as
-// f16: in f32 with one rounding. Integers run in plain loops that wrap, products of 8-bit ones added up in i32 in loops
-// of their own (product_i8.h). Large products in f64 are cut into blocks of the result by shape alone: the bits do not
-// depend on the number of threads.
+// f32 runs on tiles of our own (product.h), f64 on OpenBLAS, bf16 in blocks where the CPU has them (product_bf16.h),
+// else as f16: in f32 with one rounding. Integers run in plain loops that wrap, products of 8-bit ones added up in i32
+// in loops of their own (product_i8.h). Large products in f64 are cut into blocks of the result by shape alone: the
+// bits do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>

@@ -6,8 +6,8 @@
 namespace tenon::cpu {
 namespace {
 
-using amx::kDepth;
-using amx::kSide;
+using bf16_blocks::kDepth;
+using bf16_blocks::kSide;
 
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
 constexpr int64_t kPlacedPart = 64 * 1024;  // elements of one part, about
@@ -36,7 +36,8 @@ PlacedImages::PlacedImages(const ConvShape& s, int64_t images) : s_(s), images_(
 }
 
 bool PlacedImages::worthwhile() const {
-  return s_.channels % kDepth == 0 && 2 * blocks() <= 3 * (images_ * ConvShape::volume(s_.out) / kSide + 1);
+  return s_.channels % kDepth == 0 &&
+         (bf16_blocks::rows_anywhere() || 2 * blocks() <= 3 * (images_ * ConvShape::volume(s_.out) / kSide + 1));
 }
 
 int64_t PlacedImages::size() const { return (planes() * plane() + kSide) * s_.channels; }
@@ -57,7 +58,7 @@ int64_t PlacedImages::places() const {
 int64_t PlacedImages::blocks() const { return (places() + kSide - 1) / kSide; }
 int64_t PlacedImages::block_bytes() const { return kSide * s_.channels * kElement; }
 
-amx::Left PlacedImages::block(int64_t i, uint16_t* /*room*/) const {
+bf16_blocks::Left PlacedImages::block(int64_t i, uint16_t* /*room*/) const {
   return {.at = images_at_ + i * kSide * s_.channels,
           .row = s_.channels,
           .half = kSide / 2 * s_.channels,
@@ -82,6 +83,36 @@ int PlacedImages::runs(int64_t i, std::span<Bf16Run, kSide> to) const {
     first += std::min(pitch_ - w, line_ - column);
   }
   return count;
+}
+
+int64_t PlacedImages::place_of(int64_t i) const {
+  const int64_t w = i % s_.out[2], h = i / s_.out[2] % s_.out[1], plane = i / s_.out[2] / s_.out[1];
+  return (plane % s_.out[0] * extent_[1] + h) * line_ + plane / s_.out[0] * pitch_ + w;
+}
+
+int64_t WantedPlaces::blocks() const {
+  return (images_.images_ * ConvShape::volume(images_.s_.out) + kSide - 1) / kSide;
+}
+int64_t WantedPlaces::rows_of(int64_t i) const {
+  return std::min(kSide, images_.images_ * ConvShape::volume(images_.s_.out) - i * kSide);
+}
+// Of where its rows lie.
+int64_t WantedPlaces::room() const { return kSide * static_cast<int64_t>(sizeof(int64_t) / sizeof(uint16_t)); }
+
+bf16_blocks::Left WantedPlaces::block(int64_t i, uint16_t* room) const {
+  const std::span<int64_t> places(reinterpret_cast<int64_t*>(room), kSide);
+  const int64_t rows = rows_of(i);
+  for (int64_t r = 0; r < rows; ++r)
+    places[static_cast<size_t>(r)] = images_.place_of(i * kSide + r) * images_.s_.channels;
+  bf16_blocks::Left left{.at = images_.images_at_, .row = 0, .half = 0, .steps = images_.steps_.data(), .step = 0};
+  left.rows = rows;
+  left.places = places.data();
+  return left;
+}
+
+int WantedPlaces::runs(int64_t i, std::span<Bf16Run, kSide> to) const {
+  to[0] = {0, rows_of(i), images_.row_ + i * kSide};
+  return 1;
 }
 
 int64_t PlacedImages::planes() const {

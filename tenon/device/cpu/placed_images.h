@@ -28,14 +28,16 @@ class PlacedImages final : public Bf16Rows {
   void result_from(int64_t row) { row_ = row; }
   // Places, with those that are none.
   [[nodiscard]] int64_t places() const;
+  // Where the i-th row of the result lies, of these images, from the first place, in pixels.
+  [[nodiscard]] int64_t place_of(int64_t i) const;
   // Where a tap lies, from the place, in pixels.
   [[nodiscard]] int64_t tap(const ConvShape::Extents& window) const;
 
   [[nodiscard]] int64_t blocks() const override;
   [[nodiscard]] int64_t block_bytes() const override;
   [[nodiscard]] int64_t room() const override { return 0; }
-  amx::Left block(int64_t i, uint16_t* room) const override;
-  int runs(int64_t i, std::span<Bf16Run, amx::kSide> to) const override;
+  bf16_blocks::Left block(int64_t i, uint16_t* room) const override;
+  int runs(int64_t i, std::span<Bf16Run, bf16_blocks::kSide> to) const override;
 
  private:
   [[nodiscard]] int64_t planes() const;
@@ -56,6 +58,23 @@ class PlacedImages final : public Bf16Rows {
   std::vector<int64_t> steps_;
   const uint16_t* images_at_ = nullptr;
   int64_t row_ = 0;
+
+  friend class WantedPlaces;
+};
+
+// The same without places that are none, where rows of a block may lie anywhere (bf16_blocks::rows_anywhere).
+class WantedPlaces final : public Bf16Rows {
+ public:
+  explicit WantedPlaces(const PlacedImages& images) : images_(images) {}
+  [[nodiscard]] int64_t blocks() const override;
+  [[nodiscard]] int64_t block_bytes() const override { return images_.block_bytes(); }
+  [[nodiscard]] int64_t room() const override;
+  bf16_blocks::Left block(int64_t i, uint16_t* room) const override;
+  int runs(int64_t i, std::span<Bf16Run, bf16_blocks::kSide> to) const override;
+
+ private:
+  [[nodiscard]] int64_t rows_of(int64_t i) const;
+  const PlacedImages& images_;
 };
 
 }  // namespace tenon::cpu

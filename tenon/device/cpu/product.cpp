@@ -433,7 +433,7 @@ void product(const Product& given, const TileLoops& loops, ThreadPool& pool, con
   const int64_t unit =
       by_rows ? loops.most_rows[loops.product_vectors] : static_cast<int64_t>(loops.product_vectors) * loops.lanes;
   const int64_t units = parts_of(by_rows ? p.m : p.n, unit);
-  const int64_t parts = std::min({units, 4 * threads, std::max(threads, work / kPartProducts)});
+  const int64_t parts = parts_for(threads, work / kPartProducts, units);
   const auto begin_of = [&](int64_t i) { return std::min(units * i / parts * unit, by_rows ? p.m : p.n); };
   Product all = p;
   const auto part_of = [&](int64_t i) {

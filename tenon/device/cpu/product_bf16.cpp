@@ -10,18 +10,19 @@
 namespace tenon::cpu {
 namespace {
 
-using amx::kSide;
-using amx::packed_size;
+using bf16_blocks::kSide;
+using bf16_blocks::packed_size;
 
-constexpr int64_t kStripColumns = 512;               // of the result, after which the follower runs, …
-constexpr int64_t kFollowed = 2048;                  // … over so many elements at a time, at most
-constexpr int64_t kBlocks = 32;                      // of rows that go together, at most
-constexpr int64_t kFirstCache = 32 * 1024;           // bytes of panels that stay there
-constexpr int64_t kLeftBytes = 512 * 1024;           // of rows that stay in the second cache
-constexpr int64_t kRightBytes = 1024 * 1024;         // of panels that these rows use again and again
-constexpr int64_t kPiece = 1024;                     // of sums whose panels are longer than that
-constexpr int64_t kPieceRows = 4;                    // blocks of rows that go over a piece together, at most
-constexpr int64_t kPartProducts = 16 * 1024 * 1024;  // multiply-adds of one part, at least
+constexpr int64_t kStripColumns = 512;              // of the result, after which the follower runs, …
+constexpr int64_t kFollowed = 2048;                 // … over so many elements at a time, at most
+constexpr int64_t kBlocks = 32;                     // of rows that go together, at most
+constexpr int64_t kFirstCache = 32 * 1024;          // bytes of panels that stay there
+constexpr int64_t kLeftBytes = 512 * 1024;          // of rows that stay in the second cache
+constexpr int64_t kRightBytes = 1024 * 1024;        // of panels that these rows use again and again
+constexpr int64_t kPiece = 1024;                    // of sums whose panels are longer than that
+constexpr int64_t kPieceRows = 4;                   // blocks of rows that go over a piece together, at most
+constexpr int64_t kPartProducts = 6 * 1024 * 1024;  // multiply-adds of one part, about, …
+constexpr int64_t kPartBytes = 1024 * 1024;         // … or of a right side that few rows read
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
 
 Ref<Buffer> room_for(int64_t elements) { return Buffer::allocate(static_cast<size_t>(elements * kElement)); }
@@ -30,8 +31,8 @@ uint16_t* elements(const Ref<Buffer>& buffer) { return reinterpret_cast<uint16_t
 
 void pack_panels(const Bf16Product& p, int64_t first, int64_t last, uint16_t* to) {
   for (int64_t j = first; j < last; ++j) {
-    amx::pack_right(p.b + j * kSide * p.b_column, p.b_k, p.b_column, p.k, std::min(kSide, p.n - j * kSide),
-                    to + j * packed_size(p.k));
+    bf16_blocks::pack_right(p.b + j * kSide * p.b_column, p.b_k, p.b_column, p.k, std::min(kSide, p.n - j * kSide),
+                            to + j * packed_size(p.k));
   }
 }
 
@@ -42,13 +43,15 @@ class MatrixRows final : public Bf16Rows {
   [[nodiscard]] int64_t blocks() const override { return parts_of(p_.m, kSide); }
   [[nodiscard]] int64_t block_bytes() const override { return packed_size(p_.k) * kElement; }
   [[nodiscard]] int64_t room() const override { return packed_size(p_.k); }
-  amx::Left block(int64_t i, uint16_t* room) const override {
+  bf16_blocks::Left block(int64_t i, uint16_t* room) const override {
     const uint16_t* at = p_.a + i * kSide * p_.a_row;
     const int64_t rows = std::min(kSide, p_.m - i * kSide);
-    if (p_.a_k == 1 && p_.k % amx::kDepth == 0 && rows == kSide)
-      return {.at = at, .row = p_.a_row, .half = kSide / 2 * p_.a_row, .steps = nullptr, .step = amx::kDepth};
-    amx::pack_left(at, p_.a_row, p_.a_k, rows, p_.k, room);
-    return {.at = room};
+    if (p_.a_k == 1 && p_.k % bf16_blocks::kDepth == 0 && rows == kSide)
+      return {.at = at, .row = p_.a_row, .half = kSide / 2 * p_.a_row, .steps = nullptr, .step = bf16_blocks::kDepth};
+    bf16_blocks::pack_left(at, p_.a_row, p_.a_k, rows, p_.k, room);
+    bf16_blocks::Left left{.at = room};
+    left.rows = rows;
+    return left;
   }
   int runs(int64_t i, std::span<Bf16Run, kSide> to) const override {
     to[0] = {0, std::min(kSide, p_.m - i * kSide), i * kSide};
@@ -77,11 +80,11 @@ class BlockSteps {
     finish_.step_count = static_cast<int>(steps_.size());
   }
   // For elements from this row and column of the result on.
-  const amx::Finish& at(int64_t row, int64_t column) {
-    amx::Finish& f = moved_finish_ = finish_;
+  const bf16_blocks::Finish& at(int64_t row, int64_t column) {
+    bf16_blocks::Finish& f = moved_finish_ = finish_;
     if (f.bias != nullptr) f.bias += column;
     moved_ = steps_;
-    for (amx::Step& step : moved_) {
+    for (bf16_blocks::Step& step : moved_) {
       if (step.one) continue;
       const int64_t to = (row * step.row + column) * (step.narrow ? kElement : static_cast<int64_t>(sizeof(float)));
       step.data = static_cast<const std::byte*>(step.data) + to;
@@ -92,8 +95,8 @@ class BlockSteps {
   [[nodiscard]] int64_t size() const { return finish_.narrow ? kElement : static_cast<int64_t>(sizeof(float)); }
 
  private:
-  amx::Finish finish_, moved_finish_{};
-  std::vector<amx::Step> steps_, moved_;
+  bf16_blocks::Finish finish_, moved_finish_{};
+  std::vector<bf16_blocks::Step> steps_, moved_;
 };
 
 // Blocks of rows and columns [begin, end), which begin at blocks, of a product whose right side is packed.
@@ -107,7 +110,7 @@ class Part {
     if (apart_) room_.emplace(follow_->after.program(), kFollowed);
   }
   void operator()(int64_t block_begin, int64_t block_end, int64_t column_begin, int64_t column_end) {
-    const amx::Tiles tiles;
+    const bf16_blocks::Tiles tiles;
     const int64_t together = std::min(together_, block_end - block_begin);
     const int64_t room = rows_.room();
     const Ref<Buffer> packed = scratch_for(std::max<int64_t>(1, together * room));
@@ -158,14 +161,14 @@ class Part {
     int64_t begin, width;
   };
   struct Block {
-    amx::Left left;
+    bf16_blocks::Left left;
     size_t first_run = 0, run_count = 0;
   };
   // Block `local` of those that go together.
   void one(int64_t local, int64_t j, const Strip& strip) {
-    alignas(64) float sums[amx::kBlockSize];
+    alignas(64) float sums[bf16_blocks::kBlockSize];
     const Block& block = blocks_[static_cast<size_t>(local)];
-    amx::block(block.left, p_.packed + j / kSide * packed_size(p_.k), amx::steps(p_.k), sums);
+    bf16_blocks::block(block.left, p_.packed + j / kSide * packed_size(p_.k), bf16_blocks::steps(p_.k), sums);
     const int64_t columns = std::min(kSide, p_.n - j);
     for (const Bf16Run& run : std::span(runs_).subspan(block.first_run, block.run_count)) {
       void* y = nullptr;
@@ -179,7 +182,7 @@ class Part {
         y_row = follow_->out_row;
         y = follow_->out + (run.row * y_row + j) * steps_.size();
       }
-      amx::finish(sums + run.first * kSide, steps_.at(run.row, j), run.count, columns, y, y_row);
+      bf16_blocks::finish(sums + run.first * kSide, steps_.at(run.row, j), run.count, columns, y, y_row);
     }
   }
   void follow(int64_t row, int64_t row_end, int64_t begin, int64_t width) {
@@ -247,35 +250,35 @@ void product_in_pieces(const Bf16Product& p, ThreadPool& pool) {
   const int64_t together = std::clamp<int64_t>(rows / (4 * pool.threads()), 1, kPieceRows);
   const int64_t parts = parts_of(rows, together);
   const Ref<Buffer> sums =
-      Buffer::allocate_scratch(static_cast<size_t>(rows * columns * amx::kBlockSize) * sizeof(float));
+      Buffer::allocate_scratch(static_cast<size_t>(rows * columns * bf16_blocks::kBlockSize) * sizeof(float));
   const auto sums_at = [&](int64_t i, int64_t j) {
-    return reinterpret_cast<float*>(sums->data()) + (i * columns + j) * amx::kBlockSize;
+    return reinterpret_cast<float*>(sums->data()) + (i * columns + j) * bf16_blocks::kBlockSize;
   };
   for (int64_t from = 0; from < p.k; from += kPiece) {
     Bf16Product piece = p;
     piece.a += from * p.a_k;
     piece.k = std::min(kPiece, p.k - from);
     const MatrixRows left(piece);
-    const uint16_t* right = p.packed + from / amx::kDepth * amx::kStepSize;
+    const uint16_t* right = p.packed + from / bf16_blocks::kDepth * bf16_blocks::kStepSize;
     pool.run(parts, [&](int64_t part) {
-      const amx::Tiles tiles;
+      const bf16_blocks::Tiles tiles;
       const int64_t begin = part * together, count = std::min(together, rows - begin);
       const Ref<Buffer> room = scratch_for(count * left.room());
-      std::array<amx::Left, kPieceRows> blocks;
+      std::array<bf16_blocks::Left, kPieceRows> blocks;
       for (int64_t i = 0; i < count; ++i)
         blocks[static_cast<size_t>(i)] = left.block(begin + i, elements(room) + i * left.room());
       for (int64_t j = 0; j < columns; ++j) {
         for (int64_t i = 0; i < count; ++i)
-          amx::block(blocks[static_cast<size_t>(i)], right + j * packed_size(p.k), amx::steps(piece.k),
-                     sums_at(begin + i, j), kSide, from > 0);
+          bf16_blocks::block(blocks[static_cast<size_t>(i)], right + j * packed_size(p.k), bf16_blocks::steps(piece.k),
+                             sums_at(begin + i, j), kSide, from > 0);
       }
     });
   }
   pool.run(rows, [&](int64_t i) {
     for (int64_t j = 0; j < columns; ++j) {
       const float* bias = p.bias == nullptr ? nullptr : p.bias + j * kSide;
-      amx::finish(sums_at(i, j), {bias, nullptr, 0, true}, std::min(kSide, p.m - i * kSide),
-                  std::min(kSide, p.n - j * kSide), p.c + i * kSide * p.c_row + j * kSide, p.c_row);
+      bf16_blocks::finish(sums_at(i, j), {bias, nullptr, 0, true}, std::min(kSide, p.m - i * kSide),
+                          std::min(kSide, p.n - j * kSide), p.c + i * kSide * p.c_row + j * kSide, p.c_row);
     }
   });
 }
@@ -287,8 +290,9 @@ Bf16After::Bf16After(const ir::ScalarProgram& program, Precision precision)
   for (int i = 1; i < program.inputs; ++i) narrow_.push_back(program.input(i) == DType::BF16 ? 1 : 0);
   const ir::ScalarProgram wide = widened_program(program, precision);
   auto steps = chain_of(wide);
-  if (!steps || !std::ranges::all_of(
-                    *steps, [](const ChainStep& s) { return amx::finishes(s.op) && s.input != ChainStep::kKept; }))
+  if (!steps || !std::ranges::all_of(*steps, [](const ChainStep& s) {
+        return bf16_blocks::finishes(s.op) && s.input != ChainStep::kKept;
+      }))
     return;
   if (rounds_first_ && !steps->empty() && steps->front().op == TileOp::Short) steps->erase(steps->begin());
   bool exact = rounds_first_;
@@ -337,13 +341,13 @@ void product(const Bf16Product& given, ThreadPool& pool, const Bf16Follow* follo
     packed = pack_right_bf16(p.b, p.b_k, p.b_column, p.k, p.n, pool);
     p.packed = elements(packed);
   }
-  const int64_t work = p.m * p.n * p.k;
-  const int64_t threads = work < 2 * kPartProducts ? 1 : pool.threads();
+  const int64_t work = std::max(p.m * p.n * p.k / kPartProducts, p.n * p.k * kElement / kPartBytes);
+  const int64_t threads = work < 2 ? 1 : pool.threads();
   const bool is_far = packed_size(p.k) * kElement > kLeftBytes && parts_of(p.m, kSide) >= 2 * threads;
   if (is_far && p.rows == nullptr && follow == nullptr) return product_in_pieces(p, pool);
   const bool by_rows = p.m >= p.n;
   const int64_t units = !by_rows ? parts_of(p.n, kSide) : p.rows != nullptr ? p.rows->blocks() : parts_of(p.m, kSide);
-  const int64_t parts = threads == 1 ? 1 : std::min({units, 4 * threads, std::max(threads, work / kPartProducts)});
+  const int64_t parts = parts_for(threads, work, units);
   pool.run(parts, [&](int64_t i) { run_part(p, follow, by_rows, units * i / parts, units * (i + 1) / parts); });
 }
 

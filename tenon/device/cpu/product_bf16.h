@@ -1,4 +1,4 @@
-// Products of bf16 matrices on AMX (amx.h). Each element is summed up in f32 over all of k and rounded once.
+// Products of bf16 matrices in blocks (bf16_blocks.h). Each element is summed up in f32 over all of k and rounded once.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tenon/base/thread_pool.h"
-#include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/bf16_blocks.h"
 #include "tenon/device/cpu/tile_program.h"
 #include "tenon/ir/precision.h"
 #include "tenon/tensor/buffer.h"
@@ -19,8 +19,8 @@ namespace tenon::cpu {
 struct Bf16Run {
   int64_t first, count, row;
 };
-// A left-hand side that is no matrix in memory, in blocks of amx::kSide rows. Rows of a block that are in no run, as
-// what is beside an image, are computed and forgotten.
+// A left-hand side that is no matrix in memory, in blocks of bf16_blocks::kSide rows. Rows of a block that are in no
+// run, as what is beside an image, are computed and forgotten.
 class Bf16Rows {
  public:
   virtual ~Bf16Rows() = default;
@@ -30,9 +30,9 @@ class Bf16Rows {
   // Elements of the room that a block needs to be packed; 0: it never is.
   [[nodiscard]] virtual int64_t room() const = 0;
   // Where tile registers find a block.
-  virtual amx::Left block(int64_t i, uint16_t* room) const = 0;
+  virtual bf16_blocks::Left block(int64_t i, uint16_t* room) const = 0;
   // Its runs; how many.
-  virtual int runs(int64_t i, std::span<Bf16Run, amx::kSide> to) const = 0;
+  virtual int runs(int64_t i, std::span<Bf16Run, bf16_blocks::kSide> to) const = 0;
 };
 
 // c[m, n] = a[m, k] b[k, n]. Steps are in elements, and any step is allowed for a and b.
@@ -81,7 +81,7 @@ struct Bf16Follow {
   [[nodiscard]] bool in_registers() const;
 };
 
-// Blocks of the result on the threads of the pool. Only where amx::available(). `follow` may be null.
+// Blocks of the result on the threads of the pool. Only where bf16_blocks::available(). `follow` may be null.
 void product(const Bf16Product& p, ThreadPool& pool, const Bf16Follow* follow = nullptr);
 // On the calling thread.
 void product(const Bf16Product& p);

@@ -199,7 +199,7 @@ void product(const I8Product& given, const I8Loops& loops, ThreadPool& pool) {
   const int64_t work = p.m * p.n * p.k, threads = work < 2 * kPartProducts ? 1 : pool.threads();
   const bool by_rows = p.m >= p.n;
   const int64_t units = by_rows ? parts_of(p.m, loops.rows) : right.panels;
-  const int64_t parts = threads == 1 ? 1 : std::min({units, 4 * threads, std::max(threads, work / kPartProducts)});
+  const int64_t parts = parts_for(threads, work / kPartProducts, units);
   pool.run(parts, [&](int64_t i) {
     const int64_t begin = units * i / parts, end = units * (i + 1) / parts;
     if (by_rows)

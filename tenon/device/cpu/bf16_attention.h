@@ -1,4 +1,4 @@
-// What attention on AMX (attention_bf16.cpp) does between products. Like amx.h: only on such CPUs.
+// What attention in blocks of bf16 (attention_bf16.cpp) does between products. Like bf16_blocks.h: only on such CPUs.
 //
 // Scores lie in panels, as in level_attention.h: a row for each key, kPanel queries side by side. Numbers of rows are
 // multiples of kSide. Exponentials are of the base 2, from a polynomial with a relative error below 2^-22; what is
@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-#include "tenon/device/cpu/amx.h"
+#include "tenon/device/cpu/bf16_blocks.h"
 
-namespace tenon::cpu::amx {
+namespace tenon::cpu::bf16_blocks {
 
 inline constexpr int64_t kPanel = 2 * kSide;  // queries
 inline constexpr int64_t kFew = kSide / 2;    // of a panel where there are few
@@ -91,4 +91,4 @@ void sum_of_rows(const float* factor, const uint16_t* a, int64_t a_row, int64_t 
 // filled up to a multiple of sixteen.
 void turn_and_round(const float* from, int64_t rows, int64_t columns, const float* factor, uint16_t* y, int64_t y_row);
 
-}  // namespace tenon::cpu::amx
+}  // namespace tenon::cpu::bf16_blocks

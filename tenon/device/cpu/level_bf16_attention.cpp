@@ -1,13 +1,13 @@
-// The loops of amx_attention.h. The compiler flags of this file are set in tenon/CMakeLists.txt.
-#include "tenon/device/cpu/amx_attention.h"
+// The loops of bf16_attention.h. The compiler flags of this file are set in tenon/CMakeLists.txt.
+#include "tenon/device/cpu/bf16_attention.h"
 
-#if defined(__AMX_BF16__)
+#if defined(__AVX512BF16__)
 #include <immintrin.h>
 
-#define TENON_CPU_LEVEL amx
+#define TENON_CPU_LEVEL bf16_blocks
 #include "tenon/device/cpu/level_tile.h"
 
-namespace tenon::cpu::amx {
+namespace tenon::cpu::bf16_blocks {
 namespace {
 
 using V = Lanes::V;
@@ -155,42 +155,6 @@ void slopes(const Slopes& a) {
 
 namespace {
 
-constexpr int kRowBytes = kDepth * 2;  // of a packed tile's rows
-
-// Tiles 0 to Count - 1: this many times kFew rows of the left side.
-template <int Count>
-[[gnu::always_inline]] inline void few_rows(const uint16_t* rows, int64_t row, const uint16_t* queries, int64_t steps,
-                                            float* s) {
-  const auto stride = static_cast<size_t>(row) * sizeof(uint16_t);
-  constexpr size_t kScores = kFew * sizeof(float);
-  const int64_t below = kFew * row;
-  _tile_zero(0);
-  if constexpr (Count > 1) {
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  for (int64_t i = 0; i < steps; ++i, rows += kDepth, queries += kStepSize) {
-    _tile_loadd(4, queries, kRowBytes);
-    _tile_loadd(5, rows, stride);
-    _tile_dpbf16ps(0, 5, 4);
-    if constexpr (Count > 1) {
-      _tile_loadd(6, rows + below, stride);
-      _tile_dpbf16ps(1, 6, 4);
-      _tile_loadd(7, rows + 2 * below, stride);
-      _tile_dpbf16ps(2, 7, 4);
-      _tile_loadd(5, rows + 3 * below, stride);
-      _tile_dpbf16ps(3, 5, 4);
-    }
-  }
-  _tile_stored(0, s, kScores);
-  if constexpr (Count > 1) {
-    _tile_stored(1, s + kFew * kFew, kScores);
-    _tile_stored(2, s + 2 * kFew * kFew, kScores);
-    _tile_stored(3, s + 3 * kFew * kFew, kScores);
-  }
-}
-
 // kFew numbers of each of 16 pairs of rows, turned: a tile of the left side.
 [[gnu::always_inline]] inline void store_tile(__m512i (&pairs)[kLanes], uint16_t* to) {
   V v[kLanes];
@@ -202,63 +166,6 @@ template <int Count>
 }
 
 }  // namespace
-
-void few_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s) {
-  int64_t r = 0;
-  for (; r + 4 * kFew <= count; r += 4 * kFew) few_rows<4>(rows + r * row, row, queries, steps, s + r * kFew);
-  for (; r < count; r += kFew) few_rows<1>(rows + r * row, row, queries, steps, s + r * kFew);
-}
-
-namespace {
-
-// Two blocks of columns, or one: a chain of products waits for itself, so there are four.
-template <bool Two>
-[[gnu::always_inline]] inline void few_blocks(const uint16_t* tiles, int64_t steps, const uint16_t* packed, float* out,
-                                              size_t stride, bool more) {
-  const uint16_t* second = packed + steps * kStepSize;
-  if (more) {
-    _tile_loadd(0, out, stride);
-    _tile_loadd(1, out + kFew, stride);
-    if constexpr (Two) {
-      _tile_loadd(2, out + kSide, stride);
-      _tile_loadd(3, out + kSide + kFew, stride);
-    }
-  } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  for (int64_t s = 0; s < steps; ++s, tiles += kFew * kDepth, packed += kStepSize, second += kStepSize) {
-    _tile_loadd(4, tiles, kRowBytes);
-    _tile_loadd(5, packed, kRowBytes);
-    _tile_dpbf16ps(0, 4, 5);
-    _tile_loadd(6, packed + kStepSize / 2, kRowBytes);
-    _tile_dpbf16ps(1, 4, 6);
-    if constexpr (Two) {
-      _tile_loadd(7, second, kRowBytes);
-      _tile_dpbf16ps(2, 4, 7);
-      _tile_loadd(5, second + kStepSize / 2, kRowBytes);
-      _tile_dpbf16ps(3, 4, 5);
-    }
-  }
-  _tile_stored(0, out, stride);
-  _tile_stored(1, out + kFew, stride);
-  if constexpr (Two) {
-    _tile_stored(2, out + kSide, stride);
-    _tile_stored(3, out + kSide + kFew, stride);
-  }
-}
-
-}  // namespace
-
-void few_sums(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more) {
-  const auto stride = static_cast<size_t>(blocks * kSide) * sizeof(float);
-  int64_t b = 0;
-  for (; b + 2 <= blocks; b += 2, packed += 2 * steps * kStepSize)
-    few_blocks<true>(tiles, steps, packed, out + b * kSide, stride, more);
-  if (b < blocks) few_blocks<false>(tiles, steps, packed, out + b * kSide, stride, more);
-}
 
 void softmax(const FewSoftmax& a) {
   const V factor = Lanes::number(a.factor), nothing = Lanes::number(kMinusInfinity);
@@ -412,21 +319,19 @@ void turn_and_round(const float* from, int64_t rows, int64_t columns, const floa
   }
 }
 
-}  // namespace tenon::cpu::amx
+}  // namespace tenon::cpu::bf16_blocks
 #else
 // A compiler or a CPU family without it: available() says so, and nobody calls these.
-namespace tenon::cpu::amx {
+namespace tenon::cpu::bf16_blocks {
 void scale_scores(const Scaling&) {}
 void hide_scores(float*, int64_t, int64_t, int64_t) {}
 void softmax(const Softmax&) {}
 void slopes(const Slopes&) {}
-void few_scores(const uint16_t*, int64_t, int64_t, const uint16_t*, int64_t, float*) {}
-void few_sums(const uint16_t*, int64_t, const uint16_t*, int64_t, float*, bool) {}
 void softmax(const FewSoftmax&) {}
 void slopes(const FewSlopes&) {}
 void scale_and_round(const float*, int64_t, int64_t, int64_t, const float*, uint16_t*) {}
 void row_products(const uint16_t*, int64_t, const uint16_t*, int64_t, int64_t, int64_t, float*) {}
 void sum_of_rows(const float*, const uint16_t*, int64_t, int64_t, int64_t, float*) {}
 void turn_and_round(const float*, int64_t, int64_t, const float*, uint16_t*, int64_t) {}
-}  // namespace tenon::cpu::amx
+}  // namespace tenon::cpu::bf16_blocks
 #endif

@@ -1,0 +1,372 @@
+// The loops of bf16_blocks.h but for AMX (level_amx.cpp). The compiler flags of this file are set in
+// tenon/CMakeLists.txt.
+#include "tenon/device/cpu/bf16_blocks.h"
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+
+#define TENON_CPU_LEVEL bf16_blocks
+#include "tenon/device/cpu/level_tile.h"
+
+namespace tenon::cpu::bf16_blocks {
+namespace {
+
+constexpr int kHalf = 16;
+
+__mmask32 first(int64_t n) { return n >= 32 ? ~0U : (1U << n) - 1; }
+
+// Two rows of up to 16 elements each, woven: the pairs that the instruction multiplies.
+__m512i woven(const uint16_t* even, const uint16_t* odd, __mmask16 part) {
+  // Masked forms: the plain ones start from a variable that g++ 12 calls uninitialised.
+  const __m512i low = _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_maskz_loadu_epi16(part, even));
+  if (odd == nullptr) return low;
+  return _mm512_or_si512(
+      low,
+      _mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_maskz_loadu_epi16(part, odd)), 16));
+}
+
+// Pairs of one step, as 16 vectors of up to 16 columns, where columns lie next to each other.
+void load_pairs(const uint16_t* b, int64_t b_k, int64_t k, int64_t columns, __m512i (&pairs)[kHalf]) {
+  const auto part = static_cast<__mmask16>(first(columns < 0 ? 0 : columns));
+  for (int64_t p = 0; p < kHalf; ++p) {
+    const uint16_t* even = b + 2 * p * b_k;
+    pairs[p] =
+        2 * p < k && columns > 0 ? woven(even, 2 * p + 1 < k ? even + b_k : nullptr, part) : _mm512_setzero_si512();
+  }
+}
+// … where a column's k lie next to each other: squares of pairs, turned.
+void load_turned(const uint16_t* b, int64_t b_column, int64_t k, int64_t columns, __m512i (&pairs)[kHalf]) {
+  __m512 v[kHalf];
+  const __mmask32 part = first(k);
+  for (int64_t c = 0; c < kHalf; ++c)
+    v[c] = c < columns ? _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(part, b + c * b_column)) : _mm512_setzero_ps();
+  Lanes::transpose(v);
+  for (int64_t p = 0; p < kHalf; ++p) pairs[p] = _mm512_castps_si512(v[p]);
+}
+
+}  // namespace
+
+void spread(const uint16_t* const* rows, int64_t n, int64_t whole, uint16_t* to) {
+  for (int64_t step = 0; step < whole; step += kDepth) {
+    const __mmask32 part = n <= step ? 0 : first(n - step);
+    for (int64_t r = 0; r < kSide; ++r, to += kDepth)
+      _mm512_store_si512(to,
+                         rows[r] == nullptr ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi16(part, rows[r] + step));
+  }
+}
+
+void pack_left(const uint16_t* a, int64_t a_row, int64_t a_k, int64_t rows, int64_t k, uint16_t* to) {
+  if (a_k == 1) {
+    const uint16_t* from[kSide];
+    for (int64_t r = 0; r < kSide; ++r) from[r] = r < rows ? a + r * a_row : nullptr;
+    spread(from, k, steps(k) * kDepth, to);
+    return;
+  }
+  if (a_row != 1) {
+    for (int64_t step = 0; step < k; step += kDepth, to += kStepSize) {
+      for (int64_t r = 0; r < kSide; ++r) {
+        for (int64_t d = 0; d < kDepth; ++d)
+          to[r * kDepth + d] = r < rows && step + d < k ? a[r * a_row + (step + d) * a_k] : uint16_t{0};
+      }
+    }
+    return;
+  }
+  for (int64_t step = 0; step < k; step += kDepth, to += kStepSize) {
+    for (int64_t r = 0; r < kSide; r += kHalf) {
+      __m512i pairs[kHalf];
+      load_pairs(a + r + step * a_k, a_k, k - step, rows - r, pairs);
+      __m512 v[kHalf];
+      for (int p = 0; p < kHalf; ++p) v[p] = _mm512_castsi512_ps(pairs[p]);
+      Lanes::transpose(v);
+      for (int64_t i = 0; i < kHalf; ++i) _mm512_store_ps(reinterpret_cast<float*>(to + (r + i) * kDepth), v[i]);
+    }
+  }
+}
+
+void pack_right(const uint16_t* b, int64_t b_k, int64_t b_column, int64_t k, int64_t columns, uint16_t* to) {
+  for (int64_t step = 0; step < k; step += kDepth) {
+    for (int64_t c = 0; c < kSide; c += kHalf, to += kStepSize / 2) {
+      const uint16_t* from = b + step * b_k + c * b_column;
+      __m512i pairs[kHalf];
+      if (b_column == 1) {
+        load_pairs(from, b_k, k - step, columns - c, pairs);
+      } else if (b_k == 1) {
+        load_turned(from, b_column, k - step, columns - c, pairs);
+      } else {
+        for (int64_t d = 0; d < kDepth; ++d) {
+          for (int64_t i = 0; i < kHalf; ++i)
+            to[d / 2 * kDepth + 2 * i + d % 2] =
+                step + d < k && c + i < columns ? from[d * b_k + i * b_column] : uint16_t{0};
+        }
+        continue;
+      }
+      for (int64_t p = 0; p < kHalf; ++p) _mm512_store_si512(to + p * kDepth, pairs[p]);
+    }
+  }
+}
+
+namespace {
+
+// Where sums go, from the first row on.
+struct Sums {
+  float* at;
+  int64_t row;
+  bool more;
+};
+
+// The packed columns: of each step this many pairs are not zeros. Meanwhile the memory is asked for those that follow
+// them, a part of each step for each group of rows: memory is too slow for the first group to get them itself.
+struct Right {
+  const uint16_t* at;
+  int64_t steps, pairs;
+};
+constexpr int kSoonLines = 8;
+template <int Rows>
+[[gnu::always_inline]] inline void ask_for_next(const uint16_t* step, const Right& right, int64_t first_row) {
+  if constexpr (Rows == 8) {
+    const auto* line =
+        reinterpret_cast<const char*>(step + right.steps * kStepSize) + first_row * (kStepSize * 2 / kSide);
+#pragma GCC unroll 8
+    for (int i = 0; i < kSoonLines; ++i) _mm_prefetch(line + i * 64, _MM_HINT_T1);
+  }
+}
+
+// sums[m][n] (+)= the products of pairs of the rows that lie there and of columns: `Vectors` halves of a block.
+// `step_of` tells where a step's elements lie in a row.
+template <int Rows, int Vectors, class RowAt, class StepOf>
+[[gnu::always_inline]] inline void pair_rows(int64_t first, const RowAt& row_at, const StepOf& step_of,
+                                             const Right& right, const Sums& sums) {
+  const uint16_t* left[Rows];
+  __m512 sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) {
+    left[m] = row_at(first + m);
+#pragma GCC unroll 2
+    for (int n = 0; n < Vectors; ++n)
+      sum[m][n] = sums.more ? _mm512_loadu_ps(sums.at + (first + m) * sums.row + n * kHalf) : _mm512_setzero_ps();
+  }
+  const uint16_t* step = right.at;
+  for (int64_t s = 0; s < right.steps; ++s, step += kStepSize) {
+    const int64_t at = step_of(s);
+    if constexpr (Vectors == 2) ask_for_next<Rows>(step, right, first);
+    for (int64_t p = 0; p < right.pairs; ++p) {
+      __m512i columns[Vectors];
+#pragma GCC unroll 2
+      for (int n = 0; n < Vectors; ++n) columns[n] = _mm512_loadu_si512(step + n * (kStepSize / 2) + p * kDepth);
+#pragma GCC unroll 8
+      for (int m = 0; m < Rows; ++m) {
+        int32_t pair;
+        __builtin_memcpy(&pair, left[m] + at + 2 * p, sizeof(pair));
+        const __m512i both = _mm512_set1_epi32(pair);
+#pragma GCC unroll 2
+        for (int n = 0; n < Vectors; ++n)
+          sum[m][n] = _mm512_dpbf16_ps(sum[m][n], reinterpret_cast<const __m512bh&>(both),
+                                       reinterpret_cast<const __m512bh&>(columns[n]));
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 2
+    for (int n = 0; n < Vectors; ++n) _mm512_storeu_ps(sums.at + (first + m) * sums.row + n * kHalf, sum[m][n]);
+  }
+}
+
+// As many rows as stay in registers with their columns, then fewer.
+template <int Vectors, class RowAt, class StepOf>
+void all_pair_rows(int64_t rows, const RowAt& row_at, const StepOf& step_of, const Right& right, const Sums& sums) {
+  int64_t m = 0;
+  for (; m + 8 <= rows; m += 8) pair_rows<8, Vectors>(m, row_at, step_of, right, sums);
+  for (; m + 4 <= rows; m += 4) pair_rows<4, Vectors>(m, row_at, step_of, right, sums);
+  for (; m < rows; ++m) pair_rows<1, Vectors>(m, row_at, step_of, right, sums);
+}
+
+void pair_block(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row, bool more) {
+  const Right columns{right, steps, left.pairs};
+  const Sums to{sums, row, more};
+  const auto at_step = [&](int64_t s) { return left.steps[s]; };
+  const auto apart = [&](int64_t s) { return s * left.step; };
+  const auto even = [&](int64_t m) { return left.at + m / kHalf * left.half + m % kHalf * left.row; };
+  if (left.places != nullptr)
+    all_pair_rows<2>(left.rows, [&](int64_t m) { return left.at + left.places[m]; }, at_step, columns, to);
+  else if (left.steps != nullptr)
+    all_pair_rows<2>(left.rows, even, at_step, columns, to);
+  else
+    all_pair_rows<2>(left.rows, even, apart, columns, to);
+}
+
+void pair_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s) {
+  const auto row_at = [&](int64_t m) { return rows + m * row; };
+  all_pair_rows<1>(count, row_at, [](int64_t i) { return i * kDepth; }, {queries, steps, kHalf}, {s, kHalf, false});
+}
+
+void pair_sums(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more) {
+  const auto row_at = [&](int64_t m) { return tiles + m * kDepth; };
+  const auto step_of = [](int64_t i) { return i * kHalf * kDepth; };
+  for (int64_t b = 0; b < blocks; ++b, packed += steps * kStepSize)
+    all_pair_rows<2>(kHalf, row_at, step_of, {packed, steps, kHalf}, {out + b * kSide, blocks * kSide, more});
+}
+
+}  // namespace
+
+const Products& pair_products() {
+  static constexpr Products kProducts{true, nullptr, nullptr, pair_block, pair_scores, pair_sums};
+  return kProducts;
+}
+
+namespace {
+
+using V = Lanes::V;
+
+// 32 columns of a row, of which `part` are there.
+struct Pair {
+  V low, high;
+};
+[[gnu::always_inline]] inline Pair widened(__m512i bits) {
+  const auto wide = [](__m256i half) {
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, half), 16));
+  };
+  return {wide(reinterpret_cast<const __m256i&>(bits)), wide(_mm512_maskz_extracti64x4_epi64(0xf, bits, 1))};
+}
+[[gnu::always_inline]] inline Pair load_pair(const Step& step, int64_t at, __mmask32 part) {
+  if (step.narrow) {
+    const auto* from = static_cast<const uint16_t*>(step.data);
+    if (step.one) return widened(_mm512_set1_epi16(static_cast<int16_t>(*from)));
+    return widened(_mm512_maskz_loadu_epi16(part, from + at));
+  }
+  const auto* from = static_cast<const float*>(step.data);
+  if (step.one) return {_mm512_set1_ps(*from), _mm512_set1_ps(*from)};
+  return {_mm512_maskz_loadu_ps(static_cast<__mmask16>(part), from + at),
+          _mm512_maskz_loadu_ps(static_cast<__mmask16>(part >> kHalf), from + at + kHalf)};
+}
+template <V (*F)(V, V), int Rows>
+void each_pair(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
+  if (step.row == 0) {
+    const Pair w = load_pair(step, 0, part);
+#pragma GCC unroll 4
+    for (Pair& x : v) x = {F(x.low, w.low), F(x.high, w.high)};
+    return;
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m) {
+    const Pair w = load_pair(step, (row + m) * step.row, part);
+    v[m] = {F(v[m].low, w.low), F(v[m].high, w.high)};
+  }
+}
+template <V (*F)(V), int Rows>
+void each_pair(Pair (&v)[Rows]) {
+#pragma GCC unroll 4
+  for (Pair& x : v) x = {F(x.low), F(x.high)};
+}
+template <int Rows>
+void do_step(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
+  switch (step.op) {
+    case TileOp::Add:
+      return each_pair<Lanes::add>(step, row, part, v);
+    case TileOp::Subtract:
+      return each_pair<Lanes::subtract>(step, row, part, v);
+    case TileOp::SubtractFrom:
+      return each_pair<subtract_from>(step, row, part, v);
+    case TileOp::Multiply:
+      return each_pair<Lanes::multiply>(step, row, part, v);
+    case TileOp::Divide:
+      return each_pair<Lanes::divide>(step, row, part, v);
+    case TileOp::DivideInto:
+      return each_pair<divide_into>(step, row, part, v);
+    case TileOp::Larger:
+      return each_pair<Lanes::larger>(step, row, part, v);
+    case TileOp::Smaller:
+      return each_pair<Lanes::smaller>(step, row, part, v);
+    case TileOp::Below:
+      return each_pair<Lanes::below>(step, row, part, v);
+    case TileOp::AboveZero:
+      return each_pair<Lanes::above_zero>(v);
+    case TileOp::Negate:
+      return each_pair<Lanes::negate>(v);
+    case TileOp::Short:
+      return each_pair<Lanes::shortened>(v);
+    default:
+      return;  // `finishes` says no
+  }
+}
+
+struct Upper {
+  int16_t at[kSide];
+};
+constexpr Upper kUpper = [] {
+  Upper upper{};
+  for (int i = 0; i < kSide; ++i) upper.at[i] = static_cast<int16_t>(2 * i + 1);
+  return upper;
+}();
+
+struct Place {
+  void* y;
+  int64_t y_row, row;
+  __mmask32 part;
+};
+[[gnu::always_inline]] inline __m512i rounded(const Pair& v) {
+  const __m512bh bits = _mm512_cvtne2ps_pbh(v.high, v.low);
+  return reinterpret_cast<const __m512i&>(bits);
+}
+template <int Rows>
+void finish_rows(const float* sums, const Finish& f, const Place& to) {
+  const auto low = static_cast<__mmask16>(to.part), high = static_cast<__mmask16>(to.part >> kHalf);
+  Pair bias{_mm512_set1_ps(-0.0F), _mm512_set1_ps(-0.0F)};  // x + -0 is x
+  if (f.bias != nullptr) bias = {_mm512_maskz_loadu_ps(low, f.bias), _mm512_maskz_loadu_ps(high, f.bias + kHalf)};
+  Pair v[Rows];
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m) {
+    const float* from = sums + (to.row + m) * kSide;
+    v[m] = {Lanes::add(_mm512_load_ps(from), bias.low), Lanes::add(_mm512_load_ps(from + kHalf), bias.high)};
+  }
+  auto* short_y = static_cast<uint16_t*>(to.y) + to.row * to.y_row;
+  if (f.step_count == 0 && f.narrow) {
+#pragma GCC unroll 4
+    for (int m = 0; m < Rows; ++m) _mm512_mask_storeu_epi16(short_y + m * to.y_row, to.part, rounded(v[m]));
+    return;
+  }
+  if (f.rounds_first || f.step_count == 0) {
+#pragma GCC unroll 4
+    for (int m = 0; m < Rows; ++m) v[m] = widened(rounded(v[m]));
+  }
+  for (int i = 0; i < f.step_count; ++i) do_step(f.steps[i], to.row, to.part, v);
+  if (!f.narrow) {
+#pragma GCC unroll 4
+    for (int m = 0; m < Rows; ++m) {
+      float* y = static_cast<float*>(to.y) + (to.row + m) * to.y_row;
+      _mm512_mask_storeu_ps(y, low, v[m].low);
+      _mm512_mask_storeu_ps(y + kHalf, high, v[m].high);
+    }
+    return;
+  }
+  const __m512i upper = _mm512_loadu_si512(kUpper.at);  // halves of two vectors
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m)
+    _mm512_mask_storeu_epi16(
+        short_y + m * to.y_row, to.part,
+        _mm512_permutex2var_epi16(_mm512_castps_si512(v[m].low), upper, _mm512_castps_si512(v[m].high)));
+}
+
+}  // namespace
+
+void finish(const float* sums, const Finish& f, int64_t rows, int64_t columns, void* y, int64_t y_row) {
+  constexpr int kTogether = 4;
+  Place to{y, y_row, 0, first(columns)};
+  for (; to.row + kTogether <= rows; to.row += kTogether) finish_rows<kTogether>(sums, f, to);
+  for (; to.row < rows; ++to.row) finish_rows<1>(sums, f, to);
+}
+
+}  // namespace tenon::cpu::bf16_blocks
+#else
+// A compiler or a CPU family without it: available() says so, and nobody calls these.
+namespace tenon::cpu::bf16_blocks {
+void spread(const uint16_t* const*, int64_t, int64_t, uint16_t*) {}
+void pack_left(const uint16_t*, int64_t, int64_t, int64_t, int64_t, uint16_t*) {}
+void pack_right(const uint16_t*, int64_t, int64_t, int64_t, int64_t, uint16_t*) {}
+const Products& pair_products() {
+  static constexpr Products kProducts{};
+  return kProducts;
+}
+void finish(const float*, const Finish&, int64_t, int64_t, void*, int64_t) {}
+}  // namespace tenon::cpu::bf16_blocks
+#endif
