@@ -400,7 +400,7 @@ void GrpcServer::shutdown(std::chrono::milliseconds patience) {
     for (const auto& path : s.paths) ::unlink(path.c_str());
   });
   const auto until = Clock::now() + patience;
-  s.for_all([](Connection& c) { c.wind_down(); });
+  s.for_all([](Connection& c) { c.wind_down(true); });
   if (s.wait_until_empty(until)) return;
   s.for_all([](Connection& c) { c.abort(); });
 }

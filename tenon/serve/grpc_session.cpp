@@ -282,8 +282,12 @@ bool GrpcSession::sweep(Clock::time_point now) {
     if (now - winding_down_ > kLastGoaway) last_goaway();
     if (limits.age_grace.count() > 0 && now - winding_down_ > limits.age_grace) return false;
   }
+  const bool end_idle = stopping_ && now - winding_down_ > kLastGoaway;
   std::vector<Stream*> late;
   for (const auto& [id, stream] : streams_) {
+    const bool idle = stream->method && stream->method->stream && stream->answers.empty() &&
+                      stream->prefix_filled == 0 && stream->out_left == 0;
+    if (end_idle && idle) finish(*stream, {Code::Unavailable, "the server is stopping", 0});
     const bool expired = stream->deadline <= now && stream->begun == 0 && !stream->finished;
     if (expired || stream->read_by <= now || stream->write_by <= now) late.push_back(stream.get());
   }
@@ -305,7 +309,8 @@ bool GrpcSession::sweep(Clock::time_point now) {
 }
 
 // First a notice, so that calls that are on their way are still taken; then, when the client must have it, the end.
-void GrpcSession::wind_down() {
+void GrpcSession::wind_down(bool stopping) {
+  stopping_ = stopping_ || stopping;
   if (winding_down_ != kNever) return;
   const Busy busy(*this);
   winding_down_ = Clock::now();

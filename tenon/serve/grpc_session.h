@@ -96,8 +96,9 @@ class GrpcSession : public std::enable_shared_from_this<GrpcSession> {
   [[nodiscard]] bool over() const;
   // Ends what is late; false: the connection must be cut.
   bool sweep(Clock::time_point now);
-  // Says that there will be no new calls; over() once those under way are answered.
-  void wind_down();
+  // Says that there will be no new calls; over() once those under way are answered. `stopping`: streams on which
+  // nothing is under way are ended soon, for their clients would keep them.
+  void wind_down(bool stopping = false);
   // The client is gone: cancels its calls.
   void hang_up();
 
@@ -151,7 +152,7 @@ class GrpcSession : public std::enable_shared_from_this<GrpcSession> {
   GrpcOutput* out_ = nullptr;  // while collecting
   Clock::time_point born_, heard_, pinged_ = kNever, last_call_, winding_down_ = kNever;
   int busy_ = 0;
-  bool greeted_ = false, last_goaway_ = false, gone_ = false;
+  bool greeted_ = false, last_goaway_ = false, gone_ = false, stopping_ = false;
 };
 
 }  // namespace tenon::serve

@@ -281,6 +281,50 @@ TEST_F(GrpcServerTest, ShutdownAnswersWhatIsUnderWayAndTakesNothingNew) {
   EXPECT_NE(::access(socket_path().c_str(), F_OK), 0) << "the socket's file goes too";
 }
 
+// A client keeps its stream for the next question, so the server must end it; not while an answer is owed.
+TEST_F(GrpcServerTest, ShutdownEndsStreamsOnWhichNothingIsUnderWay) {
+  start();
+  grpc::CompletionQueue queue;
+  const auto step = [&](const auto& fn) {
+    fn();
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    return ok;
+  };
+  grpc::ClientContext contexts[2];
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> streams[2];
+  grpc::ByteBuffer answer;
+  const auto say = [&](size_t i, const std::string& text) {
+    const grpc::Slice slice(text);
+    const grpc::ByteBuffer message(&slice, 1);
+    return step([&] { streams[i]->Write(message, nullptr); });
+  };
+  for (size_t i = 0; i < 2; ++i) {
+    streams[i] = stub_->PrepareCall(&contexts[i], "/test.T/Chat", &queue);
+    ASSERT_TRUE(step([&] { streams[i]->StartCall(nullptr); }));
+    ASSERT_TRUE(say(i, "one"));
+    ASSERT_TRUE(step([&] { streams[i]->Read(&answer, nullptr); }));
+  }
+  ASSERT_TRUE(say(1, "late"));
+  ASSERT_TRUE(eventually([&] { return held().size() == 1; }));
+  auto ended = std::async(std::launch::async, [&] { server_->shutdown(seconds(60)); });
+  const auto ends = [&](size_t i) {
+    EXPECT_FALSE(step([&] { streams[i]->Read(&answer, nullptr); }));
+    grpc::Status status;
+    EXPECT_TRUE(step([&] { streams[i]->Finish(&status, nullptr); }));
+    EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE);
+    EXPECT_EQ(status.error_message(), "the server is stopping") << "not: its connection was cut";
+  };
+  ends(0);
+  held()[0].second({}, {Chunk::of("two")});
+  ASSERT_TRUE(step([&] { streams[1]->Read(&answer, nullptr); }));
+  EXPECT_EQ(text_of(answer), "two");
+  ends(1);
+  ended.get();
+  queue.Shutdown();
+}
+
 TEST_F(GrpcServerTest, ShutdownEndsWhatTakesTooLong) {
   start();
   grpc::ClientContext context;
