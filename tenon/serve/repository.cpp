@@ -554,7 +554,7 @@ void Repository::wait_for(std::unique_lock<std::mutex>& lock, const std::string&
   look_now_ = true;
   changed_.notify_all();
   moved_.wait(lock, [&] {
-    if (stopping_) return true;
+    if (stopping_ || !waits_) return true;
     const auto found = models_.find(model);
     if (found == models_.end()) return true;
     if (looks_ <= looks || look_now_) return false;
@@ -582,10 +582,10 @@ void Repository::load(const std::string& model) {
   wait_for(lock, model);
   const auto after = models_.find(model);
   if (after == models_.end()) throw RequestError(Code::NotFound, fmt::format("'{}' was removed", model));
-  std::string why = after->second->disk_error;
+  std::string why = waits_ ? after->second->disk_error : "the server is stopping";
   for (const auto& [number, version] : after->second->versions) {
     if (version.lane) return;
-    if (!version.status.ok()) why = version.status.message;
+    if (!version.status.ok() && waits_) why = version.status.message;
   }
   throw RequestError(Code::Unavailable,
                      fmt::format("failed to load '{}': {}", model, why.empty() ? "no version was found" : why));
@@ -613,8 +613,17 @@ bool Repository::settle(std::chrono::milliseconds patience) {
   const uint64_t looks = looks_ + (looking_ ? 1 : 0);
   look_now_ = true;
   changed_.notify_all();
-  return moved_.wait_for(lock, patience,
-                         [&] { return looks_ > looks && !look_now_ && quiet() && not_ready().empty(); });
+  const auto settled = [&] { return looks_ > looks && !look_now_ && quiet() && not_ready().empty(); };
+  moved_.wait_for(lock, patience, [&] { return !waits_ || settled(); });
+  return settled();
+}
+
+void Repository::wait_no_more() {
+  {
+    const std::lock_guard lock(mutex_);
+    waits_ = false;
+  }
+  moved_.notify_all();
 }
 
 }  // namespace tenon::serve

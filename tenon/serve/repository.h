@@ -120,6 +120,8 @@ class Repository {
   // UNAVAILABLE with the loader's message.
   void load(const std::string& model);
   void unload(const std::string& model);
+  // The server stops: load(), unload() and settle() wait no longer, now and later.
+  void wait_no_more();
   // Looks at the disk now and waits until nothing is left to do (or for so long). True if every model
   // that is wanted has a version then.
   bool settle(std::chrono::milliseconds patience);
@@ -168,7 +170,7 @@ class Repository {
   std::condition_variable tasks_ready_;
   std::map<std::string, std::unique_ptr<Entry>> models_;
   std::deque<Task> tasks_;
-  bool stopping_ = false;
+  bool stopping_ = false, waits_ = true;
   bool look_now_ = false, looking_ = false, reap_now_ = false;
   bool being_written_ = false;  // something that the last look saw
   uint64_t looks_ = 0;

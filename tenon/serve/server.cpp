@@ -65,6 +65,7 @@ Server::Server(ServerOptions options, std::vector<ModelConfig> models)
 Server::~Server() {
   // First everyone who waits is answered, then those who carry the answers go.
   core_->scheduler().stop();
+  core_->repository().wait_no_more();
   grpc_.reset();
   http_.reset();
 }
@@ -81,6 +82,7 @@ bool Server::stop(const Stop& how) {
                     std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()));
   };
   http_->stop_accepting();
+  core_->repository().wait_no_more();  // who loads by hand would hold up the end
   core_->scheduler().drain();
   if (grpc_) grpc_->shutdown(left());
   const bool done = core_->drain(left());

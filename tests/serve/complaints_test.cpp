@@ -116,6 +116,38 @@ TEST(Complaint01, RollingRestartLosesNoRequest) {
   EXPECT_GT(answered, 100);
 }
 
+// Who loads by hand, or waits for a new configuration, does not hold up the end.
+TEST(Complaint01, LoadsByHandDoNotHoldUpTheEnd) {
+  Gate gate;
+  auto options = fake({}, 1);
+  options.control_port = 0;
+  options.control_token = "a secret token";
+  options.tfs_grpc.reload_config = true;
+  options.core.repository.loader = [&](const fs::path&, Precision) -> ModelPtr {
+    gate.wait();
+    return std::make_shared<FakeModel>(1);
+  };
+  const auto models = one_model();
+  auto server = std::make_unique<Server>(options, models);
+  gate.wait_for_waiting(1);
+  std::thread load([&] {
+    const auto answer = HttpClient(server->ports().control)
+                            .post("/v2/repository/models/m/load", "{}", "Authorization: Bearer a secret token\r\n");
+    EXPECT_EQ(answer.status, 503);
+    EXPECT_THAT(answer.body, HasSubstr("the server is stopping"));
+  });
+  GrpcClient grpc("127.0.0.1:" + std::to_string(server->ports().v2_grpc));
+  std::promise<Status> reloaded;
+  const std::string config = bytes_field(1, bytes_field(1, "m") + bytes_field(2, models[0].base_path.string()));
+  grpc.call("/tensorflow.serving.ModelService/HandleReloadConfigRequest", bytes_field(1, bytes_field(1, config)),
+            seconds(100), [&](const Status& status, const std::string&) { reloaded.set_value(status); });
+  EXPECT_TRUE(eventually([&] { return server->core().admission().requests() == 2; }));
+  EXPECT_TRUE(server->stop({.patience = seconds(20)})) << "the loader is still at it";
+  load.join();
+  EXPECT_TRUE(reloaded.get_future().get().ok()) << "its answer says that not all are ready";
+  gate.open();
+}
+
 TEST(Complaint02, JsonTakesNoMoreThanBodyAndTensor) {
   if (!kKeepsBlocks) GTEST_SKIP() << "sanitizers take memory of their own";
   const int64_t count = 4'000'000;
