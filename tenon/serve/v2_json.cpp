@@ -40,7 +40,7 @@ Parameters parse_parameters(JsonReader& json) {
     } else if (key == "binary_data_output") {
       out.binary_data_output = json.boolean();
     } else if (key == "priority") {
-      out.priority = static_cast<int>(std::min<int64_t>(json.integer<int64_t>(), 1000));
+      out.priority = priority_of(json.integer<int64_t>());
     } else if (key == "timeout") {
       out.timeout = std::chrono::microseconds(std::clamp<int64_t>(json.integer<int64_t>(), 0, int64_t{1} << 48));
     } else if (key.starts_with("shared_memory")) {
@@ -240,6 +240,11 @@ void no_shared_memory() {
   throw RequestError(Code::Unimplemented, "shared memory regions are not supported: send the tensor's bytes");
 }
 void no_region(std::string_view name) { refuse(fmt::format("there is no shared memory region '{}'", name)); }
+
+int priority_of(int64_t parameter) {
+  constexpr int64_t kLowest = 1000;
+  return parameter <= 0 ? 0 : static_cast<int>(kLowest + 1 - std::min(parameter, kLowest));
+}
 
 void refuse_unsupported(std::string_view parameter, std::string_view value) {
   if (value.empty() || value == "0") return;

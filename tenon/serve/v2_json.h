@@ -37,6 +37,10 @@ V2Request parse_v2(std::string_view body, std::optional<size_t> header_length, s
 // sequence_id and, of an output, classification (its clients' class_count). `value`: "" and "0" ask for nothing.
 void refuse_unsupported(std::string_view parameter, std::string_view value);
 
+// What Triton's parameter priority means here (InferRequest::priority): 1 goes first, then 2, and so on; 0 and requests
+// without one are the last.
+int priority_of(int64_t parameter);
+
 // The answers to those who share memory with Triton. RequestError UNIMPLEMENTED; INVALID_ARGUMENT.
 [[noreturn]] void no_shared_memory();
 [[noreturn]] void no_region(std::string_view name);

@@ -251,7 +251,7 @@ V2Message read_infer(WireReader in, const std::shared_ptr<const void>& owner) {
         refuse_unsupported(p.key, p.text.value_or(""));
         if (p.key == "timeout")
           out.timeout = std::chrono::microseconds(std::clamp<int64_t>(p.integer, 0, int64_t{1} << 48));
-        if (p.key == "priority") out.priority = static_cast<int>(std::clamp<int64_t>(p.integer, 0, 1000));
+        if (p.key == "priority") out.priority = priority_of(p.integer);
         break;
       }
       case 5:

@@ -102,6 +102,76 @@ TEST_F(DoorsTest, OverItsQuotaAModelAnswers429AndTheOthersDoNotKnow) {
                                 "\",code=\"RESOURCE_EXHAUSTED\"} 1\n"));
 }
 
+TEST(Doors, BytesInsideAreLimitedToo) {
+  ServerOptions options = quick_server();
+  options.core.admission = {.requests = 100, .bytes = 1500, .body = 1000};
+  Server server(options, {});
+  const uint16_t port = server.ports().v2_rest;
+  HttpClient first(port);
+  first.send("POST /v2/models/m/infer HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n");
+  EXPECT_TRUE(eventually([&] { return server.core().admission().bytes() == 1000; }));
+  HttpClient second(port);
+  second.send("POST /v2/models/m/infer HTTP/1.1\r\nHost: t\r\nContent-Length: 501\r\n\r\n");
+  const auto full = second.read();  // of its header alone
+  EXPECT_EQ(full.status, 503);
+  EXPECT_EQ(full.header("Retry-After"), "1");
+  EXPECT_THAT(full.body, HasSubstr("its 1500 bytes for bodies are taken"));
+  EXPECT_EQ(HttpClient(port).post("/v2/models/m/infer", std::string(500, ' ')).status, 404) << "what fits comes in";
+  EXPECT_THAT(server.core().metrics().text(), HasSubstr("tenon_refused_requests_total{reason=\"bytes\"} 1\n"));
+}
+
+// Triton's priorities: 1 goes first, whatever door it comes through; who says nothing waits for all who do.
+TEST(Doors, PrioritiesAreTritons) {
+  Gate gate;
+  std::vector<float> order;
+  ServerOptions options = quick_server();
+  options.core.scheduler.threads = 1;
+  options.core.repository.warm_up = false;
+  options.core.repository.loader = [&](const fs::path&, Precision) {
+    return std::make_shared<FakeModel>(0, std::vector<int64_t>{-1, 2}, [&](const Tensor& x) {
+      order.push_back(x.to_vector<float>()[0]);
+      if (order.size() == 1) gate.wait();
+    });
+  };
+  const fs::path base = fresh_folder("priorities");
+  write_file(base / "1" / "model.onnx", "never read");
+  Server server(options, {{.name = "m", .base_path = base}});
+  ASSERT_TRUE(server.core().repository().settle(seconds(20)));
+  const LanePtr lane = server.core().repository().resolve({"m"});
+  GrpcClient grpc("127.0.0.1:" + std::to_string(server.ports().v2_grpc));
+  std::vector<std::thread> clients;
+  const auto ask = [&](int priority, bool by_grpc) {
+    clients.emplace_back([&, priority, by_grpc] {
+      if (by_grpc) {  // ModelInferRequest.parameters {key, value {uint64_param}}, as Triton's client writes it
+        const V2Message message{
+            .ref = {.name = "m"}, .id = {}, .inputs = {{"x", rows_of(1, static_cast<float>(priority))}}, .outputs = {}};
+        const std::string parameter =
+            bytes_field(4, bytes_field(1, "priority") + bytes_field(2, int_field(5, static_cast<uint64_t>(priority))));
+        EXPECT_NO_THROW(
+            grpc.call("/inference.GRPCInferenceService/ModelInfer", write_infer(message).to_string() + parameter));
+        return;
+      }
+      const std::string p = std::to_string(priority);
+      const std::string parameters = priority == 0 ? "" : R"("parameters":{"priority":)" + p + "},";
+      const auto answer = HttpClient(server.ports().v2_rest)
+                              .post("/v2/models/m/infer",
+                                    "{" + parameters + R"("inputs":[{"name":"x","datatype":"FP32","shape":[1,2],)" +
+                                        R"("data":[)" + p + ",0]}]}");
+      EXPECT_EQ(answer.status, 200) << answer.body;
+    });
+    EXPECT_TRUE(eventually([&] { return lane->pending() == std::ssize(clients); }));
+  };
+  ask(99, false);
+  gate.wait_for_waiting(1);
+  ask(0, false);
+  ask(3, true);
+  ask(2, false);
+  ask(1, true);
+  gate.open();
+  for (auto& client : clients) client.join();
+  EXPECT_EQ(order, (std::vector<float>{99, 1, 2, 3, 0}));
+}
+
 TEST_F(DoorsTest, WhoComesDuringTheDrainIsSentElsewhere) {
   std::thread first([&] { EXPECT_EQ(ask(true, "m").status, 200) << "what is under way is answered"; });
   gate_.wait_for_waiting(1);
