@@ -175,6 +175,7 @@ void Core::finish(Call& call, Scheduler::Result result) {
   }
   call.place = {};
   count(call, response.status, result, took);
+  if (call.logged && !call.log->holds(response.status)) call.logged.reset();
   if (call.logged) {
     call.logged->status = response.status;
     call.logged->outputs = response.outputs;  // handles

@@ -113,7 +113,7 @@ void Lane::count_request(Api api, Code code, Clock::duration took) {
   }).observe(std::chrono::duration<double>(took).count());
 }
 
-void Lane::note_batch(CloseReason reason, bool ok, int64_t rows, const Timings& when,
+void Lane::note_batch(CloseReason reason, bool ok, int64_t rows, int64_t returned, const Timings& when,
                       std::span<const Clock::time_point> arrived) {
   const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
   {
@@ -125,7 +125,7 @@ void Lane::note_batch(CloseReason reason, bool ok, int64_t rows, const Timings& 
       counts.compute_output.add(when.finished - when.computed, n);
     };
     if (ok) {
-      s.inferences += static_cast<uint64_t>(rows);
+      s.inferences += static_cast<uint64_t>(returned);
       ++s.executions;
       last_inference_ = when.finished;
       add_to(s.batches[rows], 1);
@@ -139,7 +139,7 @@ void Lane::note_batch(CloseReason reason, bool ok, int64_t rows, const Timings& 
   closed_[static_cast<size_t>(reason)]->add();
   batch_rows_->observe(static_cast<double>(rows));
   run_histogram_->observe(seconds(when.finished - when.started));
-  if (ok) rows_->add(static_cast<uint64_t>(rows));
+  if (ok) rows_->add(static_cast<uint64_t>(returned));
   for (const auto at : arrived) queue_seconds_->observe(seconds(when.started - at));
 }
 

@@ -147,7 +147,7 @@ bool RequestLog::sampled() {
 
 bool RequestLog::write(LoggedRequest request) {
   const bool json = options_.format == LogFormat::JsonLines;
-  if (!json && !request.status.ok()) return false;
+  if (!holds(request.status)) return false;
   const int64_t bytes = bytes_of(request.inputs) + bytes_of(request.outputs) + 256;
   return file_.push(
       [request = std::move(request), json, rate = options_.sampling_rate] {

@@ -50,7 +50,11 @@ class RequestLog {
   RequestLog(const std::string& name, RequestLogOptions options, Metrics& metrics, LogSink log);
   // Whether the next request is one of the sample; draws.
   [[nodiscard]] bool sampled();
-  // False if the record is dropped, or not of this log's kind.
+  // Prediction logs hold answered requests only.
+  [[nodiscard]] bool holds(const Status& status) const {
+    return status.ok() || options_.format == LogFormat::JsonLines;
+  }
+  // False if the record is dropped, or this log does not hold its kind.
   bool write(LoggedRequest request);
   [[nodiscard]] LogFile& file() { return file_; }
   [[nodiscard]] const RequestLogOptions& options() const { return options_; }

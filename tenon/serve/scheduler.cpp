@@ -312,7 +312,7 @@ void Scheduler::run_here(Place& place, const LanePtr& lane, std::vector<Value> i
   place.busy.end();
   result.timings.computed = result.timings.finished = Clock::now();
   lane->pending_.fetch_sub(1, std::memory_order_relaxed);
-  lane->note_batch(CloseReason::Single, result.status.ok(), 1, result.timings, {&now, 1});
+  lane->note_batch(CloseReason::Single, result.status.ok(), 1, 1, result.timings, {&now, 1});
   if (!result.status.ok()) {
     const std::lock_guard lock(lane->statistics_mutex_);
     lane->statistics_.fail.add(result.timings.finished - now);
@@ -615,7 +615,7 @@ bool Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason r
   }
   const auto finished = Clock::now();
   if (!status.ok() && jobs.size() > 1) {  // one client's mistake is not the others'
-    lane.note_batch(reason, false, rows, {started, started, ready, computed, finished}, {});
+    lane.note_batch(reason, false, rows, 0, {started, started, ready, computed, finished}, {});
     bool any = false;
     for (const auto& job : jobs) {
       if (job->answered) continue;
@@ -624,14 +624,21 @@ bool Scheduler::run_batch(Batch& batch, std::vector<JobPtr>& jobs, CloseReason r
     }
     return any;
   }
+  // Who went away meanwhile has been answered, and counted, as that.
+  std::vector<size_t> stay;
   std::vector<Clock::time_point> arrived;
-  for (const auto& job : jobs) arrived.push_back(job->timings.arrived);
-  lane.note_batch(reason, status.ok(), rows, {arrived[0], started, ready, computed, finished}, arrived);
+  int64_t returned = 0;
   for (size_t i = 0; i < jobs.size(); ++i) {
-    Job& job = *jobs[i];
-    job.inputs.clear();
-    job.answer(status, status.ok() ? std::move(parts[i]) : std::vector<Value>(), ready, computed, i == 0);
+    jobs[i]->inputs.clear();
+    if (!jobs[i]->claim()) continue;
+    stay.push_back(i);
+    arrived.push_back(jobs[i]->timings.arrived);
+    returned += jobs[i]->rows;
   }
+  lane.note_batch(reason, status.ok(), rows, returned, {started, started, ready, computed, finished}, arrived);
+  for (const size_t i : stay)
+    jobs[i]->answer_claimed(status, status.ok() ? std::move(parts[i]) : std::vector<Value>(), ready, computed,
+                            i == stay[0]);
   return status.ok();
 }
 
@@ -673,7 +680,7 @@ bool Scheduler::run_split(Batch& batch, const JobPtr& job) {
   lane.batch_rows_->observe(static_cast<double>(ran));
   lane.run_histogram_->observe(seconds(computed - started));
   lane.queue_seconds_->observe(seconds(started - job->timings.arrived));
-  if (left) return false;
+  if (left || !job->claim()) return false;
   if (status.ok()) {
     lane.rows_->add(static_cast<uint64_t>(job->rows));
     const std::lock_guard lock(lane.statistics_mutex_);
@@ -686,7 +693,7 @@ bool Scheduler::run_split(Batch& batch, const JobPtr& job) {
     s.compute_infer.add(computed - started);
   }
   const bool ok = status.ok();
-  job->answer(std::move(status), std::move(outputs), started, computed);
+  job->answer_claimed(std::move(status), std::move(outputs), started, computed);
   return ok;
 }
 

@@ -122,8 +122,9 @@ class Lane {
   using JobPtr = std::shared_ptr<Job>;
   struct Pool;
 
-  // Counts a batch that ran: when it started, was ready to compute, had computed and ended, and when its requests came.
-  void note_batch(CloseReason reason, bool ok, int64_t rows, const Timings& when,
+  // Counts a batch that ran: its rows, and those of clients that still get them; when it started, was ready to compute,
+  // had computed and ended, and when the requests of these clients came.
+  void note_batch(CloseReason reason, bool ok, int64_t rows, int64_t returned, const Timings& when,
                   std::span<const Clock::time_point> arrived);
 
   std::shared_ptr<const void> alive_ = std::make_shared<char>();  // the first member, and so the last to go

@@ -179,7 +179,11 @@ class LoggingServerTest : public testing::Test {
     o.core.scheduler.threads = 2;
     o.core.repository.poll = milliseconds(20);
     o.core.repository.settle = milliseconds(0);
-    o.core.repository.loader = [](const fs::path&, Precision) -> ModelPtr { return std::make_shared<FakeModel>(7); };
+    o.core.repository.loader = [](const fs::path&, Precision) -> ModelPtr {
+      return std::make_shared<FakeModel>(7, std::vector<int64_t>{-1, 2}, [](const Tensor& x) {
+        if (x.to_vector<float>()[0] == 1300) throw std::runtime_error("broken");
+      });
+    };
     o.http.threads = 2;
     server_ = std::make_unique<Server>(
         o, std::vector<ModelConfig>{{.name = "m", .base_path = base_, .request_log = std::move(log)}});
@@ -216,6 +220,21 @@ TEST_F(LoggingServerTest, EveryProtocolIsLoggedAsItWasAnswered) {
   EXPECT_EQ(a["trace_id"].get<std::string>().size(), 32U);
   EXPECT_EQ(b["api"], "tfs_rest");
   EXPECT_EQ(b["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+}
+
+// A request that failed is no record of a prediction log, and so none that was lost either.
+TEST_F(LoggingServerTest, PredictionLogsHoldAnsweredRequests) {
+  const fs::path folder = fresh_folder("log");
+  start({.format = LogFormat::PredictionLog, .file = {.prefix = folder / "m"}});
+  HttpClient tfs(server_->ports().tfs_rest);
+  EXPECT_EQ(tfs.post("/v1/models/m:predict", R"({"instances": [[1, 0]]})").status, 200);
+  EXPECT_EQ(tfs.post("/v1/models/m:predict", R"({"instances": [[1300, 0]]})").status, 500);
+  Core& core = server_->core();
+  EXPECT_TRUE(eventually([&] { return counted(core.metrics(), result("requests/m", "written")) == 1; }));
+  EXPECT_EQ(counted(core.metrics(), result("requests/m", "dropped")), 0);
+  const std::string page = core.legacy_metrics().text();
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_log_count{model_name=\"m\",status_code=\"OK\"} 1\n"));
+  EXPECT_THAT(page, testing::Not(HasSubstr("status_code=\"UNAVAILABLE\"")));
 }
 
 TEST_F(LoggingServerTest, TheSampleIsTheSeeds) {

@@ -106,7 +106,7 @@ TEST_F(SchedulerTest, NoThreadOfAPoolOutlivesIt) {
 TEST_F(SchedulerTest, WhatIsCountedIsWhatClientsWereTold) {
   Scheduler scheduler({.threads = 2}, metrics_);
   const auto l = lane([](const Tensor&) { std::this_thread::sleep_for(std::chrono::microseconds(300)); });
-  uint64_t late = 0, gone = 0, refused = 0;
+  uint64_t late = 0, gone = 0, refused = 0, good = 0;
   for (int round = 0; round < 40; ++round) {
     std::vector<std::shared_ptr<Answer>> answers;
     std::vector<CancelPtr> cancels;
@@ -129,10 +129,16 @@ TEST_F(SchedulerTest, WhatIsCountedIsWhatClientsWereTold) {
       EXPECT_TRUE(code == Code::Ok || code == Code::DeadlineExceeded || code == Code::Cancelled);
       late += code == Code::DeadlineExceeded ? 1 : 0;
       gone += code == Code::Cancelled ? 1 : 0;
+      good += code == Code::Ok ? 1 : 0;
     }
   }
   EXPECT_EQ(abandoned("deadline_in_queue") + abandoned("deadline_in_run"), late) << refused << " were refused";
   EXPECT_EQ(abandoned("cancelled"), gone);
+  // The last ones may be counted a moment after their clients have gone.
+  EXPECT_TRUE(eventually([&] { return l->statistics().fail.count == late + gone; }));
+  const Statistics s = l->statistics();
+  EXPECT_EQ(s.success.count, good);
+  EXPECT_EQ(s.inferences, good);
 }
 
 // A worker that sticks (complaint 15) is told of once for each run, whichever threads the model runs on.
@@ -257,6 +263,30 @@ TEST_F(SchedulerTest, WhatFailsAtOnceMakesNoModelQuick) {
     EXPECT_NE(ran, std::this_thread::get_id()) << round;
     for (int i = 0; i < 60; ++i)
       EXPECT_EQ(submit(scheduler, l, rows_of(1, 13))->future.get().status.code, Code::InvalidArgument);
+  }
+}
+
+TEST_F(SchedulerTest, AsManyInstancesRunAtOnceAsAreAskedFor) {
+  for (const int instances : {1, 2}) {
+    Gate gate;
+    std::atomic<int> begun{0};
+    Scheduler scheduler({.threads = 3}, metrics_);
+    LaneOptions options;
+    options.instances = instances;
+    const auto l = lane(
+        [&](const Tensor&) {
+          ++begun;
+          gate.wait();
+        },
+        options);
+    std::vector<std::shared_ptr<Answer>> answers;
+    for (int i = 0; i < 4; ++i) answers.push_back(submit(scheduler, l, rows_of(1)));
+    gate.wait_for_waiting(instances);
+    // A thread is free, for others.
+    EXPECT_TRUE(submit(scheduler, lane([](const Tensor&) {}), rows_of(1))->future.get().status.ok());
+    EXPECT_EQ(begun, instances);
+    gate.open();
+    for (const auto& answer : answers) EXPECT_TRUE(answer->future.get().status.ok());
   }
 }
 
@@ -418,6 +448,13 @@ TEST_F(SchedulerTest, ADeadlineThatPassesInTheRunIsAnsweredAtOnce) {
   }
   EXPECT_EQ(abandoned("deadline_in_run"), 1U);
   gate.open();
+  // It ran to its end, and is no success for that.
+  ASSERT_TRUE(submit(scheduler, l, rows_of(1))->future.get().status.ok());
+  const Statistics s = l->statistics();
+  EXPECT_EQ(s.executions, 2U);
+  EXPECT_EQ(s.inferences, 1U);
+  EXPECT_EQ(s.success.count, 1U);
+  EXPECT_EQ(s.fail.count, abandoned("deadline_in_run") + abandoned("deadline_in_queue"));
 }
 
 TEST_F(SchedulerTest, RefusesWhatCannotBeDoneInTime) {
