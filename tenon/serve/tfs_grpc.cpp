@@ -158,6 +158,7 @@ struct Tfs {
       else
         in.skip();
     }
+    if (spec.ref.name.empty()) throw RequestError(Code::InvalidArgument, "Missing ModelSpec");
     if (fields.empty())
       throw RequestError(Code::InvalidArgument, "GetModelMetadataRequest must specify at least one metadata_field");
     for (const auto& field : fields) {

@@ -268,10 +268,11 @@ TEST(ServeCommand, FollowsItsConfigurationFile) {
           write(steps[at++].first);
           return false;
         }
-        kill(pid, SIGTERM);
+        kill(pid, SIGINT);  // as Ctrl-C does
         return true;
       });
   EXPECT_EQ(finished.code, 0) << finished.err;
+  EXPECT_THAT(finished.err, HasSubstr("\"event\":\"drained\""));
   size_t refused = 0, unloaded = 0;
   std::istringstream lines(finished.err);
   for (std::string line; std::getline(lines, line);) {

@@ -129,6 +129,8 @@ TEST_F(GrpcTest, StatusMetadataReloadAndHealth) {
   EXPECT_THAT(metadata, HasSubstr("type.googleapis.com/tensorflow.serving.SignatureDefMap"));
   EXPECT_THAT(metadata, HasSubstr("tensorflow/serving/predict"));
   EXPECT_EQ(failing([&] { tfs("PredictionService/GetModelMetadata", spec); }).code, Code::InvalidArgument);
+  EXPECT_EQ(failing([&] { tfs("PredictionService/GetModelMetadata", bytes_field(2, "signature_def")); }).message,
+            "Missing ModelSpec");
   EXPECT_EQ(tfs_->call("/grpc.health.v1.Health/Check", ""), int_field(1, 1));
   EXPECT_EQ(failing([&] { tfs_->call("/grpc.health.v1.Health/Check", bytes_field(1, "nope")); }).code, Code::NotFound);
   write_file(base_ / "more" / "7" / "model.onnx", affine_onnx(1, 1));
@@ -459,6 +461,33 @@ TEST(Wire, ReadsAcrossPieces) {
       EXPECT_THAT(error.what(), HasSubstr("no protobuf"));
     }
   }
+}
+
+// A tensor that came in one piece, and is aligned there, is not copied: it is where the transport put it.
+TEST(Wire, TensorsStayWhereTheyCame) {
+  const std::vector<float> x{1, 2, 3, 4};
+  int stayed = 0;
+  for (size_t pad = 0; pad < 16; ++pad) {
+    const std::string tensor = bytes_field(1, "x") + bytes_field(2, "FP32") + bytes_field(3, varint(4));
+    const std::string v2 = bytes_field(1, "m") + bytes_field(3, std::string(pad, 'i')) + bytes_field(5, tensor) +
+                           bytes_field(7, floats(x));
+    const std::string tfs = predict_request(tensor_proto(x, true, 4), bytes_field(1, std::string(pad, 'm')));
+    for (const bool tensorflow : {false, true}) {
+      const std::string& message = tensorflow ? tfs : v2;
+      const auto bytes = std::as_bytes(std::span(message));
+      const auto owner = std::make_shared<int>();
+      const auto inputs =
+          tensorflow ? read_predict(WireReader(bytes), owner).inputs : read_infer(WireReader(bytes), owner).inputs;
+      EXPECT_EQ(values_of(inputs), x);
+      const auto* at = std::get<Tensor>(inputs.at(0).value).data<std::byte>().data();
+      const bool inside = at >= bytes.data() && at < bytes.data() + bytes.size();
+      const auto where = reinterpret_cast<uintptr_t>(bytes.data()) + message.find(floats(x));
+      EXPECT_EQ(inside, where % alignof(float) == 0) << pad;
+      EXPECT_EQ(owner.use_count() > 1, inside) << "it keeps what holds it";
+      stayed += inside ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(stayed, 8);
 }
 
 TEST(Wire, TensorsOfEveryTypeSurviveBothEncodings) {

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tenon/base/error.h"
+#include "tenon/exec/session.h"
 #include "tests/serve/http_client.h"
 #include "tests/serve/server_support.h"
 #include "tests/serve/support.h"
@@ -44,6 +45,7 @@ class PoolTest : public testing::Test {
           const std::lock_guard lock(mutex_);
           (own ? threads_ : shared_threads_).insert(std::this_thread::get_id());
           cpus_[own ? 1 : 0] = allowed_cpus();
+          of_a_run_[own ? 1 : 0] = exec::session().options().threads;
           begun_ += own ? 1 : 0;
         }
         if (own) gate_.wait();
@@ -55,7 +57,7 @@ class PoolTest : public testing::Test {
       write_file(base / "1" / "model.onnx", "never read");
       models.push_back({.name = name, .base_path = base});
     }
-    models[0].lane.pool = {.threads = 2, .threads_per_run = 1, .cpus = {cpu_}};
+    models[0].lane.pool = {.threads = 2, .threads_per_run = 3, .cpus = {cpu_}};
     server_ = std::make_unique<Server>(options, models);
     EXPECT_TRUE(server_->core().repository().settle(seconds(20)));
   }
@@ -67,6 +69,7 @@ class PoolTest : public testing::Test {
   std::mutex mutex_;
   std::set<std::thread::id> threads_, shared_threads_;
   std::set<int> cpus_[2];
+  int of_a_run_[2] = {0, 0};
   int begun_ = 0;
   Gate gate_;
   std::unique_ptr<Server> server_;
@@ -85,6 +88,8 @@ TEST_F(PoolTest, RunsAreThePoolsAndHoldUpNobodyElse) {
   for (auto& client : clients) client.join();
   EXPECT_EQ(threads_.size(), 2U);
   for (const auto& id : shared_threads_) EXPECT_FALSE(threads_.contains(id));
+  EXPECT_EQ(of_a_run_[1], 3) << "threads of each of its runs";
+  EXPECT_EQ(of_a_run_[0], 1);
   EXPECT_EQ(cpus_[1], std::set<int>{cpu_}) << "pinned";
   EXPECT_EQ(cpus_[0], allowed_cpus()) << "the others are not";
 }
