@@ -72,7 +72,8 @@ constexpr int64_t kLanes = sizeof(Sums) / 4, kColumns = 2 * kLanes;
 // Turned, VPDPBUSD takes the left elements as signed and the right ones as unsigned.
 template <bool Turned>
 void block(const std::byte* left, const std::byte* right, int64_t steps, int32_t* sums, int64_t row) {
-  Sums low[kRows], high[kRows];
+  Sums low[kRows], high[kRows];  // in registers, if compilers write out every loop over them
+#pragma GCC unroll 12
   for (int64_t r = 0; r < kRows; ++r) low[r] = high[r] = all(0);
   for (int64_t s = 0; s < steps; ++s, left += 4 * kRows, right += 4 * kColumns) {
     const Sums b_low = load(right), b_high = load(right + sizeof(Sums));
@@ -85,9 +86,10 @@ void block(const std::byte* left, const std::byte* right, int64_t steps, int32_t
       high[r] = Turned ? dot(high[r], b_high, a) : dot(high[r], a, b_high);
     }
   }
-  for (int64_t r = 0; r < kRows; ++r, sums += row) {
-    store(sums, low[r]);
-    store(sums + kLanes, high[r]);
+#pragma GCC unroll 12
+  for (int64_t r = 0; r < kRows; ++r) {
+    store(sums + r * row, low[r]);
+    store(sums + r * row + kLanes, high[r]);
   }
 }
 
