@@ -70,26 +70,27 @@ void row_factors(const I8Rescale& p, int64_t first, int64_t rows, float* to) {
     to[r] = static_cast<float>(factor);
   }
 }
-__m512 column_factors(const I8Rescale& p, int64_t c, int64_t count) {
-  alignas(64) float factors[16] = {};
-  for (int64_t k = 0; k < count; ++k) {
-    double factor = 1;
-    for (int i = 0; i < p.real_steps; ++i) {
-      const I8Rescale::Step& step = p.of_reals[i];
-      if (!step.along) continue;
-      const double one = static_cast<const double*>(step.data)[c + k];
-      factor = step.inverse ? factor / one : factor * one;
-    }
-    factors[k] = static_cast<float>(factor);
+__m512 column_factors(const I8Rescale& p, int64_t c, __mmask16 there) {
+  const __m512d ones = _mm512_set1_pd(1);
+  __m512d low = ones, high = ones;
+  for (int i = 0; i < p.real_steps; ++i) {
+    const I8Rescale::Step& step = p.of_reals[i];
+    if (!step.along) continue;
+    const auto* data = static_cast<const double*>(step.data) + c;
+    const __m512d a = _mm512_mask_loadu_pd(ones, static_cast<__mmask8>(there), data);
+    const __m512d b = _mm512_mask_loadu_pd(ones, static_cast<__mmask8>(there >> 8U), data + 8);
+    low = step.inverse ? _mm512_div_pd(low, a) : _mm512_mul_pd(low, a);
+    high = step.inverse ? _mm512_div_pd(high, b) : _mm512_mul_pd(high, b);
   }
-  return _mm512_load_ps(factors);
+  const __m512 first = _mm512_maskz_broadcast_f32x8(0xffff, _mm512_maskz_cvtpd_ps(kAll, low));
+  return _mm512_mask_broadcast_f32x8(first, 0xff00, _mm512_maskz_cvtpd_ps(kAll, high));
 }
 
 // Sixteen columns of some rows.
 void rescale_strip(const I8Rescale& p, int64_t first, int64_t rows, int64_t c, const float* by_row) {
   const int64_t count = p.columns - c < 16 ? p.columns - c : 16;
   const auto there = static_cast<__mmask16>((1U << count) - 1);
-  const __m512 by_column = p.single ? column_factors(p, c, count) : _mm512_setzero_ps();
+  const __m512 by_column = p.single ? column_factors(p, c, there) : _mm512_setzero_ps();
   const __m512 lowest = _mm512_set1_ps(static_cast<float>(p.low)), highest = _mm512_set1_ps(static_cast<float>(p.high));
   const __m512i zero = _mm512_set1_epi32(p.zero);
   for (int64_t r = 0; r < rows; ++r) {
