@@ -104,6 +104,9 @@ struct Claim {
   // What `prepare` would answer if the inputs but the first were constants, for who has to know before they are there:
   // PreparedKernel::order(), or nothing. The views have no data. Null: unknown.
   std::optional<Ints> (*ready)(std::span<const ConstView> inputs) = nullptr;
+  // Whether the result is rows of its last axis, however the axes before it are cut: what is prepared may be told
+  // another shape of as many rows as its result's.
+  bool rows = false;
 };
 
 // A scalar program made ready for a device: what is looked up once for an op and its dtypes, not in every call.

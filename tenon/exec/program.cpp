@@ -62,7 +62,7 @@ struct Program::Maker {
     }
     for (const ir::ValueId id : graph.outputs) ++readers[static_cast<size_t>(id)];
     for (const ir::Node& node : graph.nodes) {
-      if (!computed(node) && !join(node)) open(node);
+      if (!computed(node) && !join(node) && !cut_rows(node)) open(node);
     }
     for (Call& call : calls) emit(call);
     for (const Ints& axes : order) program.ordered_.push_back(axes.empty() ? 0 : 1);
@@ -278,6 +278,35 @@ struct Program::Maker {
       call.after.push_back(node);
       made_by[static_cast<size_t>(node->outputs[0])] = at;
     }
+    return true;
+  }
+
+  // A reshape of a call's result that leaves its rows as they are, as a layer of more than two axes has behind its
+  // product: the call makes that shape, and what follows it goes into the call.
+  bool cut_rows(const ir::Node& node) {
+    const auto* rule = std::get_if<ops::Relayout>(&node.op->meaning);
+    if (rule == nullptr || node.inputs.size() != 1 || maker_of(node.inputs[0]) < 0) return false;
+    const int at = maker_of(node.inputs[0]);
+    Call& call = calls[static_cast<size_t>(at)];
+    const ir::ValueId value = call.result();
+    if (call.claim == nullptr || !call.claim->rows || node.inputs[0] != value ||
+        readers[static_cast<size_t>(value)] != 1)
+      return false;
+    const Shape &from = graph.type(value).shape, &to = graph.type(node.outputs[0]).shape;
+    if (from.empty() || to.empty() || from.back() != to.back() || numel(from) == 0 || numel(from) != numel(to))
+      return false;
+    ops::Window window;
+    if (!rule->window({from, contiguous_strides(from), 0}, node.attrs, to, window) || window.offset != 0) return false;
+    const Shape dense = contiguous_strides(to);
+    for (size_t d = 0; d < to.size(); ++d)
+      if (to[d] != 1 && window.strides[d] != dense[d]) return false;
+    // Operands so far must mean the same in the other shape: one number, or one for each column.
+    for (const ir::ValueId id : call.operands) {
+      const Shape& shape = graph.type(id).shape;
+      if (numel(shape) != 1 && shape.back() != numel(shape)) return false;
+    }
+    call.after.push_back(&node);
+    made_by[static_cast<size_t>(node.outputs[0])] = at;
     return true;
   }
 

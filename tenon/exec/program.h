@@ -35,7 +35,7 @@ class Program {
     int folded = 0;           // computed when the program was made
     int prepared = 0;         // calls made ready
     int joined = 0;           // of these, run together with the one before
-    int fused = 0;            // elementwise ops that are a part of such a call
+    int fused = 0;            // ops behind such a call that are a part of it
     int scaled = 0;           // of these, multiplications that went into weights (Precision::Fast)
     int others = 0;           // evaluated as in exec::run
     int parts = 0;            // results written where the concat behind them has them

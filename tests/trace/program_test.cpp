@@ -337,6 +337,30 @@ TEST(Program, TwoOpsThatReadOneValueGoIntoTheCallTogether) {
                           [](const ProfileEvent& event) { return event.name.ends_with("sigmoid+multiply"); }));
 }
 
+// Layers of more than two axes make rows of them and cut these again behind the product, where bias, activation and
+// residual follow. What two rows have together cannot follow a cut between them.
+TEST(Program, ReshapesThatLeaveRowsAsTheyAreGoIntoTheProduct) {
+  const NoGrad no_grad;
+  manual_seed(5);
+  const nn::Linear up{12, 20}, down{20, 12};
+  const Tensor weight = uniform({12, 8}, -1, 1), rows = uniform({6, 8}, -1, 1), pages = uniform({2, 3, 8}, -1, 1);
+  const Tensor of_row = uniform({2, 3, 1}, -1, 1);
+  const auto run = [&](const exec::Program::Summary& expected, const auto& f) {
+    const auto graph = std::make_shared<const ir::Graph>(
+        capture([&](const Tensors& in) { return Tensors{f(in[0])}; }, {{"x", f32, {2, 3, 12}}}));
+    const exec::Program program(graph);
+    EXPECT_EQ(program.summary().prepared, expected.prepared);
+    EXPECT_EQ(program.summary().fused, expected.fused);
+    const Tensor x = uniform({2, 3, 12}, -1, 1);
+    expect_same(program.run({x}), exec::run(*graph, {x}));
+  };
+  run({.prepared = 2, .fused = 7}, [&](const Tensor& x) { return down(gelu(up(x))) + x; });
+  run({.prepared = 1, .fused = 3}, [&](const Tensor& x) { return matmul(x, weight) * of_row + pages; });
+  const auto product = [&](const Tensor& x) { return matmul(reshape(x, {6, 12}), weight); };
+  run({.prepared = 1, .fused = 1}, [&](const Tensor& x) { return reshape(product(x) + rows, {2, 3, 8}) * pages; });
+  run({.prepared = 1, .fused = 1}, [&](const Tensor& x) { return reshape(product(x) * 0.5, {2, 24}) + 1.0; });
+}
+
 // What is put together stays in the order in which most of it lies.
 TEST(Program, ConcatsKeepTheOrderOfTheirInputs) {
   const NoGrad no_grad;

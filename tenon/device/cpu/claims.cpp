@@ -28,7 +28,7 @@ namespace tenon::cpu {
 
 std::span<const Claim> cpu_claims() {
   static const std::array kClaims{
-      Claim{&ops::matmul_op(), nullptr, claim_matmul, prepare_matmul, TileProgram::accepts, false, ready_matmul},
+      Claim{&ops::matmul_op(), nullptr, claim_matmul, prepare_matmul, TileProgram::accepts, false, ready_matmul, true},
       Claim{&ops::matmul_integer_op(), nullptr, claim_matmul_integer, prepare_matmul_integer, I8Program::accepts, false,
             ready_matmul_integer},
       Claim{&ops::conv_op(), floats, claim_conv, prepare_conv, TileProgram::accepts, true, ready_conv},
