@@ -21,13 +21,9 @@ class Phases {
   Phases(const ConvShape& s, const std::vector<InputPhase>& phases, const float* weight, const LevelTable& level)
       : s_(s), loops_(level.tiles) {
     placed_ = {.in = s.out, .low = {}, .extent = {}, .channels = s.filters, .channel_stride = s.filters};
-    for (size_t d = 0; d < 3; ++d) {
-      int64_t low = INT64_MIN, reach = 1;
-      for (const auto& p : phases) low = std::max(low, p.shape.low[d]);
-      for (const auto& p : phases) reach = std::max(reach, low - p.shape.low[d] + reach_of(p.shape, d));
-      placed_.low[d] = low;
-      placed_.extent[d] = reach;
-    }
+    const PhaseRoom room = room_of(phases);
+    placed_.low = room.low;
+    placed_.extent = room.extent;
     for (const auto& p : phases) {
       Phase phase{{}, p.shape.out, 0, 0};
       ConvShape of = p.shape;
@@ -133,7 +129,7 @@ void conv_input_gradient(const ConvShape& shape, const ConstView& dy, const floa
     copy({reinterpret_cast<const std::byte*>(&zero), DType::F32, wide.shape, Shape(5, 0), 0}, wide, pool);
   } else if (is_by_planes(shape, dx, dy)) {
     planes_input_gradient(s, phases, dy, weight, dx, level, pool);
-  } else if (phases.size() == 1 && phases[0].shape.out == s.in) {
+  } else if (is_whole(s, phases)) {
     DirectConv conv(phases[0].shape, level, std::nullopt);
     conv.use(conv.pack(weight, phase_steps(s, phases[0])));
     conv.run(with_three_axes(dy), {}, wide, pool);

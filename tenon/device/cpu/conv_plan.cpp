@@ -22,8 +22,6 @@ struct AxisPhase {
   [[nodiscard]] int64_t high(int64_t in) const { return count - in - low + dilation * (taps - 1); }
 };
 
-int64_t floor_of(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
-
 // Element i gets tap t from place o where i + low = o * stride + t * dilation. With i + low = q * stride + rest the
 // taps are those with t * dilation = rest modulo stride, and o falls by one where q does.
 AxisPhase axis_phase(const ConvShape& s, size_t d, int64_t rest) {
@@ -212,6 +210,23 @@ std::vector<InputPhase> input_phases(const ConvShape& s) {
     }
   }
   return phases;
+}
+
+bool is_whole(const ConvShape& s, const std::vector<InputPhase>& phases) {
+  return phases.size() == 1 && phases[0].shape.out == s.in;
+}
+
+PhaseRoom room_of(const std::vector<InputPhase>& phases) {
+  PhaseRoom room;
+  for (size_t d = 0; d < 3; ++d) {
+    room.low[d] = INT64_MIN;
+    for (const auto& p : phases) room.low[d] = std::max(room.low[d], p.shape.low[d]);
+    for (const auto& p : phases) {
+      const int64_t reach = p.shape.out[d] + p.shape.dilation[d] * (p.shape.window[d] - 1);
+      room.extent[d] = std::max(room.extent[d], room.low[d] - p.shape.low[d] + reach);
+    }
+  }
+  return room;
 }
 
 }  // namespace tenon::cpu

@@ -14,6 +14,9 @@ namespace tenon::cpu {
 
 // Shapes here have their spatial axes at the end (moved_to_the_end): columns are axis 2.
 
+// a / b, rounded down; b is positive.
+constexpr int64_t floor_of(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
 // Strides of a tensor [n, channels, spatial…].
 struct PlaceStrides {
   std::array<int64_t, 4> place{};  // n, depth, rows, columns; 0 where there is no such axis
@@ -80,6 +83,13 @@ struct InputPhase {
 };
 // Those that have taps; of the others dx is zero.
 std::vector<InputPhase> input_phases(const ConvShape& s);
+// Whether they are one convolution that makes all of x's gradient.
+bool is_whole(const ConvShape& s, const std::vector<InputPhase>& phases);
+// dy with the zeros around it that all phases read: what it gets in front, and the extents of both.
+struct PhaseRoom {
+  ConvShape::Extents low{}, extent{1, 1, 1};
+};
+PhaseRoom room_of(const std::vector<InputPhase>& phases);
 // Where such a phase finds its weights in row-major ones: filters and channels have changed places.
 WeightSteps phase_steps(const ConvShape& s, const InputPhase& phase);
 

@@ -13,13 +13,10 @@ namespace {
 constexpr int64_t kShortRow = 28;          // places of a row, below which channels side by side are faster
 constexpr int64_t kTogether = 256 * 1024;  // bytes of the planes that a thread takes at a time, about
 
-int64_t floor_of(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
-
 // Rows of one channel: those of a tensor, or of a copy.
 struct Plane {
   const float* data = nullptr;
   int64_t depth = 0, row = 0;  // steps
-  int64_t turn = 0;            // from the elements 0, stride, 2 stride, … of a row to 1, stride + 1, …; 0: as they come
 };
 
 // Places along an axis of the result that see this tap of the window.
@@ -35,7 +32,8 @@ Range range_of(const ConvShape& s, size_t axis, int64_t tap) {
 // A convolution of planes: which elements each place sees.
 class PlaneConv {
  public:
-  // `turn` as in the planes that it will read.
+  // `turn`: in a row of the planes that it will read, from the elements 0, stride, 2 stride, … to 1, stride + 1, …; 0:
+  // they lie as they come.
   PlaneConv(const ConvShape& s, int64_t turn, const LevelTable& level) : s_(s), loops_(level.planes) {
     const int64_t lanes = level.tiles.lanes, blocks = (s.out[2] + lanes - 1) / lanes, count = s.window[2];
     there_.assign(static_cast<size_t>(blocks * count), 0);
@@ -131,20 +129,12 @@ void each_plane(const ConvShape& s, int64_t floats, ThreadPool& pool, const F& f
 class PlanePhases {
  public:
   PlanePhases(const ConvShape& s, const std::vector<InputPhase>& phases, const LevelTable& level)
-      : s_(s), loops_(level.planes) {
-    for (size_t d = 0; d < 3; ++d) {
-      low_[d] = INT64_MIN;
-      for (const auto& p : phases) low_[d] = std::max(low_[d], p.shape.low[d]);
-      for (const auto& p : phases) {
-        const ConvShape& of = p.shape;
-        extent_[d] = std::max(extent_[d], low_[d] - of.low[d] + of.out[d] + of.dilation[d] * (of.window[d] - 1));
-      }
-    }
+      : s_(s), loops_(level.planes), room_(room_of(phases)) {
     for (const auto& p : phases) {
       ConvShape of = p.shape;
       for (size_t d = 0; d < 3; ++d) {
-        of.in[d] = extent_[d];
-        of.low[d] -= low_[d];
+        of.in[d] = room_.extent[d];
+        of.low[d] -= room_.low[d];
       }
       phases_.push_back({PlaneConv(of, 0, level), p.first, p.taps});
       taps_ = std::max(taps_, p.taps.size());
@@ -153,15 +143,16 @@ class PlanePhases {
   }
 
   [[nodiscard]] int64_t floats() const {
-    return ConvShape::volume(extent_) + s_.in[0] * s_.in[1] * s_.stride[2] * columns_ + static_cast<int64_t>(taps_);
+    return ConvShape::volume(room_.extent) + s_.in[0] * s_.in[1] * s_.stride[2] * columns_ +
+           static_cast<int64_t>(taps_);
   }
 
   void run(const Plane& dy, const float* weight, float* dx, int64_t depth_step, int64_t row_step, float* scratch,
            std::vector<PlaneRows::Taps>& rows) const {
     const int64_t row_size = s_.stride[2] * columns_, result_size = s_.in[0] * s_.in[1] * row_size;
-    const Plane placed{scratch, extent_[1] * extent_[2], extent_[2], 0};
+    const Plane placed{scratch, room_.extent[1] * room_.extent[2], room_.extent[2]};
     place(dy, scratch);
-    float *result = scratch + ConvShape::volume(extent_), *weights = result + result_size;
+    float *result = scratch + ConvShape::volume(room_.extent), *weights = result + result_size;
     std::fill_n(result, result_size, 0.0F);  // of places that no phase makes
     for (const Phase& phase : phases_) {
       for (size_t t = 0; t < phase.taps.size(); ++t) weights[t] = weight[phase.taps[t]];
@@ -180,20 +171,21 @@ class PlanePhases {
   };
 
   void place(const Plane& dy, float* to) const {
-    std::fill_n(to, ConvShape::volume(extent_), 0.0F);
-    const auto first = [&](size_t d) { return std::clamp<int64_t>(-low_[d], 0, s_.out[d]); };
-    const auto end = [&](size_t d) { return std::clamp<int64_t>(extent_[d] - low_[d], first(d), s_.out[d]); };
+    std::fill_n(to, ConvShape::volume(room_.extent), 0.0F);
+    const auto first = [&](size_t d) { return std::clamp<int64_t>(-room_.low[d], 0, s_.out[d]); };
+    const auto end = [&](size_t d) { return std::clamp<int64_t>(room_.extent[d] - room_.low[d], first(d), s_.out[d]); };
     const auto width = static_cast<size_t>(end(2) - first(2)) * sizeof(float);
     for (int64_t d = first(0); d < end(0); ++d) {
       for (int64_t h = first(1); h < end(1); ++h)
-        std::memcpy(to + ((d + low_[0]) * extent_[1] + h + low_[1]) * extent_[2] + first(2) + low_[2],
-                    dy.data + d * dy.depth + h * dy.row + first(2), width);
+        std::memcpy(
+            to + ((d + room_.low[0]) * room_.extent[1] + h + room_.low[1]) * room_.extent[2] + first(2) + room_.low[2],
+            dy.data + d * dy.depth + h * dy.row + first(2), width);
     }
   }
 
   ConvShape s_;
   PlaneLoops loops_;
-  ConvShape::Extents low_{}, extent_{1, 1, 1};  // of dy with zeros around it
+  PhaseRoom room_;
   std::vector<Phase> phases_;
   size_t taps_ = 0;
   int64_t columns_ = 0;  // of the places of a row that one phase makes, at most
@@ -204,7 +196,7 @@ Plane dealt(const ConvShape& s, const Plane& x, int64_t turn, const PlaneLoops& 
   const int64_t row = turn * s.stride[2];
   const PlaneParts parts{s.stride[2], s.in[2], s.in[1], x.row, turn, row};
   for (int64_t d = 0; d < s.in[0]; ++d) loops.deal(x.data + d * x.depth, parts, to + d * s.in[1] * row);
-  return {to, s.in[1] * row, row, turn};
+  return {to, s.in[1] * row, row};
 }
 
 }  // namespace
@@ -224,7 +216,7 @@ void planes(const ConvShape& shape, const ConstView& x, const float* weight, con
   const PlaceStrides from = place_strides(x.strides), to = place_strides(y.strides);
   const int64_t copied = turn == 0 ? 0 : s.in[0] * s.in[1] * turn * s.stride[2];
   each_plane(s, copied, pool, [&](int64_t n, int64_t c, float* scratch, std::vector<PlaneRows::Taps>& rows) {
-    Plane in{x.as<float>() + n * from.place[0] + c * from.channel, from.place[1], from.place[2], 0};
+    Plane in{x.as<float>() + n * from.place[0] + c * from.channel, from.place[1], from.place[2]};
     if (turn != 0) in = dealt(s, in, turn, level.planes, scratch);
     float* out = y.as<float>() + n * to.place[0] + c * to.channel;
     conv.run(in, weight + c * taps, bias == nullptr ? nullptr : bias + c, out, to.place[1], to.place[2], rows);
@@ -236,10 +228,10 @@ void planes_input_gradient(const ConvShape& s, const std::vector<InputPhase>& ph
   const int64_t taps = ConvShape::volume(s.window);
   const PlaceStrides from = place_strides(dy.strides), to = place_strides(dx.strides);
   const auto plane_of = [&](int64_t n, int64_t c) {
-    return Plane{dy.as<float>() + n * from.place[0] + c * from.channel, from.place[1], from.place[2], 0};
+    return Plane{dy.as<float>() + n * from.place[0] + c * from.channel, from.place[1], from.place[2]};
   };
   const auto result_of = [&](int64_t n, int64_t c) { return dx.as<float>() + n * to.place[0] + c * to.channel; };
-  if (phases.size() == 1 && phases[0].shape.out == s.in) {
+  if (is_whole(s, phases)) {
     const InputPhase& phase = phases[0];
     const PlaneConv conv(phase.shape, 0, level);
     each_plane(s, taps, pool, [&](int64_t n, int64_t c, float* weights, std::vector<PlaneRows::Taps>& rows) {
