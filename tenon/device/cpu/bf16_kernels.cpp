@@ -36,11 +36,8 @@ class PreparedBf16Matmul final : public PreparedKernel {
     p.a_k = rows ? inputs[0].strides.back() : 1;
     p.packed = reinterpret_cast<const uint16_t*>(right_->data());
     p.c_row = p.n;
-    // A result in another order is made row-major first.
-    const bool plain = contiguous_strides(out.shape) == out.strides;
-    const int64_t size = element_size(out.dtype);
-    const Ref<Buffer> result = plain ? Ref<Buffer>() : Buffer::allocate(static_cast<size_t>(p.m * p.n * size));
-    std::byte* to = plain ? out.data + out.offset * size : result->data();
+    const RowMajorResult result(out);
+    std::byte* to = result.data();
     if (after_) {
       std::vector<Bf16Follow::Operand> list;
       std::vector<Contiguous> kept;  // operands that are no matrix
@@ -58,7 +55,7 @@ class PreparedBf16Matmul final : public PreparedKernel {
       p.c = reinterpret_cast<uint16_t*>(to);
       product(p, pool);
     }
-    if (!plain) copy({to, out.dtype, out.shape, contiguous_strides(out.shape), 0}, out, pool);
+    result.deliver(pool);
   }
 
  private:

@@ -133,9 +133,8 @@ class PreparedMatmul final : public PreparedKernel {
     p.a_k = rows ? inputs[0].strides.back() : 1;
     p.packed = reinterpret_cast<const float*>(right_->data());
     p.c_row = p.n;
-    const bool plain = contiguous_strides(out.shape) == out.strides;
-    std::vector<float> result(plain ? 0 : static_cast<size_t>(p.m * p.n));
-    p.c = plain ? out.as<float>() : result.data();
+    const RowMajorResult result(out);
+    p.c = reinterpret_cast<float*>(result.data());
     if (after_) {
       std::vector<RowMajor<float>> kept;  // operands that are no matrix
       kept.reserve(operands.size());
@@ -152,8 +151,7 @@ class PreparedMatmul final : public PreparedKernel {
     } else {
       product(p, level_.tiles, pool);
     }
-    if (!plain)
-      copy({reinterpret_cast<std::byte*>(p.c), DType::F32, out.shape, contiguous_strides(out.shape), 0}, out, pool);
+    result.deliver(pool);
   }
 
  private:

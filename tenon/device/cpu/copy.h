@@ -35,4 +35,20 @@ void scatter(std::byte* to, int64_t stride, const std::byte* from, int64_t n, in
 void gather_packed(std::byte* to, const std::byte* from, int64_t first, int64_t stride, int64_t n, DType dtype);
 void scatter_packed(std::byte* to, int64_t first, int64_t stride, const std::byte* from, int64_t n, DType dtype);
 
+// Row-major memory for a result: where it is wanted, or a copy of its own that goes there in the end.
+class RowMajorResult {
+ public:
+  explicit RowMajorResult(const View& out) : out_(out) {
+    if (!out.contiguous()) own_ = Buffer::allocate_scratch(static_cast<size_t>(byte_size(out.dtype, numel(out.shape))));
+  }
+  [[nodiscard]] std::byte* data() const { return own_ ? own_->data() : out_.first(); }
+  void deliver(ThreadPool& pool) const {
+    if (own_) copy({own_->data(), out_.dtype, out_.shape, contiguous_strides(out_.shape), 0}, out_, pool);
+  }
+
+ private:
+  const View& out_;
+  Ref<Buffer> own_;
+};
+
 }  // namespace tenon::cpu

@@ -14,22 +14,6 @@
 namespace tenon::cpu {
 namespace {
 
-// Row-major memory for a result: where it is wanted, or a copy of its own that goes there in the end.
-class RowMajorResult {
- public:
-  explicit RowMajorResult(const View& out) : out_(out) {
-    if (!out.contiguous()) own_ = Buffer::allocate_scratch(static_cast<size_t>(byte_size(out.dtype, numel(out.shape))));
-  }
-  [[nodiscard]] std::byte* data() const { return own_ ? own_->data() : out_.first(); }
-  void deliver(ThreadPool& pool) const {
-    if (own_) copy({own_->data(), out_.dtype, out_.shape, contiguous_strides(out_.shape), 0}, out_, pool);
-  }
-
- private:
-  const View& out_;
-  Ref<Buffer> own_;
-};
-
 // The step along axes [begin, end) where they are as one.
 std::optional<int64_t> step_of(const ConstView& v, size_t begin, size_t end) {
   int64_t step = 0, next = 0;
