@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -53,29 +54,59 @@ void watch(const Done& done) {
 }
 
 // One loop. Lives on the stack of the thread that called run().
-struct Job {
-  const std::function<void(int64_t)>* body;
-  int64_t parts;
-  std::atomic<int64_t> next{0};
-  std::mutex error_mutex;
-  std::exception_ptr error;
-  int64_t error_part = INT64_MAX;
-
-  // Of several exceptions the one of the first part is kept, so that a failing loop fails the same way each time.
+//
+// Each thread has a stretch of the parts, because neighbours often read the same memory, or what memory brings next; a
+// thread that is through with its own takes what is left of the others', from the same end as they do.
+class Job {
+ public:
+  Job(const std::function<void(int64_t)>& body, int64_t parts, int64_t threads)
+      : body_(body), stretches_(std::min<int64_t>({parts, threads, kStretches})) {
+    for (int64_t i = 0; i < stretches_; ++i) {
+      Stretch& s = list_[static_cast<size_t>(i)];
+      s.next.store(parts * i / stretches_, std::memory_order_relaxed);
+      s.end = parts * (i + 1) / stretches_;
+    }
+  }
   void work() {
     const InsidePart inside;
-    for (int64_t part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;) {
-      try {
-        (*body)(part);
-      } catch (...) {
-        const std::lock_guard lock(error_mutex);
-        if (part < error_part) {
-          error = std::current_exception();
-          error_part = part;
-        }
+    const int64_t own = entered_.fetch_add(1, std::memory_order_relaxed);
+    for (int64_t i = 0; i < stretches_; ++i) {
+      Stretch& s = list_[static_cast<size_t>((own + i) % stretches_)];
+      for (int64_t part; (part = s.next.fetch_add(1, std::memory_order_relaxed)) < s.end;) one(part);
+    }
+  }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  static constexpr int64_t kStretches = 16;  // more threads share them
+  static constexpr size_t kCacheLine = 64;
+  struct alignas(kCacheLine) Stretch {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+
+  // Of several exceptions the one of the first part is kept, so that a failing loop fails the same way each time.
+  void one(int64_t part) {
+    try {
+      body_(part);
+    } catch (...) {
+      const std::lock_guard lock(error_mutex_);
+      if (part < error_part_) {
+        error_ = std::current_exception();
+        error_part_ = part;
       }
     }
   }
+
+  const std::function<void(int64_t)>& body_;
+  int64_t stretches_;
+  std::atomic<int64_t> entered_{0};
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+  int64_t error_part_ = INT64_MAX;
+  std::array<Stretch, kStretches> list_;
 };
 
 }  // namespace
@@ -154,14 +185,16 @@ int ThreadPool::threads() const { return state_->threads; }
 
 void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
   if (parts <= 0) return;
-  Job job{.body = &body, .parts = parts, .error_mutex = {}, .error = {}};
   State& state = *state_;
   // A pool that serves another thread's loop, or that lost its workers in a fork (which may have left its mutexes
   // locked), is no use: run here.
   std::unique_lock turn(state.run_mutex, std::defer_lock);
   if (parts == 1 || state.threads == 1 || inside_part() || state.process != getpid() || !turn.try_lock()) {
+    Job job(body, parts, 1);
     job.work();
+    job.rethrow();
   } else {
+    Job job(body, parts, state.threads);
     const auto helpers = static_cast<int>(std::min<int64_t>(parts, state.threads) - 1);
     {
       const std::lock_guard lock(state.mutex);
@@ -181,8 +214,9 @@ void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
       lock.lock();
     }
     state.work_left.wait(lock, [&] { return state.inside == 0; });
+    lock.unlock();
+    job.rethrow();
   }
-  if (job.error) std::rethrow_exception(job.error);
 }
 
 }  // namespace tenon

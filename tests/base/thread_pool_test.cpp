@@ -45,6 +45,45 @@ TEST(ThreadPool, OneThreadStaysOnTheCaller) {
   pool.run(50, [&](int64_t) { EXPECT_EQ(std::this_thread::get_id(), me); });
 }
 
+// Neighbours go to one thread, as long as each has some of its own.
+TEST(ThreadPool, ThreadsBeginApart) {
+  constexpr int64_t kParts = 64;
+  ThreadPool pool(2);
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::set<std::thread::id> threads;
+  std::set<int64_t> first;
+  pool.run(kParts, [&](int64_t i) {
+    std::unique_lock lock(mutex);
+    if (threads.insert(std::this_thread::get_id()).second) first.insert(i);
+    changed.notify_all();
+    EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(20), [&] { return threads.size() == 2; }));
+  });
+  EXPECT_EQ(first, (std::set<int64_t>{0, kParts / 2}));
+}
+
+// A thread that is held up by one part keeps none of the others.
+TEST(ThreadPool, WhoIsThroughTakesWhatIsLeft) {
+  for (const int threads : {2, 3, 20}) {
+    ThreadPool pool(threads);
+    constexpr int64_t kParts = 64;
+    std::mutex mutex;
+    std::condition_variable changed;
+    int64_t done = 0;
+    bool all = false;
+    pool.run(kParts, [&](int64_t i) {
+      std::unique_lock lock(mutex);
+      if (i == 0) {
+        all = changed.wait_for(lock, std::chrono::seconds(20), [&] { return done == kParts - 1; });
+        return;
+      }
+      ++done;
+      changed.notify_all();
+    });
+    EXPECT_TRUE(all) << threads << " threads";
+  }
+}
+
 // Two parts that each wait for the other can only end if two threads work.
 TEST(ThreadPool, PartsRunAtTheSameTime) {
   ThreadPool pool(2);
