@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -199,6 +200,46 @@ TEST_F(ProductBf16, StepsInRegistersAreTheLoopsOfTheirOps) {
   }
 }
 
+// The instruction that rounds takes subnormal numbers for zero, and a bound of zero may be done on what is stored:
+// zeros, subnormal numbers, infinities and NaNs of either sign, among other numbers and in columns that are not there.
+TEST_F(ProductBf16, RoundingBetweenStepsAndAtTheEndKnowsAllNumbers) {
+  using enum cpu::TileOp;
+  constexpr int64_t kSide = cpu::bf16_blocks::kSide, kRows = 13, kColumns = 27;
+  constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> special{0.0F,     -0.0F,    1e-39F, -1e-39F, 9.1e-41F, -1e-44F,
+                                   kInf,     -kInf,    -3e38F, 3.4e38F, kNan,     std::copysign(kNan, -1.0F),
+                                   1.2e-38F, -1.2e-38F};
+  alignas(64) std::array<float, cpu::bf16_blocks::kBlockSize> sums{};
+  const float one = 1;
+  const cpu::bf16_blocks::Step keep{Multiply, true, false, &one, 0}, rounds{Short, true, false, nullptr, 0},
+      above_zero{AboveZero, true, false, nullptr, 0};
+  const std::vector<std::vector<cpu::bf16_blocks::Step>> chains{
+      {rounds}, {rounds, above_zero}, {rounds, keep, rounds}, {keep, rounds, above_zero}, {above_zero, rounds}};
+  for (size_t which = 0; which <= special.size(); ++which) {
+    for (int64_t i = 0; i < kRows * kSide; ++i) {
+      const bool there = i % kSide < kColumns;
+      sums[static_cast<size_t>(i)] = std::ldexp(static_cast<float>(i % 89 - 44) + 0.5F, static_cast<int>(i % 7));
+      // One of them in a row, or all in all rows; nothing that matters where no column is.
+      if (which < special.size() ? i == 5 * kSide + 3 : i % 3 == 0)
+        sums[static_cast<size_t>(i)] =
+            special[which < special.size() ? which : static_cast<size_t>(i) % special.size()];
+      if (!there) sums[static_cast<size_t>(i)] = 0;
+    }
+    for (const auto& chain : chains) {
+      const bool above = std::ranges::any_of(chain, [](const auto& s) { return s.op == AboveZero; });
+      std::vector<uint16_t> y(kRows * kSide, 0xabcd);
+      cpu::bf16_blocks::finish(sums.data(), {nullptr, chain.data(), static_cast<int>(chain.size()), true, false}, kRows,
+                               kColumns, y.data(), kSide);
+      for (int64_t i = 0; i < kRows * kSide; ++i) {
+        const float x = sums[static_cast<size_t>(i)];
+        uint16_t want = f32_to_bf16(above && !std::isnan(x) && !(x > 0) ? 0.0F : x);
+        if (i % kSide >= kColumns) want = 0xabcd;
+        ASSERT_EQ(y[static_cast<size_t>(i)], want) << x << " in " << which << " by " << chain.size();
+      }
+    }
+  }
+}
+
 // x * factor (of the column) + other, with the product rounded to bf16 before and the end rounded too, or in f32.
 TEST_F(ProductBf16, WhatFollowsIsTheProgramOfEachRoundedElement) {
   const int64_t m = 75, n = 500, k = 1000;  // large enough for two threads, which take columns
@@ -289,7 +330,7 @@ TEST_F(Bf16Blocks, AreTheSumsOfRowsWhereverTheyLie) {
             left.places = anywhere ? places.data() : nullptr;
             std::vector<float> sums(cpu::bf16_blocks::kBlockSize, 100.0F);
             if (products.open != nullptr) products.open();
-            products.block(left, right.data(), kSteps, sums.data(), kSide, more);
+            products.block(left, {right.data(), kSteps}, sums.data(), kSide, more);
             if (products.close != nullptr) products.close();
             for (int64_t r = 0; r < rows; ++r) {
               const int64_t at = anywhere ? places[static_cast<size_t>(r)] : 2 * r * kLong;
@@ -298,6 +339,44 @@ TEST_F(Bf16Blocks, AreTheSumsOfRowsWhereverTheyLie) {
                     << r << ", " << c << table << more << anywhere;
             }
           }
+        }
+      }
+    }
+  });
+}
+
+// What is finished in registers is what is finished from memory.
+TEST_F(Bf16Blocks, AreFinishedInTheirRegisters) {
+  const auto a = whole_numbers(kSide * kLong, 1), b = whole_numbers(kLong * kSide, 2);
+  const auto other = draw_bf16(kSide * kSide, 3);
+  const Packed right(b, kSide);
+  std::vector<float> bias(kSide), factor(kSide);
+  for (int64_t c = 0; c < kSide; ++c) {
+    bias[static_cast<size_t>(c)] = static_cast<float>(c) / 3;
+    factor[static_cast<size_t>(c)] = 1.0F / static_cast<float>(c + 1);
+  }
+  using enum cpu::TileOp;
+  const std::array steps{cpu::bf16_blocks::Step{Multiply, false, false, factor.data(), 0},
+                         cpu::bf16_blocks::Step{Short, true, false, nullptr, 0},
+                         cpu::bf16_blocks::Step{Add, false, true, other.data(), kSide},
+                         cpu::bf16_blocks::Step{Short, true, false, nullptr, 0},
+                         cpu::bf16_blocks::Step{AboveZero, true, false, nullptr, 0}};
+  for_each_instruction([&](const cpu::bf16_blocks::Products& products) {
+    if (products.finished == nullptr) return;
+    for (const int64_t rows : {kSide, int64_t{15}}) {
+      for (const int64_t columns : {kSide, int64_t{21}}) {
+        for (const int count : {0, 1, 2, 3, 5}) {
+          cpu::bf16_blocks::Left left{.at = a.data(), .row = kLong, .half = kSide / 2 * kLong, .step = kDepth};
+          left.rows = rows;
+          const cpu::bf16_blocks::Right panel{right.data(), kSteps, right.data()};
+          const cpu::bf16_blocks::Finish finish{bias.data(), steps.data(), count, count != 1};
+          alignas(64) std::array<float, cpu::bf16_blocks::kBlockSize> sums{};
+          products.block(left, panel, sums.data(), kSide, false);
+          std::vector<float> want(kSide * kSide), got(kSide * kSide);
+          cpu::bf16_blocks::finish(sums.data(), finish, rows, columns, want.data(), kSide);
+          products.finished(left, panel, finish, columns, got.data(), kSide);
+          ASSERT_EQ(std::memcmp(got.data(), want.data(), want.size() * sizeof(float)), 0)
+              << rows << " x " << columns << ", " << count << " steps";
         }
       }
     }
@@ -318,7 +397,7 @@ TEST_F(Bf16Blocks, MayLeaveOutPairsOfZeros) {
     left.pairs = 11;
     std::vector<float> sums(cpu::bf16_blocks::kBlockSize);
     if (products.open != nullptr) products.open();
-    products.block(left, right.data(), kSteps, sums.data(), kSide, false);
+    products.block(left, {right.data(), kSteps}, sums.data(), kSide, false);
     if (products.close != nullptr) products.close();
     for (int64_t r = 0; r < kSide; ++r) {
       for (int64_t c = 0; c < kSide; ++c)

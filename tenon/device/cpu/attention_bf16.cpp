@@ -137,7 +137,7 @@ void product(const uint16_t* left, int64_t left_size, const uint16_t* right, int
              int64_t steps, float* to, bool more) {
   for (int64_t r = 0; r < blocks_of(rows); ++r) {
     for (int64_t c = 0; c < kPanel / kSide; ++c)
-      bf16_blocks::block({.at = left + r * left_size}, right + c * right_size, steps,
+      bf16_blocks::block({.at = left + r * left_size}, {right + c * right_size, steps},
                          to + r * kSide * kPanel + c * kSide, kPanel, more);
   }
 }
@@ -286,7 +286,7 @@ class KeySums {
                                     .steps = nullptr,
                                     .step = bf16_blocks::kDepth};
       for (int64_t c = 0; c < blocks_of(width_); ++c)
-        bf16_blocks::block(block, right + c * packed_size(count), bf16_blocks::steps(count), at(r, c), kSide, true);
+        bf16_blocks::block(block, {right + c * packed_size(count), bf16_blocks::steps(count)}, at(r, c), kSide, true);
     }
   }
   void round(int64_t rows, uint16_t* to) const {
@@ -438,7 +438,7 @@ class FewBackward {
       const bf16_blocks::Left block{
           .at = left + r * kSide, .row = kSide, .half = kFew * kSide, .steps = nullptr, .step = bf16_blocks::kDepth};
       for (int64_t c = 0; c < width; c += kSide) {
-        bf16_blocks::block(block, right + c / kSide * bf16_blocks::kStepSize, 1, sums);
+        bf16_blocks::block(block, {right + c / kSide * bf16_blocks::kStepSize, 1}, sums);
         bf16_blocks::finish(sums, {}, std::min(kSide, rows - r), std::min(kSide, width - c), to + r * width + c, width);
       }
     }

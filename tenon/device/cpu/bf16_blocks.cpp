@@ -49,8 +49,14 @@ Tiles::~Tiles() {
   if (products().close != nullptr) products().close();
 }
 
-void block(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row, bool more) {
-  products().block(left, right, steps, sums, row, more);
+void block(const Left& left, const Right& right, float* sums, int64_t row, bool more) {
+  products().block(left, right, sums, row, more);
+}
+void finished_block(const Left& left, const Right& right, const Finish& f, int64_t columns, void* y, int64_t y_row) {
+  if (products().finished != nullptr) return products().finished(left, right, f, columns, y, y_row);
+  alignas(64) float sums[kBlockSize];
+  block(left, right, sums);
+  finish(sums, f, left.rows, columns, y, y_row);
 }
 void few_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s) {
   products().few_scores(rows, row, count, queries, steps, s);

@@ -56,20 +56,15 @@ struct Left {
   const int64_t* places = nullptr;
 };
 bool rows_anywhere();
-// A block's sums, from this many steps, or `more` of those that are there; rows are `row` numbers apart.
-void block(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row = kSide, bool more = false);
-
-// What each of the two instructions has of its own. The two for few queries: bf16_attention.h.
-struct Products {
-  bool rows_anywhere;
-  void (*open)();  // the tile registers of this thread; null where there are none
-  void (*close)();
-  void (*block)(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row, bool more);
-  void (*few_scores)(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps,
-                     float* s);
-  void (*few_sums)(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more);
+// Packed columns, of this many steps.
+struct Right {
+  const uint16_t* at;
+  int64_t steps;
+  // As many that are read after these, or null: memory may be asked for them meanwhile.
+  const uint16_t* next = nullptr;
 };
-const Products& pair_products();  // AVX-512's
+// A block's sums, or `more` of those that are there; rows are `row` numbers apart.
+void block(const Left& left, const Right& right, float* sums, int64_t row = kSide, bool more = false);
 
 // What becomes of sums while they are in registers: plus `bias` (by columns; may be null) and rounded to bf16, unless
 // steps follow and want them as they are; then step by step, each in f32.
@@ -92,5 +87,21 @@ constexpr bool finishes(TileOp op) {
 }
 // The first `rows` and `columns` of a block, with steps that can be done so; rows of y are y_row elements apart.
 void finish(const float* sums, const Finish& f, int64_t rows, int64_t columns, void* y, int64_t y_row);
+// Both of all wanted rows of a block: sums need not go through memory.
+void finished_block(const Left& left, const Right& right, const Finish& f, int64_t columns, void* y, int64_t y_row);
+
+// What each of the two instructions has of its own. The two for few queries: bf16_attention.h.
+struct Products {
+  bool rows_anywhere;
+  void (*open)();  // the tile registers of this thread; null where there are none
+  void (*close)();
+  void (*block)(const Left& left, const Right& right, float* sums, int64_t row, bool more);
+  // As finished_block; null where sums come out of their registers by memory only.
+  void (*finished)(const Left& left, const Right& right, const Finish& f, int64_t columns, void* y, int64_t y_row);
+  void (*few_scores)(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps,
+                     float* s);
+  void (*few_sums)(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more);
+};
+const Products& pair_products();  // AVX-512's
 
 }  // namespace tenon::cpu::bf16_blocks

@@ -92,8 +92,9 @@ class WeightSums {
       bf16_blocks::pack_left(x + (first + images.tap(at)) * s_.channels + c, 1, s_.channels,
                              std::min(kSide, s_.channels - c), count, elements(left));
       for (int64_t f = 0; f < columns_; ++f)
-        bf16_blocks::block({.at = elements(left)}, packed + f * bf16_blocks::packed_size(count),
-                           bf16_blocks::steps(count), block(unit, f), kSide, first > 0);
+        bf16_blocks::block({.at = elements(left)},
+                           {packed + f * bf16_blocks::packed_size(count), bf16_blocks::steps(count)}, block(unit, f),
+                           kSide, first > 0);
     });
   }
   void round(uint16_t* dw, ThreadPool& pool) const {

@@ -15,6 +15,7 @@ using bf16_blocks::kFew;
 using bf16_blocks::kSide;
 using bf16_blocks::kStepSize;
 using bf16_blocks::Left;
+using bf16_blocks::Right;
 
 constexpr int kRow = 64;  // bytes of a row of a tile register
 constexpr int kHalf = 16;
@@ -38,7 +39,7 @@ constexpr Configuration kFullTiles = [] {
 void open() { _tile_loadconfig(&kFullTiles); }
 void close() { _tile_release(); }
 
-void tile_block(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row, bool more) {
+void tile_block(const Left& left, const Right& columns, float* sums, int64_t row, bool more) {
   const auto left_stride = static_cast<size_t>(left.row) * sizeof(uint16_t);
   const auto stride = static_cast<size_t>(row) * sizeof(float);
   if (more) {
@@ -56,7 +57,8 @@ void tile_block(const Left& left, const uint16_t* right, int64_t steps, float* s
   const auto soon = [](const uint16_t* at) {
     for (int line = 0; line < kHalf; ++line) _mm_prefetch(reinterpret_cast<const char*>(at) + line * kRow, _MM_HINT_T0);
   };
-  for (int64_t s = 0; s < steps; ++s, right += kStepSize) {
+  const uint16_t* right = columns.at;
+  for (int64_t s = 0; s < columns.steps; ++s, right += kStepSize) {
     const uint16_t* at = left.at + (left.steps != nullptr ? left.steps[s] : s * left.step);
     _tile_loadd(4, at, left_stride);
     _tile_loadd(6, right, kRow);
@@ -168,7 +170,7 @@ Tiles::Tiles() { open(); }
 Tiles::~Tiles() { close(); }
 
 const bf16_blocks::Products& bf16_products() {
-  static constexpr bf16_blocks::Products kProducts{false, open, close, tile_block, tile_scores, tile_sums};
+  static constexpr bf16_blocks::Products kProducts{false, open, close, tile_block, nullptr, tile_scores, tile_sums};
   return kProducts;
 }
 

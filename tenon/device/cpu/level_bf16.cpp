@@ -107,126 +107,32 @@ void pack_right(const uint16_t* b, int64_t b_k, int64_t b_column, int64_t k, int
 
 namespace {
 
-// Where sums go, from the first row on.
-struct Sums {
-  float* at;
-  int64_t row;
-  bool more;
-};
-
-// The packed columns: of each step this many pairs are not zeros. Meanwhile the memory is asked for those that follow
-// them, a part of each step for each group of rows: memory is too slow for the first group to get them itself.
-struct Right {
-  const uint16_t* at;
-  int64_t steps, pairs;
-};
-constexpr int kSoonLines = 8;
-template <int Rows>
-[[gnu::always_inline]] inline void ask_for_next(const uint16_t* step, const Right& right, int64_t first_row) {
-  if constexpr (Rows == 8) {
-    const auto* line =
-        reinterpret_cast<const char*>(step + right.steps * kStepSize) + first_row * (kStepSize * 2 / kSide);
-#pragma GCC unroll 8
-    for (int i = 0; i < kSoonLines; ++i) _mm_prefetch(line + i * 64, _MM_HINT_T1);
-  }
-}
-
-// sums[m][n] (+)= the products of pairs of the rows that lie there and of columns: `Vectors` halves of a block.
-// `step_of` tells where a step's elements lie in a row.
-template <int Rows, int Vectors, class RowAt, class StepOf>
-[[gnu::always_inline]] inline void pair_rows(int64_t first, const RowAt& row_at, const StepOf& step_of,
-                                             const Right& right, const Sums& sums) {
-  const uint16_t* left[Rows];
-  __m512 sum[Rows][Vectors];
-#pragma GCC unroll 8
-  for (int m = 0; m < Rows; ++m) {
-    left[m] = row_at(first + m);
-#pragma GCC unroll 2
-    for (int n = 0; n < Vectors; ++n)
-      sum[m][n] = sums.more ? _mm512_loadu_ps(sums.at + (first + m) * sums.row + n * kHalf) : _mm512_setzero_ps();
-  }
-  const uint16_t* step = right.at;
-  for (int64_t s = 0; s < right.steps; ++s, step += kStepSize) {
-    const int64_t at = step_of(s);
-    if constexpr (Vectors == 2) ask_for_next<Rows>(step, right, first);
-    for (int64_t p = 0; p < right.pairs; ++p) {
-      __m512i columns[Vectors];
-#pragma GCC unroll 2
-      for (int n = 0; n < Vectors; ++n) columns[n] = _mm512_loadu_si512(step + n * (kStepSize / 2) + p * kDepth);
-#pragma GCC unroll 8
-      for (int m = 0; m < Rows; ++m) {
-        int32_t pair;
-        __builtin_memcpy(&pair, left[m] + at + 2 * p, sizeof(pair));
-        const __m512i both = _mm512_set1_epi32(pair);
-#pragma GCC unroll 2
-        for (int n = 0; n < Vectors; ++n)
-          sum[m][n] = _mm512_dpbf16_ps(sum[m][n], reinterpret_cast<const __m512bh&>(both),
-                                       reinterpret_cast<const __m512bh&>(columns[n]));
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int m = 0; m < Rows; ++m) {
-#pragma GCC unroll 2
-    for (int n = 0; n < Vectors; ++n) _mm512_storeu_ps(sums.at + (first + m) * sums.row + n * kHalf, sum[m][n]);
-  }
-}
-
-// As many rows as stay in registers with their columns, then fewer.
-template <int Vectors, class RowAt, class StepOf>
-void all_pair_rows(int64_t rows, const RowAt& row_at, const StepOf& step_of, const Right& right, const Sums& sums) {
-  int64_t m = 0;
-  for (; m + 8 <= rows; m += 8) pair_rows<8, Vectors>(m, row_at, step_of, right, sums);
-  for (; m + 4 <= rows; m += 4) pair_rows<4, Vectors>(m, row_at, step_of, right, sums);
-  for (; m < rows; ++m) pair_rows<1, Vectors>(m, row_at, step_of, right, sums);
-}
-
-void pair_block(const Left& left, const uint16_t* right, int64_t steps, float* sums, int64_t row, bool more) {
-  const Right columns{right, steps, left.pairs};
-  const Sums to{sums, row, more};
-  const auto at_step = [&](int64_t s) { return left.steps[s]; };
-  const auto apart = [&](int64_t s) { return s * left.step; };
-  const auto even = [&](int64_t m) { return left.at + m / kHalf * left.half + m % kHalf * left.row; };
-  if (left.places != nullptr)
-    all_pair_rows<2>(left.rows, [&](int64_t m) { return left.at + left.places[m]; }, at_step, columns, to);
-  else if (left.steps != nullptr)
-    all_pair_rows<2>(left.rows, even, at_step, columns, to);
-  else
-    all_pair_rows<2>(left.rows, even, apart, columns, to);
-}
-
-void pair_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s) {
-  const auto row_at = [&](int64_t m) { return rows + m * row; };
-  all_pair_rows<1>(count, row_at, [](int64_t i) { return i * kDepth; }, {queries, steps, kHalf}, {s, kHalf, false});
-}
-
-void pair_sums(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more) {
-  const auto row_at = [&](int64_t m) { return tiles + m * kDepth; };
-  const auto step_of = [](int64_t i) { return i * kHalf * kDepth; };
-  for (int64_t b = 0; b < blocks; ++b, packed += steps * kStepSize)
-    all_pair_rows<2>(kHalf, row_at, step_of, {packed, steps, kHalf}, {out + b * kSide, blocks * kSide, more});
-}
-
-}  // namespace
-
-const Products& pair_products() {
-  static constexpr Products kProducts{true, nullptr, nullptr, pair_block, pair_scores, pair_sums};
-  return kProducts;
-}
-
-namespace {
-
 using V = Lanes::V;
 
 // 32 columns of a row, of which `part` are there.
 struct Pair {
   V low, high;
 };
+// Each element goes to the upper half of its number, above a half of zeros.
+struct Widening {
+  int16_t low[kSide], high[kSide];
+};
+constexpr Widening kWidening = [] {
+  Widening to{};
+  for (int i = 0; i < kSide; ++i) {
+    to.low[i] = static_cast<int16_t>(i / 2);
+    to.high[i] = static_cast<int16_t>(kHalf + i / 2);
+  }
+  return to;
+}();
 [[gnu::always_inline]] inline Pair widened(__m512i bits) {
-  const auto wide = [](__m256i half) {
-    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, half), 16));
-  };
-  return {wide(reinterpret_cast<const __m256i&>(bits)), wide(_mm512_maskz_extracti64x4_epi64(0xf, bits, 1))};
+  constexpr __mmask32 kUpperHalves = 0xaaaaaaaa;
+  return {_mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(kUpperHalves, _mm512_loadu_si512(kWidening.low), bits)),
+          _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(kUpperHalves, _mm512_loadu_si512(kWidening.high), bits))};
+}
+[[gnu::always_inline]] inline __m512i rounded(const Pair& v) {
+  const __m512bh bits = _mm512_cvtne2ps_pbh(v.high, v.low);
+  return reinterpret_cast<const __m512i&>(bits);
 }
 [[gnu::always_inline]] inline Pair load_pair(const Step& step, int64_t at, __mmask32 part) {
   if (step.narrow) {
@@ -240,26 +146,47 @@ struct Pair {
           _mm512_maskz_loadu_ps(static_cast<__mmask16>(part >> kHalf), from + at + kHalf)};
 }
 template <V (*F)(V, V), int Rows>
-void each_pair(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
+[[gnu::always_inline]] inline void each_pair(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
   if (step.row == 0) {
     const Pair w = load_pair(step, 0, part);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (Pair& x : v) x = {F(x.low, w.low), F(x.high, w.high)};
     return;
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int m = 0; m < Rows; ++m) {
     const Pair w = load_pair(step, (row + m) * step.row, part);
     v[m] = {F(v[m].low, w.low), F(v[m].high, w.high)};
   }
 }
 template <V (*F)(V), int Rows>
-void each_pair(Pair (&v)[Rows]) {
-#pragma GCC unroll 4
+[[gnu::always_inline]] inline void each_pair(Pair (&v)[Rows]) {
+#pragma GCC unroll 8
   for (Pair& x : v) x = {F(x.low), F(x.high)};
 }
+// Rounds to bf16 as Lanes::shortened, if that is what the instruction does: it takes subnormal numbers for zero, so not
+// where a zero comes out. Nor where a NaN does, whose sign says nothing to finish_packed().
 template <int Rows>
-void do_step(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
+[[gnu::always_inline]] inline bool round_all(const Pair (&v)[Rows], __mmask32 part, __m512i (&bits)[Rows]) {
+  const __m512i two = _mm512_set1_epi16(2);
+  __m512i most = _mm512_setzero_si512();
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) {
+    bits[m] = rounded(v[m]);
+    // Twice the magnitude less 2: infinity is 0xfefe, NaNs are above it, and so is zero.
+    most = _mm512_max_epu16(most, _mm512_sub_epi16(_mm512_add_epi16(bits[m], bits[m]), two));
+  }
+  return _mm512_mask_cmpgt_epu16_mask(part, most, _mm512_set1_epi16(static_cast<int16_t>(0xfefe))) == 0;
+}
+template <int Rows>
+[[gnu::always_inline]] inline void shorten(__mmask32 part, Pair (&v)[Rows]) {
+  __m512i bits[Rows];
+  if (!round_all(v, part, bits)) return each_pair<Lanes::shortened>(v);
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) v[m] = widened(bits[m]);
+}
+template <int Rows>
+[[gnu::always_inline]] inline void do_step(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
   switch (step.op) {
     case TileOp::Add:
       return each_pair<Lanes::add>(step, row, part, v);
@@ -284,7 +211,7 @@ void do_step(const Step& step, int64_t row, __mmask32 part, Pair (&v)[Rows]) {
     case TileOp::Negate:
       return each_pair<Lanes::negate>(v);
     case TileOp::Short:
-      return each_pair<Lanes::shortened>(v);
+      return shorten(part, v);
     default:
       return;  // `finishes` says no
   }
@@ -304,34 +231,53 @@ struct Place {
   int64_t y_row, row;
   __mmask32 part;
 };
-[[gnu::always_inline]] inline __m512i rounded(const Pair& v) {
-  const __m512bh bits = _mm512_cvtne2ps_pbh(v.high, v.low);
-  return reinterpret_cast<const __m512i&>(bits);
+// Steps that end with rounding, or with rounding and a bound of zero, end on what is stored.
+enum class Ending : uint8_t { None, Short, ShortAboveZero };
+[[gnu::always_inline]] inline Ending ending(const Finish& f) {
+  if (!f.narrow || f.step_count == 0) return Ending::None;
+  const Step* last = f.steps + f.step_count - 1;
+  if (last->op == TileOp::Short) return Ending::Short;
+  return last->op == TileOp::AboveZero && f.step_count > 1 && last[-1].op == TileOp::Short ? Ending::ShortAboveZero
+                                                                                           : Ending::None;
 }
+// Whether that could be done.
 template <int Rows>
-void finish_rows(const float* sums, const Finish& f, const Place& to) {
+[[gnu::always_inline]] inline bool finish_packed(const Pair (&v)[Rows], Ending end, const Place& to) {
+  __m512i bits[Rows];
+  if (!round_all(v, to.part, bits)) return false;
+  auto* y = static_cast<uint16_t*>(to.y) + to.row * to.y_row;
+  // Of numbers, those whose sign is set are below zero as integers are.
+  const __m512i least = _mm512_set1_epi16(end == Ending::ShortAboveZero ? 0 : INT16_MIN);
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) _mm512_mask_storeu_epi16(y + m * to.y_row, to.part, _mm512_max_epi16(bits[m], least));
+  return true;
+}
+// Rows of sums from row to.row on.
+template <int Rows>
+[[gnu::always_inline]] inline void finish_pairs(Pair (&v)[Rows], const Finish& f, const Place& to) {
   const auto low = static_cast<__mmask16>(to.part), high = static_cast<__mmask16>(to.part >> kHalf);
   Pair bias{_mm512_set1_ps(-0.0F), _mm512_set1_ps(-0.0F)};  // x + -0 is x
   if (f.bias != nullptr) bias = {_mm512_maskz_loadu_ps(low, f.bias), _mm512_maskz_loadu_ps(high, f.bias + kHalf)};
-  Pair v[Rows];
-#pragma GCC unroll 4
-  for (int m = 0; m < Rows; ++m) {
-    const float* from = sums + (to.row + m) * kSide;
-    v[m] = {Lanes::add(_mm512_load_ps(from), bias.low), Lanes::add(_mm512_load_ps(from + kHalf), bias.high)};
-  }
+#pragma GCC unroll 8
+  for (Pair& x : v) x = {Lanes::add(x.low, bias.low), Lanes::add(x.high, bias.high)};
   auto* short_y = static_cast<uint16_t*>(to.y) + to.row * to.y_row;
   if (f.step_count == 0 && f.narrow) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int m = 0; m < Rows; ++m) _mm512_mask_storeu_epi16(short_y + m * to.y_row, to.part, rounded(v[m]));
     return;
   }
   if (f.rounds_first || f.step_count == 0) {
-#pragma GCC unroll 4
-    for (int m = 0; m < Rows; ++m) v[m] = widened(rounded(v[m]));
+#pragma GCC unroll 8
+    for (Pair& x : v) x = widened(rounded(x));
   }
-  for (int i = 0; i < f.step_count; ++i) do_step(f.steps[i], to.row, to.part, v);
+  const Ending end = ending(f);
+  int i = 0;
+  for (const int before = f.step_count - static_cast<int>(end); i < before; ++i)
+    do_step(f.steps[i], to.row, to.part, v);
+  if (end != Ending::None && finish_packed(v, end, to)) return;
+  for (; i < f.step_count; ++i) do_step(f.steps[i], to.row, to.part, v);
   if (!f.narrow) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int m = 0; m < Rows; ++m) {
       float* y = static_cast<float*>(to.y) + (to.row + m) * to.y_row;
       _mm512_mask_storeu_ps(y, low, v[m].low);
@@ -340,11 +286,21 @@ void finish_rows(const float* sums, const Finish& f, const Place& to) {
     return;
   }
   const __m512i upper = _mm512_loadu_si512(kUpper.at);  // halves of two vectors
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int m = 0; m < Rows; ++m)
     _mm512_mask_storeu_epi16(
         short_y + m * to.y_row, to.part,
         _mm512_permutex2var_epi16(_mm512_castps_si512(v[m].low), upper, _mm512_castps_si512(v[m].high)));
+}
+template <int Rows>
+void finish_rows(const float* sums, const Finish& f, const Place& to) {
+  Pair v[Rows];
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m) {
+    const float* from = sums + (to.row + m) * kSide;
+    v[m] = {_mm512_load_ps(from), _mm512_load_ps(from + kHalf)};
+  }
+  finish_pairs(v, f, to);
 }
 
 }  // namespace
@@ -354,6 +310,145 @@ void finish(const float* sums, const Finish& f, int64_t rows, int64_t columns, v
   Place to{y, y_row, 0, first(columns)};
   for (; to.row + kTogether <= rows; to.row += kTogether) finish_rows<kTogether>(sums, f, to);
   for (; to.row < rows; ++to.row) finish_rows<1>(sums, f, to);
+}
+
+namespace {
+
+// Where sums go, from the first row on: to memory, or finished while they are in registers.
+struct Sums {
+  float* at;
+  int64_t row;
+  bool more;
+  template <int Rows, int Vectors>
+  [[gnu::always_inline]] void begin(int64_t first, V (&sum)[Rows][Vectors]) const {
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 2
+      for (int n = 0; n < Vectors; ++n)
+        sum[m][n] = more ? _mm512_loadu_ps(at + (first + m) * row + n * kHalf) : _mm512_setzero_ps();
+    }
+  }
+  template <int Rows, int Vectors>
+  [[gnu::always_inline]] void end(int64_t first, const V (&sum)[Rows][Vectors]) const {
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 2
+      for (int n = 0; n < Vectors; ++n) _mm512_storeu_ps(at + (first + m) * row + n * kHalf, sum[m][n]);
+    }
+  }
+};
+struct Finished {
+  const Finish& how;
+  void* y;
+  int64_t y_row;
+  __mmask32 part;
+  template <int Rows>
+  [[gnu::always_inline]] void begin(int64_t, V (&sum)[Rows][2]) const {
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) sum[m][0] = sum[m][1] = _mm512_setzero_ps();
+  }
+  template <int Rows>
+  [[gnu::always_inline]] void end(int64_t first, const V (&sum)[Rows][2]) const {
+    Pair v[Rows];
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) v[m] = {sum[m][0], sum[m][1]};
+    finish_pairs(v, how, {y, y_row, first, part});
+  }
+};
+
+// Memory is asked for the columns that follow, a part of each step for each group of rows: it is too slow for the
+// first group to get them itself.
+constexpr int kSoonLines = 8;
+template <int Rows>
+[[gnu::always_inline]] inline void ask_for_next(const Right& right, int64_t step, int64_t first_row) {
+  if constexpr (Rows == 8) {
+    if (right.next == nullptr) return;
+    const auto* line =
+        reinterpret_cast<const char*>(right.next + step * kStepSize) + first_row * (kStepSize * 2 / kSide);
+#pragma GCC unroll 8
+    for (int i = 0; i < kSoonLines; ++i) _mm_prefetch(line + i * 64, _MM_HINT_T1);
+  }
+}
+
+// The products of pairs of the rows that lie there and of columns: `Vectors` halves of a block. `step_of` tells where a
+// step's elements lie in a row.
+template <int Rows, int Vectors, class RowAt, class StepOf, class To>
+[[gnu::always_inline]] inline void pair_rows(int64_t first, const RowAt& row_at, const StepOf& step_of,
+                                             const Right& right, int64_t pairs, const To& sums) {
+  const uint16_t* left[Rows];
+  V sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int m = 0; m < Rows; ++m) left[m] = row_at(first + m);
+  sums.begin(first, sum);
+  const uint16_t* step = right.at;
+  for (int64_t s = 0; s < right.steps; ++s, step += kStepSize) {
+    const int64_t at = step_of(s);
+    if constexpr (Vectors == 2) ask_for_next<Rows>(right, s, first);
+    for (int64_t p = 0; p < pairs; ++p) {
+      __m512i columns[Vectors];
+#pragma GCC unroll 2
+      for (int n = 0; n < Vectors; ++n) columns[n] = _mm512_loadu_si512(step + n * (kStepSize / 2) + p * kDepth);
+#pragma GCC unroll 8
+      for (int m = 0; m < Rows; ++m) {
+        int32_t pair;
+        __builtin_memcpy(&pair, left[m] + at + 2 * p, sizeof(pair));
+        const __m512i both = _mm512_set1_epi32(pair);
+#pragma GCC unroll 2
+        for (int n = 0; n < Vectors; ++n)
+          sum[m][n] = _mm512_dpbf16_ps(sum[m][n], reinterpret_cast<const __m512bh&>(both),
+                                       reinterpret_cast<const __m512bh&>(columns[n]));
+      }
+    }
+  }
+  sums.end(first, sum);
+}
+
+// As many rows as stay in registers with their columns, then fewer.
+template <int Vectors, class RowAt, class StepOf, class To>
+void all_pair_rows(int64_t rows, const RowAt& row_at, const StepOf& step_of, const Right& right, int64_t pairs,
+                   const To& sums) {
+  int64_t m = 0;
+  for (; m + 8 <= rows; m += 8) pair_rows<8, Vectors>(m, row_at, step_of, right, pairs, sums);
+  for (; m + 4 <= rows; m += 4) pair_rows<4, Vectors>(m, row_at, step_of, right, pairs, sums);
+  for (; m < rows; ++m) pair_rows<1, Vectors>(m, row_at, step_of, right, pairs, sums);
+}
+
+template <class To>
+void pair_rows_of(const Left& left, const Right& columns, const To& to) {
+  const auto at_step = [&](int64_t s) { return left.steps[s]; };
+  const auto apart = [&](int64_t s) { return s * left.step; };
+  const auto even = [&](int64_t m) { return left.at + m / kHalf * left.half + m % kHalf * left.row; };
+  if (left.places != nullptr)
+    all_pair_rows<2>(left.rows, [&](int64_t m) { return left.at + left.places[m]; }, at_step, columns, left.pairs, to);
+  else if (left.steps != nullptr)
+    all_pair_rows<2>(left.rows, even, at_step, columns, left.pairs, to);
+  else
+    all_pair_rows<2>(left.rows, even, apart, columns, left.pairs, to);
+}
+void pair_block(const Left& left, const Right& right, float* sums, int64_t row, bool more) {
+  pair_rows_of(left, right, Sums{sums, row, more});
+}
+void pair_finished(const Left& left, const Right& right, const Finish& f, int64_t columns, void* y, int64_t y_row) {
+  pair_rows_of(left, right, Finished{f, y, y_row, first(columns)});
+}
+
+void pair_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s) {
+  const auto row_at = [&](int64_t m) { return rows + m * row; };
+  all_pair_rows<1>(count, row_at, [](int64_t i) { return i * kDepth; }, {queries, steps}, kHalf, Sums{s, kHalf, false});
+}
+
+void pair_sums(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more) {
+  const auto row_at = [&](int64_t m) { return tiles + m * kDepth; };
+  const auto step_of = [](int64_t i) { return i * kHalf * kDepth; };
+  for (int64_t b = 0; b < blocks; ++b, packed += steps * kStepSize)
+    all_pair_rows<2>(kHalf, row_at, step_of, {packed, steps}, kHalf, Sums{out + b * kSide, blocks * kSide, more});
+}
+
+}  // namespace
+
+const Products& pair_products() {
+  static constexpr Products kProducts{true, nullptr, nullptr, pair_block, pair_finished, pair_scores, pair_sums};
+  return kProducts;
 }
 
 }  // namespace tenon::cpu::bf16_blocks

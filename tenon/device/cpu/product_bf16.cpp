@@ -146,11 +146,14 @@ class Part {
     const int64_t width = end - begin;
     if (parts_of(width, kSide) * packed_size(p_.k) * kElement <= kFirstCache) {
       for (int64_t i = block; i < block_end; ++i) {
-        for (int64_t j = begin; j < end; j += kSide) one(i - block, j, {begin, width});
+        for (int64_t j = begin; j < end; j += kSide) one(i - block, j, i == block, {begin, width});
       }
     } else {
+      // The last that takes long enough for memory to bring a panel.
+      const bool part = blocks_[static_cast<size_t>(block_end - 1 - block)].left.rows < kSide;
+      const int64_t last = std::max(block, block_end - (part ? 2 : 1));
       for (int64_t j = begin; j < end; j += kSide) {
-        for (int64_t i = block; i < block_end; ++i) one(i - block, j, {begin, width});
+        for (int64_t i = block; i < block_end; ++i) one(i - block, j, i == last, {begin, width});
       }
     }
     if (!apart_) return;
@@ -164,26 +167,34 @@ class Part {
     bf16_blocks::Left left;
     size_t first_run = 0, run_count = 0;
   };
-  // Block `local` of those that go together.
-  void one(int64_t local, int64_t j, const Strip& strip) {
-    alignas(64) float sums[bf16_blocks::kBlockSize];
+  // Block `local` of those that go together; `last` before the next panel.
+  void one(int64_t local, int64_t j, bool last, const Strip& strip) {
     const Block& block = blocks_[static_cast<size_t>(local)];
-    bf16_blocks::block(block.left, p_.packed + j / kSide * packed_size(p_.k), bf16_blocks::steps(p_.k), sums);
+    bf16_blocks::Right panel{p_.packed + j / kSide * packed_size(p_.k), bf16_blocks::steps(p_.k)};
+    if (last && j + kSide < p_.n) panel.next = panel.at + packed_size(p_.k);
     const int64_t columns = std::min(kSide, p_.n - j);
-    for (const Bf16Run& run : std::span(runs_).subspan(block.first_run, block.run_count)) {
-      void* y = nullptr;
-      int64_t y_row = p_.c_row;
-      if (apart_) {
-        y = kept_ + (local * kSide + run.first) * strip.width + j - strip.begin;
-        y_row = strip.width;
-      } else if (follow_ == nullptr) {
-        y = p_.c + run.row * y_row + j;
-      } else {
-        y_row = follow_->out_row;
-        y = follow_->out + (run.row * y_row + j) * steps_.size();
-      }
-      bf16_blocks::finish(sums + run.first * kSide, steps_.at(run.row, j), run.count, columns, y, y_row);
+    const std::span<const Bf16Run> runs = std::span(runs_).subspan(block.first_run, block.run_count);
+    if (runs.size() == 1 && runs[0].first == 0 && runs[0].count == block.left.rows) {
+      const Place y = place(local, runs[0], j, strip);
+      bf16_blocks::finished_block(block.left, panel, steps_.at(runs[0].row, j), columns, y.at, y.row);
+      return;
     }
+    alignas(64) float sums[bf16_blocks::kBlockSize];
+    bf16_blocks::block(block.left, panel, sums);
+    for (const Bf16Run& run : runs) {
+      const Place y = place(local, run, j, strip);
+      bf16_blocks::finish(sums + run.first * kSide, steps_.at(run.row, j), run.count, columns, y.at, y.row);
+    }
+  }
+  // Where a run's results from column j on go, and how many elements are from row to row.
+  struct Place {
+    void* at;
+    int64_t row;
+  };
+  [[nodiscard]] Place place(int64_t local, const Bf16Run& run, int64_t j, const Strip& strip) const {
+    if (apart_) return {kept_ + (local * kSide + run.first) * strip.width + j - strip.begin, strip.width};
+    if (follow_ == nullptr) return {p_.c + run.row * p_.c_row + j, p_.c_row};
+    return {follow_->out + (run.row * follow_->out_row + j) * steps_.size(), follow_->out_row};
   }
   void follow(int64_t row, int64_t row_end, int64_t begin, int64_t width) {
     if (begin != columns_begin_ || width != columns_width_) load(Reach::Column, 0, begin, group_, width);
@@ -268,9 +279,11 @@ void product_in_pieces(const Bf16Product& p, ThreadPool& pool) {
       for (int64_t i = 0; i < count; ++i)
         blocks[static_cast<size_t>(i)] = left.block(begin + i, elements(room) + i * left.room());
       for (int64_t j = 0; j < columns; ++j) {
-        for (int64_t i = 0; i < count; ++i)
-          bf16_blocks::block(blocks[static_cast<size_t>(i)], right + j * packed_size(p.k), bf16_blocks::steps(piece.k),
-                             sums_at(begin + i, j), kSide, from > 0);
+        bf16_blocks::Right panel{right + j * packed_size(p.k), bf16_blocks::steps(piece.k)};
+        for (int64_t i = 0; i < count; ++i) {
+          if (i + 1 == count && j + 1 < columns) panel.next = panel.at + packed_size(p.k);
+          bf16_blocks::block(blocks[static_cast<size_t>(i)], panel, sums_at(begin + i, j), kSide, from > 0);
+        }
       }
     });
   }
