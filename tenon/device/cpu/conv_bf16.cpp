@@ -72,52 +72,58 @@ class Windows final : public Bf16Rows {
 
   [[nodiscard]] int64_t blocks() const override { return (places_ + kSide - 1) / kSide; }
   [[nodiscard]] int64_t block_bytes() const override { return depth() * kSide * kElement; }
-  [[nodiscard]] int64_t room() const override { return depth() * kSide; }
+  // With what runs at edges are put together in.
+  [[nodiscard]] int64_t room() const override { return (depth() + taps_ * s_.channels) * kSide; }
   int runs(int64_t i, std::span<Bf16Run, kSide> to) const override {
     to[0] = {0, std::min(kSide, places_ - i * kSide), i * kSide};
     return 1;
   }
   bf16_blocks::Left block(int64_t i, uint16_t* room) const override {
-    const std::vector<Origin> origins = origins_of(i);
+    std::array<Origin, kSide> origins;
+    const int64_t count = origins_of(i, origins);
     const int64_t size = taps_ * s_.channels, whole = run_steps() * kDepth;
-    std::vector<uint16_t> edges(origins.size() * static_cast<size_t>(size));
     std::array<const uint16_t*, kSide> from{};
-    uint16_t* to = room;
+    uint16_t *to = room, *edges = room + depth() * kSide;
     for (int64_t d = 0; d < s_.window[0]; ++d) {
       for (int64_t h = 0; h < s_.window[1]; ++h) {
         for (int64_t w = 0; w < s_.window[2]; w += taps_, to += whole * kSide) {
-          for (size_t r = 0; r < origins.size(); ++r) {
-            const Origin& o = origins[r];
+          for (int64_t r = 0; r < count; ++r) {
+            const Origin& o = origins[static_cast<size_t>(r)];
             const int64_t at_d = o.d + d * s_.dilation[0], at_h = o.h + h * s_.dilation[1];
             const bool inside = at_d >= 0 && at_d < s_.in[0] && at_h >= 0 && at_h < s_.in[1];
-            const uint16_t* line = inside ? o.example + at_d * step_[1] + at_h * step_[2] : nullptr;
-            from[r] = run(line, o.w + w * s_.dilation[2], edges.data() + static_cast<int64_t>(r) * size);
+            const uint16_t*& run = from[static_cast<size_t>(r)];
+            if (!inside) {
+              run = nullptr;
+              continue;
+            }
+            const uint16_t* line = o.example + at_d * step_[1] + at_h * step_[2];
+            run = o.whole ? line + o.w * step_[3] : part_of(line, o.w + w * s_.dilation[2], edges + r * size);
           }
           bf16_blocks::spread(from.data(), size, whole, to);
         }
       }
     }
     bf16_blocks::Left left{.at = room};
-    left.rows = std::min(kSide, places_ - i * kSide);
+    left.rows = count;
     if (size < kDepth) left.pairs = (size + 1) / 2;
     return left;
   }
 
  private:
-  // Where the window of a place begins.
+  // Where the window of a place begins, and whether its lines are runs that lie within those of the input.
   struct Origin {
     const uint16_t* example;
     int64_t d, h, w;
+    bool whole;
   };
-  [[nodiscard]] std::vector<Origin> origins_of(int64_t block) const {
+  int64_t origins_of(int64_t block, std::span<Origin, kSide> origins) const {
     const int64_t first = block * kSide, count = std::min(kSide, places_ - first);
     int64_t w = first % s_.out[2], h = first / s_.out[2] % s_.out[1];
     int64_t d = first / (s_.out[2] * s_.out[1]) % s_.out[0], n = first / ConvShape::volume(s_.out);
-    std::vector<Origin> origins;
-    origins.reserve(static_cast<size_t>(count));
     for (int64_t r = 0; r < count; ++r) {
-      origins.push_back({x_ + n * step_[0], d * s_.stride[0] - s_.low[0], h * s_.stride[1] - s_.low[1],
-                         w * s_.stride[2] - s_.low[2]});
+      const int64_t at = w * s_.stride[2] - s_.low[2];
+      origins[static_cast<size_t>(r)] = {x_ + n * step_[0], d * s_.stride[0] - s_.low[0], h * s_.stride[1] - s_.low[1],
+                                         at, taps_ == s_.window[2] && at >= 0 && at + taps_ <= s_.in[2]};
       if (++w < s_.out[2]) continue;
       w = 0;
       if (++h < s_.out[1]) continue;
@@ -126,16 +132,16 @@ class Windows final : public Bf16Rows {
       d = 0;
       ++n;
     }
-    return origins;
+    return count;
   }
   [[nodiscard]] int64_t run_steps() const { return bf16_blocks::steps(taps_ * s_.channels); }
   [[nodiscard]] int64_t depth() const {
     return s_.window[0] * s_.window[1] * (s_.window[2] / taps_) * run_steps() * kDepth;
   }
   // The pixels [at, at + taps) of a line: where they lie, at an edge in `edge` with zeros around them. Null: all zeros.
-  const uint16_t* run(const uint16_t* line, int64_t at, uint16_t* edge) const {
+  const uint16_t* part_of(const uint16_t* line, int64_t at, uint16_t* edge) const {
     const int64_t begin = std::max<int64_t>(at, 0), end = std::min(at + taps_, s_.in[2]);
-    if (line == nullptr || begin >= end) return nullptr;
+    if (begin >= end) return nullptr;
     if (end - begin == taps_) return line + at * step_[3];
     uint16_t* from = edge + (begin - at) * s_.channels;
     const int64_t there = (end - begin) * s_.channels;

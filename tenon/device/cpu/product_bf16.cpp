@@ -149,11 +149,8 @@ class Part {
         for (int64_t j = begin; j < end; j += kSide) one(i - block, j, i == block, {begin, width});
       }
     } else {
-      // The last that takes long enough for memory to bring a panel.
-      const bool part = blocks_[static_cast<size_t>(block_end - 1 - block)].left.rows < kSide;
-      const int64_t last = std::max(block, block_end - (part ? 2 : 1));
       for (int64_t j = begin; j < end; j += kSide) {
-        for (int64_t i = block; i < block_end; ++i) one(i - block, j, i == last, {begin, width});
+        for (int64_t i = block; i < block_end; ++i) one(i - block, j, i >= block_end - 2, {begin, width});
       }
     }
     if (!apart_) return;
