@@ -43,6 +43,14 @@ void pack_left(const uint16_t* a, int64_t a_row, int64_t a_k, int64_t rows, int6
 void spread(const uint16_t* const* rows, int64_t n, int64_t whole, uint16_t* to);
 void pack_right(const uint16_t* b, int64_t b_k, int64_t b_column, int64_t k, int64_t columns, uint16_t* to);
 
+// Without tile registers the rows of a block go in groups, as even as they can be.
+inline constexpr int64_t kGroup = 8;  // rows of one, at most
+constexpr int64_t groups(int64_t rows) { return (rows + kGroup - 1) / kGroup; }
+constexpr int64_t group_begin(int64_t group, int64_t rows) { return rows * group / groups(rows); }
+struct StepRange {
+  int64_t begin, end;
+};
+
 // The left side of a block where tile registers find it: 32 rows, `row` elements apart, the second sixteen of them
 // `half` after the first, and in a row a step's elements side by side, from steps[s] or s * step on.
 struct Left {
@@ -54,6 +62,8 @@ struct Left {
   int64_t pairs = kDepth / 2;  // of a step's; what follows them in it is zero
   // Where rows_anywhere(): not null where rows lie at at + places[r], and steps in steps[s].
   const int64_t* places = nullptr;
+  // Then, if not null, for each group of rows the steps in which any of them is not zero.
+  const StepRange* ranges = nullptr;
 };
 bool rows_anywhere();
 // Packed columns, of this many steps.

@@ -5,6 +5,8 @@
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
 
+#include <type_traits>
+
 #define TENON_CPU_LEVEL bf16_blocks
 #include "tenon/device/cpu/level_tile.h"
 
@@ -297,19 +299,24 @@ void finish_rows(const float* sums, const Finish& f, const Place& to) {
   Pair v[Rows];
 #pragma GCC unroll 4
   for (int m = 0; m < Rows; ++m) {
-    const float* from = sums + (to.row + m) * kSide;
+    const float* from = sums + m * kSide;
     v[m] = {_mm512_load_ps(from), _mm512_load_ps(from + kHalf)};
   }
   finish_pairs(v, f, to);
 }
 
+// So many rows from to.row on, whose sums begin there.
+[[gnu::noinline]] void finish_some(const float* sums, const Finish& f, int64_t rows, Place to) {
+  constexpr int kTogether = 4;
+  for (; rows >= kTogether; rows -= kTogether, to.row += kTogether, sums += kTogether * kSide)
+    finish_rows<kTogether>(sums, f, to);
+  for (; rows > 0; --rows, ++to.row, sums += kSide) finish_rows<1>(sums, f, to);
+}
+
 }  // namespace
 
 void finish(const float* sums, const Finish& f, int64_t rows, int64_t columns, void* y, int64_t y_row) {
-  constexpr int kTogether = 4;
-  Place to{y, y_row, 0, first(columns)};
-  for (; to.row + kTogether <= rows; to.row += kTogether) finish_rows<kTogether>(sums, f, to);
-  for (; to.row < rows; ++to.row) finish_rows<1>(sums, f, to);
+  finish_some(sums, f, rows, {y, y_row, 0, first(columns)});
 }
 
 namespace {
@@ -349,6 +356,12 @@ struct Finished {
   }
   template <int Rows>
   [[gnu::always_inline]] void end(int64_t first, const V (&sum)[Rows][2]) const {
+    if constexpr (Rows < kGroup - 1) {  // rare, and long code for each number of rows
+      alignas(64) float sums[Rows * kSide];
+      Sums{sums - first * kSide, kSide, false}.end(first, sum);
+      finish_some(sums, how, Rows, {y, y_row, first, part});
+      return;
+    }
     Pair v[Rows];
 #pragma GCC unroll 8
     for (int m = 0; m < Rows; ++m) v[m] = {sum[m][0], sum[m][1]};
@@ -358,32 +371,34 @@ struct Finished {
 
 // Memory is asked for the columns that follow, a part of each step for each group of rows: it is too slow for the
 // first group to get them itself.
-constexpr int kSoonLines = 8;
-template <int Rows>
-[[gnu::always_inline]] inline void ask_for_next(const Right& right, int64_t step, int64_t first_row) {
-  if constexpr (Rows == 8) {
-    if (right.next == nullptr) return;
-    const auto* line =
-        reinterpret_cast<const char*>(right.next + step * kStepSize) + first_row * (kStepSize * 2 / kSide);
+constexpr int64_t kSoonLines = kSide / groups(kSide);
+[[gnu::always_inline]] inline void ask_for_next(const Right& right, int64_t step, int64_t group) {
+  if (right.next == nullptr) return;
+  const auto* line = reinterpret_cast<const char*>(right.next + step * kStepSize) + group * kSoonLines * 64;
 #pragma GCC unroll 8
-    for (int i = 0; i < kSoonLines; ++i) _mm_prefetch(line + i * 64, _MM_HINT_T1);
-  }
+  for (int64_t i = 0; i < kSoonLines; ++i) _mm_prefetch(line + i * 64, _MM_HINT_T1);
 }
+
+// A group of rows, and which steps they need.
+struct Group {
+  int64_t number, first;
+  StepRange steps;
+};
 
 // The products of pairs of the rows that lie there and of columns: `Vectors` halves of a block. `step_of` tells where a
 // step's elements lie in a row.
 template <int Rows, int Vectors, class RowAt, class StepOf, class To>
-[[gnu::always_inline]] inline void pair_rows(int64_t first, const RowAt& row_at, const StepOf& step_of,
+[[gnu::always_inline]] inline void pair_rows(const Group& group, const RowAt& row_at, const StepOf& step_of,
                                              const Right& right, int64_t pairs, const To& sums) {
   const uint16_t* left[Rows];
   V sum[Rows][Vectors];
 #pragma GCC unroll 8
-  for (int m = 0; m < Rows; ++m) left[m] = row_at(first + m);
-  sums.begin(first, sum);
-  const uint16_t* step = right.at;
-  for (int64_t s = 0; s < right.steps; ++s, step += kStepSize) {
+  for (int m = 0; m < Rows; ++m) left[m] = row_at(group.first + m);
+  sums.begin(group.first, sum);
+  const uint16_t* step = right.at + group.steps.begin * kStepSize;
+  for (int64_t s = group.steps.begin; s < group.steps.end; ++s, step += kStepSize) {
     const int64_t at = step_of(s);
-    if constexpr (Vectors == 2) ask_for_next<Rows>(right, s, first);
+    if constexpr (Vectors == 2) ask_for_next(right, s, group.number);
     for (int64_t p = 0; p < pairs; ++p) {
       __m512i columns[Vectors];
 #pragma GCC unroll 2
@@ -400,17 +415,44 @@ template <int Rows, int Vectors, class RowAt, class StepOf, class To>
       }
     }
   }
-  sums.end(first, sum);
+  sums.end(group.first, sum);
 }
 
-// As many rows as stay in registers with their columns, then fewer.
+// As many rows as stay in registers with their columns at a time; `ranges` may be null.
 template <int Vectors, class RowAt, class StepOf, class To>
-void all_pair_rows(int64_t rows, const RowAt& row_at, const StepOf& step_of, const Right& right, int64_t pairs,
-                   const To& sums) {
-  int64_t m = 0;
-  for (; m + 8 <= rows; m += 8) pair_rows<8, Vectors>(m, row_at, step_of, right, pairs, sums);
-  for (; m + 4 <= rows; m += 4) pair_rows<4, Vectors>(m, row_at, step_of, right, pairs, sums);
-  for (; m < rows; ++m) pair_rows<1, Vectors>(m, row_at, step_of, right, pairs, sums);
+void all_pair_rows(int64_t rows, const StepRange* ranges, const RowAt& row_at, const StepOf& step_of,
+                   const Right& right, int64_t pairs, const To& sums) {
+  for (int64_t g = 0; g < groups(rows); ++g) {
+    const Group group{g, group_begin(g, rows), ranges == nullptr ? StepRange{0, right.steps} : ranges[g]};
+    const auto go = [&]<int Rows>(std::integral_constant<int, Rows>) {
+      pair_rows<Rows, Vectors>(group, row_at, step_of, right, pairs, sums);
+    };
+    switch (group_begin(g + 1, rows) - group.first) {
+      case 8:
+        go(std::integral_constant<int, 8>{});
+        break;
+      case 7:
+        go(std::integral_constant<int, 7>{});
+        break;
+      case 6:
+        go(std::integral_constant<int, 6>{});
+        break;
+      case 5:
+        go(std::integral_constant<int, 5>{});
+        break;
+      case 4:
+        go(std::integral_constant<int, 4>{});
+        break;
+      case 3:
+        go(std::integral_constant<int, 3>{});
+        break;
+      case 2:
+        go(std::integral_constant<int, 2>{});
+        break;
+      default:
+        go(std::integral_constant<int, 1>{});
+    }
+  }
 }
 
 template <class To>
@@ -419,11 +461,12 @@ void pair_rows_of(const Left& left, const Right& columns, const To& to) {
   const auto apart = [&](int64_t s) { return s * left.step; };
   const auto even = [&](int64_t m) { return left.at + m / kHalf * left.half + m % kHalf * left.row; };
   if (left.places != nullptr)
-    all_pair_rows<2>(left.rows, [&](int64_t m) { return left.at + left.places[m]; }, at_step, columns, left.pairs, to);
+    all_pair_rows<2>(
+        left.rows, left.ranges, [&](int64_t m) { return left.at + left.places[m]; }, at_step, columns, left.pairs, to);
   else if (left.steps != nullptr)
-    all_pair_rows<2>(left.rows, even, at_step, columns, left.pairs, to);
+    all_pair_rows<2>(left.rows, nullptr, even, at_step, columns, left.pairs, to);
   else
-    all_pair_rows<2>(left.rows, even, apart, columns, left.pairs, to);
+    all_pair_rows<2>(left.rows, nullptr, even, apart, columns, left.pairs, to);
 }
 void pair_block(const Left& left, const Right& right, float* sums, int64_t row, bool more) {
   pair_rows_of(left, right, Sums{sums, row, more});
@@ -434,14 +477,16 @@ void pair_finished(const Left& left, const Right& right, const Finish& f, int64_
 
 void pair_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s) {
   const auto row_at = [&](int64_t m) { return rows + m * row; };
-  all_pair_rows<1>(count, row_at, [](int64_t i) { return i * kDepth; }, {queries, steps}, kHalf, Sums{s, kHalf, false});
+  all_pair_rows<1>(
+      count, nullptr, row_at, [](int64_t i) { return i * kDepth; }, {queries, steps}, kHalf, Sums{s, kHalf, false});
 }
 
 void pair_sums(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more) {
   const auto row_at = [&](int64_t m) { return tiles + m * kDepth; };
   const auto step_of = [](int64_t i) { return i * kHalf * kDepth; };
   for (int64_t b = 0; b < blocks; ++b, packed += steps * kStepSize)
-    all_pair_rows<2>(kHalf, row_at, step_of, {packed, steps}, kHalf, Sums{out + b * kSide, blocks * kSide, more});
+    all_pair_rows<2>(kHalf, nullptr, row_at, step_of, {packed, steps}, kHalf,
+                     Sums{out + b * kSide, blocks * kSide, more});
 }
 
 }  // namespace
