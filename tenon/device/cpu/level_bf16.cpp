@@ -371,18 +371,22 @@ struct Finished {
 
 // Memory is asked for the columns that follow, a part of each step for each group of rows: it is too slow for the
 // first group to get them itself.
-constexpr int64_t kSoonLines = kSide / groups(kSide);
-[[gnu::always_inline]] inline void ask_for_next(const Right& right, int64_t step, int64_t group) {
+constexpr int64_t kLine = 64, kLines = kStepSize * 2 / kLine;
+struct Lines {
+  int64_t begin, end;
+};
+[[gnu::always_inline]] inline void ask_for_next(const Right& right, int64_t step, const Lines& lines) {
   if (right.next == nullptr) return;
-  const auto* line = reinterpret_cast<const char*>(right.next + step * kStepSize) + group * kSoonLines * 64;
+  const auto* at = reinterpret_cast<const char*>(right.next + step * kStepSize);
 #pragma GCC unroll 8
-  for (int64_t i = 0; i < kSoonLines; ++i) _mm_prefetch(line + i * 64, _MM_HINT_T1);
+  for (int64_t i = lines.begin; i < lines.end; ++i) _mm_prefetch(at + i * kLine, _MM_HINT_T1);
 }
 
-// A group of rows, and which steps they need.
+// A group of rows, which steps they need, and which lines of a step they ask for.
 struct Group {
-  int64_t number, first;
+  int64_t first;
   StepRange steps;
+  Lines lines;
 };
 
 // The products of pairs of the rows that lie there and of columns: `Vectors` halves of a block. `step_of` tells where a
@@ -398,7 +402,7 @@ template <int Rows, int Vectors, class RowAt, class StepOf, class To>
   const uint16_t* step = right.at + group.steps.begin * kStepSize;
   for (int64_t s = group.steps.begin; s < group.steps.end; ++s, step += kStepSize) {
     const int64_t at = step_of(s);
-    if constexpr (Vectors == 2) ask_for_next(right, s, group.number);
+    if constexpr (Vectors == 2) ask_for_next(right, s, group.lines);
     for (int64_t p = 0; p < pairs; ++p) {
       __m512i columns[Vectors];
 #pragma GCC unroll 2
@@ -423,7 +427,9 @@ template <int Vectors, class RowAt, class StepOf, class To>
 void all_pair_rows(int64_t rows, const StepRange* ranges, const RowAt& row_at, const StepOf& step_of,
                    const Right& right, int64_t pairs, const To& sums) {
   for (int64_t g = 0; g < groups(rows); ++g) {
-    const Group group{g, group_begin(g, rows), ranges == nullptr ? StepRange{0, right.steps} : ranges[g]};
+    const Group group{group_begin(g, rows),
+                      ranges == nullptr ? StepRange{0, right.steps} : ranges[g],
+                      {kLines * g / groups(rows), kLines * (g + 1) / groups(rows)}};
     const auto go = [&]<int Rows>(std::integral_constant<int, Rows>) {
       pair_rows<Rows, Vectors>(group, row_at, step_of, right, pairs, sums);
     };
