@@ -128,15 +128,21 @@ int32_t expand_tanh(Writer& w, int32_t x) {
   return w.select(w.less(a, w.constant(0.625F)), small, w.select(w.is_nan(x), x, signed_large));
 }
 
+// exp2_near_f32 of level_math.h.
+int32_t expand_exp2_near(Writer& w, int32_t x) {
+  const int32_t magic = w.constant(12582912.0F), shifted = w.add(x, magic);
+  const int32_t p = w.polynomial(w.sub(x, w.sub(shifted, magic)), {1.32764562e-3F, 9.67554096e-3F, 5.55071346e-2F,
+                                                                   2.40221202e-1F, 6.93146944e-1F, 1.0F});
+  return w.from_bits(w.iadd(w.bits(p), w.shift(ScalarOp::Shl, w.bits(shifted), 23)));
+}
+
 int32_t expand_erf(Writer& w, int32_t x) {
   const int32_t a = w.abs(x), four = w.constant(4.0F);
   const int32_t t = w.select(w.greater(a, four), four, a);
   const int32_t s = w.mul(t, t);
-  const int32_t u = w.fma(t, w.constant(-3.88396438e-3F), w.constant(2.42546219e-2F));
-  int32_t r = w.fma(w.fma(t, w.constant(-1.72853470e-5F), w.constant(3.83197126e-4F)), s, u);
-  for (float c : {-1.06777877e-1F, -6.34846687e-1F, -1.28717512e-1F}) r = w.fma(r, t, w.constant(c));
-  r = w.fma(r, t, w.op(ScalarOp::Neg, {t}));
-  const int32_t outer = w.op(ScalarOp::CopySign, {w.sub(w.constant(1.0F), expand_exp_near(w, r)), x});
+  const int32_t r = w.polynomial(
+      t, {-1.77739258e-3F, 2.22541001e-2F, -1.30763933e-1F, -9.39854741e-1F, -1.61535573F, -2.91889091e-3F});
+  const int32_t outer = w.op(ScalarOp::CopySign, {w.sub(w.constant(1.0F), expand_exp2_near(w, r)), x});
   const int32_t q = w.polynomial(
       s, {-5.96761703e-4F, 4.99119423e-3F, -2.67681349e-2F, 1.12819925e-1F, -3.76125336e-1F, 1.28379166e-1F});
   const int32_t inner = w.fma(q, x, x);
