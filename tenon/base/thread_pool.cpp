@@ -55,8 +55,9 @@ void watch(const Done& done) {
 
 // One loop. Lives on the stack of the thread that called run().
 //
-// Each thread has a stretch of the parts, because neighbours often read the same memory, or what memory brings next; a
-// thread that is through with its own takes what is left of the others', from the same end as they do.
+// Each thread has a stretch of the parts, because neighbours often read the same memory, or what memory brings next, and
+// the same one in each loop, because the next loop often reads what this one wrote. A thread that is through with its
+// own takes what is left of the others', from the same end as they do.
 class Job {
  public:
   Job(const std::function<void(int64_t)>& body, int64_t parts, int64_t threads)
@@ -67,9 +68,9 @@ class Job {
       s.end = parts * (i + 1) / stretches_;
     }
   }
-  void work() {
+  // By the thread of this number; 0 is the one that called run().
+  void work(int64_t own) {
     const InsidePart inside;
-    const int64_t own = entered_.fetch_add(1, std::memory_order_relaxed);
     for (int64_t i = 0; i < stretches_; ++i) {
       Stretch& s = list_[static_cast<size_t>((own + i) % stretches_)];
       for (int64_t part; (part = s.next.fetch_add(1, std::memory_order_relaxed)) < s.end;) one(part);
@@ -102,7 +103,6 @@ class Job {
 
   const std::function<void(int64_t)>& body_;
   int64_t stretches_;
-  std::atomic<int64_t> entered_{0};
   std::mutex error_mutex_;
   std::exception_ptr error_;
   int64_t error_part_ = INT64_MAX;
@@ -126,7 +126,7 @@ struct ThreadPool::State {
   bool stop = false;
   std::vector<std::thread> workers;
 
-  void serve() {
+  void serve(int64_t number) {
     const auto called = [&] { return stop || (job != nullptr && wanted > 0); };
     bool soon = watches;  // the last loop came while it was worth looking
     std::unique_lock lock(mutex);
@@ -145,7 +145,7 @@ struct ThreadPool::State {
       --wanted;
       ++inside;
       lock.unlock();
-      mine->work();
+      mine->work(number);
       lock.lock();
       if (--inside == 0) work_left.notify_one();
     }
@@ -162,7 +162,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   state_->threads = threads == 0 ? usable_cpus() : threads;
   state_->watches = state_->threads <= usable_cpus();
   State* state = state_.get();
-  for (int i = 1; i < state->threads; ++i) state->workers.emplace_back([state] { state->serve(); });
+  for (int i = 1; i < state->threads; ++i) state->workers.emplace_back([state, i] { state->serve(i); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -191,7 +191,7 @@ void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
   std::unique_lock turn(state.run_mutex, std::defer_lock);
   if (parts == 1 || state.threads == 1 || inside_part() || state.process != getpid() || !turn.try_lock()) {
     Job job(body, parts, 1);
-    job.work();
+    job.work(0);
     job.rethrow();
   } else {
     Job job(body, parts, state.threads);
@@ -203,7 +203,7 @@ void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
       ++state.calls;
     }
     for (int i = 0; i < helpers; ++i) state.work_ready.notify_one();
-    job.work();
+    job.work(0);
     // Workers that have not entered by now are not waited for.
     std::unique_lock lock(state.mutex);
     state.job = nullptr;
