@@ -32,10 +32,19 @@ class Fusion {
   }
 
   void merge_all() {
+    merge(true);
+    if (part_columns()) {
+      rank();
+      merge(false);
+    }
+  }
+
+  // Each node joins those that read it; without `columns` no group of columns grows.
+  void merge(bool columns) {
     for (size_t c = 0; c < g_.nodes.size(); ++c) {
       for (const Operand& x : g_.nodes[c].operands) {
         const int32_t p = producer(x);
-        if (p >= 0) try_merge(group_of_[static_cast<size_t>(p)], group_of_[c]);
+        if (p >= 0) try_merge(group_of_[static_cast<size_t>(p)], group_of_[c], columns);
       }
     }
   }
@@ -60,8 +69,15 @@ class Fusion {
     return count == g_.nodes.size() && in_order(groups);
   }
 
-  // Kahn's algorithm; of what is ready, the group goes first whose last member was recorded first.
   std::vector<Group> ordered() {
+    std::vector<Group> result;
+    for (const int32_t i : order()) result.push_back(std::move(groups_[static_cast<size_t>(i)]));
+    return result;
+  }
+
+ private:
+  // Kahn's algorithm; of what is ready, the group goes first whose last member was recorded first.
+  [[nodiscard]] std::vector<int32_t> order() const {
     std::vector<int> waiting(groups_.size(), 0);
     std::vector<std::vector<int32_t>> readers(groups_.size());
     const auto later = [this](int32_t a, int32_t b) {
@@ -78,27 +94,33 @@ class Fusion {
       }
       if (waiting[i] == 0) ready.push(static_cast<int32_t>(i));
     }
-    std::vector<Group> result;
+    std::vector<int32_t> result;
     while (!ready.empty()) {
       const int32_t i = ready.top();
       ready.pop();
       for (int32_t r : readers[static_cast<size_t>(i)]) {
         if (--waiting[static_cast<size_t>(r)] == 0) ready.push(r);
       }
-      result.push_back(std::move(groups_[static_cast<size_t>(i)]));
+      result.push_back(i);
     }
     if (result.size() != count) throw InternalError("fusion made a circle");
     return result;
   }
+  // That order becomes the ranks.
+  void rank() {
+    at_rank_ = order();
+    for (size_t i = 0; i < groups_.size(); ++i)
+      if (groups_[i].members.empty()) at_rank_.push_back(static_cast<int32_t>(i));
+    for (size_t r = 0; r < at_rank_.size(); ++r) rank_[static_cast<size_t>(at_rank_[r])] = static_cast<int32_t>(r);
+  }
 
- private:
   [[nodiscard]] int32_t producer(const Operand& x) const {
     return x.storage < 0 ? -1 : g_.storages[static_cast<size_t>(x.storage)].node;
   }
   [[nodiscard]] const CoreNode& node(int32_t i) const { return g_.nodes[static_cast<size_t>(i)]; }
 
   // The groups that this one reads from.
-  std::set<int32_t> dependencies(int32_t group) const {
+  [[nodiscard]] std::set<int32_t> dependencies(int32_t group) const {
     std::set<int32_t> result;
     for (int32_t p : producers_[static_cast<size_t>(group)]) {
       if (group_of_[static_cast<size_t>(p)] != group) result.insert(group_of_[static_cast<size_t>(p)]);
@@ -170,7 +192,7 @@ class Fusion {
   }
 
   // b reads a, so nothing that a needs can need b.
-  void try_merge(int32_t a, int32_t b) {
+  void try_merge(int32_t a, int32_t b, bool columns) {
     if (a == b) return;
     const Group &ga = groups_[static_cast<size_t>(a)], &gb = groups_[static_cast<size_t>(b)];
     if (ga.kind == GroupKind::Call || gb.kind == GroupKind::Call) return;
@@ -178,6 +200,7 @@ class Fusion {
     std::merge(ga.members.begin(), ga.members.end(), gb.members.begin(), gb.members.end(), std::back_inserter(members));
     Group merged;
     if (!arrange(g_, members, merged)) return;
+    if (!columns && merged.kind == GroupKind::Column) return;
     if (reaches_through_others(b, a)) return;
     close_ranks(a, b);
     for (int32_t m : gb.members) group_of_[static_cast<size_t>(m)] = a;
@@ -187,6 +210,65 @@ class Fusion {
     pb.clear();
     groups_[static_cast<size_t>(a)] = std::move(merged);
   }
+
+  // Of each group over columns, as fuse.h says. Whether there was one.
+  bool part_columns() {
+    std::vector<bool> wanted(g_.nodes.size(), false);  // by another group, or from the graph
+    for (const Operand& x : g_.outputs)
+      if (producer(x) >= 0) wanted[static_cast<size_t>(producer(x))] = true;
+    for (size_t i = 0; i < g_.nodes.size(); ++i) {
+      for (const Operand& x : g_.nodes[i].operands) {
+        const int32_t p = producer(x);
+        if (p >= 0 && group_of_[static_cast<size_t>(p)] != group_of_[i]) wanted[static_cast<size_t>(p)] = true;
+      }
+    }
+    bool any = false;
+    for (size_t i = 0; i < groups_.size(); ++i) {
+      if (groups_[i].members.empty() || groups_[i].kind != GroupKind::Column) continue;
+      if (numel(groups_[i].axes) >= kLargeColumns && part(static_cast<int32_t>(i), wanted)) any = true;
+    }
+    return any;
+  }
+  bool part(int32_t id, const std::vector<bool>& wanted) {
+    // Maps whose results are wanted and what they are made of; and what stays.
+    const std::vector<int32_t> members = groups_[static_cast<size_t>(id)].members;
+    std::set<int32_t> leave;
+    for (auto m = members.rbegin(); m != members.rend(); ++m) {
+      if (node(*m).kind == CoreKind::Map && wanted[static_cast<size_t>(*m)]) leave.insert(*m);
+      if (!leave.contains(*m)) continue;
+      for (const Operand& x : node(*m).operands) {
+        const int32_t p = producer(x);
+        if (p >= 0 && group_of_[static_cast<size_t>(p)] == id) leave.insert(p);
+      }
+    }
+    if (leave.empty()) return false;
+    std::vector<int32_t> stay;
+    std::ranges::set_difference(members, leave, std::back_inserter(stay));
+    for (const int32_t m : stay) {
+      for (const Operand& x : node(m).operands) {
+        const int32_t p = producer(x);  // nothing is stored that was not
+        if (p >= 0 && leave.contains(p) && !wanted[static_cast<size_t>(p)]) return false;
+      }
+    }
+    Group leaving, staying;
+    if (!arrange(g_, {leave.begin(), leave.end()}, leaving) || !arrange(g_, stay, staying)) return false;
+    const int32_t other = leave.contains(id) ? stay.front() : *leave.begin();
+    put(leave.contains(id) ? id : other, std::move(leaving));
+    put(leave.contains(id) ? other : id, std::move(staying));
+    return true;
+  }
+  void put(int32_t id, Group group) {
+    auto& from = producers_[static_cast<size_t>(id)];
+    from.clear();
+    for (const int32_t m : group.members) {
+      group_of_[static_cast<size_t>(m)] = id;
+      for (const Operand& x : node(m).operands)
+        if (producer(x) >= 0) from.push_back(producer(x));
+    }
+    groups_[static_cast<size_t>(id)] = std::move(group);
+  }
+
+  static constexpr int64_t kLargeColumns = 128 * 1024;  // elements from which on it is faster (bench/README.md)
 
   const CoreGraph& g_;
   std::vector<int32_t> group_of_;

@@ -3,6 +3,9 @@
 // A producer joins its consumer when the two touch the same element (or row) at the same time, so that the value need
 // not go through memory, and when no third group stands between them. Nothing is computed twice across groups: a value
 // that several groups read is stored once. To change what fuses: arrange.cpp.
+// A kernel over columns goes down a few of them at a time. That is no way to write results of every element: memory
+// gives a short piece of each row then, which takes longer than to read whole rows of them again. So maps whose results
+// are wanted elsewhere leave such a group, if they are large, and may join another.
 // Only recompute.h computes some of these again later, instead of keeping them.
 #pragma once
 

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <functional>
 #include <thread>
 
 #include "tenon/base/error.h"
@@ -184,6 +185,34 @@ TEST(Compile, SoftmaxAndNormsOfManySizes) {
       const Explanation e = fast.explain();
       EXPECT_LE(e.programs[0].kernels, 14) << to_string(e);
     }
+  }
+}
+
+// Small ones are made on the way down the columns; large ones row by row, together with what else reads them so.
+TEST(Compile, ColumnSumsReadLargeResultsThatAreWantedAgain) {
+  for (const int64_t size : {64, 512}) {
+    const bool large = size == 512;
+    const Tensor x = uniform({size, size}, -1, 1), w = uniform({size}, -1, 1);
+    const auto kernels = [&](const std::function<Tensors()>& f) {
+      const Tensors want = f();
+      auto fast = compile(f, kChecked);
+      expect_same_bits(fast(), want);
+      return fast.explain().programs[0].kernels;
+    };
+    const auto y = [&] { return tanh(x) * w; };
+    EXPECT_EQ(kernels([&] { return Tensors{sum(y(), {0})}; }), 1) << size;
+    EXPECT_EQ(kernels([&] {
+                const Tensor t = y();
+                return Tensors{t, sum(t, {0})};
+              }),
+              large ? 2 : 1)
+        << size;
+    EXPECT_EQ(kernels([&] {
+                const Tensor t = y();
+                return Tensors{t, sum(t, {0}), sum(t * x, {0}), relu(t) + 1.0};
+              }),
+              large ? 2 : 1)
+        << size;
   }
 }
 
