@@ -55,9 +55,9 @@ void watch(const Done& done) {
 
 // One loop. Lives on the stack of the thread that called run().
 //
-// Each thread has a stretch of the parts, because neighbours often read the same memory, or what memory brings next, and
-// the same one in each loop, because the next loop often reads what this one wrote. A thread that is through with its
-// own takes what is left of the others', from the same end as they do.
+// Each thread has a stretch of the parts, because neighbours often read the same memory, or what memory brings next,
+// and the same one in each loop, because the next loop often reads what this one wrote. A thread that is through with
+// its own takes what is left of the others', from the same end as they do.
 class Job {
  public:
   Job(const std::function<void(int64_t)>& body, int64_t parts, int64_t threads)
