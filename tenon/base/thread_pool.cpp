@@ -53,6 +53,37 @@ void watch(const Done& done) {
   } while (Clock::now() < end);
 }
 
+// Of several exceptions the one of the first part is kept, so that a failing loop fails the same way each time.
+class FirstError {
+ public:
+  void run(const std::function<void(int64_t)>& body, int64_t part) {
+    try {
+      body(part);
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (part < part_) {
+        error_ = std::current_exception();
+        part_ = part;
+      }
+    }
+  }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::exception_ptr error_;
+  int64_t part_ = INT64_MAX;
+};
+
+void run_in_order(int64_t parts, const std::function<void(int64_t)>& body) {
+  const InsidePart inside;
+  FirstError error;
+  for (int64_t part = 0; part < parts; ++part) error.run(body, part);
+  error.rethrow();
+}
+
 // One loop. Lives on the stack of the thread that called run().
 //
 // Each thread has a stretch of the parts, because neighbours often read the same memory, or what memory brings next,
@@ -73,39 +104,22 @@ class Job {
     const InsidePart inside;
     for (int64_t i = 0; i < stretches_; ++i) {
       Stretch& s = list_[static_cast<size_t>((own + i) % stretches_)];
-      for (int64_t part; (part = s.next.fetch_add(1, std::memory_order_relaxed)) < s.end;) one(part);
+      for (int64_t part; (part = s.next.fetch_add(1, std::memory_order_relaxed)) < s.end;) error_.run(body_, part);
     }
   }
-  void rethrow() const {
-    if (error_) std::rethrow_exception(error_);
-  }
+  void rethrow() const { error_.rethrow(); }
 
  private:
   static constexpr int64_t kStretches = 16;  // more threads share them
   static constexpr size_t kCacheLine = 64;
   struct alignas(kCacheLine) Stretch {
-    std::atomic<int64_t> next;
-    int64_t end;
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
   };
-
-  // Of several exceptions the one of the first part is kept, so that a failing loop fails the same way each time.
-  void one(int64_t part) {
-    try {
-      body_(part);
-    } catch (...) {
-      const std::lock_guard lock(error_mutex_);
-      if (part < error_part_) {
-        error_ = std::current_exception();
-        error_part_ = part;
-      }
-    }
-  }
 
   const std::function<void(int64_t)>& body_;
   int64_t stretches_;
-  std::mutex error_mutex_;
-  std::exception_ptr error_;
-  int64_t error_part_ = INT64_MAX;
+  FirstError error_;
   std::array<Stretch, kStretches> list_;
 };
 
@@ -190,9 +204,7 @@ void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
   // locked), is no use: run here.
   std::unique_lock turn(state.run_mutex, std::defer_lock);
   if (parts == 1 || state.threads == 1 || inside_part() || state.process != getpid() || !turn.try_lock()) {
-    Job job(body, parts, 1);
-    job.work(0);
-    job.rethrow();
+    run_in_order(parts, body);
   } else {
     Job job(body, parts, state.threads);
     const auto helpers = static_cast<int>(std::min<int64_t>(parts, state.threads) - 1);

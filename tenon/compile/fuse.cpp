@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <queue>
+#include <ranges>
 #include <set>
 
 #include "tenon/base/error.h"
@@ -233,10 +234,10 @@ class Fusion {
     // Maps whose results are wanted and what they are made of; and what stays.
     const std::vector<int32_t> members = groups_[static_cast<size_t>(id)].members;
     std::set<int32_t> leave;
-    for (auto m = members.rbegin(); m != members.rend(); ++m) {
-      if (node(*m).kind == CoreKind::Map && wanted[static_cast<size_t>(*m)]) leave.insert(*m);
-      if (!leave.contains(*m)) continue;
-      for (const Operand& x : node(*m).operands) {
+    for (const int32_t m : std::ranges::reverse_view(members)) {
+      if (node(m).kind == CoreKind::Map && wanted[static_cast<size_t>(m)]) leave.insert(m);
+      if (!leave.contains(m)) continue;
+      for (const Operand& x : node(m).operands) {
         const int32_t p = producer(x);
         if (p >= 0 && group_of_[static_cast<size_t>(p)] == id) leave.insert(p);
       }

@@ -68,8 +68,8 @@ struct Left {
 bool rows_anywhere();
 // Packed columns, of this many steps.
 struct Right {
-  const uint16_t* at;
-  int64_t steps;
+  const uint16_t* at = nullptr;
+  int64_t steps = 0;
   // As many that are read after these, or null: memory may be asked for them meanwhile.
   const uint16_t* next = nullptr;
 };

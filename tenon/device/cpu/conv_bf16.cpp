@@ -79,7 +79,7 @@ class Windows final : public Bf16Rows {
     return 1;
   }
   bf16_blocks::Left block(int64_t i, uint16_t* room) const override {
-    std::array<Origin, kSide> origins;
+    std::array<Origin, kSide> origins{};
     const int64_t count = origins_of(i, origins);
     const int64_t size = taps_ * s_.channels, whole = run_steps() * kDepth;
     std::array<const uint16_t*, kSide> from{};
