@@ -188,10 +188,25 @@ Case rows_of(const std::string& what, int64_t rows, int64_t columns, int inner =
   return op(dict({{"x", x}, {"y", y}}), [=] { return cross_entropy(x, y); }, size, inner);
 }
 
-Case matmul_row(int64_t m, int64_t n, int64_t k) {
-  const Tensor a = normal({m, k}), b = normal({k, n});
-  Case c = op(dict({{"a", a}, {"b", b}}), [=] { return matmul(a, b); });
+// The peers get numbers of bf16 in f32.
+Case matmul_row(int64_t m, int64_t n, int64_t k, DType dtype) {
+  const Tensor a = cast(normal({m, k}), dtype), b = cast(normal({k, n}), dtype);
+  Case c = op(dict({{"a", cast(a, f32)}, {"b", cast(b, f32)}}), [=] { return matmul(a, b); });
+  c.results.set("y", cast(c.results["y"], f32));
   c.more["flops"] = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  return c;
+}
+
+// Convolutions of channels by themselves on row-major tensors.
+struct Depthwise {
+  int64_t images, channels, size, window, stride;
+};
+Case depthwise_row(const Depthwise& p) {
+  const Tensor x = normal({p.images, p.channels, p.size, p.size}), w = normal({p.channels, 1, p.window, p.window});
+  const ConvOptions options{.stride = {p.stride}, .padding = {p.window / 2}, .groups = p.channels};
+  Case c = op(dict({{"x", x}, {"w", w}}), [=] { return conv2d(x, w, {}, options); });
+  const int64_t out = p.size / p.stride;
+  c.more["flops"] = 2.0 * static_cast<double>(p.images * p.channels * out * out * p.window * p.window);
   return c;
 }
 
@@ -412,7 +427,15 @@ std::vector<Row> rows() {
                           {3136, 64, 256},
                           {196, 1024, 256}})
     list.push_back(
-        {fmt::format("matmul_f32_{}x{}x{}", p.m, p.n, p.k), [p](auto&) { return matmul_row(p.m, p.n, p.k); }});
+        {fmt::format("matmul_f32_{}x{}x{}", p.m, p.n, p.k), [p](auto&) { return matmul_row(p.m, p.n, p.k, f32); }});
+  for (const Product p : {Product{1024, 1024, 1024},
+                          {128, 3072, 768},
+                          {128, 768, 3072},
+                          {3136, 64, 64},
+                          {49, 512, 4608},
+                          {1, 4096, 4096}})
+    list.push_back(
+        {fmt::format("matmul_bf16_{}x{}x{}", p.m, p.n, p.k), [p](auto&) { return matmul_row(p.m, p.n, p.k, bf16); }});
   for (const Product p : {Product{1024, 1024, 1024}, {128, 3072, 768}, {128, 768, 3072}, {384, 768, 768}})
     list.push_back({fmt::format("matmul_i8_{}x{}x{}", p.m, p.n, p.k),
                     [p](auto& folder) { return matmul_i8_row(p.m, p.n, p.k, folder); }});
@@ -421,6 +444,10 @@ std::vector<Row> rows() {
     list.push_back(
         {fmt::format("conv_i8_{}x{}_{}to{}_{}x{}", p.size, p.size, p.channels, p.filters, p.window, p.window),
          [p](auto& folder) { return conv_i8_row(p, folder); }});
+  for (const Depthwise p : {Depthwise{16, 144, 28, 3, 1}, {8, 144, 56, 3, 1}, {8, 144, 56, 5, 1}, {16, 96, 56, 3, 2}})
+    list.push_back(
+        {fmt::format("depthwise_{}x{}_{}_{}x{}_by{}", p.size, p.size, p.channels, p.window, p.window, p.stride),
+         [p](auto&) { return depthwise_row(p); }});
   return list;
 }
 

@@ -27,9 +27,9 @@ PEERS = {  # name: script and mode
     "onnxruntime": ("onnx_rows.py", "onnxruntime"),
     "openvino": ("onnx_rows.py", "openvino"),
 }
-ONE_THREAD = ("eager_add_8", "record_op", "matmul_f32", "matmul_i8", "conv_i8", "mobilenetv2_b1")
+ONE_THREAD = ("eager_add_8", "record_op", "matmul_f32", "matmul_bf16", "matmul_i8", "conv_i8", "depthwise", "mobilenetv2_b1")
 # A name that stands for all rows that begin with it and a "_".
-ALIASES = ("matmul_f32", "matmul_i8", "conv_i8")
+ALIASES = ("matmul_f32", "matmul_bf16", "matmul_i8", "conv_i8", "depthwise")
 # First steps of a compiled training step, in a fresh process each time: compile_bench.cpp. "_warm": a second process
 # that finds the first one's machine code on the disk.
 COMPILE = [f"compile_{model}{warm}" for model in ("mlp", "gpt2", "resnet50") for warm in ("", "_warm")]

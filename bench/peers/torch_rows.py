@@ -71,6 +71,13 @@ def ops(x):
         return (lambda: x["a"] + x["b"]), 1000
     if ROW.startswith("matmul_f32"):
         return compiled(lambda: x["a"] @ x["b"]), 1
+    if ROW.startswith("matmul_bf16"):
+        a, b = x["a"].to(torch.bfloat16), x["b"].to(torch.bfloat16)
+        return compiled(lambda: a @ b), 1
+    if ROW.startswith("depthwise"):
+        size = x["w"].shape[-1]
+        stride = int(ROW.split("_by")[1])
+        return compiled(lambda: F.conv2d(x["x"], x["w"], None, stride, size // 2, 1, x["w"].shape[0])), 1
     inner = 20 if ROW.endswith("_cached") else 1
     name = ROW.removesuffix("_cached")
     calls = {
@@ -116,7 +123,9 @@ def main():
     if call is None:
         return rows.absent("PyTorch has no such row")
     y = call()
-    error = rows.compare(FOLDER, "y", y.numpy(), 1e-3 if ROW.startswith("matmul") else 1e-4)
+    # Sums in f32 of either order, rounded to 8 bits.
+    allowed = 1e-2 if ROW.startswith("matmul_bf16") else 1e-3 if ROW.startswith("matmul") else 1e-4
+    error = rows.compare(FOLDER, "y", y.float().numpy(), allowed)
 
     def run():
         for _ in range(inner):
