@@ -358,7 +358,7 @@ struct Finished {
   [[gnu::always_inline]] void end(int64_t first, const V (&sum)[Rows][2]) const {
     if constexpr (Rows < kGroup - 1) {  // rare, and long code for each number of rows
       alignas(64) float sums[Rows * kSide];
-      Sums{sums - first * kSide, kSide, false}.end(first, sum);
+      Sums{sums, kSide, false}.end(0, sum);
       finish_some(sums, how, Rows, {y, y_row, first, part});
       return;
     }
