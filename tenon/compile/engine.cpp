@@ -365,6 +365,29 @@ std::string text_of(const compiler::ProgramReport& r) {
   return text;
 }
 
+// Whether b is a at other sizes, for which no code was made.
+bool only_other_sizes(const compiler::ProgramReport& a, const compiler::ProgramReport& b) {
+  return b.code.compiled == 0 && b.code.loaded == 0 && b.loop_ir.empty() && a.ended == b.ended &&
+         a.recorded == b.recorded && a.called == b.called && a.fused == b.fused;
+}
+
+// Those in [begin, end), which are `like` another at other sizes.
+std::string text_of(const std::vector<compiler::ProgramReport>& all, size_t begin, size_t end, size_t like) {
+  double least = all[begin].seconds, most = least;
+  int64_t peak = 0, runs = 0;
+  for (size_t i = begin; i < end; ++i) {
+    least = std::min(least, all[i].seconds);
+    most = std::max(most, all[i].seconds);
+    peak = std::max(peak, all[i].peak_bytes);
+    runs += all[i].runs;
+  }
+  return fmt::format(
+      "program{}\n"
+      "  program {} at other sizes: no code was made, ready in {:.1f} to {:.1f} ms; peak {} at most; run {} times\n",
+      end - begin == 1 ? fmt::format(" {}", begin) : fmt::format("s {} to {}", begin, end - 1), like, least * 1e3,
+      most * 1e3, bytes_text(peak), runs);
+}
+
 }  // namespace
 
 std::string to_string(const Explanation& e) {
@@ -373,7 +396,17 @@ std::string to_string(const Explanation& e) {
   if (e.dropped > 0) text += fmt::format("; {} programs dropped because there were too many", e.dropped);
   text += '\n';
   for (const auto& [what, times] : e.warnings) text += fmt::format("warning ({} times): {}\n", times, what);
-  for (size_t i = 0; i < e.programs.size(); ++i) text += fmt::format("program {}\n{}", i, text_of(e.programs[i]));
+  for (size_t i = 0, whole = 0; i < e.programs.size();) {
+    size_t end = i;
+    while (end > 0 && end < e.programs.size() && only_other_sizes(e.programs[whole], e.programs[end])) ++end;
+    if (end == i) {
+      text += fmt::format("program {}\n{}", i, text_of(e.programs[i]));
+      whole = i++;
+    } else {
+      text += text_of(e.programs, i, end, whole);
+      i = end;
+    }
+  }
   return text;
 }
 

@@ -1,4 +1,5 @@
 // A batch size or a sequence length that changes: eager bits, and at most two compilations.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -124,6 +125,13 @@ TEST(Sizes, ExplainGivesTheReasons) {
   EXPECT_EQ(e.programs[1].reason, "a known graph at other sizes, for the first time");
   EXPECT_EQ(e.programs[2].reason, "a known graph at other sizes");
   EXPECT_EQ(e.programs[2].code.compiled, 0);
+
+  // What differs in its sizes only takes one line for all of them.
+  for (int64_t n : {6, 7}) static_cast<void>(f(uniform({n, 9})));
+  const std::string text = to_string(f.explain());
+  EXPECT_THAT(text, testing::HasSubstr("programs 2 to 4\n  program 1 at other sizes: no code was made, ready in"));
+  EXPECT_THAT(text, testing::HasSubstr("run 3 times\n"));
+  EXPECT_THAT(text, testing::Not(testing::HasSubstr("program 2\n")));
 
   double slope = 1;
   auto g = compile([&](const Tensor& x) { return leaky_relu(x * 2.0, slope); });
