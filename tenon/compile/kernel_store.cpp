@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -37,6 +38,28 @@ std::string default_folder() {
     return std::string(home) + "/.cache/tenon/kernels";
   return {};
 }
+
+// A write beyond the limit of file sizes (ulimit -f) is an error like any other, not the end of the process.
+class NoSizeSignal {
+ public:
+  NoSizeSignal() {
+    sigemptyset(&one_);
+    sigaddset(&one_, SIGXFSZ);
+    ::pthread_sigmask(SIG_BLOCK, &one_, &before_);
+  }
+  ~NoSizeSignal() {
+    if (sigismember(&before_, SIGXFSZ) == 1) return;
+    const timespec now{};
+    while (::sigtimedwait(&one_, nullptr, &now) < 0 && errno == EINTR) {
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  NoSizeSignal(const NoSizeSignal&) = delete;
+  NoSizeSignal& operator=(const NoSizeSignal&) = delete;
+
+ private:
+  sigset_t one_{}, before_{};
+};
 
 class File {
  public:
@@ -158,6 +181,7 @@ void KernelStore::save(const Hash128& key, std::span<const std::byte> bytes) {
   };
   File file(draft, O_WRONLY | O_CREAT | O_EXCL);
   if (!file.is_open()) return failed();
+  const NoSizeSignal no_signal;
   const Hash128 sum = sum_of(bytes);
   const bool written = file.write(std::as_bytes(std::span(kMagic))) && file.write(std::as_bytes(std::span(&key, 1))) &&
                        file.write(std::as_bytes(std::span(&sum, 1))) && file.write(bytes) && file.close();

@@ -57,13 +57,20 @@ extern constinit thread_local const std::string* layer;  // NOLINT(cppcoreguidel
 // In force on this thread, or null.
 inline Observer* observer() { return detail::observer; }
 
-// An observer is in force on one thread at a time.
+// An observer is in force on one thread at a time. Scopes may end in any order (two Profilers), on the thread that made
+// them: whoever leaves is taken out of the chain where it stands.
 class ObserverScope {
  public:
   explicit ObserverScope(Observer& observer) : observer_(observer) {
     observer.outer_ = std::exchange(detail::observer, &observer);
   }
-  ~ObserverScope() { detail::observer = observer_.outer_; }
+  ~ObserverScope() {
+    for (Observer** at = &detail::observer; *at != nullptr; at = &(*at)->outer_) {
+      if (*at != &observer_) continue;
+      *at = observer_.outer_;
+      return;
+    }
+  }
   ObserverScope(const ObserverScope&) = delete;
   ObserverScope& operator=(const ObserverScope&) = delete;
 

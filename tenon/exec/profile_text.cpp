@@ -130,7 +130,10 @@ std::string to_chrome_trace(const Profile& profile) {
   events.push_back(metadata("process_name", 1, "tenon"));
   for (int t = 0; t < threads; ++t)
     events.push_back(metadata("thread_name", t + 1, t == 0 ? "main" : fmt::format("thread {}", t)));
-  return nlohmann::json{{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}}.dump(1) + "\n";
+  // A span may be named by any bytes; JSON is UTF-8, and a trace must not be lost for a name.
+  return nlohmann::json{{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}}.dump(
+             1, ' ', false, nlohmann::json::error_handler_t::replace) +
+         "\n";
 }
 
 void save_chrome_trace(const Profile& profile, const std::filesystem::path& path) {

@@ -2,12 +2,14 @@
 // FlopCounterMode.
 #include <gmock/gmock.h>
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "tenon/base/error.h"
 #include "tenon/base/file.h"
 #include "tenon/exec/evaluate.h"
+#include "tenon/exec/observe.h"
 #include "tenon/tenon.h"
 #include "tests/support/temp_folder.h"
 
@@ -53,6 +55,20 @@ TEST(Profile, HasEachOpWithItsTypesBytesAndTime) {
   EXPECT_EQ(positive.flops, 8);
   EXPECT_GE(positive.start, product.start + product.duration);
   EXPECT_GE(profile.seconds, positive.start + positive.duration);
+}
+
+// A list of them, the first stopped first: the others go on, and nothing looks for the one that is gone.
+TEST(Profile, TwoMayEndInAnyOrder) {
+  const Tensor x = ones({2});
+  auto first = std::make_unique<Profiler>();
+  Profiler second;
+  (void)relu(x);
+  EXPECT_EQ(first->stop().events.size(), 1u);
+  first.reset();
+  (void)exp(x);
+  EXPECT_EQ(second.stop().events.size(), 2u);
+  EXPECT_EQ(exec::observer(), nullptr);
+  (void)exp(x);
 }
 
 TEST(Profile, NothingIsRecordedBeforeOrAfter) {
@@ -213,6 +229,13 @@ TEST(ChromeTrace, IsWhatTheFormatAsksFor) {
   EXPECT_EQ(product.at("name"), "matmul");
   EXPECT_EQ(product.at("args").at("inputs"), "f32[2, 3], f32[3, 4]");
   EXPECT_EQ(product.at("args").at("flops"), 48);
+}
+
+TEST(ChromeTrace, ANameThatIsNoUtf8IsReplacedAndLosesNoTrace) {
+  Profiler profiler;
+  profile_span("bad \xff name", [] {});
+  const auto json = nlohmann::json::parse(to_chrome_trace(profiler.stop()));
+  EXPECT_EQ(json["traceEvents"][0].at("name"), "bad \xef\xbf\xbd name");
 }
 
 }  // namespace
