@@ -205,6 +205,11 @@ def main():
     parser.add_argument("--peers", default="", help="names of peers, separated by commas, or 'all'")
     parser.add_argument("--no-instructions", dest="instructions", action="store_false")
     options = parser.parse_args()
+    for name in ("threads", "rounds"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} wants 1 or more")
+    if not options.seconds > 0:
+        parser.error("--seconds wants more than 0")
     options.peer_names = list(PEERS) if options.peers == "all" else [p for p in options.peers.split(",") if p]
     unknown = [p for p in options.peer_names if p not in PEERS]
     if unknown:
@@ -218,8 +223,9 @@ def main():
         if not found:
             parser.error(f"there is no row {name!r}; there are {', '.join(known)}")
         chosen += [f for f in found if f not in chosen]
-    print(f"{'row':26} {'median':>9} {'least':>9} {'runs':>5}  {'best peer':14} {'median':>9}  ratio, above 1: Tenon is faster")
     results, settings = [], {}
+    keep(options, results)  # a path that cannot be written is found before anything is measured
+    print(f"{'row':26} {'median':>9} {'least':>9} {'runs':>5}  {'best peer':14} {'median':>9}  ratio, above 1: Tenon is faster")
     for row in chosen:
         try:
             r = measure_compile(row, options) if row in COMPILE else measure(row, options)
@@ -228,19 +234,29 @@ def main():
             r = {"row": row, **NO_PEER, "error": lines[-1] if lines else "ended without a word"}
             print(f"{row:26} failed: {r['error']}", flush=True)
             results.append(r)
+            keep(options, results)
             continue
         results.append(r)
+        keep(options, results)
         settings |= r.get("settings", {})
         print(shown(r), flush=True)
         for note in r.get("notes", []):
             print(f"    {note}", flush=True)
     for name, text in settings.items():
         print(f"{name}: {text}")
-    if options.json:
-        load = os.getloadavg()[0]
-        facts = {"date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "cores": os.cpu_count(), "load": load}
-        Path(options.json).write_text(json.dumps({"machine": facts, "rows": results}, indent=1) + "\n")
     return 1 if any("error" in r for r in results) else 0
+
+
+def keep(options, results):
+    """The rows so far: whoever ends a long run loses none."""
+    if not options.json:
+        return
+    facts = {"date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    text = json.dumps({"machine": facts, "rows": results}, indent=1) + "\n"
+    try:
+        Path(options.json).write_text(text)
+    except OSError as error:
+        sys.exit(f"{options.json}: {error.strerror}")
 
 
 def cpu_name():
