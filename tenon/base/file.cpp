@@ -108,6 +108,12 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path.string())
   if (std::error_code ignored; std::filesystem::is_directory(path, ignored)) {
     throw FileError({path_, "cannot write", "a file's name", "a folder", ""});
   }
+  if (std::error_code ignored; std::filesystem::is_other(path, ignored)) {
+    // A device or a pipe (/dev/null, /dev/stdout) takes the bytes as they come; a rename would put a file in its place.
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+    if (descriptor_ < 0) throw_errno(path_, "open", errno);
+    return;
+  }
   // Beside the target, because rename does not cross file systems; O_EXCL keeps two writers apart.
   for (int attempt = 0; descriptor_ < 0; ++attempt) {
     temporary_ = fmt::format("{}.tmp-{}-{}", path_, ::getpid(), attempt);
@@ -119,7 +125,7 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path.string())
 AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
-  ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
@@ -141,6 +147,10 @@ void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(te
 
 void AtomicFile::commit() {
   if (descriptor_ < 0) throw InternalError("AtomicFile::commit twice: " + path_);
+  if (temporary_.empty()) {
+    ::close(std::exchange(descriptor_, -1));
+    return;
+  }
   if (::fsync(descriptor_) != 0 && errno != EINVAL) throw_errno(path_, "flush", errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw_errno(path_, "rename the finished file", errno);
   // From here on the file is there under its name: only a failing close is left, and it has nothing to lose.

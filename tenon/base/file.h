@@ -39,7 +39,7 @@ class MappedFile {
 [[nodiscard]] std::vector<std::byte> read_file(const std::filesystem::path& path);
 [[nodiscard]] std::string read_text_file(const std::filesystem::path& path);
 
-// A file that appears under its name only with commit().
+// A file that appears under its name only with commit(). A device or a pipe gets its bytes at once.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);

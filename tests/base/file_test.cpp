@@ -3,7 +3,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <thread>
 
 #include "tenon/base/error.h"
 
@@ -55,6 +58,19 @@ TEST_F(FileTest, EmptyFile) {
   tenon::write_file_atomic(folder_ / "empty", "");
   EXPECT_TRUE(tenon::read_file(folder_ / "empty").empty());
   EXPECT_TRUE(tenon::MappedFile(folder_ / "empty").bytes().empty());
+}
+
+TEST_F(FileTest, APipeGetsTheBytesAndStaysAPipe) {
+  const auto path = folder_ / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  std::string got;
+  std::thread reader([&] { got = tenon::read_text_file(path); });
+  tenon::write_file_atomic(path, "through a pipe");
+  reader.join();
+  EXPECT_EQ(got, "through a pipe");
+  EXPECT_TRUE(std::filesystem::is_fifo(path));
+  EXPECT_EQ(entries(), 1U);
+  EXPECT_THAT(file_error([] { tenon::write_file_atomic("/dev/full", "x"); }), HasSubstr("No space left"));
 }
 
 TEST_F(FileTest, NothingAppearsWithoutCommit) {
