@@ -112,11 +112,15 @@ class Recorder final : public exec::Observer {
       int& depth;
       ~Leave() { --depth; }
     } const leave{depth_};
+    Tensors result;
     const Clock::time_point start = Clock::now();
-    Tensors result = pass_on(work, run);
+    try {
+      result = pass_on(work, run);
+    } catch (...) {  // what ended by an exception took its time too
+      record(std::move(event), start);
+      throw;
+    }
     const Clock::time_point end = Clock::now();
-    event.start = seconds_between(recording_->begin, start);
-    event.duration = seconds_between(start, end);
     if (work.inputs != nullptr) {
       event.outputs = types_of(result);
     } else {
@@ -124,12 +128,18 @@ class Recorder final : public exec::Observer {
     }
     event.bytes = bytes_of(work, event);
     event.flops = flops_of(work, event, all_inputs);
-    const std::lock_guard lock(recording_->mutex);
-    recording_->events.push_back(std::move(event));
+    record(std::move(event), start, end);
     return result;
   }
 
  private:
+  void record(ProfileEvent event, Clock::time_point start, Clock::time_point end = Clock::now()) {
+    event.start = seconds_between(recording_->begin, start);
+    event.duration = seconds_between(start, end);
+    const std::lock_guard lock(recording_->mutex);
+    recording_->events.push_back(std::move(event));
+  }
+
   std::shared_ptr<Recording> recording_;
   int thread_ = 0;
   int depth_ = 0;

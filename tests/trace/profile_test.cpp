@@ -58,6 +58,20 @@ TEST(Profile, HasEachOpWithItsTypesBytesAndTime) {
 }
 
 // A list of them, the first stopped first: the others go on, and nothing looks for the one that is gone.
+TEST(Profile, WhatEndsByAnExceptionIsRecorded) {
+  Profiler profiler;
+  EXPECT_THROW(profile_span("outer", [] { profile_span("inner", [] { throw ValueError({"x", "y", {}, {}, {}}); }); }),
+               ValueError);
+  profile_span("after", [] {});
+  const Profile profile = profiler.stop();
+  ASSERT_EQ(profile.events.size(), 3U);
+  EXPECT_EQ(profile.events[0].name, "outer");
+  EXPECT_EQ(profile.events[1].name, "inner");
+  EXPECT_EQ(profile.events[1].depth, 1);
+  EXPECT_LE(profile.events[1].duration, profile.events[0].duration);
+  EXPECT_EQ(profile.events[2].depth, 0);
+}
+
 TEST(Profile, TwoMayEndInAnyOrder) {
   const Tensor x = ones({2});
   auto first = std::make_unique<Profiler>();
