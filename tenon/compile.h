@@ -32,6 +32,17 @@ class Compiled {
  public:
   Compiled(F fn, CompileOptions options)
       : fn_(std::move(fn)), engine_(std::make_shared<compiler::Engine>(std::move(options))) {}
+  Compiled(const Compiled&) = default;
+  Compiled& operator=(const Compiled&) = default;
+  // What was moved from can be called like any moved function; it still has its compiled programs.
+  Compiled(Compiled&& other) noexcept(std::is_nothrow_move_constructible_v<F>)
+      : fn_(std::move(other.fn_)), engine_(other.engine_) {}
+  Compiled& operator=(Compiled&& other) noexcept(std::is_nothrow_move_assignable_v<F>) {
+    fn_ = std::move(other.fn_);
+    engine_ = other.engine_;
+    return *this;
+  }
+  ~Compiled() = default;
 
   // Errors: those of the function. Kernels that depend on values (an index out of range) complain when their segment
   // runs, which is later than in an eager run.

@@ -45,8 +45,21 @@ Place operator*(Place a, int64_t factor) {
   return a;
 }
 
+namespace {
+
+// The builder of a value that was computed. Errors: ValueError for a Value that nothing was assigned to.
+Builder& builder_of(const Value& a) {
+  if (a.builder == nullptr || a.reg < 0) fail("a Value that has no value is read", "assign the result of a load to it");
+  return *a.builder;
+}
+
+}  // namespace
+
 Value emit_as_is(ScalarOp op, DType dtype, std::span<const Value> args) {
-  Builder& b = *args.front().builder;
+  Builder& b = builder_of(args.front());
+  for (const Value& a : args.subspan(1)) {
+    if (&builder_of(a) != &b) fail("a Value of another kernel is read", "keep no Value from one body to the next");
+  }
   Stmt& s = b.add(StmtKind::Scalar, dtype);
   s.op = op;
   s.result = b.kernel_.registers++;
@@ -71,7 +84,7 @@ Value pair(ScalarOp op, Value a, Value b) {
   if (a.dtype != b.dtype) fail(fmt::format("{} of {} and {}", info(op).name, name(a.dtype), name(b.dtype)), "cast one");
   return emit(op, info(op).gives_bool ? DType::Bool : a.dtype, {a, b});
 }
-Value like(Value a, double x) { return a.builder->constant(x, a.dtype); }
+Value like(Value a, double x) { return builder_of(a).constant(x, a.dtype); }
 
 }  // namespace
 
@@ -104,16 +117,28 @@ int64_t Array::extent(int64_t axis) const {
   if (axis < -rank || axis >= rank) fail(fmt::format("axis {} of an array with {}", axis, rank));
   return type.shape[static_cast<size_t>(axis < 0 ? axis + rank : axis)];
 }
+namespace {
+
+Builder& builder_of(const Array& a) {
+  if (a.builder == nullptr) fail("an Array that is none is read or written", "take it from input() or output()");
+  return *a.builder;
+}
+
+}  // namespace
+
 Value Array::load(const Place& at) const {
-  Stmt& s = builder->add(StmtKind::Load, type.dtype);
+  Builder& b = builder_of(*this);
+  Stmt& s = b.add(StmtKind::Load, type.dtype);
   s.buffer = buffer;
   s.index = at.index();
-  s.result = builder->kernel_.registers++;
-  return {builder, s.result, type.dtype};
+  s.result = b.kernel_.registers++;
+  return {&b, s.result, type.dtype};
 }
 void Array::store(const Place& at, Value value) const {
   if (value.dtype != type.dtype) fail(fmt::format("{} stored as {}", name(value.dtype), name(type.dtype)), "cast it");
-  Stmt& s = builder->add(StmtKind::Store, type.dtype);
+  Builder& b = builder_of(*this);
+  if (&builder_of(value) != &b) fail("a Value of another kernel is stored", "keep no Value from one body to the next");
+  Stmt& s = b.add(StmtKind::Store, type.dtype);
   s.buffer = buffer;
   s.index = at.index();
   s.args[0] = value.reg;
@@ -367,6 +392,11 @@ Variant fastest(const Description& d, std::vector<Variant> variants, const std::
 }
 
 }  // namespace
+
+void need_inputs(const char* name, size_t wanted, size_t given) {
+  if (wanted != given)
+    throw ValueError({name, "wrong number of inputs", std::to_string(wanted), std::to_string(given), {}});
+}
 
 int64_t chosen_tile(const char* name, std::span<const TensorType> inputs) {
   Known& k = known();

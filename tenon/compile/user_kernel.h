@@ -2,6 +2,7 @@
 //
 //   struct Scale {
 //     static constexpr const char* kName = "scale";
+//     static constexpr size_t kInputs = 1;                                // may be left out: then infer must check
 //     static constexpr int64_t kTiles[] = {16, 64};                       // tried on the first call of each shape
 //     static std::vector<TensorType> infer(const ops::InferArgs& a) { return {a.in[0]}; }
 //     static void body(kernel::Builder& k) {
@@ -141,6 +142,8 @@ struct Description {
   bool tiles_change_bits = false;
 };
 void run(const Description& description, const ops::ReferenceArgs& args);
+// Errors: ValueError if another number of inputs was given.
+void need_inputs(const char* name, size_t wanted, size_t given);
 // The tile that was chosen for these shapes, 0 if it has not run.
 int64_t chosen_tile(const char* name, std::span<const TensorType> inputs);
 
@@ -164,6 +167,7 @@ ops::Gradient gradient() {
 
 template <class K>
 Tensors call(Tensors inputs) {
+  if constexpr (requires { K::kInputs; }) need_inputs(K::kName, K::kInputs, inputs.size());
   static const ops::OpDef op = [] {
     ops::OpDef o;
     o.name = K::kName;

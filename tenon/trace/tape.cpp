@@ -186,8 +186,11 @@ Tensor adapt(const TapeNode& node, size_t i, Tensor ct) {
   if (sparse_rows(ct)) return ct;
   if (ct.shape() != want.shape) {
     if (node.op && !std::holds_alternative<ops::Elementwise>(node.op->meaning))
-      throw InternalError(std::string(node.op->name) + ": gradient of input " + std::to_string(i) + " has shape " +
-                          to_string(ct.shape()) + ", the input " + to_string(want.shape));
+      throw GradientError({std::string(node.op->name),
+                           fmt::format("the gradient rule gave input {} another shape than it has", i),
+                           to_string(want.shape),
+                           to_string(ct.shape()),
+                           {}});
     if (!node.op && !broadcasts_to(want.shape, ct.shape()))  // from a function of the user's
       throw GradientError({node.label,
                            fmt::format("the gradient of input {} has another shape than the input", i),
@@ -245,7 +248,11 @@ Tensors apply_rule(const TapeNode& node, const Tensors& ct, const std::vector<ch
   if (node.op) {
     result = exec::observed(work, [&] { return rule_of_op(node, ct, needs); });
     if (result.size() != node.edges.size())
-      throw InternalError(std::string(node.op->name) + ": gradient rule gave the wrong number of cotangents");
+      throw GradientError({std::string(node.op->name),
+                           "the gradient rule gave the wrong number of cotangents",
+                           fmt::format("{}, one for each input (undefined: none)", node.edges.size()),
+                           std::to_string(result.size()),
+                           {}});
   } else if (node.function) {
     result = exec::observed(work, [&] { return node.function(ct, kept_outputs(node)); });
     result.resize(node.edges.size());

@@ -280,6 +280,18 @@ TEST(Compile, OfTooManyProgramsTheLeastRecentlyUsedGoes) {
   EXPECT_EQ(f.explain().found, 4);
 }
 
+TEST(Compile, MovedFunctionsKeepTheirPrograms) {
+  auto first = compile([](const Tensor& x) { return relu(x) * 2.0; });
+  const Tensor x = tensor({-1.0, 3.0});
+  const std::vector<float> want{0, 6};
+  EXPECT_EQ(first(x).to_vector<float>(), want);
+  auto second = std::move(first);
+  EXPECT_EQ(second(x).to_vector<float>(), want);
+  EXPECT_EQ(second.explain().programs.size(), 1U);
+  EXPECT_EQ(first(x).to_vector<float>(), want);  // NOLINT(bugprone-use-after-move): a lambda without state
+  EXPECT_EQ(first.explain().programs.size(), 1U);
+}
+
 TEST(Compile, ThreadsMayMakeAndDropProgramsAtTheSameTime) {
   CompileOptions options;
   options.most_programs = 2;

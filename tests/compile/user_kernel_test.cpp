@@ -124,6 +124,64 @@ TEST(UserKernel, MistakesAreNamed) {
   EXPECT_THAT(problem([](Builder& k) { k.parallel(1, [&](Place) { k.parallel(1, [](Place) {}); }); }),
               HasSubstr("a second parallel loop"));
   EXPECT_THAT(problem([](Builder& k) { static_cast<void>(k.input(3)); }), HasSubstr("input 3 of 1"));
+  EXPECT_THAT(problem([](Builder& k) { k.parallel(8, [&](Place i) { k.output(0).store(i, kernel::Value{}); }); }),
+              HasSubstr("a Value that has no value is read"));
+  EXPECT_THAT(problem([](Builder& k) {
+                k.parallel(8, [&](Place i) { k.output(0).store(i, kernel::Value{} * 2.0 + k.input(0).load(i)); });
+              }),
+              HasSubstr("a Value that has no value is read"));
+  EXPECT_THAT(
+      problem([](Builder& k) { k.parallel(8, [&](Place i) { k.output(0).store(i, kernel::Array{}.load(i)); }); }),
+      HasSubstr("an Array that is none is read or written"));
+  const std::vector<TensorType> one{{DType::F32, {8}}};
+  Builder other(one, one, 4);
+  kernel::Value kept;
+  other.parallel(8, [&](Place i) { kept = other.input(0).load(i); });
+  EXPECT_THAT(
+      problem([&](Builder& k) { k.parallel(8, [&](Place i) { k.output(0).store(i, k.input(0).load(i) + kept); }); }),
+      HasSubstr("a Value of another kernel is read"));
+}
+
+// A copy whose gradient rule is wrong, by `Rule`.
+template <int Rule>
+struct WrongRule {
+  static constexpr const char* kName = Rule == 0 ? "too_many_cotangents" : "another_shape";
+  static constexpr size_t kInputs = 1;
+  static std::vector<TensorType> infer(const ops::InferArgs& a) { return {a.in[0]}; }
+  static void body(Builder& k) {
+    k.parallel(k.input(0).size(), [&](Place i) { k.output(0).store(i, k.input(0).load(i)); });
+  }
+  static Tensors vjp(const ops::VjpArgs& a) {
+    if (Rule == 0) return {a.ct[0], a.ct[0]};
+    return {sum(a.ct[0])};
+  }
+  static constexpr uint32_t kSavesInputs = 0, kSavesOutputs = 0;
+};
+
+template <class E>
+std::string what(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const E& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST(UserKernel, WrongRulesAndCallsAreNamed) {
+  using testing::HasSubstr;
+  const auto backward_of = [](const Tensors& y) { sum(y[0]).backward(); };
+  const Variable x(ones({3}));
+  EXPECT_THAT(
+      what<GradientError>([&] { backward_of(kernel::call<WrongRule<0>>({x})); }),
+      HasSubstr("too_many_cotangents: the gradient rule gave the wrong number of cotangents; expected 1, one for "
+                "each input (undefined: none), got 2"));
+  EXPECT_THAT(
+      what<GradientError>([&] { backward_of(kernel::call<WrongRule<1>>({x})); }),
+      HasSubstr("another_shape: the gradient rule gave input 0 another shape than it has; expected [3], got []"));
+  EXPECT_THAT(what<ValueError>([&] { static_cast<void>(kernel::call<WrongRule<1>>({x, x})); }),
+              HasSubstr("another_shape: wrong number of inputs; expected 1, got 2"));
+  EXPECT_THAT(what<ValueError>([&] { static_cast<void>(kernel::call<WrongRule<1>>({})); }), HasSubstr("got 0"));
 }
 
 }  // namespace
