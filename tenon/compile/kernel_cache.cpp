@@ -28,9 +28,16 @@ std::vector<KernelFunction> KernelCache::compile(const std::vector<const Kernel*
     Level& state = levels_[level];
     for (const Kernel* k : kernels) {
       Kernel code = without_numbers(*k);
-      keys.push_back(hash(code));
-      const Hash128& key = keys.back();
-      if (state.known.contains(key) || std::find(wanted_keys.begin(), wanted_keys.end(), key) != wanted_keys.end()) {
+      const auto there = [&](const Hash128& key) {
+        return state.known.contains(key) || std::find(wanted_keys.begin(), wanted_keys.end(), key) != wanted_keys.end();
+      };
+      const Hash128 key = hash(code);
+      Kernel twin = code;  // whether results go past the caches is no reason to compile again
+      twin.streams = 1 - code.streams;
+      const Hash128 twin_key = hash(twin);
+      const bool shared = there(key) || there(twin_key);
+      keys.push_back(shared && !there(key) ? twin_key : key);
+      if (shared) {
         ++counts.shared;
         continue;
       }

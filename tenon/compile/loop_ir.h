@@ -13,6 +13,8 @@
 //    before it is written. Scratch belongs to one call, has no first value and starts anew with each iteration of the
 //    parallel loop.
 //
+//  - `streams` is advice (stream.h): 1 if what is only written need not stay in the caches.
+//
 //   kernel "add" (b0: f32[640], b1: f32[1], out b2: f32[640]) {
 //     for i0 in 640 parallel vec {
 //       %0: f32 = load b0[i0]
@@ -21,9 +23,9 @@
 //       store b2[i0], %2
 //     }
 //   }
-// Scratch stands after the buffers: (…) scratch (s0: f32[64]). Constants: "%3: f32 = const 0.5" (floats by their
-// shortest exact decimal form, inf, -inf, nan; integers in decimal); "number 0.5" is a constant that is an argument of
-// the code (numbers_of).
+// Scratch stands after the buffers: (…) scratch (s0: f32[64]), and "streams" at the end of that line. Constants: "%3:
+// f32 = const 0.5" (floats by their shortest exact decimal form, inf, -inf, nan; integers in decimal); "number 0.5" is
+// a constant that is an argument of the code (numbers_of).
 #pragma once
 
 #include <string>
@@ -85,6 +87,7 @@ struct Kernel {
   Stmt root;                        // the parallel loop
   int32_t registers = 0;
   int32_t loops = 0;
+  int64_t streams = 0;  // 0 or 1
   [[nodiscard]] const LoopBuffer& buffer(int32_t i) const {
     const auto n = static_cast<size_t>(i);
     return n < buffers.size() ? buffers[n] : scratch[n - buffers.size()];
@@ -101,12 +104,13 @@ Hash128 hash(const Kernel& kernel);
 
 // Machine code does not depend on how long loops are and where elements lie: numbers, extents of loops that are not
 // unrolled, and in indices (not of scratch that may become registers) the constants and the factors other than 1, are
-// arguments of the code. So kernels that differ in these numbers only share it: updates of parameters of many sizes,
-// the same block at another batch size.
+// arguments of the code, and last `streams`. So kernels that differ in these numbers only share it: updates of
+// parameters of many sizes, the same block at another batch size.
 std::vector<int64_t> numbers_of(const Kernel& kernel);  // floats by the bits of a double
 // In the same order, the members of the kernel; of a constant always `integer`.
 std::vector<const int64_t*> number_places(const Kernel& kernel);
-// The kernel with 2 for each of its numbers, no sizes of buffers and no name: equal for kernels that share code.
+// The kernel with 2 for each of its numbers, no sizes of buffers and no name: equal for kernels that share code. It
+// keeps `streams`: code made with 1 knows both ways, code made with 0 is shorter, and each serves every kernel.
 Kernel without_numbers(const Kernel& kernel);
 
 // Replaces the elementary functions that have a formula of their own (exp, log, tanh, erf of f32) by it: the formulas

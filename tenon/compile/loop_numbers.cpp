@@ -33,6 +33,7 @@ std::vector<const int64_t*> number_places(const Kernel& kernel) {
   walk(
       kernel.root, kernel, [&](const int64_t& n) { places.push_back(&n); },
       [&](const Stmt& s) { places.push_back(&s.integer); });
+  places.push_back(&kernel.streams);
   return places;
 }
 
@@ -41,6 +42,7 @@ std::vector<int64_t> numbers_of(const Kernel& kernel) {
   walk(
       kernel.root, kernel, [&](const int64_t& n) { numbers.push_back(n); },
       [&](const Stmt& s) { numbers.push_back(is_float(s.dtype) ? std::bit_cast<int64_t>(s.real) : s.integer); });
+  numbers.push_back(kernel.streams);
   return numbers;
 }
 

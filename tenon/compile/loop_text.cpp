@@ -103,6 +103,7 @@ class Parser {
     kernel_.name = quoted();
     buffers('b', kernel_.buffers);
     if (try_word("scratch")) buffers('s', kernel_.scratch);
+    if (try_word("streams")) kernel_.streams = 1;
     expect('{');
     Stmt root = statement();
     if (root.kind != StmtKind::For) fail("a kernel is one loop");
@@ -333,6 +334,7 @@ std::string to_text(const Kernel& k) {
     print_buffers(k.scratch, 's', out);
     out += ')';
   }
+  if (k.streams != 0) out += " streams";
   out += " {\n";
   print(k, k.root, 1, out);
   out += "}\n";
@@ -350,6 +352,7 @@ Hash128 hash(const Kernel& k) {
       h.number(b.size);
     }
   }
+  h.number(k.streams);
   feed(h, k.root);
   return h.finish();
 }

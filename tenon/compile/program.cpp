@@ -13,6 +13,7 @@
 #include "tenon/compile/lower.h"
 #include "tenon/compile/ready_call.h"
 #include "tenon/compile/recompute.h"
+#include "tenon/compile/stream.h"
 #include "tenon/exec/observe.h"
 #include "tenon/exec/plan.h"
 #include "tenon/exec/reuse.h"
@@ -166,6 +167,9 @@ struct Program::State {
   }
   void pass_expand() {
     for (auto& k : kernels) expand_functions(k.kernel);
+  }
+  void pass_stream() {
+    for (auto& k : kernels) mark_streams(k.kernel);
   }
   void pass_launch();
   void cut(Launch& launch) const;
@@ -590,6 +594,7 @@ Program::Program(const trace::Segment& segment, const ProgramOptions& options, K
       {"lower", [&] { s.pass_lower(); }},          // kernels as loop IR
       {"relax", [&] { s.pass_relax(); }},          // fewer roundings, if asked for
       {"expand", [&] { s.pass_expand(); }},        // exp, log, tanh, erf as instructions
+      {"stream", [&] { s.pass_stream(); }},        // which results are larger than the caches
       {"launch", [&] { s.pass_launch(); }},        // what runs at the same time
       {"plan", [&] { s.pass_plan(); }},            // where every value lies
       {"codegen", [&] { s.pass_codegen(cache, store); }},

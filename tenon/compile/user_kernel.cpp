@@ -11,6 +11,7 @@
 #include "tenon/base/error.h"
 #include "tenon/compile/kernel_cache.h"
 #include "tenon/compile/lower.h"
+#include "tenon/compile/stream.h"
 #include "tenon/exec/session.h"
 #include "tenon/tensor/half.h"
 
@@ -342,6 +343,7 @@ std::vector<Variant> make(const Description& d, std::span<const TensorType> in, 
     d.body(b);
     kernels.push_back(b.finish(d.name));
     compiler::expand_functions(kernels.back());
+    compiler::mark_streams(kernels.back());
   }
   std::vector<const compiler::Kernel*> list;
   for (const auto& k : kernels) list.push_back(&k);

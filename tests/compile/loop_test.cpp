@@ -17,6 +17,7 @@
 #include "tenon/compile/llvm/jit.h"
 #include "tenon/compile/loop_ir.h"
 #include "tenon/compile/prefetch.h"
+#include "tenon/compile/stream.h"
 #include "tenon/device/cpu/level.h"
 
 namespace tenon::compiler {
@@ -95,7 +96,16 @@ TEST(LoopIr, TheVerifierSaysWhatIsWrong) {
 }
 
 // ---- targets -------------------------------------------------------------------------------
-using Bytes = std::vector<std::byte>;
+// Memory that begins on a line, as that of tensors does.
+template <class T>
+struct OnLines {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+  static T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kLine)); }
+  static void deallocate(T* at, size_t /*n*/) { ::operator delete(at, kLine); }
+  bool operator==(const OnLines&) const = default;
+};
+using Bytes = std::vector<std::byte, OnLines<std::byte>>;
 struct Memory {
   std::vector<Bytes> buffers;
   std::vector<std::byte*> pointers() {
@@ -399,6 +409,82 @@ TEST(Targets, Aarch64RunsUnderQemuWithTheSameBits) {
     out.read(reinterpret_cast<char*>(got.buffers[i].data()), static_cast<std::streamsize>(got.buffers[i].size()));
   ASSERT_TRUE(out.good());
   expect_same(k, want, got, "aarch64");
+}
+
+// A map over rows of n elements, the first of which lies `begin` elements into its buffer.
+Kernel rows_of(int64_t n, int64_t begin, int64_t streams) {
+  Kernel k = parse_kernel(
+      "kernel \"rows\" (b0: f32[9000], out b1: f32[9000], out b2: f32[9000], out b3: f32[9000]) streams {\n"
+      "  for i0 in 7 parallel {\n"
+      "    for i1 in 64 vec {\n"
+      "      %0: f32 = load b0[3*i0 + i1]\n"
+      "      %1: f32 = mul %0, %0\n"
+      "      store b1[5 + 3*i0 + i1], %1\n"
+      "      %2: f32 = add %1, %0\n"
+      "      store b2[5 + 3*i0 + i1], %2\n"
+      "      %3: f32 = load b3[3*i0 + i1]\n"
+      "      %4: f32 = add %3, %2\n"
+      "      store b3[3*i0 + i1], %4\n"
+      "    }\n"
+      "  }\n"
+      "}\n");
+  EXPECT_EQ(k.streams, 1);
+  EXPECT_EQ(to_text(parse_kernel(to_text(k))), to_text(k));
+  k.streams = streams;
+  Stmt& loop = k.root.body[0];
+  loop.extent = n;
+  for (Stmt& s : loop.body) {
+    for (IndexTerm& term : s.index.terms)
+      if (term.loop == k.root.loop) term.factor = n;
+    if (s.index.constant != 0) s.index.constant = begin;
+  }
+  return k;
+}
+
+TEST(Streams, WhatIsOnlyWrittenInWholeVectors) {
+  EXPECT_EQ(only_written(rows_of(64, 0, 1)), (std::vector<char>{0, 1, 1, 0}));  // b3 is read too
+  Kernel k = rows_of(64, 0, 0);
+  mark_streams(k);
+  EXPECT_EQ(k.streams, 0);
+  k.buffers[3].size = kStreamBytes / 4;
+  mark_streams(k);
+  EXPECT_EQ(k.streams, 0) << "is read";
+  k.buffers[2].size = kStreamBytes / 4;
+  mark_streams(k);
+  EXPECT_EQ(k.streams, 1);
+}
+
+// Rows of whole lines and others, asked for and not, cut in parts: the same bits; and one code for all of them.
+TEST(Streams, AllWaysGiveTheSameBits) {
+  for (int level : levels()) {
+    Jit jit(level, true);
+    Kernel code = without_numbers(rows_of(64, 0, 1));
+    code.name = "rows";
+    const auto f = jit.compile(std::span(&code, 1))[0];
+    for (const int64_t n : {3, 16, 64, 65, 320, 1000}) {
+      for (const int64_t begin : {0, 5, 16}) {
+        for (const int64_t streams : {0, 1}) {
+          const Kernel k = rows_of(n, begin, streams);
+          ASSERT_EQ(verify(k), "");
+          Memory want = memory_for(k, 1), got = memory_for(k, 1);
+          interpret(k, want.pointers(), 0, 7);
+          const auto numbers = numbers_of(k);
+          f(got.pointers().data(), numbers.data(), 0, 3);
+          f(got.pointers().data(), numbers.data(), 3, 7);
+          expect_same(k, want, got, "level " + std::to_string(level) + ", rows of " + std::to_string(n));
+        }
+      }
+    }
+  }
+}
+
+TEST(Streams, OnlyCodeThatIsAskedForBothWaysHasThem) {
+  const Jit with(2, true), without(2, false);
+  Kernel both = rows_of(64, 0, 1), one = rows_of(64, 0, 0);
+  const auto size = [](const Jit& jit, const Kernel& k) { return jit.object_of(k, true).bytes.size(); };
+  EXPECT_GT(size(with, both), size(without, both) + 100);
+  EXPECT_EQ(size(with, one), size(without, one));
+  EXPECT_NE(with.target(), without.target());  // a store of code keeps them apart
 }
 
 // A row kernel: what the first loop reads is fetched a row ahead, what the last writes in this row, and what the long

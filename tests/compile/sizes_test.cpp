@@ -143,5 +143,19 @@ TEST(Sizes, ExplainGivesTheReasons) {
   EXPECT_EQ(numbers.programs[2].code.compiled, 0) << "the slope is a number of the code by then";
 }
 
+// Results of 64 MiB and more go past the caches, smaller ones not: no reason to compile again, in whichever order.
+TEST(Sizes, ResultsThatOutgrowTheCachesAreNotCompiledAgain) {
+  constexpr int64_t kRow = int64_t{1} << 20;
+  for (const std::vector<int64_t>& sizes : {std::vector<int64_t>{2, 9}, std::vector<int64_t>{9, 2}}) {
+    const Tensor all = cast(uniform({9, kRow}, -2, 2), f64), b = cast(uniform({kRow}, -1, 1), f64);
+    expect_two_compilations(sizes, [&] {
+      return [=](int64_t n) {
+        const Tensor x = narrow(all, 0, 0, n);
+        return Tensors{relu(x + b) * 0.5};
+      };
+    });
+  }
+}
+
 }  // namespace
 }  // namespace tenon

@@ -11,6 +11,7 @@
 
 #include "tenon/base/error.h"
 #include "tenon/compile/prefetch.h"
+#include "tenon/compile/stream.h"
 
 namespace tenon::compiler {
 
@@ -23,6 +24,8 @@ std::string symbol_of(ScalarOp op, DType operand, DType result) {
 
 namespace {
 
+constexpr int kLine = 64;  // bytes of a line of memory
+
 bool is_signed(DType t) { return info(t).kind == DTypeKind::Signed; }
 // Floats that only exist in memory: a register holds their bits.
 bool is_narrow(DType t) { return is_float(t) && t != DType::F32 && t != DType::F64; }
@@ -33,6 +36,7 @@ class Emitter {
       : m_(module), c_(module.getContext()), b_(c_), k_(k), options_(options), prefetch_(plan_prefetch(k)) {
     for (const int64_t* n : number_places(k)) slots_of_.emplace(n, static_cast<int>(slots_of_.size()));
     numbers_.resize(slots_of_.size());
+    if (options.streams && k.streams != 0) streamed_ = only_written(k);
   }
 
   void run() {
@@ -58,6 +62,8 @@ class Emitter {
     made_by_.resize(registers_.size());
     loops_.resize(static_cast<size_t>(k_.loops));
     open_loop(k_.root, f_->getArg(2), f_->getArg(3));
+    // Whoever waits for this call sees what went past the caches.
+    if (!streamed_.empty()) b_.CreateIntrinsic(llvm::Intrinsic::x86_sse_sfence, {}, {});
     b_.CreateRetVoid();
   }
 
@@ -153,10 +159,44 @@ class Emitter {
     }
     return true;
   }
+  // ---- results past the caches ---------------------------------------------------------------
+  [[nodiscard]] bool streamed(const Stmt& s) const {
+    const auto buffer = static_cast<size_t>(s.buffer);
+    return s.kind == StmtKind::Store && buffer < streamed_.size() && streamed_[buffer] != 0;
+  }
+  // Whether the loop's streamed stores begin on a line of memory, and this call wants them so.
+  Value* lines_are_whole(const Stmt& loop, Value* begin) {
+    loops_[static_cast<size_t>(loop.loop)] = begin;
+    Value* places = nullptr;
+    for (const Stmt& s : loop.body) {
+      if (!streamed(s)) continue;
+      Value* at = b_.CreatePtrToInt(place(s), b_.getInt64Ty());
+      places = places ? b_.CreateOr(places, at) : at;
+    }
+    Value* whole = b_.CreateICmpEQ(b_.CreateAnd(places, number(kLine - 1)), number(0));
+    return b_.CreateAnd(whole, b_.CreateICmpNE(argument(k_.streams), number(0)));
+  }
+  // Both ways, one of which runs.
+  void open_loop(const Stmt& s, Value* begin, Value* end) {
+    if (!s.vec || std::ranges::none_of(s.body, [&](const Stmt& inner) { return streamed(inner); }))
+      return plain_loop(s, begin, end);
+    auto* past = llvm::BasicBlock::Create(c_, "past", f_);
+    auto* into = llvm::BasicBlock::Create(c_, "into", f_);
+    auto* both = llvm::BasicBlock::Create(c_, "both", f_);
+    b_.CreateCondBr(lines_are_whole(s, begin), past, into);
+    for (auto* way : {past, into}) {
+      b_.SetInsertPoint(way);
+      streaming_ = way == past;
+      plain_loop(s, begin, end);
+      b_.CreateBr(both);
+    }
+    streaming_ = false;
+    b_.SetInsertPoint(both);
+  }
   // A loop whose extent is known only when it runs: vectors, and what is left under a mask or one by one. Of a long
   // body (a polynomial is one chain, of which each instruction waits for the one before) several vectors go side by
   // side, so that the machine has something to do; the few that are left are always under the mask.
-  void open_loop(const Stmt& s, Value* begin, Value* end) {
+  void plain_loop(const Stmt& s, Value* begin, Value* end) {
     const int lanes = s.vec ? options_.lanes : 1;
     if (lanes == 1) {
       loop(begin, end, 1, false, [&](Value* i) { iteration(s, i, 1); });
@@ -202,10 +242,10 @@ class Emitter {
   // ---- prefetching -------------------------------------------------------------------------
   // The lines of `width` elements from i on, of all that the plan names.
   void prefetch(Value* i, int width) {
-    constexpr int kLine = 64;
     const std::vector<Value*> now = loops_;
     for (const Prefetch& p : prefetch_.what) {
       const Stmt& s = *p.access;
+      if (streamed(s)) continue;
       Value* rows = nullptr;
       for (const auto& term : s.index.terms) {
         // Loops that this one is not in stand at their beginning, but for the one that goes over the elements.
@@ -324,6 +364,11 @@ class Emitter {
     if (stride == 1) {
       if (mask_) {
         b_.CreateMaskedStore(v, place(s), align, mask_);
+      } else if (streaming_ && streamed(s)) {
+        const int bytes = std::min(kLine, width_ * std::max(info(s.dtype).bits, 8) / 8);
+        auto* past = b_.CreateAlignedStore(v, place(s), llvm::Align(static_cast<uint64_t>(bytes)));
+        auto* one = llvm::ConstantAsMetadata::get(b_.getInt32(1));
+        past->setMetadata(llvm::LLVMContext::MD_nontemporal, llvm::MDNode::get(c_, {one}));
       } else {
         b_.CreateAlignedStore(v, place(s), align);
       }
@@ -723,9 +768,11 @@ class Emitter {
   std::vector<const Stmt*> made_by_;  // the instructions behind registers
   std::vector<Value*> loops_;
   llvm::AllocaInst* slots_[4] = {};
-  int32_t vec_ = -1;       // the vec loop around
-  int width_ = 1;          // its lanes now
-  Value* mask_ = nullptr;  // which of them count; null: all
+  std::vector<char> streamed_;  // by buffer; empty: none
+  bool streaming_ = false;      // in the loop that sends them past the caches
+  int32_t vec_ = -1;            // the vec loop around
+  int width_ = 1;               // its lanes now
+  Value* mask_ = nullptr;       // which of them count; null: all
 };
 
 }  // namespace

@@ -16,6 +16,7 @@ struct EmitOptions {
   int together = 1;     // vectors of a long loop body side by side: a single chain of instructions waits for itself
   bool scale_by_power = false;  // x * 2^n is one instruction (AVX-512)
   bool fma = false;             // a * b + c is one instruction
+  bool streams = false;         // results go past the caches where the kernel says so (stream.h)
 };
 // Adds void NAME(ptr buffers, ptr numbers, i64 begin, i64 end) to the module; numbers as numbers_of gives them.
 // Instructions without a form of their own call void symbol_of(…)(out, a, b, c, n), a loop of the CPU device.

@@ -213,7 +213,7 @@ struct Jit::State {
   std::vector<std::unique_ptr<llvm::TargetMachine>> machines;  // idle; each is one thread's at a time
 };
 
-Jit::Jit(int level) {
+Jit::Jit(int level, bool streams) {
   if (level < 2 || level > 4) throw InternalError("no such CPU level");
 #if !defined(__x86_64__)
   throw UnsupportedError({"compile", "code in this process is made for x86-64 only so far", {}, {}, {}});
@@ -221,6 +221,7 @@ Jit::Jit(int level) {
   constexpr ObjectTarget kTargets[] = {ObjectTarget::X86_64_V2, ObjectTarget::X86_64_V3, ObjectTarget::X86_64_V4};
   state_ = std::make_unique<State>();
   state_->row = row_of(kTargets[level - 2]);
+  state_->row.emit.streams = streams;
   initialize_targets();
   auto jit = llvm::orc::LLJITBuilder().create();
   if (!jit) fail("the JIT does not start", jit.takeError());
@@ -236,7 +237,8 @@ Jit::~Jit() = default;
 
 std::string Jit::target() const {
   const TargetRow& row = state_->row;
-  return fmt::format("{} {} {} LLVM {}", row.triple, row.cpu, row.features, LLVM_VERSION_STRING);
+  return fmt::format("{} {} {}{} LLVM {}", row.triple, row.cpu, row.features, row.emit.streams ? " streams" : "",
+                     LLVM_VERSION_STRING);
 }
 
 KernelObject Jit::object_of(const Kernel& kernel, bool verify) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tenon/compile/loop_ir.h"
+#include "tenon/device/cpu/level.h"
 
 namespace tenon::compiler {
 
@@ -24,8 +25,9 @@ struct KernelObject {
 
 class Jit {
  public:
-  // Code for x86-64-v2, -v3 or -v4 (2, 3, 4). Errors: UnsupportedError if LLVM cannot compile for this machine.
-  explicit Jit(int level);
+  // Code for x86-64-v2, -v3 or -v4 (2, 3, 4), `streams`: with results that go past the caches (stream.h). Errors:
+  // UnsupportedError if LLVM cannot compile for this machine.
+  explicit Jit(int level, bool streams = cpu::writes_past_caches());
   ~Jit();
   Jit(const Jit&) = delete;
   Jit& operator=(const Jit&) = delete;

@@ -47,6 +47,15 @@ int best_level(int limit) {
   return std::max(2, std::min({limit, wanted_level(), detected}));
 }
 
+bool writes_past_caches() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_is("amd") != 0;
+#else
+  return false;
+#endif
+}
+
 const LevelTable& level_table(int level) {
 #if defined(__x86_64__)
   if (level >= 4) return v4::table();
