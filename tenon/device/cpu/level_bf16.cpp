@@ -166,19 +166,19 @@ template <V (*F)(V), int Rows>
 #pragma GCC unroll 8
   for (Pair& x : v) x = {F(x.low), F(x.high)};
 }
-// Rounds to bf16 as Lanes::shortened, if that is what the instruction does: it takes subnormal numbers for zero, so not
-// where a zero comes out. Nor where a NaN does, whose sign says nothing to finish_packed().
+// Rounds to bf16 as Lanes::shortened, if that is what the instruction does: it takes subnormal numbers for zero. Nor
+// are NaNs rounded, whose sign says nothing to finish_packed().
 template <int Rows>
 [[gnu::always_inline]] inline bool round_all(const Pair (&v)[Rows], __mmask32 part, __m512i (&bits)[Rows]) {
-  const __m512i two = _mm512_set1_epi16(2);
-  __m512i most = _mm512_setzero_si512();
+  constexpr int kSubnormalOrNan = 0xa1;
+  __mmask16 low = 0, high = 0;
 #pragma GCC unroll 8
   for (int m = 0; m < Rows; ++m) {
     bits[m] = rounded(v[m]);
-    // Twice the magnitude less 2: infinity is 0xfefe, NaNs are above it, and so is zero.
-    most = _mm512_max_epu16(most, _mm512_sub_epi16(_mm512_add_epi16(bits[m], bits[m]), two));
+    low |= _mm512_fpclass_ps_mask(v[m].low, kSubnormalOrNan);
+    high |= _mm512_fpclass_ps_mask(v[m].high, kSubnormalOrNan);
   }
-  return _mm512_mask_cmpgt_epu16_mask(part, most, _mm512_set1_epi16(static_cast<int16_t>(0xfefe))) == 0;
+  return ((low & part) | (high & part >> kHalf)) == 0;
 }
 template <int Rows>
 [[gnu::always_inline]] inline void shorten(__mmask32 part, Pair (&v)[Rows]) {
@@ -233,14 +233,16 @@ struct Place {
   int64_t y_row, row;
   __mmask32 part;
 };
-// Steps that end with rounding, or with rounding and a bound of zero, end on what is stored.
+// Steps that end with rounding, or with rounding and a bound of zero, end on what is stored. The two may stand in
+// either order, because rounding keeps that of numbers.
 enum class Ending : uint8_t { None, Short, ShortAboveZero };
 [[gnu::always_inline]] inline Ending ending(const Finish& f) {
   if (!f.narrow || f.step_count == 0) return Ending::None;
-  const Step* last = f.steps + f.step_count - 1;
-  if (last->op == TileOp::Short) return Ending::Short;
-  return last->op == TileOp::AboveZero && f.step_count > 1 && last[-1].op == TileOp::Short ? Ending::ShortAboveZero
-                                                                                           : Ending::None;
+  const TileOp last = f.steps[f.step_count - 1].op;
+  const TileOp before = f.step_count > 1 ? f.steps[f.step_count - 2].op : TileOp::Keep;
+  if ((last == TileOp::AboveZero && before == TileOp::Short) || (last == TileOp::Short && before == TileOp::AboveZero))
+    return Ending::ShortAboveZero;
+  return last == TileOp::Short ? Ending::Short : Ending::None;
 }
 // Whether that could be done.
 template <int Rows>
@@ -258,10 +260,11 @@ template <int Rows>
 template <int Rows>
 [[gnu::always_inline]] inline void finish_pairs(Pair (&v)[Rows], const Finish& f, const Place& to) {
   const auto low = static_cast<__mmask16>(to.part), high = static_cast<__mmask16>(to.part >> kHalf);
-  Pair bias{_mm512_set1_ps(-0.0F), _mm512_set1_ps(-0.0F)};  // x + -0 is x
-  if (f.bias != nullptr) bias = {_mm512_maskz_loadu_ps(low, f.bias), _mm512_maskz_loadu_ps(high, f.bias + kHalf)};
+  if (f.bias != nullptr) {
+    const Pair bias{_mm512_maskz_loadu_ps(low, f.bias), _mm512_maskz_loadu_ps(high, f.bias + kHalf)};
 #pragma GCC unroll 8
-  for (Pair& x : v) x = {Lanes::add(x.low, bias.low), Lanes::add(x.high, bias.high)};
+    for (Pair& x : v) x = {Lanes::add(x.low, bias.low), Lanes::add(x.high, bias.high)};
+  }
   auto* short_y = static_cast<uint16_t*>(to.y) + to.row * to.y_row;
   if (f.step_count == 0 && f.narrow) {
 #pragma GCC unroll 8
