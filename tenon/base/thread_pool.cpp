@@ -20,6 +20,8 @@
 namespace tenon {
 namespace {
 
+constexpr size_t kCacheLine = 64;
+
 // Whether this thread is inside a part of some pool: a nested call then runs in order.
 bool& inside_part() {
   thread_local bool inside = false;
@@ -41,6 +43,9 @@ int usable_cpus() {
 // thread: for so long a thread that waits looks before it parks.
 using Clock = std::chrono::steady_clock;
 constexpr auto kWatch = std::chrono::microseconds(30);
+// Light loops follow each other if they are so close, and so many before workers are woken for them.
+constexpr auto kClose = std::chrono::microseconds(10);
+constexpr int kFollowing = 8;
 
 template <class Done>
 void watch(const Done& done) {
@@ -111,7 +116,6 @@ class Job {
 
  private:
   static constexpr int64_t kStretches = 16;  // more threads share them
-  static constexpr size_t kCacheLine = 64;
   struct alignas(kCacheLine) Stretch {
     std::atomic<int64_t> next{0};
     int64_t end = 0;
@@ -129,32 +133,57 @@ struct ThreadPool::State {
   int threads = 1;
   bool watches = false;  // there is a CPU for each thread
   pid_t process = getpid();
-  std::mutex run_mutex;  // held by the thread whose loop the workers serve
-  std::mutex mutex;      // guards what follows
+  std::mutex run_mutex;         // held by the thread whose loop the workers serve; guards these two:
+  Clock::time_point light_end;  // of the last light loop
+  int following = 0;            // light loops that followed another closely
+  std::mutex mutex;             // guards what follows
   std::condition_variable work_ready;
   std::condition_variable work_left;
   Job* job = nullptr;
-  int wanted = 0;                   // workers that may still enter the job
-  std::atomic<int> inside = 0;      // workers in the job
-  std::atomic<uint64_t> calls = 0;  // jobs so far, and the end
+  int wanted = 0;  // workers that may still enter the job
   bool stop = false;
   std::vector<std::thread> workers;
+  // Threads look at these all the time, so each has its line.
+  alignas(kCacheLine) std::atomic<int> inside = 0;      // workers in the job
+  alignas(kCacheLine) std::atomic<uint64_t> calls = 0;  // jobs so far, and the end
+  alignas(kCacheLine) std::atomic<int> looking = 0;     // workers that watch for one
 
+  // Whether workers help with a light loop.
+  bool awake() {
+    if (looking != 0) return true;
+    following = Clock::now() - light_end < kClose ? following + 1 : 0;
+    if (!watches || following < kFollowing) return false;
+    following = 0;
+    return true;
+  }
+  void look(std::unique_lock<std::mutex>& lock) {
+    const uint64_t seen = calls;
+    ++looking;
+    lock.unlock();
+    watch([&] { return calls.load(std::memory_order_relaxed) != seen; });
+    lock.lock();
+    --looking;
+  }
   void serve(int64_t number) {
     const auto called = [&] { return stop || (job != nullptr && wanted > 0); };
     bool soon = watches;  // the last loop came while it was worth looking
     std::unique_lock lock(mutex);
     for (;;) {
       const auto idle = Clock::now();
-      if (soon && !called()) {
+      bool worth = false;  // it was to look for this one
+      const auto look_for_one = [&] {
+        look(lock);
+        worth = called();
+      };
+      if (soon && !called()) look_for_one();
+      while (!called()) {
         const uint64_t seen = calls;
-        lock.unlock();
-        watch([&] { return calls.load(std::memory_order_relaxed) != seen; });
-        lock.lock();
+        work_ready.wait(lock);
+        // Too late for that loop, but in time for the next perhaps.
+        if (watches && calls != seen && !called()) look_for_one();
       }
-      work_ready.wait(lock, called);
       if (stop) return;
-      soon = watches && Clock::now() - idle < 2 * kWatch;
+      soon = worth || (watches && Clock::now() - idle < 2 * kWatch);
       Job* mine = job;
       --wanted;
       ++inside;
@@ -197,7 +226,7 @@ ThreadPool::~ThreadPool() {
 
 int ThreadPool::threads() const { return state_->threads; }
 
-void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
+void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body, Load load) {
   if (parts <= 0) return;
   State& state = *state_;
   // A pool that serves another thread's loop, or that lost its workers in a fork (which may have left its mutexes
@@ -205,6 +234,9 @@ void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
   std::unique_lock turn(state.run_mutex, std::defer_lock);
   if (parts == 1 || state.threads == 1 || inside_part() || state.process != getpid() || !turn.try_lock()) {
     run_in_order(parts, body);
+  } else if (load == Load::Light && !state.awake()) {
+    run_in_order(parts, body);
+    state.light_end = Clock::now();
   } else {
     Job job(body, parts, state.threads);
     const auto helpers = static_cast<int>(std::min<int64_t>(parts, state.threads) - 1);
@@ -227,6 +259,7 @@ void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body) {
     }
     state.work_left.wait(lock, [&] { return state.inside == 0; });
     lock.unlock();
+    if (load == Load::Light) state.light_end = Clock::now();
     job.rethrow();
   }
 }

@@ -20,10 +20,14 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   [[nodiscard]] int threads() const;
+  // What all parts of a loop are worth. Light: some microseconds, which is less than it takes to wake a thread; so
+  // others are asked where they are awake, or where such loops follow each other closely.
+  enum class Load : uint8_t { Light, Heavy };
+
   // Calls body(part) for each part in [0, parts), in any order, on any thread, and returns when all are
   // done. A call from inside a part runs its parts in order on that thread. The first exception is
   // rethrown here, after all parts have ended.
-  void run(int64_t parts, const std::function<void(int64_t)>& body);
+  void run(int64_t parts, const std::function<void(int64_t)>& body, Load load = Load::Heavy);
 
  private:
   struct State;

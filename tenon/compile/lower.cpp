@@ -18,7 +18,8 @@ constexpr int64_t kRowGroup = 64;      // rows folded one after the other
 constexpr int64_t kMostGroups = 64;    // of rows that a column kernel has: analyse.cpp sends longer ones to the device
 constexpr int64_t kRowScratch = 4096;  // elements of a row that may wait in scratch
 constexpr int64_t kRunsRounded = 128;  // scratch for runs comes in multiples of this
-constexpr int64_t kPart = 1 << 20;     // instructions of one part of a parallel run, about
+constexpr int64_t kPart = 1 << 20;     // instructions of one part of a parallel run, about, …
+constexpr int64_t kFewParts = 8;       // … an eighth of that where they would be fewer
 constexpr int32_t kScratchBase = 1 << 24;
 
 int instruction_cost(const ir::ScalarInstr& i) {
@@ -347,7 +348,8 @@ class Lowering {
       work += numel(n.shape) * (2 + cost_of(n.program));
     }
     const int64_t each = std::max<int64_t>(1, work / std::max<int64_t>(1, iterations));
-    result_.grain = std::max<int64_t>(1, kPart / each);
+    result_.worth = static_cast<double>(work) / static_cast<double>(kPart);
+    result_.grain = std::max<int64_t>(1, (work < kFewParts * kPart ? kPart / 8 : kPart) / each);
     if (k_.root.vec) result_.grain = (result_.grain + 1023) / 1024 * 1024;
     result_.kernel = std::move(k_);
     return std::move(result_);

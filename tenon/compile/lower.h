@@ -17,6 +17,7 @@ struct LoweredKernel {
   std::vector<int32_t> storages;  // of each buffer
   std::vector<bool> pointwise;    // of each buffer: an input whose memory an output of the same size may take
   int64_t grain = 1;              // iterations of one part
+  double worth = 0;               // of all of them, in parts of usual work
 };
 // `stored` tells for each storage whether it is needed beyond its group. Most groups are one kernel.
 // `general`: with the loops of every size, some of which may then have no iterations, so that kernels for other sizes

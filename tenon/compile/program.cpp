@@ -33,6 +33,9 @@ struct Place {
   int32_t donor = -1;  // output: the leaf whose memory it takes
 };
 
+// Two parts of usual work are hardly more than it takes to wake a thread.
+ThreadPool::Load load_of(double worth) { return worth < 2 ? ThreadPool::Load::Light : ThreadPool::Load::Heavy; }
+
 struct Step {
   size_t group = 0;
   // A kernel …
@@ -41,6 +44,7 @@ struct Step {
   std::vector<int64_t> numbers;
   std::vector<int32_t> storages;
   int64_t extent = 0, grain = 1;
+  double worth = 0;
   std::string name;  // the ops in it
   // … or a call.
   int32_t call = -1;  // the core node
@@ -69,6 +73,7 @@ struct Launch {
     int64_t begin, end;
   };
   size_t first = 0, end = 0;
+  double worth = 0;
   std::vector<Piece> pieces;
   std::vector<size_t> tasks;
 };
@@ -152,6 +157,7 @@ struct Program::State {
         step.storages = kernel.storages;
         step.extent = kernel.kernel.root.extent;
         step.grain = kernel.grain;
+        step.worth = kernel.worth;
         step.name = names;
         kernels.push_back(std::move(kernel));
         steps.push_back(std::move(step));
@@ -287,8 +293,9 @@ struct Program::State {
     };
     const int64_t parts = (step.extent + step.grain - 1) / step.grain;
     if (parts == 1) return part(0, step.extent);
-    exec::session().pool().run(parts,
-                               [&](int64_t p) { part(p * step.grain, std::min(step.extent, (p + 1) * step.grain)); });
+    exec::session().pool().run(
+        parts, [&](int64_t p) { part(p * step.grain, std::min(step.extent, (p + 1) * step.grain)); },
+        load_of(step.worth));
   }
   void run_step(Step& step, const std::vector<std::byte*>& base, const Leaves& leaves) const {
     if (step.call >= 0) {
@@ -318,7 +325,7 @@ void Program::State::pass_launch() {
       joins = joins && written[s] != number && !(output && touched[s] == number);
       alone = output && !is_output[s] && byte_size(core.storages[s].dtype, core.storages[s].size) > kSmall;
     }
-    if (!open || alone || !joins) launches.push_back({t, t, {}, {}});
+    if (!open || alone || !joins) launches.push_back({t, t, 0, {}, {}});
     open = !alone;
     launches.back().end = t + 1;
     launch_of.push_back(static_cast<int32_t>(launches.size()) - 1);
@@ -355,6 +362,8 @@ void Program::State::verify_launches() const {
   }
 }
 void Program::State::cut(Launch& launch) const {
+  for (size_t t = launch.first; t < launch.end; ++t) launch.worth += steps[t].worth;
+  const double enough = load_of(launch.worth) == ThreadPool::Load::Light ? 0.2 : 0.75;
   double load = 0;
   launch.tasks.push_back(0);
   for (size_t t = launch.first; t < launch.end; ++t) {
@@ -362,8 +371,8 @@ void Program::State::cut(Launch& launch) const {
     for (int64_t begin = 0; begin < step.extent; begin += step.grain) {
       const int64_t end = std::min(step.extent, begin + step.grain);
       launch.pieces.push_back({t, begin, end});
-      load += static_cast<double>(end - begin) / static_cast<double>(step.grain);
-      if (load < 0.75) continue;
+      load += step.worth * static_cast<double>(end - begin) / static_cast<double>(step.extent);
+      if (load < enough) continue;
       launch.tasks.push_back(launch.pieces.size());
       load = 0;
     }
@@ -389,7 +398,7 @@ void Program::State::run_launch(const Launch& launch, const std::vector<std::byt
   };
   const auto tasks = static_cast<int64_t>(launch.tasks.size()) - 1;
   if (tasks == 1) return task(0);
-  exec::session().pool().run(tasks, task);
+  exec::session().pool().run(tasks, task, load_of(launch.worth));
 }
 
 // With what an observer wants to know: a call's op and types, a kernel's ops and the storages that it touches.

@@ -1,9 +1,11 @@
 #include "tenon/base/thread_pool.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -184,6 +186,43 @@ TEST(ThreadPool, LoopsMayComeAtOnceOrLate) {
 #endif
 #endif
 #ifdef TENON_TEST_FORK  // thread sanitizer does not follow a process that forks with threads
+// Light loops close together, with pauses in which workers fall asleep, and heavy ones between them: each part once.
+TEST(ThreadPool, LightLoopsRunEachPartOnce) {
+  ThreadPool pool(3);
+  constexpr int64_t kParts = 5;
+  std::array<int64_t, kParts> times{};
+  int64_t loops = 0;
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 200; ++i, ++loops) {
+      pool.run(
+          kParts, [&](int64_t part) { ++times[static_cast<size_t>(part)]; },
+          i % 50 == 49 ? ThreadPool::Load::Heavy : ThreadPool::Load::Light);
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(round * 20));
+  }
+  EXPECT_THAT(times, testing::Each(loops));
+  EXPECT_THROW(
+      pool.run(2, [](int64_t) { throw std::runtime_error("part"); }, ThreadPool::Load::Light), std::runtime_error);
+}
+
+// Workers that sleep are woken for light loops if enough of them follow each other.
+TEST(ThreadPool, LightLoopsThatFollowEachOtherAreShared) {
+  if (ThreadPool().threads() < 2) GTEST_SKIP() << "one CPU";
+  ThreadPool pool(2);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<bool> shared = false;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!shared && std::chrono::steady_clock::now() < end) {
+    pool.run(
+        64,
+        [&](int64_t) {
+          if (std::this_thread::get_id() != caller) shared = true;
+        },
+        ThreadPool::Load::Light);
+  }
+  EXPECT_TRUE(shared);
+}
+
 TEST(ThreadPool, WorksInAForkedChild) {
   auto pool = std::make_unique<ThreadPool>(3);
   pool->run(10, [](int64_t) {});

@@ -91,14 +91,19 @@ void run_cummin(const KernelArgs& a);
 // Calls body(i) for i < units, in parts of about 32768 elements by units of `unit_size`.
 template <class F>
 void for_units(ThreadPool& pool, int64_t units, int64_t unit_size, const F& body) {
-  const int64_t group = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, unit_size));
+  constexpr int64_t kPart = 32768, kLightPart = 8192;
+  const int64_t each = std::max<int64_t>(1, unit_size);
+  const bool light = units * each <= kPart && units * each >= 2 * kLightPart;
+  const int64_t group = std::max<int64_t>(1, (light ? kLightPart : kPart) / each);
   if (units <= group) {
     for (int64_t i = 0; i < units; ++i) body(i);
     return;
   }
-  pool.run((units + group - 1) / group, [&](int64_t part) {
-    for (int64_t i = part * group; i < std::min(units, (part + 1) * group); ++i) body(i);
-  });
+  pool.run((units + group - 1) / group,
+           [&](int64_t part) {
+             for (int64_t i = part * group; i < std::min(units, (part + 1) * group); ++i) body(i);
+           },
+           light ? ThreadPool::Load::Light : ThreadPool::Load::Heavy);
 }
 
 // lapack.cpp
