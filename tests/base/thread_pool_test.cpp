@@ -178,14 +178,6 @@ TEST(ThreadPool, LoopsMayComeAtOnceOrLate) {
   EXPECT_EQ(sum, 20 * 2 * 50 * 3);
 }
 
-#if !defined(__SANITIZE_THREAD__)
-#if !defined(__has_feature)
-#define TENON_TEST_FORK 1
-#elif !__has_feature(thread_sanitizer)
-#define TENON_TEST_FORK 1
-#endif
-#endif
-#ifdef TENON_TEST_FORK  // thread sanitizer does not follow a process that forks with threads
 // Light loops close together, with pauses in which workers fall asleep, and heavy ones between them: each part once.
 TEST(ThreadPool, LightLoopsRunEachPartOnce) {
   ThreadPool pool(3);
@@ -223,6 +215,14 @@ TEST(ThreadPool, LightLoopsThatFollowEachOtherAreShared) {
   EXPECT_TRUE(shared);
 }
 
+#if !defined(__SANITIZE_THREAD__)
+#if !defined(__has_feature)
+#define TENON_TEST_FORK 1
+#elif !__has_feature(thread_sanitizer)
+#define TENON_TEST_FORK 1
+#endif
+#endif
+#ifdef TENON_TEST_FORK  // thread sanitizer does not follow a process that forks with threads
 TEST(ThreadPool, WorksInAForkedChild) {
   auto pool = std::make_unique<ThreadPool>(3);
   pool->run(10, [](int64_t) {});
