@@ -39,6 +39,30 @@ int usable_cpus() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+// The system likes to wake a thread on the CPU where it went to sleep. Where that is now the CPU of the one that wakes
+// it, and goes on, the two would take turns for milliseconds; so such a thread is sent to another that it may use.
+struct Parked {
+  pid_t thread = 0;
+  int cpu = -1;  // where it sleeps; -1: it does not
+  bool sent = false;
+  cpu_set_t usable{};
+
+  // By the thread itself.
+  void sleeps() { cpu = sched_getcpu(); }
+  void woke() {
+    cpu = -1;
+    if (std::exchange(sent, false)) sched_setaffinity(0, sizeof usable, &usable);
+  }
+  // By the one that is about to wake it.
+  void send_away() {
+    if (cpu < 0 || cpu != sched_getcpu() || sched_getaffinity(thread, sizeof usable, &usable) != 0) return;
+    cpu_set_t others = usable;
+    CPU_CLR(static_cast<size_t>(cpu), &others);
+    sent = CPU_COUNT(&others) != 0 && sched_setaffinity(thread, sizeof others, &others) == 0;
+    cpu = -1;
+  }
+};
+
 // A loop that follows another at once, as the next kernel of a program does, comes sooner than the system wakes a
 // thread: for so long a thread that waits looks before it parks.
 using Clock = std::chrono::steady_clock;
@@ -142,6 +166,7 @@ struct ThreadPool::State {
   Job* job = nullptr;
   int wanted = 0;  // workers that may still enter the job
   bool stop = false;
+  std::vector<Parked> parked;  // workers, by number - 1
   std::vector<std::thread> workers;
   // Threads look at these all the time, so each has its line.
   alignas(kCacheLine) std::atomic<int> inside = 0;      // workers in the job
@@ -156,34 +181,38 @@ struct ThreadPool::State {
     following = 0;
     return true;
   }
-  void look(std::unique_lock<std::mutex>& lock) {
-    const uint64_t seen = calls;
+  [[nodiscard]] bool called() const { return stop || (job != nullptr && wanted > 0); }
+  // Whether a loop calls before a while has gone by in which none did. `lock` is that of the mutex.
+  bool look(std::unique_lock<std::mutex>& lock) {
     ++looking;
-    lock.unlock();
-    watch([&] { return calls.load(std::memory_order_relaxed) != seen; });
-    lock.lock();
+    uint64_t seen = 0;
+    do {
+      seen = calls;
+      lock.unlock();
+      watch([&] { return calls.load(std::memory_order_relaxed) != seen; });
+      lock.lock();
+    } while (!called() && calls != seen);  // too late for that one
     --looking;
+    return called();
   }
   void serve(int64_t number) {
-    const auto called = [&] { return stop || (job != nullptr && wanted > 0); };
-    bool soon = watches;  // the last loop came while it was worth looking
+    bool soon = watches;  // it was worth looking for the last loop, or would have been
     std::unique_lock lock(mutex);
+    Parked& me = parked[static_cast<size_t>(number - 1)];
+    me.thread = gettid();
     for (;;) {
-      const auto idle = Clock::now();
-      bool worth = false;  // it was to look for this one
-      const auto look_for_one = [&] {
-        look(lock);
-        worth = called();
-      };
-      if (soon && !called()) look_for_one();
+      soon = soon && (called() || look(lock));
       while (!called()) {
         const uint64_t seen = calls;
+        const auto since = Clock::now();
+        me.sleeps();
         work_ready.wait(lock);
+        me.woke();
+        soon = watches && Clock::now() - since < 2 * kWatch;
         // Too late for that loop, but in time for the next perhaps.
-        if (watches && calls != seen && !called()) look_for_one();
+        if (watches && calls != seen && !called()) soon = look(lock);
       }
       if (stop) return;
-      soon = worth || (watches && Clock::now() - idle < 2 * kWatch);
       Job* mine = job;
       --wanted;
       ++inside;
@@ -205,6 +234,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   state_->threads = threads == 0 ? usable_cpus() : threads;
   state_->watches = state_->threads <= usable_cpus();
   State* state = state_.get();
+  state->parked.resize(static_cast<size_t>(state->threads - 1));
   for (int i = 1; i < state->threads; ++i) state->workers.emplace_back([state, i] { state->serve(i); });
 }
 
@@ -244,6 +274,8 @@ void ThreadPool::run(int64_t parts, const std::function<void(int64_t)>& body, Lo
       const std::lock_guard lock(state.mutex);
       state.job = &job;
       state.wanted = helpers;
+      if (state.watches)
+        for (Parked& worker : state.parked) worker.send_away();
       ++state.calls;
     }
     for (int i = 0; i < helpers; ++i) state.work_ready.notify_one();

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -176,6 +177,24 @@ TEST(ThreadPool, LoopsMayComeAtOnceOrLate) {
     std::thread(some).join();
   }
   EXPECT_EQ(sum, 20 * 2 * 50 * 3);
+}
+
+// A worker that is sent to another CPU when it is woken may use all of them again in its parts.
+TEST(ThreadPool, WorkersMayUseTheCpusOfTheirProcess) {
+  ThreadPool pool(2);
+  cpu_set_t mine;
+  ASSERT_EQ(sched_getaffinity(0, sizeof mine, &mine), 0);
+  for (int round = 0; round < 50; ++round) {
+    std::this_thread::sleep_for(std::chrono::microseconds(100 * round));
+    std::atomic<int> begun = 0, same = 0;
+    pool.run(2, [&](int64_t) {  // each waits for the other
+      ++begun;
+      while (begun < 2) std::this_thread::yield();
+      cpu_set_t here;
+      if (sched_getaffinity(0, sizeof here, &here) == 0 && CPU_EQUAL(&here, &mine)) ++same;
+    });
+    ASSERT_EQ(same, 2) << "round " << round;
+  }
 }
 
 // Light loops close together, with pauses in which workers fall asleep, and heavy ones between them: each part once.
