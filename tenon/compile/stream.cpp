@@ -3,7 +3,7 @@
 namespace tenon::compiler {
 namespace {
 
-struct Walk {
+struct OnlyWritten {
   std::vector<char> fits;  // by buffer: no access yet that would not
 
   void visit(const Stmt& loop) {
@@ -20,7 +20,7 @@ struct Walk {
 }  // namespace
 
 std::vector<char> only_written(const Kernel& kernel) {
-  Walk walk;
+  OnlyWritten walk;
   for (const LoopBuffer& b : kernel.buffers) walk.fits.push_back(b.output ? 1 : 0);
   walk.visit(kernel.root);
   return walk.fits;
