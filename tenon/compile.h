@@ -34,9 +34,9 @@ class Compiled {
       : fn_(std::move(fn)), engine_(std::make_shared<compiler::Engine>(std::move(options))) {}
   Compiled(const Compiled&) = default;
   Compiled& operator=(const Compiled&) = default;
-  // What was moved from can be called like any moved function; it still has its compiled programs.
+  // What was moved from can be called like any moved function: it keeps its compiled programs, so the engine is shared.
   Compiled(Compiled&& other) noexcept(std::is_nothrow_move_constructible_v<F>)
-      : fn_(std::move(other.fn_)), engine_(other.engine_) {}
+      : fn_(std::move(other.fn_)), engine_(other.engine_) {}  // NOLINT(performance-move-constructor-init)
   Compiled& operator=(Compiled&& other) noexcept(std::is_nothrow_move_assignable_v<F>) {
     fn_ = std::move(other.fn_);
     engine_ = other.engine_;
