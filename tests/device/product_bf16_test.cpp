@@ -323,7 +323,7 @@ TEST_F(Bf16Blocks, AreTheSumsOfRowsWhereverTheyLie) {
         for (const int64_t rows : {kSide, int64_t{13}}) {
           for (const bool anywhere : {false, true}) {
             if (anywhere && (!table || !products.rows_anywhere)) continue;
-            cpu::bf16_blocks::Left left{.at = a.data(), .row = 2 * kLong, .half = kSide / 2 * 2 * kLong};
+            cpu::bf16_blocks::Left left{.at = a.data(), .row = 2 * kLong};
             left.steps = table ? steps.data() : nullptr;
             left.step = kDepth;
             left.rows = rows;
@@ -366,7 +366,7 @@ TEST_F(Bf16Blocks, AreFinishedInTheirRegisters) {
     for (const int64_t rows : {kSide, int64_t{15}}) {
       for (const int64_t columns : {kSide, int64_t{21}}) {
         for (const int count : {0, 1, 2, 3, 5}) {
-          cpu::bf16_blocks::Left left{.at = a.data(), .row = kLong, .half = kSide / 2 * kLong, .step = kDepth};
+          cpu::bf16_blocks::Left left{.at = a.data(), .row = kLong, .step = kDepth};
           left.rows = rows;
           const cpu::bf16_blocks::Right panel{right.data(), kSteps, right.data()};
           const cpu::bf16_blocks::Finish finish{bias.data(), steps.data(), count, count != 1};
@@ -393,7 +393,7 @@ TEST_F(Bf16Blocks, MayLeaveOutPairsOfZeros) {
   }
   const Packed right(b, kSide);
   for_each_instruction([&](const cpu::bf16_blocks::Products& products) {
-    cpu::bf16_blocks::Left left{.at = a.data(), .row = kLong, .half = kSide / 2 * kLong, .step = kDepth};
+    cpu::bf16_blocks::Left left{.at = a.data(), .row = kLong, .step = kDepth};
     left.pairs = 11;
     std::vector<float> sums(cpu::bf16_blocks::kBlockSize);
     if (products.open != nullptr) products.open();

@@ -280,11 +280,8 @@ class KeySums {
   // Columns of `left`, rows of kPanel for each key, by `count` packed rows of the right side.
   void add(const uint16_t* left, int64_t rows, const uint16_t* right, int64_t count) {
     for (int64_t r = 0; r < blocks_of(rows); ++r) {
-      const bf16_blocks::Left block{.at = left + r * kSide * kPanel,
-                                    .row = kPanel,
-                                    .half = kSide / 2 * kPanel,
-                                    .steps = nullptr,
-                                    .step = bf16_blocks::kDepth};
+      const bf16_blocks::Left block{
+          .at = left + r * kSide * kPanel, .row = kPanel, .steps = nullptr, .step = bf16_blocks::kDepth};
       for (int64_t c = 0; c < blocks_of(width_); ++c)
         bf16_blocks::block(block, {right + c * packed_size(count), bf16_blocks::steps(count)}, at(r, c), kSide, true);
     }
@@ -436,7 +433,7 @@ class FewBackward {
     alignas(64) float sums[bf16_blocks::kBlockSize];
     for (int64_t r = 0; r < rows; r += kSide) {
       const bf16_blocks::Left block{
-          .at = left + r * kSide, .row = kSide, .half = kFew * kSide, .steps = nullptr, .step = bf16_blocks::kDepth};
+          .at = left + r * kSide, .row = kSide, .steps = nullptr, .step = bf16_blocks::kDepth};
       for (int64_t c = 0; c < width; c += kSide) {
         bf16_blocks::block(block, {right + c / kSide * bf16_blocks::kStepSize, 1}, sums);
         bf16_blocks::finish(sums, {}, std::min(kSide, rows - r), std::min(kSide, width - c), to + r * width + c, width);

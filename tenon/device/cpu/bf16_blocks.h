@@ -51,11 +51,11 @@ struct StepRange {
   int64_t begin, end;
 };
 
-// The left side of a block where tile registers find it: 32 rows, `row` elements apart, the second sixteen of them
-// `half` after the first, and in a row a step's elements side by side, from steps[s] or s * step on.
+// The left side of a block where tile registers find it: 32 rows, `row` elements apart, and in a row a step's elements
+// side by side, from steps[s] or s * step on.
 struct Left {
   const uint16_t* at = nullptr;
-  int64_t row = kDepth, half = kStepSize / 2;
+  int64_t row = kDepth;
   const int64_t* steps = nullptr;
   int64_t step = kStepSize;    // these are of a packed side
   int64_t rows = kSide;        // whose sums are wanted; those of others may be anything

@@ -65,7 +65,7 @@ void tile_block(const Left& left, const Right& columns, float* sums, int64_t row
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, right + kStepSize / 2, kRow);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, at + left.half, left_stride);
+    _tile_loadd(5, at + kHalf * left.row, left_stride);
     soon(right + kStepSize);
     _tile_dpbf16ps(2, 5, 6);
     soon(right + kStepSize + kStepSize / 2);

@@ -468,7 +468,7 @@ template <class To>
 void pair_rows_of(const Left& left, const Right& columns, const To& to) {
   const auto at_step = [&](int64_t s) { return left.steps[s]; };
   const auto apart = [&](int64_t s) { return s * left.step; };
-  const auto even = [&](int64_t m) { return left.at + m / kHalf * left.half + m % kHalf * left.row; };
+  const auto even = [&](int64_t m) { return left.at + m * left.row; };
   if (left.places != nullptr)
     all_pair_rows<2>(
         left.rows, left.ranges, [&](int64_t m) { return left.at + left.places[m]; }, at_step, columns, left.pairs, to);

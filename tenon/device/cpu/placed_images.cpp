@@ -61,11 +61,7 @@ int64_t PlacedImages::blocks() const { return (places() + kSide - 1) / kSide; }
 int64_t PlacedImages::block_bytes() const { return kSide * s_.channels * kElement; }
 
 bf16_blocks::Left PlacedImages::block(int64_t i, uint16_t* /*room*/) const {
-  return {.at = images_at_ + i * kSide * s_.channels,
-          .row = s_.channels,
-          .half = kSide / 2 * s_.channels,
-          .steps = steps_.data(),
-          .step = 0};
+  return {.at = images_at_ + i * kSide * s_.channels, .row = s_.channels, .steps = steps_.data(), .step = 0};
 }
 
 int PlacedImages::runs(int64_t i, std::span<Bf16Run, kSide> to) const {
@@ -139,7 +135,7 @@ bf16_blocks::Left WantedPlaces::block(int64_t i, uint16_t* room) const {
       range = {std::min(range.begin, steps.begin), std::max(range.end, steps.end)};
     }
   }
-  bf16_blocks::Left left{.at = images_.images_at_, .row = 0, .half = 0, .steps = images_.steps_.data(), .step = 0};
+  bf16_blocks::Left left{.at = images_.images_at_, .row = 0, .steps = images_.steps_.data(), .step = 0};
   left.rows = rows;
   left.places = kept.places.data();
   left.ranges = kept.ranges.data();

@@ -47,7 +47,7 @@ class MatrixRows final : public Bf16Rows {
     const uint16_t* at = p_.a + i * kSide * p_.a_row;
     const int64_t rows = std::min(kSide, p_.m - i * kSide);
     if (p_.a_k == 1 && p_.k % bf16_blocks::kDepth == 0 && rows == kSide)
-      return {.at = at, .row = p_.a_row, .half = kSide / 2 * p_.a_row, .steps = nullptr, .step = bf16_blocks::kDepth};
+      return {.at = at, .row = p_.a_row, .steps = nullptr, .step = bf16_blocks::kDepth};
     bf16_blocks::pack_left(at, p_.a_row, p_.a_k, rows, p_.k, room);
     bf16_blocks::Left left{.at = room};
     left.rows = rows;
