@@ -329,6 +329,8 @@ struct Sums {
   float* at;
   int64_t row;
   bool more;
+  template <int>
+  [[gnu::always_inline]] void ask(int64_t, int64_t) const {}
   template <int Rows, int Vectors>
   [[gnu::always_inline]] void begin(int64_t first, V (&sum)[Rows][Vectors]) const {
 #pragma GCC unroll 8
@@ -350,12 +352,22 @@ struct Sums {
 struct Finished {
   const Finish& how;
   void* y;
-  int64_t y_row;
+  int64_t y_row, size;  // in elements; bytes of one
   __mmask32 part;
   template <int Rows>
   [[gnu::always_inline]] void begin(int64_t, V (&sum)[Rows][2]) const {
 #pragma GCC unroll 8
     for (int m = 0; m < Rows; ++m) sum[m][0] = sum[m][1] = _mm512_setzero_ps();
+  }
+  // Lines that results go to, of half the rows at each of the first two steps: a store waits for them, and what follows
+  // for the store.
+  template <int Rows>
+  [[gnu::always_inline]] void ask(int64_t first, int64_t step) const {
+    constexpr int kAtOnce = (Rows + 1) / 2;
+    if (step > 1) return;
+    const char* at = static_cast<const char*>(y) + (first + step * kAtOnce) * y_row * size;
+#pragma GCC unroll 8
+    for (int m = 0; m < kAtOnce; ++m, at += y_row * size) __builtin_prefetch(at, 1);
   }
   template <int Rows>
   [[gnu::always_inline]] void end(int64_t first, const V (&sum)[Rows][2]) const {
@@ -406,6 +418,7 @@ template <int Rows, int Vectors, class RowAt, class StepOf, class To>
   for (int64_t s = group.steps.begin; s < group.steps.end; ++s, step += kStepSize) {
     const int64_t at = step_of(s);
     if constexpr (Vectors == 2) ask_for_next(right, s, group.lines);
+    sums.template ask<Rows>(group.first, s - group.steps.begin);
     for (int64_t p = 0; p < pairs; ++p) {
       __m512i columns[Vectors];
 #pragma GCC unroll 2
@@ -481,7 +494,7 @@ void pair_block(const Left& left, const Right& right, float* sums, int64_t row, 
   pair_rows_of(left, right, Sums{sums, row, more});
 }
 void pair_finished(const Left& left, const Right& right, const Finish& f, int64_t columns, void* y, int64_t y_row) {
-  pair_rows_of(left, right, Finished{f, y, y_row, first(columns)});
+  pair_rows_of(left, right, Finished{f, y, y_row, f.narrow ? 2 : 4, first(columns)});
 }
 
 void pair_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s) {
