@@ -108,6 +108,34 @@ std::vector<ConvShape> bf16_shapes() {
                     .high = {1, 5, 0}});
   }
   list.push_back({.n = 3, .channels = 32, .filters = 8, .in = {14, 13, 1}, .window = {1, 1, 1}, .stride = {2, 2, 1}});
+  // Lines of whole groups of places, which are read where they lie: beside the image at either end, in between not.
+  for (const int64_t line : {8, 14, 24}) {
+    for (const int64_t dilation : {1, 2}) {
+      list.push_back({.n = 2,
+                      .channels = 64,
+                      .filters = 7,
+                      .in = {5, line, 1},
+                      .window = {3, 3, 1},
+                      .dilation = {2, dilation, 1},
+                      .low = {2, dilation, 0},
+                      .high = {2, dilation, 0}});
+    }
+    list.push_back({.n = 3,
+                    .channels = 32,
+                    .filters = 5,
+                    .in = {7, 2 * line, 1},
+                    .window = {3, 3, 1},
+                    .stride = {2, 2, 1},
+                    .low = {1, 1, 0},
+                    .high = {3, 1, 0}});
+    list.push_back({.n = 2,
+                    .channels = 32,
+                    .filters = 4,
+                    .in = {2, line + 3, 1},
+                    .window = {4, 3, 1},
+                    .low = {3, -2, 0},
+                    .high = {3, 1, 0}});
+  }
   list.push_back({.n = 2,
                   .channels = 32,
                   .filters = 4,

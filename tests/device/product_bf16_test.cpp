@@ -406,6 +406,60 @@ TEST_F(Bf16Blocks, MayLeaveOutPairsOfZeros) {
   });
 }
 
+// What a step leaves out is not read: here it is NaN.
+TEST_F(Bf16Blocks, MayLeaveOutTheFirstOrTheLastRowOfAGroup) {
+  using cpu::bf16_blocks::Omit;
+  constexpr std::array kOmits{Omit::First, Omit::None, Omit::Last};
+  for (const int64_t rows : {kSide, int64_t{28}, int64_t{21}, int64_t{8}, int64_t{2}}) {
+    auto a = whole_numbers(kSide * kLong, 1);
+    const auto b = whole_numbers(kLong * kSide, 2);
+    const Packed right(b, kSide);
+    std::vector<int64_t> steps, places;
+    std::vector<Omit> omits;
+    for (int64_t s = 0; s < kSteps; ++s) {
+      steps.push_back(s * kDepth);
+      omits.push_back(kOmits[static_cast<size_t>(s) % kOmits.size()]);
+    }
+    for (int64_t r = 0; r < kSide; ++r) places.push_back(r * kLong);
+    const int64_t groups = cpu::bf16_blocks::groups(rows);
+    const std::vector<cpu::bf16_blocks::StepRange> ranges(static_cast<size_t>(groups), {0, kSteps, omits.data()});
+    auto without = a;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t first = cpu::bf16_blocks::group_begin(g, rows),
+                    last = cpu::bf16_blocks::group_begin(g + 1, rows) - 1;
+      for (int64_t s = 0; s < kSteps; ++s) {
+        const Omit omit = omits[static_cast<size_t>(s)];
+        if (omit == Omit::None) continue;
+        const auto at = static_cast<size_t>((omit == Omit::First ? first : last) * kLong + s * kDepth);
+        std::fill_n(a.begin() + static_cast<std::ptrdiff_t>(at), kDepth, uint16_t{0x7fc0});
+        std::fill_n(without.begin() + static_cast<std::ptrdiff_t>(at), kDepth, uint16_t{0});
+      }
+    }
+    for_each_instruction([&](const cpu::bf16_blocks::Products& products) {
+      if (!products.rows_anywhere) return;
+      cpu::bf16_blocks::Left left{.at = a.data(), .row = 0, .steps = steps.data()};
+      left.rows = rows;
+      left.places = places.data();
+      left.ranges = ranges.data();
+      std::vector<float> sums(cpu::bf16_blocks::kBlockSize), finished(cpu::bf16_blocks::kBlockSize);
+      products.block(left, {right.data(), kSteps}, sums.data(), kSide, false);
+      cpu::bf16_blocks::Finish as_they_are{};
+      as_they_are.narrow = as_they_are.rounds_first = false;
+      const cpu::bf16_blocks::Step nothing{cpu::TileOp::Negate, true, false, nullptr, 0};
+      as_they_are.steps = &nothing;
+      as_they_are.step_count = 1;
+      products.finished(left, {right.data(), kSteps}, as_they_are, kSide, finished.data(), kSide);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < kSide; ++c) {
+          const float want = sum_of(without, r * kLong, b, kSide, c);
+          ASSERT_EQ(sums[static_cast<size_t>(r * kSide + c)], want) << rows << " rows: " << r << ", " << c;
+          ASSERT_EQ(finished[static_cast<size_t>(r * kSide + c)], -want) << rows << " rows: " << r << ", " << c;
+        }
+      }
+    });
+  }
+}
+
 TEST_F(Bf16Blocks, OfFewQueriesAreTheirScoresAndSums) {
   constexpr int64_t kKeys = 6 * kFew, kBlocks = 3;
   const auto keys = whole_numbers(kKeys * kLong, 1), queries = whole_numbers(kLong * kSide, 2);

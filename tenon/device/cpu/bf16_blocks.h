@@ -47,8 +47,11 @@ void pack_right(const uint16_t* b, int64_t b_k, int64_t b_column, int64_t k, int
 inline constexpr int64_t kGroup = 8;  // rows of one, at most
 constexpr int64_t groups(int64_t rows) { return (rows + kGroup - 1) / kGroup; }
 constexpr int64_t group_begin(int64_t group, int64_t rows) { return rows * group / groups(rows); }
+// A row of a group that a step leaves out, because all that it would add is zero.
+enum class Omit : uint8_t { None, First, Last };
 struct StepRange {
   int64_t begin, end;
+  const Omit* omits = nullptr;  // of all steps; null: none does
 };
 
 // The left side of a block where tile registers find it: 32 rows, `row` elements apart, and in a row a step's elements
@@ -60,9 +63,10 @@ struct Left {
   int64_t step = kStepSize;    // these are of a packed side
   int64_t rows = kSide;        // whose sums are wanted; those of others may be anything
   int64_t pairs = kDepth / 2;  // of a step's; what follows them in it is zero
-  // Where rows_anywhere(): not null where rows lie at at + places[r], and steps in steps[s].
+  // Where rows_anywhere(): not null where a step of a row lies at at + places[r] + steps[s].
   const int64_t* places = nullptr;
-  // Then, if not null, for each group of rows the steps in which any of them is not zero.
+  // Then, if not null, for each group of rows the steps in which any of them is not zero. What they leave out need not
+  // be there.
   const StepRange* ranges = nullptr;
 };
 bool rows_anywhere();

@@ -8,6 +8,7 @@
 
 #include "tenon/device/cpu/bf16_blocks.h"
 #include "tenon/device/cpu/copy.h"
+#include "tenon/device/cpu/image_places.h"
 #include "tenon/device/cpu/placed_images.h"
 #include "tenon/device/cpu/product_bf16.h"
 
@@ -241,9 +242,16 @@ void Bf16Conv::run_rows(const ConstView& x, Bf16Product p, const Bf16Follow* fol
   for (size_t d = 0; d < static_cast<size_t>(s_.axes); ++d)
     step[4 - static_cast<size_t>(s_.axes) + d] = x.strides[2 + d];
   const int64_t examples = x.shape[0], places = ConvShape::volume(s_.out);
+  const bool in_registers = follow == nullptr || follow->in_registers();
+  if (in_registers && ImagePlaces::takes(s_)) {
+    const ImagePlaces rows(s_, examples, x.as<uint16_t>(), step);
+    p.rows = &rows;
+    product(p, pool, follow);
+    return;
+  }
   const int64_t one = PlacedImages(s_, 1).size() * kElement;
   const int64_t together = std::clamp<int64_t>(kPlacedBytes / one, 1, examples);
-  if ((follow != nullptr && !follow->in_registers()) || !PlacedImages(s_, together).worthwhile()) {
+  if (!in_registers || !PlacedImages(s_, together).worthwhile()) {
     const Windows windows(s_, p.m, x.as<uint16_t>(), step, taps_);
     p.rows = &windows;
     product(p, pool, follow);

@@ -404,50 +404,71 @@ struct Group {
   Lines lines;
 };
 
-// The products of pairs of the rows that lie there and of columns: `Vectors` halves of a block. `step_of` tells where a
-// step's elements lie in a row.
-template <int Rows, int Vectors, class RowAt, class StepOf, class To>
-[[gnu::always_inline]] inline void pair_rows(const Group& group, const RowAt& row_at, const StepOf& step_of,
-                                             const Right& right, int64_t pairs, const To& sums) {
-  const uint16_t* left[Rows];
+// What rows [From, End) of a group add in one step, in which their elements lie from left[m] on.
+template <int From, int End, int Rows, int Vectors>
+[[gnu::always_inline]] inline void add_step(const uint16_t* const (&left)[Rows], const uint16_t* right, int64_t pairs,
+                                            V (&sum)[Rows][Vectors]) {
+  for (int64_t p = 0; p < pairs; ++p) {
+    __m512i columns[Vectors];
+#pragma GCC unroll 2
+    for (int n = 0; n < Vectors; ++n) columns[n] = _mm512_loadu_si512(right + n * (kStepSize / 2) + p * kDepth);
+#pragma GCC unroll 8
+    for (int m = From; m < End; ++m) {
+      int32_t pair;
+      __builtin_memcpy(&pair, left[m] + 2 * p, sizeof(pair));
+      const __m512i both = _mm512_set1_epi32(pair);
+#pragma GCC unroll 2
+      for (int n = 0; n < Vectors; ++n)
+        sum[m][n] = _mm512_dpbf16_ps(sum[m][n], reinterpret_cast<const __m512bh&>(both),
+                                     reinterpret_cast<const __m512bh&>(columns[n]));
+    }
+  }
+}
+
+// The products of pairs of the rows that lie there and of columns: `Vectors` halves of a block. `row_at` tells where a
+// row lies from `left` on, `step_of` where a step's elements lie in a row. Only where `Omits` do steps leave out rows.
+template <bool Omits, int Rows, int Vectors, class RowAt, class StepOf, class To>
+[[gnu::always_inline]] inline void pair_rows(const Group& group, const uint16_t* left, const RowAt& row_at,
+                                             const StepOf& step_of, const Right& right, int64_t pairs, const To& sums) {
+  int64_t row[Rows];
   V sum[Rows][Vectors];
 #pragma GCC unroll 8
-  for (int m = 0; m < Rows; ++m) left[m] = row_at(group.first + m);
+  for (int m = 0; m < Rows; ++m) row[m] = row_at(group.first + m);
   sums.begin(group.first, sum);
   const uint16_t* step = right.at + group.steps.begin * kStepSize;
   for (int64_t s = group.steps.begin; s < group.steps.end; ++s, step += kStepSize) {
-    const int64_t at = step_of(s);
+    const int64_t step_at = step_of(s);
     if constexpr (Vectors == 2) ask_for_next(right, s, group.lines);
     sums.template ask<Rows>(group.first, s - group.steps.begin);
-    for (int64_t p = 0; p < pairs; ++p) {
-      __m512i columns[Vectors];
-#pragma GCC unroll 2
-      for (int n = 0; n < Vectors; ++n) columns[n] = _mm512_loadu_si512(step + n * (kStepSize / 2) + p * kDepth);
+    const uint16_t* at[Rows];
 #pragma GCC unroll 8
-      for (int m = 0; m < Rows; ++m) {
-        int32_t pair;
-        __builtin_memcpy(&pair, left[m] + at + 2 * p, sizeof(pair));
-        const __m512i both = _mm512_set1_epi32(pair);
-#pragma GCC unroll 2
-        for (int n = 0; n < Vectors; ++n)
-          sum[m][n] = _mm512_dpbf16_ps(sum[m][n], reinterpret_cast<const __m512bh&>(both),
-                                       reinterpret_cast<const __m512bh&>(columns[n]));
+    for (int m = 0; m < Rows; ++m) at[m] = left + (row[m] + step_at);
+    if constexpr (Omits) {
+      const Omit omit = group.steps.omits == nullptr ? Omit::None : group.steps.omits[s];
+      if (omit == Omit::First) {
+        add_step<1, Rows>(at, step, pairs, sum);
+        continue;
+      }
+      if (omit == Omit::Last) {
+        add_step<0, Rows - 1>(at, step, pairs, sum);
+        continue;
       }
     }
+    add_step<0, Rows>(at, step, pairs, sum);
   }
   sums.end(group.first, sum);
 }
 
 // As many rows as stay in registers with their columns at a time; `ranges` may be null.
-template <int Vectors, class RowAt, class StepOf, class To>
-void all_pair_rows(int64_t rows, const StepRange* ranges, const RowAt& row_at, const StepOf& step_of,
-                   const Right& right, int64_t pairs, const To& sums) {
+template <bool Omits, int Vectors, class RowAt, class StepOf, class To>
+void all_pair_rows(int64_t rows, const StepRange* ranges, const uint16_t* left, const RowAt& row_at,
+                   const StepOf& step_of, const Right& right, int64_t pairs, const To& sums) {
   for (int64_t g = 0; g < groups(rows); ++g) {
     const Group group{group_begin(g, rows),
                       ranges == nullptr ? StepRange{0, right.steps} : ranges[g],
                       {kLines * g / groups(rows), kLines * (g + 1) / groups(rows)}};
     const auto go = [&]<int Rows>(std::integral_constant<int, Rows>) {
-      pair_rows<Rows, Vectors>(group, row_at, step_of, right, pairs, sums);
+      pair_rows<Omits, Rows, Vectors>(group, left, row_at, step_of, right, pairs, sums);
     };
     switch (group_begin(g + 1, rows) - group.first) {
       case 8:
@@ -481,14 +502,14 @@ template <class To>
 void pair_rows_of(const Left& left, const Right& columns, const To& to) {
   const auto at_step = [&](int64_t s) { return left.steps[s]; };
   const auto apart = [&](int64_t s) { return s * left.step; };
-  const auto even = [&](int64_t m) { return left.at + m * left.row; };
+  const auto even = [&](int64_t m) { return m * left.row; };
   if (left.places != nullptr)
-    all_pair_rows<2>(
-        left.rows, left.ranges, [&](int64_t m) { return left.at + left.places[m]; }, at_step, columns, left.pairs, to);
+    all_pair_rows<true, 2>(
+        left.rows, left.ranges, left.at, [&](int64_t m) { return left.places[m]; }, at_step, columns, left.pairs, to);
   else if (left.steps != nullptr)
-    all_pair_rows<2>(left.rows, nullptr, even, at_step, columns, left.pairs, to);
+    all_pair_rows<false, 2>(left.rows, nullptr, left.at, even, at_step, columns, left.pairs, to);
   else
-    all_pair_rows<2>(left.rows, nullptr, even, apart, columns, left.pairs, to);
+    all_pair_rows<false, 2>(left.rows, nullptr, left.at, even, apart, columns, left.pairs, to);
 }
 void pair_block(const Left& left, const Right& right, float* sums, int64_t row, bool more) {
   pair_rows_of(left, right, Sums{sums, row, more});
@@ -498,17 +519,18 @@ void pair_finished(const Left& left, const Right& right, const Finish& f, int64_
 }
 
 void pair_scores(const uint16_t* rows, int64_t row, int64_t count, const uint16_t* queries, int64_t steps, float* s) {
-  const auto row_at = [&](int64_t m) { return rows + m * row; };
-  all_pair_rows<1>(
-      count, nullptr, row_at, [](int64_t i) { return i * kDepth; }, {queries, steps}, kHalf, Sums{s, kHalf, false});
+  const auto row_at = [&](int64_t m) { return m * row; };
+  all_pair_rows<false, 1>(
+      count, nullptr, rows, row_at, [](int64_t i) { return i * kDepth; }, {queries, steps}, kHalf,
+      Sums{s, kHalf, false});
 }
 
 void pair_sums(const uint16_t* tiles, int64_t steps, const uint16_t* packed, int64_t blocks, float* out, bool more) {
-  const auto row_at = [&](int64_t m) { return tiles + m * kDepth; };
+  const auto row_at = [](int64_t m) { return m * kDepth; };
   const auto step_of = [](int64_t i) { return i * kHalf * kDepth; };
   for (int64_t b = 0; b < blocks; ++b, packed += steps * kStepSize)
-    all_pair_rows<2>(kHalf, nullptr, row_at, step_of, {packed, steps}, kHalf,
-                     Sums{out + b * kSide, blocks * kSide, more});
+    all_pair_rows<false, 2>(kHalf, nullptr, tiles, row_at, step_of, {packed, steps}, kHalf,
+                            Sums{out + b * kSide, blocks * kSide, more});
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <new>
 
+#include "tenon/device/cpu/image_places.h"
+
 namespace tenon::cpu {
 namespace {
 
@@ -88,11 +90,7 @@ int64_t PlacedImages::place_of(int64_t i) const {
   return (plane % s_.out[0] * extent_[1] + h) * line_ + plane / s_.out[0] * pitch_ + w;
 }
 
-WantedPlaces::WantedPlaces(const PlacedImages& images) : images_(images), rows_(kSide) {
-  constexpr int64_t kSeven = bf16_blocks::kGroup - 1;
-  const int64_t line = images.s_.out[2];
-  if (line % bf16_blocks::kGroup != 0 && line % kSeven == 0) rows_ = kSide / bf16_blocks::kGroup * kSeven;
-}
+WantedPlaces::WantedPlaces(const PlacedImages& images) : images_(images), rows_(rows_of_lines(images.s_.out[2])) {}
 int64_t WantedPlaces::blocks() const {
   return (images_.images_ * ConvShape::volume(images_.s_.out) + rows_ - 1) / rows_;
 }
@@ -110,28 +108,20 @@ struct Kept {
 
 int64_t WantedPlaces::room() const { return static_cast<int64_t>(sizeof(Kept) / sizeof(uint16_t)); }
 
-bf16_blocks::StepRange WantedPlaces::steps_inside(int64_t i) const {
-  const ConvShape& s = images_.s_;
-  const auto all = static_cast<int64_t>(images_.steps_.size());
-  if (s.window[0] != 1) return {0, all};
-  const int64_t line = all / s.window[1], at = i / s.out[2] % s.out[1] * s.stride[1] - s.low[1];
-  int64_t begin = 0, end = s.window[1];
-  while (begin < end && !images_.inside(1, at + begin * s.dilation[1])) ++begin;
-  while (begin < end && !images_.inside(1, at + (end - 1) * s.dilation[1])) --end;
-  return {begin * line, end * line};
-}
-
 bf16_blocks::Left WantedPlaces::block(int64_t i, uint16_t* room) const {
   Kept& kept = *new (room) Kept;
   const int64_t rows = rows_of(i), groups = bf16_blocks::groups(rows);
   for (int64_t r = 0; r < rows; ++r)
     kept.places[static_cast<size_t>(r)] = images_.place_of(i * rows_ + r) * images_.s_.channels;
+  const auto steps_of = [&](int64_t r) {
+    return steps_inside(images_.s_, static_cast<int64_t>(images_.steps_.size()), i * rows_ + r);
+  };
   for (int64_t g = 0; g < groups; ++g) {
     bf16_blocks::StepRange& range = kept.ranges[static_cast<size_t>(g)];
     const int64_t first = bf16_blocks::group_begin(g, rows), end = bf16_blocks::group_begin(g + 1, rows);
-    range = steps_inside(i * rows_ + first);
+    range = steps_of(first);
     for (int64_t r = first + 1; r < end; ++r) {
-      const bf16_blocks::StepRange steps = steps_inside(i * rows_ + r);
+      const bf16_blocks::StepRange steps = steps_of(r);
       range = {std::min(range.begin, steps.begin), std::max(range.end, steps.end)};
     }
   }

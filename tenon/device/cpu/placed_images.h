@@ -63,7 +63,8 @@ class PlacedImages final : public Bf16Rows {
 };
 
 // The same without places that are none, where rows of a block may lie anywhere (bf16_blocks::rows_anywhere). Nor are
-// there products with lines that are outside of the image for all of a group of rows.
+// there products with lines that are outside of the image for all of a group of rows. For what ImagePlaces does not
+// take.
 class WantedPlaces final : public Bf16Rows {
  public:
   explicit WantedPlaces(const PlacedImages& images);
@@ -75,8 +76,6 @@ class WantedPlaces final : public Bf16Rows {
 
  private:
   [[nodiscard]] int64_t rows_of(int64_t i) const;
-  // Of the place that is the i-th row of the result.
-  [[nodiscard]] bf16_blocks::StepRange steps_inside(int64_t i) const;
   const PlacedImages& images_;
   int64_t rows_;  // of a block: whole groups lie in one line of an image, if they can
 };
