@@ -50,7 +50,7 @@ constexpr int64_t group_begin(int64_t group, int64_t rows) { return rows * group
 // A row of a group that a step leaves out, because all that it would add is zero.
 enum class Omit : uint8_t { None, First, Last };
 struct StepRange {
-  int64_t begin, end;
+  int64_t begin = 0, end = 0;
   const Omit* omits = nullptr;  // of all steps; null: none does
 };
 

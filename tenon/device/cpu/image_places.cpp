@@ -29,7 +29,7 @@ std::optional<Omit> omit_of(const ConvShape& s, int64_t tap, int64_t first, int6
 
 // What is kept of a block.
 struct Kept {
-  std::array<int64_t, kSide> places;
+  std::array<int64_t, kSide> places{};
   std::array<StepRange, bf16_blocks::groups(kSide)> ranges;
 };
 

@@ -399,9 +399,9 @@ struct Lines {
 
 // A group of rows, which steps they need, and which lines of a step they ask for.
 struct Group {
-  int64_t first;
+  int64_t first = 0;
   StepRange steps;
-  Lines lines;
+  Lines lines{};
 };
 
 // What rows [From, End) of a group add in one step, in which their elements lie from left[m] on.

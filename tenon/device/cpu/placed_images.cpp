@@ -101,7 +101,7 @@ int64_t WantedPlaces::rows_of(int64_t i) const {
 namespace {
 // What is kept of a block.
 struct Kept {
-  std::array<int64_t, kSide> places;
+  std::array<int64_t, kSide> places{};
   std::array<bf16_blocks::StepRange, bf16_blocks::groups(kSide)> ranges;
 };
 }  // namespace
