@@ -108,6 +108,17 @@ std::vector<ConvShape> bf16_shapes() {
                     .high = {1, 5, 0}});
   }
   list.push_back({.n = 3, .channels = 32, .filters = 8, .in = {14, 13, 1}, .window = {1, 1, 1}, .stride = {2, 2, 1}});
+  // Few channels, whose lines are gathered once for all windows that see them.
+  for (const int64_t line : {14, 40}) {
+    list.push_back({.n = 3,
+                    .channels = 3,
+                    .filters = 9,
+                    .in = {11, 2 * line, 1},
+                    .window = {7, 7, 1},
+                    .stride = {2, 2, 1},
+                    .low = {3, 3, 0},
+                    .high = {3, 3, 0}});
+  }
   // Lines of whole groups of places, which are read where they lie: beside the image at either end, in between not.
   for (const int64_t line : {8, 14, 24}) {
     for (const int64_t dilation : {1, 2}) {

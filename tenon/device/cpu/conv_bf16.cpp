@@ -20,6 +20,7 @@ using bf16_blocks::kSide;
 
 constexpr auto kElement = static_cast<int64_t>(sizeof(uint16_t));
 constexpr int64_t kPlacedBytes = 1024 * 1024;  // of images that go together
+constexpr int64_t kLineRunsPart = 64 * 1024;   // elements that one part gathers, about
 
 // The step from place to place (in the order n, spatial…) where it is the same everywhere.
 std::optional<int64_t> place_step(const ConstView& v) {
@@ -64,6 +65,20 @@ struct Even {
   Ref<Buffer> copied;
 };
 
+// The pixels [at, at + taps) of a line: where they lie, at an edge in `edge` with zeros around them. Null: all zeros.
+const uint16_t* part_of(const ConvShape& s, const uint16_t* line, int64_t pixel, int64_t at, int64_t taps,
+                        uint16_t* edge) {
+  const int64_t begin = std::max<int64_t>(at, 0), end = std::min(at + taps, s.in[2]);
+  if (begin >= end) return nullptr;
+  if (end - begin == taps) return line + at * pixel;
+  uint16_t* from = edge + (begin - at) * s.channels;
+  const int64_t there = (end - begin) * s.channels;
+  std::fill(edge, from, uint16_t{0});
+  std::memcpy(from, line + begin * pixel, static_cast<size_t>(there * kElement));
+  std::fill(from + there, edge + taps * s.channels, uint16_t{0});
+  return edge;
+}
+
 // What the windows of places see, gathered in the order of bf16_blocks::pack_left.
 class Windows final : public Bf16Rows {
  public:
@@ -98,7 +113,8 @@ class Windows final : public Bf16Rows {
               continue;
             }
             const uint16_t* line = o.example + at_d * step_[1] + at_h * step_[2];
-            run = o.whole ? line + o.w * step_[3] : part_of(line, o.w + w * s_.dilation[2], edges + r * size);
+            run = o.whole ? line + o.w * step_[3]
+                          : part_of(s_, line, step_[3], o.w + w * s_.dilation[2], taps_, edges + r * size);
           }
           bf16_blocks::spread(from.data(), size, whole, to);
         }
@@ -139,24 +155,63 @@ class Windows final : public Bf16Rows {
   [[nodiscard]] int64_t depth() const {
     return s_.window[0] * s_.window[1] * (s_.window[2] / taps_) * run_steps() * kDepth;
   }
-  // The pixels [at, at + taps) of a line: where they lie, at an edge in `edge` with zeros around them. Null: all zeros.
-  const uint16_t* part_of(const uint16_t* line, int64_t at, uint16_t* edge) const {
-    const int64_t begin = std::max<int64_t>(at, 0), end = std::min(at + taps_, s_.in[2]);
-    if (begin >= end) return nullptr;
-    if (end - begin == taps_) return line + at * step_[3];
-    uint16_t* from = edge + (begin - at) * s_.channels;
-    const int64_t there = (end - begin) * s_.channels;
-    std::fill(edge, from, uint16_t{0});
-    std::memcpy(from, line + begin * step_[3], static_cast<size_t>(there * kElement));
-    std::fill(from + there, edge + taps_ * s_.channels, uint16_t{0});
-    return edge;
-  }
-
   const ConvShape& s_;
   int64_t places_;
   const uint16_t* x_;
   std::array<int64_t, 4> step_;
   int64_t taps_;
+};
+
+// What a line of the window sees from each place of a line, for all lines of the input: a step each. So it is gathered
+// once for all lines of windows that it is in, and what is left of the window has one column.
+class LineRuns {
+ public:
+  // Where runs are one step, and lines in several windows.
+  static bool takes(const ConvShape& s) {
+    return s.dilation[2] == 1 && s.window[2] > 1 && s.window[2] * s.channels <= kDepth && s.window[1] > s.stride[1] &&
+           ImagePlaces::takes(shape_of(s));
+  }
+  LineRuns(const ConvShape& s, int64_t images)
+      : s_(s), pitch_((s.out[2] + kSide - 1) / kSide * kSide), lines_(images * s.in[0] * s.in[1]), images_(images) {
+    room_ = Buffer::allocate_scratch(static_cast<size_t>(lines_ * pitch_ * kDepth * kElement));
+  }
+  static int64_t bytes(const ConvShape& s) { return s.in[0] * s.in[1] * s.out[2] * kDepth * kElement; }
+  // x: as for Windows.
+  ImagePlaces gather(const uint16_t* x, const std::array<int64_t, 4>& step, ThreadPool& pool) const {
+    auto* to = reinterpret_cast<uint16_t*>(room_->data());
+    const int64_t size = pitch_ * kDepth, parts = std::clamp<int64_t>(lines_ * size / kLineRunsPart, 1, lines_);
+    pool.run(parts, [&](int64_t part) {
+      for (int64_t l = lines_ * part / parts; l < lines_ * (part + 1) / parts; ++l) {
+        const int64_t h = l % s_.in[1], d = l / s_.in[1] % s_.in[0], n = l / s_.in[1] / s_.in[0];
+        line(x + n * step[0] + d * step[1] + h * step[2], step[3], to + l * size);
+      }
+    });
+    const std::array<int64_t, 4> steps{s_.in[0] * s_.in[1] * size, s_.in[1] * size, size, kDepth};
+    return {shape_of(s_), images_, to, steps, (s_.window[2] * s_.channels + 1) / 2};
+  }
+
+ private:
+  static ConvShape shape_of(ConvShape s) {
+    s.channels = kDepth;
+    s.in[2] = s.out[2];
+    s.window[2] = s.stride[2] = 1;
+    s.low[2] = s.high[2] = 0;
+    return s;
+  }
+  void line(const uint16_t* x, int64_t pixel, uint16_t* to) const {
+    const int64_t taps = s_.window[2], size = taps * s_.channels;
+    uint16_t edges[kSide * kDepth];
+    for (int64_t first = 0; first < s_.out[2]; first += kSide, to += kSide * kDepth) {
+      std::array<const uint16_t*, kSide> from{};
+      for (int64_t r = 0; r < std::min(kSide, s_.out[2] - first); ++r)
+        from[static_cast<size_t>(r)] =
+            part_of(s_, x, pixel, (first + r) * s_.stride[2] - s_.low[2], taps, edges + r * kDepth);
+      bf16_blocks::spread(from.data(), size, kDepth, to);
+    }
+  }
+  const ConvShape& s_;
+  int64_t pitch_, lines_, images_;  // places from line to line
+  Ref<Buffer> room_;
 };
 
 }  // namespace
@@ -247,6 +302,18 @@ void Bf16Conv::run_rows(const ConstView& x, Bf16Product p, const Bf16Follow* fol
     const ImagePlaces rows(s_, examples, x.as<uint16_t>(), step);
     p.rows = &rows;
     product(p, pool, follow);
+    return;
+  }
+  if (in_registers && LineRuns::takes(s_)) {
+    const int64_t together = std::clamp<int64_t>(kPlacedBytes / LineRuns::bytes(s_), 1, examples);
+    for (int64_t i = 0; i < examples; i += together) {
+      const LineRuns lines(s_, std::min(together, examples - i));
+      ImagePlaces rows = lines.gather(x.as<uint16_t>() + i * step[0], step, pool);
+      rows.result_from(i * places);
+      p.rows = &rows;
+      p.m = std::min(together, examples - i) * places;
+      product(p, pool, follow);
+    }
     return;
   }
   const int64_t one = PlacedImages(s_, 1).size() * kElement;

@@ -39,12 +39,25 @@ void scatter_as(std::byte* to, int64_t stride, const std::byte* from, int64_t n)
   }
 }
 
+// As transpose_as, for few columns, such as an image's channels.
+template <class T, int Columns>
+void transpose_few(T* out, int64_t out_stride, const T* in, int64_t in_stride, int64_t rows) {
+  for (int64_t i = 0; i < rows; ++i, out += out_stride) {
+    T row[Columns];
+    for (int j = 0; j < Columns; ++j) row[j] = in[i + j * in_stride];
+    for (int j = 0; j < Columns; ++j) out[j] = row[j];
+  }
+}
+
 // out[i][j] = in[i][j] where in runs along i and out along j: squares that fit into the first cache.
 template <class T>
 void transpose_as(std::byte* to, int64_t out_stride, const std::byte* from, int64_t in_stride, int64_t rows,
                   int64_t columns) {
   T* out = reinterpret_cast<T*>(to);
   const T* in = reinterpret_cast<const T*>(from);
+  if (columns == 2) return transpose_few<T, 2>(out, out_stride, in, in_stride, rows);
+  if (columns == 3) return transpose_few<T, 3>(out, out_stride, in, in_stride, rows);
+  if (columns == 4) return transpose_few<T, 4>(out, out_stride, in, in_stride, rows);
   for (int64_t i0 = 0; i0 < rows; i0 += kTile) {
     const int64_t i1 = std::min(rows, i0 + kTile);
     for (int64_t j0 = 0; j0 < columns; j0 += kTile) {

@@ -60,8 +60,14 @@ bool ImagePlaces::takes(const ConvShape& s) {
   return true;
 }
 
-ImagePlaces::ImagePlaces(const ConvShape& s, int64_t images, const uint16_t* x, const std::array<int64_t, 4>& step)
-    : s_(s), places_(images * ConvShape::volume(s.out)), rows_(rows_of_lines(s.out[2])), x_(x), step_(step) {
+ImagePlaces::ImagePlaces(const ConvShape& s, int64_t images, const uint16_t* x, const std::array<int64_t, 4>& step,
+                         int64_t pairs)
+    : s_(s),
+      places_(images * ConvShape::volume(s.out)),
+      rows_(rows_of_lines(s.out[2])),
+      x_(x),
+      step_(step),
+      pairs_(pairs) {
   for (int64_t h = 0; h < s.window[1]; ++h) {
     for (int64_t w = 0; w < s.window[2]; ++w) {
       for (int64_t c = 0; c < s.channels; c += kDepth)
@@ -82,17 +88,26 @@ int64_t ImagePlaces::block_bytes() const { return kSide * s_.channels * kElement
 int64_t ImagePlaces::room() const { return static_cast<int64_t>(sizeof(Kept)) / kElement; }
 int64_t ImagePlaces::rows_of(int64_t i) const { return std::min(rows_, places_ - i * rows_); }
 
-int64_t ImagePlaces::place_of(int64_t i) const {
-  const int64_t w = i % s_.out[2], h = i / s_.out[2] % s_.out[1];
-  const int64_t d = i / (s_.out[2] * s_.out[1]) % s_.out[0], n = i / ConvShape::volume(s_.out);
-  return n * step_[0] + (d * s_.stride[0] - s_.low[0]) * step_[1] + (h * s_.stride[1] - s_.low[1]) * step_[2] +
-         (w * s_.stride[2] - s_.low[2]) * step_[3];
+void ImagePlaces::places_of(int64_t first, std::span<int64_t> to) const {
+  int64_t w = first % s_.out[2], h = first / s_.out[2] % s_.out[1];
+  int64_t d = first / (s_.out[2] * s_.out[1]) % s_.out[0], n = first / ConvShape::volume(s_.out);
+  for (size_t r = 0; r < to.size();) {
+    int64_t at = n * step_[0] + (d * s_.stride[0] - s_.low[0]) * step_[1] + (h * s_.stride[1] - s_.low[1]) * step_[2] +
+                 (w * s_.stride[2] - s_.low[2]) * step_[3];
+    for (; w < s_.out[2] && r < to.size(); ++w, ++r, at += s_.stride[2] * step_[3]) to[r] = at;
+    w = 0;
+    if (++h < s_.out[1]) continue;
+    h = 0;
+    if (++d < s_.out[0]) continue;
+    d = 0;
+    ++n;
+  }
 }
 
 bf16_blocks::Left ImagePlaces::block(int64_t i, uint16_t* room) const {
   Kept& kept = *new (room) Kept;
   const int64_t rows = rows_of(i), groups = bf16_blocks::groups(rows), all = static_cast<int64_t>(steps_.size());
-  for (int64_t r = 0; r < rows; ++r) kept.places[static_cast<size_t>(r)] = place_of(i * rows_ + r);
+  places_of(i * rows_, std::span(kept.places).first(static_cast<size_t>(rows)));
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t first = i * rows_ + bf16_blocks::group_begin(g, rows);
     StepRange& range = kept.ranges[static_cast<size_t>(g)] = steps_inside(s_, all, first);
@@ -101,13 +116,14 @@ bf16_blocks::Left ImagePlaces::block(int64_t i, uint16_t* room) const {
   }
   bf16_blocks::Left left{.at = x_, .row = 0, .steps = steps_.data(), .step = 0};
   left.rows = rows;
+  left.pairs = pairs_;
   left.places = kept.places.data();
   left.ranges = kept.ranges.data();
   return left;
 }
 
 int ImagePlaces::runs(int64_t i, std::span<Bf16Run, kSide> to) const {
-  to[0] = {0, rows_of(i), i * rows_};
+  to[0] = {0, rows_of(i), row_ + i * rows_};
   return 1;
 }
 

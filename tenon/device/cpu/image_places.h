@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "tenon/device/cpu/conv.h"
@@ -23,8 +24,11 @@ class ImagePlaces final : public Bf16Rows {
   // image.
   static bool takes(const ConvShape& s);
   // The shape's spatial axes stand at the end. x: examples, depth, height and width are `step` elements apart, channels
-  // are neighbours.
-  ImagePlaces(const ConvShape& s, int64_t images, const uint16_t* x, const std::array<int64_t, 4>& step);
+  // are neighbours. Of a step's elements only so many pairs count.
+  ImagePlaces(const ConvShape& s, int64_t images, const uint16_t* x, const std::array<int64_t, 4>& step,
+              int64_t pairs = bf16_blocks::kDepth / 2);
+  // The row of the result that the first place is.
+  void result_from(int64_t row) { row_ = row; }
   [[nodiscard]] int64_t blocks() const override;
   [[nodiscard]] int64_t block_bytes() const override;
   [[nodiscard]] int64_t room() const override;
@@ -33,12 +37,14 @@ class ImagePlaces final : public Bf16Rows {
 
  private:
   [[nodiscard]] int64_t rows_of(int64_t i) const;
-  [[nodiscard]] int64_t place_of(int64_t i) const;
+  // Where places from `first` on begin, from x.
+  void places_of(int64_t first, std::span<int64_t> to) const;
 
   ConvShape s_;
   int64_t places_, rows_;  // of all images; of a block
   const uint16_t* x_;
   std::array<int64_t, 4> step_;
+  int64_t pairs_, row_ = 0;
   std::vector<int64_t> steps_;
   // For each group of a line what its steps leave out; empty: nothing.
   std::vector<std::vector<bf16_blocks::Omit>> omits_;
