@@ -33,8 +33,8 @@ struct Bf16Sizes {
 // Around blocks of 32: nothing lacks, one lacks, one more; long sums, some in pieces, several strips and blocks of
 // rows.
 std::vector<Bf16Sizes> bf16_sizes() {
-  return {{1, 1, 1},   {32, 32, 32}, {31, 33, 31}, {33, 31, 33},    {1, 100, 64},   {100, 1, 7},
-          {5, 17, 90}, {64, 800, 1}, {17, 5, 999}, {300, 70, 2000}, {200, 33, 8999}};
+  return {{1, 1, 1},    {32, 32, 32}, {31, 33, 31},    {33, 31, 33},    {1, 100, 64}, {100, 1, 7}, {5, 17, 90},
+          {64, 800, 1}, {17, 5, 999}, {300, 70, 2000}, {200, 33, 8999}, {49, 40, 96}, {784, 9, 64}};
 }
 
 // The exact sum (products of bf16 are exact in f64), and what f32 sums and one rounding may be away from it.

@@ -44,7 +44,8 @@ void spread(const uint16_t* const* rows, int64_t n, int64_t whole, uint16_t* to)
 void pack_right(const uint16_t* b, int64_t b_k, int64_t b_column, int64_t k, int64_t columns, uint16_t* to);
 
 // Without tile registers the rows of a block go in groups, as even as they can be.
-inline constexpr int64_t kGroup = 8;  // rows of one, at most
+inline constexpr int64_t kGroup = 8;                               // rows of one, at most
+inline constexpr int64_t kSevens = kSide / kGroup * (kGroup - 1);  // rows of a block of smaller ones
 constexpr int64_t groups(int64_t rows) { return (rows + kGroup - 1) / kGroup; }
 constexpr int64_t group_begin(int64_t group, int64_t rows) { return rows * group / groups(rows); }
 // A row of a group that a step leaves out, because all that it would add is zero.

@@ -36,8 +36,7 @@ struct Kept {
 }  // namespace
 
 int64_t rows_of_lines(int64_t line) {
-  constexpr int64_t kSeven = kGroup - 1;
-  return line % kGroup != 0 && line % kSeven == 0 ? kSide / kGroup * kSeven : kSide;
+  return line % kGroup != 0 && line % (kGroup - 1) == 0 ? bf16_blocks::kSevens : kSide;
 }
 
 StepRange steps_inside(const ConvShape& s, int64_t all, int64_t i) {

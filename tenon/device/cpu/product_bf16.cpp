@@ -10,6 +10,7 @@
 namespace tenon::cpu {
 namespace {
 
+using bf16_blocks::kGroup;
 using bf16_blocks::kSide;
 using bf16_blocks::packed_size;
 
@@ -36,30 +37,38 @@ void pack_panels(const Bf16Product& p, int64_t first, int64_t last, uint16_t* to
   }
 }
 
-// The rows of a matrix. Whole blocks whose rows consist of whole steps need no packing.
+// Rows of a matrix that make a block. Without tile registers it may be groups of seven, if they come out even: often
+// the rows are places of images.
+int64_t block_rows(const Bf16Product& p, const Bf16Follow* follow) {
+  const bool may = bf16_blocks::rows_anywhere() && (follow == nullptr || follow->in_registers());
+  return may && p.m % kSide != 0 && p.m % (kGroup - 1) == 0 ? bf16_blocks::kSevens : kSide;
+}
+
+// The rows of a matrix. Those that consist of whole steps need no packing where a block may have fewer than kSide.
 class MatrixRows final : public Bf16Rows {
  public:
-  explicit MatrixRows(const Bf16Product& p) : p_(p) {}
-  [[nodiscard]] int64_t blocks() const override { return parts_of(p_.m, kSide); }
+  explicit MatrixRows(const Bf16Product& p, int64_t rows = kSide) : p_(p), rows_(rows) {}
+  [[nodiscard]] int64_t blocks() const override { return parts_of(p_.m, rows_); }
   [[nodiscard]] int64_t block_bytes() const override { return packed_size(p_.k) * kElement; }
   [[nodiscard]] int64_t room() const override { return packed_size(p_.k); }
   bf16_blocks::Left block(int64_t i, uint16_t* room) const override {
-    const uint16_t* at = p_.a + i * kSide * p_.a_row;
-    const int64_t rows = std::min(kSide, p_.m - i * kSide);
-    if (p_.a_k == 1 && p_.k % bf16_blocks::kDepth == 0 && rows == kSide)
-      return {.at = at, .row = p_.a_row, .steps = nullptr, .step = bf16_blocks::kDepth};
+    const uint16_t* at = p_.a + i * rows_ * p_.a_row;
+    const int64_t rows = std::min(rows_, p_.m - i * rows_);
+    if (p_.a_k == 1 && p_.k % bf16_blocks::kDepth == 0 && (rows == kSide || bf16_blocks::rows_anywhere()))
+      return {.at = at, .row = p_.a_row, .steps = nullptr, .step = bf16_blocks::kDepth, .rows = rows};
     bf16_blocks::pack_left(at, p_.a_row, p_.a_k, rows, p_.k, room);
     bf16_blocks::Left left{.at = room};
     left.rows = rows;
     return left;
   }
   int runs(int64_t i, std::span<Bf16Run, kSide> to) const override {
-    to[0] = {0, std::min(kSide, p_.m - i * kSide), i * kSide};
+    to[0] = {0, std::min(rows_, p_.m - i * rows_), i * rows_};
     return 1;
   }
 
  private:
   const Bf16Product& p_;
+  int64_t rows_;  // of a block
 };
 
 // The steps of a chain, for blocks.
@@ -242,7 +251,7 @@ class Part {
 };
 
 void run_part(const Bf16Product& p, const Bf16Follow* follow, bool by_rows, int64_t begin, int64_t end) {
-  const MatrixRows matrix(p);
+  const MatrixRows matrix(p, block_rows(p, follow));
   const Bf16Rows& rows = p.rows != nullptr ? *p.rows : matrix;
   Part part(p, rows, follow);
   if (by_rows)
@@ -356,7 +365,9 @@ void product(const Bf16Product& given, ThreadPool& pool, const Bf16Follow* follo
   const bool is_far = packed_size(p.k) * kElement > kLeftBytes && parts_of(p.m, kSide) >= 2 * threads;
   if (is_far && p.rows == nullptr && follow == nullptr) return product_in_pieces(p, pool);
   const bool by_rows = p.m >= p.n;
-  const int64_t units = !by_rows ? parts_of(p.n, kSide) : p.rows != nullptr ? p.rows->blocks() : parts_of(p.m, kSide);
+  const int64_t units = !by_rows            ? parts_of(p.n, kSide)
+                        : p.rows != nullptr ? p.rows->blocks()
+                                            : parts_of(p.m, block_rows(p, follow));
   const int64_t parts = parts_for(threads, work, units);
   pool.run(parts, [&](int64_t i) { run_part(p, follow, by_rows, units * i / parts, units * (i + 1) / parts); });
 }
