@@ -260,6 +260,15 @@ struct AttentionLoops {
   void (*gradient)(const AttentionGradient&);
 };
 
+// y[i] = the largest of x[tap + i], a NaN before all, of equal ones the first, of no taps minus infinity.
+struct LargestTaps {
+  const float* x;
+  const int64_t* taps;
+  int64_t tap_count;
+  float* y;
+  int64_t n;
+};
+
 // How many words random_words writes.
 inline constexpr int kRandomWords = 64;
 
@@ -277,6 +286,7 @@ struct LevelTable {
   TileLoops tiles;
   PlaneLoops planes;
   WinogradLoops winograd;
+  void (*largest)(const LargestTaps&);
   // The random words of the kRandomWords / 4 blocks from `first` on, under the key {k0, k1} (ops/random.h).
   void (*random_words)(uint32_t* out, uint64_t first, uint32_t k0, uint32_t k1);
   // most[r] = max(x[r]), sum[r] = sum(exp(x[r] - most[r])) of rows of n elements that lie one after the other; null

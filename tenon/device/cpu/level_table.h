@@ -6,6 +6,7 @@
 #include "tenon/device/cpu/level_elementwise.h"
 #include "tenon/device/cpu/level_exp.h"
 #include "tenon/device/cpu/level_plane.h"
+#include "tenon/device/cpu/level_pool.h"
 #include "tenon/device/cpu/level_random.h"
 #include "tenon/device/cpu/level_reduce.h"
 #include "tenon/device/cpu/level_rows.h"
@@ -284,6 +285,7 @@ constexpr LevelTable make_table(const char* name) {
   t.tiles = tile_loops();
   t.planes = plane_loops();
   t.winograd = winograd_loops();
+  t.largest = largest;
   t.attention = {attention_product, attention_softmax, attention_gradient};
   t.random_words = random_words;
   return t;

@@ -97,8 +97,7 @@ class ChannelsLastMaxPool final : public PreparedKernel {
                                    args.attrs.ints(0), args.attrs.ints(1), args.attrs.ints(2), args.attrs.ints(4))),
         order_(std::move(order)),
         dtype_(args.result.dtype),
-        larger_(
-            level_table(best_level()).loop[static_cast<size_t>(ir::ScalarOp::Max)][static_cast<size_t>(DType::F32)]) {
+        largest_(level_table(best_level()).largest) {
     if (dtype_ == DType::F32) return;
     const auto& cast = level_table(best_level()).cast;
     widen_ = cast[static_cast<size_t>(dtype_)][static_cast<size_t>(DType::F32)];
@@ -123,52 +122,58 @@ class ChannelsLastMaxPool final : public PreparedKernel {
   void row_of_places(const std::byte* x, std::byte* y, int64_t channels, const std::array<int64_t, 2>& at) const {
     const Windows& w = windows_;
     const int64_t line = w.in[2] * channels, places = w.out[2] * channels, size = element_size(dtype_);
-    Ref<Buffer> room;
-    auto* best = reinterpret_cast<float*>(y);
-    float* wide = nullptr;
-    if (widen_ != nullptr) {
-      room = Buffer::allocate_scratch(static_cast<size_t>(line + places) * sizeof(float));
-      wide = reinterpret_cast<float*>(room->data());
-      best = wide + line;
-    }
-    std::fill_n(best, places, -std::numeric_limits<float>::infinity());
+    std::vector<const std::byte*> lines;
     for (int64_t i = 0; i < w.window[0]; ++i) {
       const int64_t d = at[0] * w.stride[0] + i * w.dilation[0] - w.low[0];
       if (d < 0 || d >= w.in[0]) continue;
       for (int64_t j = 0; j < w.window[1]; ++j) {
         const int64_t h = at[1] * w.stride[1] + j * w.dilation[1] - w.low[1];
-        if (h < 0 || h >= w.in[1]) continue;
-        const std::byte* from = x + (d * w.in[1] + h) * line * size;
-        if (widen_ != nullptr) widen_(wide, from, nullptr, nullptr, line);
-        taps(widen_ != nullptr ? wide : reinterpret_cast<const float*>(from), best, channels);
+        if (h >= 0 && h < w.in[1]) lines.push_back(x + (d * w.in[1] + h) * line * size);
       }
     }
-    if (round_ != nullptr) round_(y, best, nullptr, nullptr, places);
+    std::vector<int64_t> begins;
+    if (widen_ == nullptr) {
+      for (const std::byte* l : lines) begins.push_back((l - x) / size);
+      return row_of_places(reinterpret_cast<const float*>(x), begins, channels, reinterpret_cast<float*>(y));
+    }
+    const auto count = static_cast<int64_t>(lines.size());
+    const Ref<Buffer> room = Buffer::allocate_scratch(static_cast<size_t>(count * line + places) * sizeof(float));
+    auto* wide = reinterpret_cast<float*>(room->data());
+    auto* best = wide + count * line;
+    for (int64_t l = 0; l < count; ++l) {
+      begins.push_back(l * line);
+      widen_(wide + l * line, lines[static_cast<size_t>(l)], nullptr, nullptr, line);
+    }
+    row_of_places(wide, begins, channels, best);
+    round_(y, best, nullptr, nullptr, places);
   }
-  // The taps of one line of the input.
-  void taps(const float* line, float* best, int64_t channels) const {
+  // `begins`: of the lines of the input that the places see.
+  void row_of_places(const float* x, const std::vector<int64_t>& begins, int64_t channels, float* y) const {
     const Windows& w = windows_;
-    for (int64_t k = 0; k < w.window[2]; ++k) {
-      const Range places = inside(w, 2, k);
-      const int64_t first = places.first * w.stride[2] + k * w.dilation[2] - w.low[2];
-      tap(best, line + first * channels, places, channels);
+    std::vector<int64_t> taps;
+    int64_t taps_begin = 0, taps_end = 0;  // of a line, that `taps` has
+    for (int64_t o = 0; o < w.out[2]; ++o) {
+      const int64_t first = o * w.stride[2] - w.low[2];
+      int64_t begin = 0, end = w.window[2];
+      while (begin < end && first + begin * w.dilation[2] < 0) ++begin;
+      while (begin < end && first + (end - 1) * w.dilation[2] >= w.in[2]) --end;
+      if (o == 0 || begin != taps_begin || end != taps_end) {
+        taps.clear();
+        for (const int64_t line : begins) {
+          for (int64_t k = begin; k < end; ++k) taps.push_back(line + (k * w.dilation[2] - w.low[2]) * channels);
+        }
+        taps_begin = begin;
+        taps_end = end;
+      }
+      largest_(
+          {x + o * w.stride[2] * channels, taps.data(), static_cast<int64_t>(taps.size()), y + o * channels, channels});
     }
-  }
-  // best[o] and the element `value` + o * stride, of those that are greater or a NaN the latter.
-  void tap(float* best, const float* value, const Range& places, int64_t channels) const {
-    const int64_t stride = windows_.stride[2];
-    best += places.first * channels;
-    if (stride == 1) {
-      if (places.first < places.end) larger_(best, value, best, nullptr, (places.end - places.first) * channels);
-      return;
-    }
-    for (int64_t o = places.first; o < places.end; ++o, best += channels, value += stride * channels)
-      larger_(best, value, best, nullptr, channels);
   }
   Windows windows_;
   Ints order_;
   DType dtype_;
-  LoopFn larger_, widen_ = nullptr, round_ = nullptr;
+  void (*largest_)(const LargestTaps&);
+  LoopFn widen_ = nullptr, round_ = nullptr;
 };
 
 // What the elements of each window are divided by.
