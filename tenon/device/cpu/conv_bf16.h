@@ -2,10 +2,11 @@
 //
 // Where channels fill whole steps, tile registers load what 32 places see straight from the input with its padding
 // (PlacedImages): neighbouring places are neighbours in memory, for every tap; or, without tiles, products read it
-// where it lies (ImagePlaces). Else what the windows of 32 places see is gathered into the order of the tiles when it
-// is needed and stays in the cache; it exists nowhere else. The input is read with its channels side by side, any other
-// layout is copied so first. The result is written so. Each element is one sum over (window, channel) in f32, plus the
-// bias, rounded once; which way it goes does not show.
+// where it lies (ImagePlaces), and of images of few channels what lines of windows see is gathered once for all
+// windows (LineRuns). Else what the windows of 32 places see is gathered into the order of the tiles when it is
+// needed and stays in the cache; it exists nowhere else. The input is read with its channels side by side, any other
+// layout is copied so first. The result is written so. Each element is one sum over (window, channel) in f32, plus
+// the bias, rounded once; which way it goes does not show.
 #pragma once
 
 #include <span>
