@@ -147,6 +147,17 @@ std::vector<ConvShape> bf16_shapes() {
                     .low = {3, -2, 0},
                     .high = {3, 1, 0}});
   }
+  // Planes of windows of one plane, of which some lie before or after the image, or before it alone.
+  for (const int64_t low : {1, -1}) {
+    list.push_back({.axes = 3,
+                    .n = 2,
+                    .channels = 32,
+                    .filters = 6,
+                    .in = {3, 4, 8},
+                    .window = {1, 3, 3},
+                    .low = {low, 1, 1},
+                    .high = {1, 1, 1}});
+  }
   list.push_back({.n = 2,
                   .channels = 32,
                   .filters = 4,

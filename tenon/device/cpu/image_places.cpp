@@ -50,8 +50,10 @@ StepRange steps_inside(const ConvShape& s, int64_t all, int64_t i) {
 
 bool ImagePlaces::takes(const ConvShape& s) {
   const int64_t group = rows_of_lines(s.out[2]) / bf16_blocks::groups(kSide);
-  if (!bf16_blocks::rows_anywhere() || s.channels % kDepth != 0 || s.window[0] != 1 || s.out[2] % group != 0)
-    return false;
+  if (!bf16_blocks::rows_anywhere() || s.channels % kDepth != 0 || s.out[2] % group != 0) return false;
+  // Each place sees one plane, which is there.
+  const int64_t last = (s.out[0] - 1) * s.stride[0] - s.low[0];
+  if (s.window[0] != 1 || !inside(s, 0, -s.low[0]) || !inside(s, 0, last)) return false;
   for (int64_t first = 0; first < s.out[2]; first += group) {
     for (int64_t tap = 0; tap < s.window[2]; ++tap)
       if (!omit_of(s, tap, first, group)) return false;

@@ -20,8 +20,8 @@ bf16_blocks::StepRange steps_inside(const ConvShape& s, int64_t all, int64_t i);
 
 class ImagePlaces final : public Bf16Rows {
  public:
-  // Whether channels fill steps, groups lie in one line each, and of none more than one place has a tap beside the
-  // image.
+  // Whether channels fill steps, each place sees one plane of the image, groups lie in one line each, and of none more
+  // than one place has a tap beside it.
   static bool takes(const ConvShape& s);
   // The shape's spatial axes stand at the end. x: examples, depth, height and width are `step` elements apart, channels
   // are neighbours. Of a step's elements only so many pairs count.
