@@ -27,6 +27,24 @@ struct ConvShape {
   [[nodiscard]] int64_t weight_size() const { return filters * (channels / groups) * volume(window); }
 };
 
+// The places of a result one after the other, in the order n, spatial…, of a shape whose spatial axes stand at the end.
+struct PlaceCursor {
+  PlaceCursor(const ConvShape& s, int64_t first)
+      : out(s.out),
+        n(first / ConvShape::volume(s.out)),
+        at{first / (s.out[2] * s.out[1]) % s.out[0], first / s.out[2] % s.out[1], first % s.out[2]} {}
+  void next() {
+    for (size_t axis = 3; axis-- > 0;) {
+      if (++at[axis] < out[axis]) return;
+      at[axis] = 0;
+    }
+    ++n;
+  }
+  ConvShape::Extents out;
+  int64_t n;
+  ConvShape::Extents at;
+};
+
 // The spatial axes at the end, in front of them axes of extent 1.
 ConvShape moved_to_the_end(ConvShape s);
 

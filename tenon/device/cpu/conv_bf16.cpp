@@ -135,19 +135,12 @@ class Windows final : public Bf16Rows {
   };
   int64_t origins_of(int64_t block, std::span<Origin, kSide> origins) const {
     const int64_t first = block * kSide, count = std::min(kSide, places_ - first);
-    int64_t w = first % s_.out[2], h = first / s_.out[2] % s_.out[1];
-    int64_t d = first / (s_.out[2] * s_.out[1]) % s_.out[0], n = first / ConvShape::volume(s_.out);
-    for (int64_t r = 0; r < count; ++r) {
-      const int64_t at = w * s_.stride[2] - s_.low[2];
-      origins[static_cast<size_t>(r)] = {x_ + n * step_[0], d * s_.stride[0] - s_.low[0], h * s_.stride[1] - s_.low[1],
-                                         at, taps_ == s_.window[2] && at >= 0 && at + taps_ <= s_.in[2]};
-      if (++w < s_.out[2]) continue;
-      w = 0;
-      if (++h < s_.out[1]) continue;
-      h = 0;
-      if (++d < s_.out[0]) continue;
-      d = 0;
-      ++n;
+    PlaceCursor place(s_, first);
+    for (int64_t r = 0; r < count; ++r, place.next()) {
+      const auto begin = [&](size_t axis) { return place.at[axis] * s_.stride[axis] - s_.low[axis]; };
+      const int64_t at = begin(2);
+      origins[static_cast<size_t>(r)] = {x_ + place.n * step_[0], begin(0), begin(1), at,
+                                         taps_ == s_.window[2] && at >= 0 && at + taps_ <= s_.in[2]};
     }
     return count;
   }

@@ -90,18 +90,16 @@ int64_t ImagePlaces::room() const { return static_cast<int64_t>(sizeof(Kept)) / 
 int64_t ImagePlaces::rows_of(int64_t i) const { return std::min(rows_, places_ - i * rows_); }
 
 void ImagePlaces::places_of(int64_t first, std::span<int64_t> to) const {
-  int64_t w = first % s_.out[2], h = first / s_.out[2] % s_.out[1];
-  int64_t d = first / (s_.out[2] * s_.out[1]) % s_.out[0], n = first / ConvShape::volume(s_.out);
-  for (size_t r = 0; r < to.size();) {
-    int64_t at = n * step_[0] + (d * s_.stride[0] - s_.low[0]) * step_[1] + (h * s_.stride[1] - s_.low[1]) * step_[2] +
-                 (w * s_.stride[2] - s_.low[2]) * step_[3];
-    for (; w < s_.out[2] && r < to.size(); ++w, ++r, at += s_.stride[2] * step_[3]) to[r] = at;
-    w = 0;
-    if (++h < s_.out[1]) continue;
-    h = 0;
-    if (++d < s_.out[0]) continue;
-    d = 0;
-    ++n;
+  PlaceCursor place(s_, first);
+  int64_t next = 0;  // in the same line
+  for (size_t r = 0; r < to.size(); ++r, place.next()) {
+    if (r == 0 || place.at[2] == 0) {
+      next = place.n * step_[0];
+      for (size_t axis = 0; axis < 3; ++axis)
+        next += (place.at[axis] * s_.stride[axis] - s_.low[axis]) * step_[axis + 1];
+    }
+    to[r] = next;
+    next += s_.stride[2] * step_[3];
   }
 }
 
