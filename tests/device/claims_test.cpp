@@ -230,6 +230,7 @@ TEST(Claims, PreparedMaxPoolHasTheBitsOfMaxPool) {
                         Case{{1, 33, 13, 13}, {5, 5}, {1, 1}, {2, 2}, {2, 2}, {1, 1}},
                         Case{{2, 71, 6, 7}, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}},
                         Case{{3, 4, 10, 11}, {2, 3}, {3, 1}, {0, 1}, {1, 0}, {2, 2}},
+                        Case{{1, 400, 5, 90}, {3, 2}, {2, 1}, {1, 1}, {1, 0}, {1, 1}},  // lines some at a time
                         Case{{2, 3, 5, 6, 7}, {2, 2, 3}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}, {1, 1, 1}}}) {
     Shape last{c.x[0]};
     for (size_t d = 2; d < c.x.size(); ++d) last.push_back(c.x[d]);
@@ -238,37 +239,39 @@ TEST(Claims, PreparedMaxPoolHasTheBitsOfMaxPool) {
     std::vector<float> values(static_cast<size_t>(numel(c.x)));
     std::mt19937 random(3);
     for (float& v : values) v = special[random() % std::size(special)];
-    const Tensor lying = permute(from_vector(values, last), [&] {
-      Ints axes{0, rank - 1};
-      for (int64_t d = 1; d + 1 < rank; ++d) axes.push_back(d);
-      return axes;
-    }());
-    const ir::Attrs attrs{c.window, c.stride, c.low, c.high, c.dilation, false};
-    const Tensor want = ops::call(ops::max_pool_op(), {lying}, attrs)[0];
-    const auto claims = cpu::cpu_claims();
-    const auto claim = std::ranges::find(claims, &ops::max_pool_op(), &Claim::op);
-    KeptConstants kept;
-    const ConstView x = view(lying);
-    const ConstView changing{nullptr, x.dtype, x.shape, x.strides, 0};
-    const auto kernel = claim->prepare({{&changing, 1}, want.type(), attrs, nullptr, kept});
-    ASSERT_NE(kernel, nullptr);
-    Shape strides(c.x.size(), 0);
-    int64_t next = 1;
-    const Ints order = kernel->order();
-    for (size_t i = order.size(); i-- > 0;) {
-      strides[static_cast<size_t>(order[i])] = next;
-      next *= want.shape()[static_cast<size_t>(order[i])];
-    }
-    test::Array got(DType::F32, want.shape(), strides, 0, want.size());
-    ThreadPool pool(3);
-    kernel->run({&x, 1}, {}, got.out(), pool);
-    const std::vector<float> wanted = want.to_vector<float>();
-    const std::vector<double> reals = got.reals();
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      const auto y = static_cast<float>(reals[i]);
-      ASSERT_TRUE(std::bit_cast<uint32_t>(y) == std::bit_cast<uint32_t>(wanted[i]) ||
-                  (std::isnan(y) && std::isnan(wanted[i])))
-          << i << ": " << y << ", want " << wanted[i];
+    for (const DType dtype : {DType::F32, DType::BF16, DType::F16}) {
+      const Tensor lying = permute(cast(from_vector(values, last), dtype), [&] {
+        Ints axes{0, rank - 1};
+        for (int64_t d = 1; d + 1 < rank; ++d) axes.push_back(d);
+        return axes;
+      }());
+      const ir::Attrs attrs{c.window, c.stride, c.low, c.high, c.dilation, false};
+      const Tensor want = ops::call(ops::max_pool_op(), {lying}, attrs)[0];
+      const auto claims = cpu::cpu_claims();
+      const auto claim = std::ranges::find(claims, &ops::max_pool_op(), &Claim::op);
+      KeptConstants kept;
+      const ConstView x = view(lying);
+      const ConstView changing{nullptr, x.dtype, x.shape, x.strides, 0};
+      const auto kernel = claim->prepare({{&changing, 1}, want.type(), attrs, nullptr, kept});
+      ASSERT_NE(kernel, nullptr);
+      Shape strides(c.x.size(), 0);
+      int64_t next = 1;
+      const Ints order = kernel->order();
+      for (size_t i = order.size(); i-- > 0;) {
+        strides[static_cast<size_t>(order[i])] = next;
+        next *= want.shape()[static_cast<size_t>(order[i])];
+      }
+      test::Array got(dtype, want.shape(), strides, 0, want.size());
+      ThreadPool pool(3);
+      kernel->run({&x, 1}, {}, got.out(), pool);
+      const std::vector<float> wanted = cast(want, DType::F32).to_vector<float>();
+      const std::vector<double> reals = got.reals();
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        const auto y = static_cast<float>(reals[i]);
+        ASSERT_TRUE(std::bit_cast<uint32_t>(y) == std::bit_cast<uint32_t>(wanted[i]) ||
+                    (std::isnan(y) && std::isnan(wanted[i])))
+            << name(dtype) << ' ' << i << ": " << y << ", want " << wanted[i];
+      }
     }
   }
 }

@@ -260,13 +260,15 @@ struct AttentionLoops {
   void (*gradient)(const AttentionGradient&);
 };
 
-// y[i] = the largest of x[tap + i], a NaN before all, of equal ones the first, of no taps minus infinity.
+// y[i] = the largest of x[tap + i], after y[i] if there are `more`, a NaN before all, of equal ones the first, of no
+// taps minus infinity.
 struct LargestTaps {
   const float* x;
   const int64_t* taps;
   int64_t tap_count;
   float* y;
   int64_t n;
+  bool more;
 };
 
 // How many words random_words writes.

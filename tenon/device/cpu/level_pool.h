@@ -13,7 +13,7 @@ void largest_taps(const LargestTaps& t, int64_t i) {
   constexpr int kCount = Lanes::kCount;
   Lanes::V best[Vectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < Vectors; ++v) best[v] = Lanes::splat(&kLeast);
+  for (int v = 0; v < Vectors; ++v) best[v] = t.more ? Lanes::load(t.y + i + v * kCount) : Lanes::splat(&kLeast);
   for (int64_t k = 0; k < t.tap_count; ++k) {
     const float* x = t.x + t.taps[k] + i;
 #pragma GCC unroll 4
@@ -30,7 +30,7 @@ inline void largest(const LargestTaps& t) {
   for (; i + kCount <= t.n; i += kCount) largest_taps<1>(t, i);
   if (i == t.n) return;
   const auto part = Lanes::part(static_cast<int>(t.n - i));
-  Lanes::V best = Lanes::splat(&kLeast);
+  Lanes::V best = t.more ? Lanes::load(t.y + i, part) : Lanes::splat(&kLeast);
   for (int64_t k = 0; k < t.tap_count; ++k) best = Lanes::larger(Lanes::load(t.x + t.taps[k] + i, part), best);
   Lanes::store(t.y + i, best, part);
 }

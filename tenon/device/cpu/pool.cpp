@@ -16,9 +16,12 @@ namespace {
 
 using ops::Windows;
 
+constexpr int64_t kWideElements = 64 * 1024;  // of lines that wait as f32 while places see them
+
 // Places o of one axis at which tap t lies inside the input: [first, end).
 struct Range {
   int64_t first, end;
+  bool operator==(const Range&) const = default;
 };
 Range inside(const Windows& w, size_t axis, int64_t t) {
   const int64_t shift = t * w.dilation[axis] - w.low[axis];  // element = o * stride + shift
@@ -88,8 +91,8 @@ void max_pool(const KernelArgs& a) {
 }
 
 // The largest value of each window, channels side by side, a row of places at a time. From minus infinity on, so that
-// it is the largest as max_pool has it: of equal ones the first, and a NaN before all. Halves become f32 a row at a
-// time, and the results, which are elements, what they were.
+// it is the largest as max_pool has it: of equal ones the first, and a NaN before all. Halves become f32 some lines at
+// a time, and the results, which are elements, what they were.
 class ChannelsLastMaxPool final : public PreparedKernel {
  public:
   ChannelsLastMaxPool(const PrepareArgs& args, Ints order)
@@ -134,39 +137,60 @@ class ChannelsLastMaxPool final : public PreparedKernel {
     std::vector<int64_t> begins;
     if (widen_ == nullptr) {
       for (const std::byte* l : lines) begins.push_back((l - x) / size);
-      return row_of_places(reinterpret_cast<const float*>(x), begins, channels, reinterpret_cast<float*>(y));
+      return take({reinterpret_cast<const float*>(x), begins, channels, reinterpret_cast<float*>(y), false});
     }
-    const auto count = static_cast<int64_t>(lines.size());
-    const Ref<Buffer> room = Buffer::allocate_scratch(static_cast<size_t>(count * line + places) * sizeof(float));
+    const auto all = static_cast<int64_t>(lines.size());
+    const int64_t most = std::clamp<int64_t>(kWideElements / line, 1, std::max<int64_t>(all, 1));
+    const Ref<Buffer> room = Buffer::allocate_scratch(static_cast<size_t>(most * line + places) * sizeof(float));
     auto* wide = reinterpret_cast<float*>(room->data());
-    auto* best = wide + count * line;
-    for (int64_t l = 0; l < count; ++l) {
-      begins.push_back(l * line);
-      widen_(wide + l * line, lines[static_cast<size_t>(l)], nullptr, nullptr, line);
+    auto* best = wide + most * line;
+    for (int64_t first = 0; first == 0 || first < all; first += most) {
+      begins.clear();
+      for (int64_t l = 0; l < std::min(most, all - first); ++l) {
+        begins.push_back(l * line);
+        widen_(wide + l * line, lines[static_cast<size_t>(first + l)], nullptr, nullptr, line);
+      }
+      take({wide, begins, channels, best, first > 0});
     }
-    row_of_places(wide, begins, channels, best);
     round_(y, best, nullptr, nullptr, places);
   }
-  // `begins`: of the lines of the input that the places see.
-  void row_of_places(const float* x, const std::vector<int64_t>& begins, int64_t channels, float* y) const {
+  // A row of places, and where the lines of the input begin that it sees.
+  struct Row {
+    const float* x;
+    const std::vector<int64_t>& begins;
+    int64_t channels;
+    float* y;
+    bool more;  // lines were before these
+  };
+  // The taps of a line that are inside of it.
+  [[nodiscard]] Range taps_of(int64_t place) const {
     const Windows& w = windows_;
+    const int64_t at = place * w.stride[2] - w.low[2];
+    Range taps{0, w.window[2]};
+    while (taps.first < taps.end && at + taps.first * w.dilation[2] < 0) ++taps.first;
+    while (taps.first < taps.end && at + (taps.end - 1) * w.dilation[2] >= w.in[2]) --taps.end;
+    return taps;
+  }
+  void take(const Row& row) const {
+    const Windows& w = windows_;
+    const int64_t channels = row.channels;
     std::vector<int64_t> taps;
-    int64_t taps_begin = 0, taps_end = 0;  // of a line, that `taps` has
-    for (int64_t o = 0; o < w.out[2]; ++o) {
-      const int64_t first = o * w.stride[2] - w.low[2];
-      int64_t begin = 0, end = w.window[2];
-      while (begin < end && first + begin * w.dilation[2] < 0) ++begin;
-      while (begin < end && first + (end - 1) * w.dilation[2] >= w.in[2]) --end;
-      if (o == 0 || begin != taps_begin || end != taps_end) {
+    Range has{0, 0};
+    for (int64_t o = 0, places = 1; o < w.out[2]; o += places) {
+      const Range range = taps_of(o);
+      if (o == 0 || range != has) {
+        has = range;
         taps.clear();
-        for (const int64_t line : begins) {
-          for (int64_t k = begin; k < end; ++k) taps.push_back(line + (k * w.dilation[2] - w.low[2]) * channels);
+        for (const int64_t line : row.begins) {
+          for (int64_t k = has.first; k < has.end; ++k)
+            taps.push_back(line + (k * w.dilation[2] - w.low[2]) * channels);
         }
-        taps_begin = begin;
-        taps_end = end;
       }
-      largest_(
-          {x + o * w.stride[2] * channels, taps.data(), static_cast<int64_t>(taps.size()), y + o * channels, channels});
+      // Neighbours that see the same taps of neighbours are one.
+      places = 1;
+      while (w.stride[2] == 1 && o + places < w.out[2] && taps_of(o + places) == has) ++places;
+      largest_({row.x + o * w.stride[2] * channels, taps.data(), static_cast<int64_t>(taps.size()),
+                row.y + o * channels, places * channels, row.more});
     }
   }
   Windows windows_;
