@@ -24,11 +24,20 @@ step() {
   printf -- '-- %s: %s s\n' "$name" "$((SECONDS - started))"
 }
 
+# note_space NEEDED WHAT: says so when fewer than NEEDED GB are free here, before a build ends halfway for want of them.
+note_space() {
+  local free
+  free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1000000) }')
+  [ "$free" -ge "$1" ] || say "note: $free GB are free in $ROOT; $2 takes up to $1 GB"
+}
+
 # configure_and_build PRESET [TARGET...]
 configure_and_build() {
   local preset=$1 log
   shift
   mkdir -p build
+  # A build that is there already needs little more.
+  [ -d "build/$preset/lib" ] || note_space "$([ $# -gt 0 ] && echo 1 || echo 4)" "the build '$preset'"
   log="build/configure-$preset.log"
   if ! cmake --preset "$preset" >"$log" 2>&1; then
     cat "$log" >&2
