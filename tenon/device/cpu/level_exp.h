@@ -37,7 +37,7 @@ struct ExpLanes : Lanes {
 inline constexpr int kExpSide = 4;                              // vectors side by side
 inline constexpr int kExpStep = kExpSide * ExpLanes::kCount;    // elements of a step
 inline constexpr int kExpLanes = kRowLanes / ExpLanes::kCount;  // vectors of the sum's lanes
-inline constexpr int kExpAhead = 512;                           // elements between what is read and what is asked for
+inline constexpr int kExpAhead = 2048;                          // elements between what is read and what is asked for
 using ExpVector = ExpLanes::V;
 
 // f(i) for each vector, so that a step of all stands side by side.
@@ -96,7 +96,7 @@ inline float exp_sum_and_next(const float* x, float shift, const float* next, fl
   int64_t i = 0;
   for (; i + kExpStep <= n; i += kExpStep) {
     if constexpr (HasNext) {
-      for (int line = 0; line < kExpStep; line += 16) __builtin_prefetch(next + i + kExpAhead + line, 0, 3);
+      for (int line = 0; line < kExpStep; line += 16) __builtin_prefetch(next + i + kExpAhead + line, 0, 2);
       most.take(next + i);
     }
     each_vector([&](int j) { e[j] = L::load(x + i + j * L::kCount); });
