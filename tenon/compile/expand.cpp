@@ -68,8 +68,8 @@ ExpParts exp_parts(Writer& w, int32_t c) {
   const int32_t shifted = w.fma(c, w.constant(1.44269504088896341F), magic);
   const int32_t n = w.sub(shifted, magic);
   const int32_t r = w.fma(n, w.constant(2.12194440e-4F), w.fma(n, w.constant(-0.693359375F), c));
-  const int32_t p = w.polynomial(
-      r, {1.9875691500e-4F, 1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F, 5.0000001201e-1F});
+  const int32_t p =
+      w.polynomial(r, {1.3814598788e-3F, 8.3687165752e-3F, 4.1668388993e-2F, 1.6666521132e-1F, 4.9999994040e-1F});
   return {shifted, w.add(w.fma(p, w.mul(r, r), r), w.constant(1.0F))};
 }
 int32_t expand_exp(Writer& w, int32_t x) {

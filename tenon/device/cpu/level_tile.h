@@ -234,8 +234,6 @@ Lanes::V load_columns(const float* p, Lanes::Part part) {
 template <int N>
 [[gnu::always_inline]] inline void exp_of_clamped(Lanes::V (&v)[N]) {
   using V = Lanes::V;
-  static constexpr float kFactors[] = {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F,
-                                       5.0000001201e-1F};
   V shifted[N], n[N], p[N];
   Lanes::Some more[N];  // than the least, whose exponential is zero (exp_f32)
   const V magic = Lanes::number(12582912.0F);
@@ -248,9 +246,9 @@ template <int N>
   each([&](int m) { n[m] = Lanes::subtract(shifted[m], magic); });
   each([&](int m) { v[m] = Lanes::fma(n[m], Lanes::number(-0.693359375F), v[m]); });
   each([&](int m) { v[m] = Lanes::fma(n[m], Lanes::number(2.12194440e-4F), v[m]); });
-  each([&](int m) { p[m] = Lanes::number(1.9875691500e-4F); });
-#pragma GCC unroll 5
-  for (const float c : kFactors) each([&](int m) { p[m] = Lanes::fma(p[m], v[m], Lanes::number(c)); });
+  each([&](int m) { p[m] = Lanes::number(kExpFactors[0]); });
+#pragma GCC unroll 4
+  for (int i = 1; i < 5; ++i) each([&](int m) { p[m] = Lanes::fma(p[m], v[m], Lanes::number(kExpFactors[i])); });
   each([&](int m) { p[m] = Lanes::fma(p[m], Lanes::multiply(v[m], v[m]), v[m]); });
   each([&](int m) {
     v[m] = Lanes::scaled(Lanes::only(more[m], Lanes::add(p[m], Lanes::number(1.0F))), shifted[m], n[m]);
