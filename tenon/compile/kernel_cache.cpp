@@ -67,7 +67,7 @@ std::vector<KernelFunction> KernelCache::compile(const std::vector<const Kernel*
     });
     counts.loaded += loaded;
     counts.compiled += static_cast<int64_t>(objects.size()) - loaded;
-    if (loaded < static_cast<int64_t>(objects.size())) store.trim();
+    store.trim_now_and_then();
     counts.llvm_seconds += seconds_since(begin);
     const auto linking = Clock::now();
     const std::lock_guard lock(mutex_);

@@ -106,6 +106,14 @@ class File {
   int fd_;
 };
 
+// What a file takes on the disk.
+int64_t in_blocks(int64_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+
+std::mt19937_64& random_words() {
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  return random;
+}
+
 std::string reason(int error) { return std::generic_category().message(error); }
 
 }  // namespace
@@ -172,8 +180,7 @@ void KernelStore::save(const Hash128& key, std::span<const std::byte> bytes) {
     if (!error) fs::permissions(folder_, fs::perms::owner_all, error);
     if (error) return warn(fmt::format("kernel cache: cannot make {}: {}", folder_, error.message()));
   }
-  thread_local std::mt19937_64 random{std::random_device{}()};
-  const std::string draft = fmt::format("{}/{}-{:016x}.draft", folder_, ::getpid(), random());
+  const std::string draft = fmt::format("{}/{}-{:016x}.draft", folder_, ::getpid(), random_words()());
   const auto failed = [&] {
     const int why = errno;
     ::unlink(draft.c_str());
@@ -185,7 +192,14 @@ void KernelStore::save(const Hash128& key, std::span<const std::byte> bytes) {
   const Hash128 sum = sum_of(bytes);
   const bool written = file.write(std::as_bytes(std::span(kMagic))) && file.write(std::as_bytes(std::span(&key, 1))) &&
                        file.write(std::as_bytes(std::span(&sum, 1))) && file.write(bytes) && file.close();
-  if (!written || ::rename(draft.c_str(), path_of(key).c_str()) != 0) failed();
+  if (!written || ::rename(draft.c_str(), path_of(key).c_str()) != 0) return failed();
+  written_ += in_blocks(static_cast<int64_t>(kHeader + bytes.size()));
+}
+
+void KernelStore::trim_now_and_then() {
+  const double often =
+      16.0 * static_cast<double>(written_.exchange(0)) / static_cast<double>(std::max<int64_t>(most_bytes_, 1));
+  if (std::uniform_real_distribution<double>()(random_words()) < often) trim();
 }
 
 void KernelStore::trim() {
@@ -202,7 +216,7 @@ void KernelStore::trim() {
   for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
     std::error_code gone;
     const auto used = it->last_write_time(gone);
-    const auto bytes = static_cast<int64_t>(it->file_size(gone));
+    const auto bytes = in_blocks(static_cast<int64_t>(it->file_size(gone)));
     if (gone) continue;
     if (it->path().extension() == ".draft") {  // of a process that was killed
       if (now - used > std::chrono::hours(1)) fs::remove(it->path(), gone);

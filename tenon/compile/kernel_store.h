@@ -6,6 +6,7 @@
 // recently goes when there is too much.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -21,8 +22,8 @@ namespace tenon {
 
 struct DiskCache {
   bool on = true;
-  std::string folder = {};  // empty: $XDG_CACHE_HOME/tenon/kernels, else ~/.cache/tenon/kernels
-  int64_t most_bytes = int64_t{256} * 1024 * 1024;
+  std::string folder = {};                          // empty: $XDG_CACHE_HOME/tenon/kernels, else ~/.cache/tenon/kernels
+  int64_t most_bytes = int64_t{256} * 1024 * 1024;  // each file taking whole blocks of 4096
 };
 
 namespace compiler {
@@ -35,8 +36,11 @@ class KernelStore {
 
   std::optional<std::vector<std::byte>> load(const Hash128& key);
   void save(const Hash128& key, std::span<const std::byte> bytes);
-  // Removes what was used least recently until the folder is well below its bound. Called after saving.
+  // Removes what was used least recently until the folder is well below its bound.
   void trim();
+  // After saving. To trim is to look at every file of the folder, which others write too and nobody counts; so it is
+  // left to chance: once for each sixteenth of the bound that is written, by whichever processes.
+  void trim_now_and_then();
 
   [[nodiscard]] bool on() const { return !folder_.empty(); }
   // What went wrong, and how often.
@@ -50,6 +54,7 @@ class KernelStore {
   int64_t most_bytes_;
   mutable std::mutex mutex_;
   std::map<std::string, int64_t> warnings_;
+  std::atomic<int64_t> written_ = 0;  // bytes on the disk since the last trim_now_and_then
 };
 
 }  // namespace compiler
