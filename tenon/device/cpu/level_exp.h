@@ -24,6 +24,10 @@ struct ExpLanes : Lanes {
   static V keep_first(V v, int64_t count) { return _mm512_maskz_mov_ps(first(count), v); }
   // a > b ? a : b. (With a mask of all, because g++ 12 calls what the plain function leaves out uninitialised.)
   static V max(V a, V b) { return _mm512_mask_max_ps(a, 0xffff, a, b); }
+  template <int Half>
+  static __m256 half_of(V v) {
+    return _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xf, _mm512_castps_pd(v), Half));
+  }
 #else
   static V load_first(const float* p, int64_t count, V other) {
     const Part mask = first(count);
@@ -32,6 +36,26 @@ struct ExpLanes : Lanes {
   static V keep_first(V v, int64_t count) { return _mm256_and_ps(v, _mm256_castsi256_ps(first(count))); }
   static V max(V a, V b) { return _mm256_max_ps(a, b); }
 #endif
+  // All lanes folded, the second half into the first again and again. (Here a > b ? a : b.)
+  static float max_of(V v) {
+    return folded(v, [](auto a, auto b) { return a > b ? a : b; });
+  }
+  static float sum_of(V v) {
+    return folded(v, [](auto a, auto b) { return a + b; });
+  }
+
+ private:
+  template <class F>
+  [[gnu::always_inline]] static float folded(V v, const F& f) {
+#if defined(__AVX512F__)
+    const __m256 eight = f(half_of<0>(v), half_of<1>(v));
+#else
+    const __m256 eight = v;
+#endif
+    const __m128 four = f(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = f(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(f(two, _mm_movehdup_ps(two)));
+  }
 };
 
 inline constexpr int kExpSide = 4;                              // vectors side by side
@@ -69,14 +93,10 @@ struct RunningMax {
   // Of all, with the last `count` elements, less than a step.
   [[gnu::always_inline]] float finish(const float* x, int64_t count) {
     using L = ExpLanes;
-    each_vector(
-        [&](int i) { lane[i] = L::max(L::load_first(x + i * L::kCount, count - i * L::kCount, lane[i]), lane[i]); });
-    alignas(64) float one[L::kCount];
-    L::store(one, L::max(L::max(lane[0], lane[1]), L::max(lane[2], lane[3])));
-    for (int width = L::kCount / 2; width > 0; width /= 2) {
-      for (int j = 0; j < width; ++j) one[j] = one[j] > one[j + width] ? one[j] : one[j + width];
-    }
-    return one[0];
+    if (count > 0)
+      each_vector(
+          [&](int i) { lane[i] = L::max(L::load_first(x + i * L::kCount, count - i * L::kCount, lane[i]), lane[i]); });
+    return L::max_of(L::max(L::max(lane[0], lane[1]), L::max(lane[2], lane[3])));
   }
 };
 
@@ -110,12 +130,10 @@ inline float exp_sum_and_next(const float* x, float shift, const float* next, fl
     each_vector([&](int j) { e[j] = L::keep_first(e[j], n - i - j * L::kCount); });
     add();
   }
-  alignas(64) float lane[kRowLanes];
-  for (int j = 0; j < kExpLanes; ++j) L::store(lane + j * L::kCount, sum[j]);
-  for (int width = kRowLanes / 2; width > 0; width /= 2) {
-    for (int j = 0; j < width; ++j) lane[j] += lane[j + width];
+  for (int count = kExpLanes / 2; count > 0; count /= 2) {
+    for (int j = 0; j < count; ++j) sum[j] = L::add(sum[j], sum[j + count]);
   }
-  return lane[0];
+  return L::sum_of(sum[0]);
 }
 
 // most[r] and sum[r] of `rows` rows of n elements.

@@ -129,7 +129,7 @@ class Rows {
 };
 
 // How many rows of n elements go together: more of long ones only if there are so many that all threads stay busy.
-constexpr int64_t kMostTogether = 16;
+constexpr int64_t kMostTogether = 64;
 int64_t rows_together(int64_t rows, int64_t n) {
   return std::clamp<int64_t>(std::max(4096 / n, rows / 64), 1, kMostTogether);
 }
