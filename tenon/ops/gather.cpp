@@ -25,17 +25,6 @@ size_t axis_of(const ir::Attrs& attrs, std::string_view op, size_t rank) {
   return static_cast<size_t>(normalize_axis(op, attrs.integer(0), static_cast<int64_t>(rank)));
 }
 
-int64_t position(std::string_view op, const ConstView& indices, int64_t element, int64_t extent, size_t axis) {
-  const int64_t i = load_integer(indices, element);
-  if (i < -extent || i >= extent)
-    throw IndexError({std::string(op),
-                      fmt::format("index out of range on axis {}", axis),
-                      extent == 0 ? "no index at all, the axis is empty" : fmt::format("{} to {}", -extent, extent - 1),
-                      std::to_string(i),
-                      {}});
-  return i < 0 ? i + extent : i;
-}
-
 void check_indices(const InferArgs& a) {
   const Shape &x = a.in[0].shape, &indices = a.in[1].shape;
   const size_t axis = axis_of(a.attrs, a.op.name, x.size());
@@ -87,9 +76,9 @@ void scatter_reference(const ReferenceArgs& a) {
   for (int64_t n = numel(indices.shape); n > 0; --n, index.next(), value.next()) {
     int64_t at = out.offset;
     for (size_t i = 0; i < out.shape.size(); ++i) {
-      at +=
-          (i == axis ? position("scatter_along_axis", indices, index.element(), x.shape[i], axis) : index.index()[i]) *
-          out.strides[i];
+      at += (i == axis ? checked_index("scatter_along_axis", indices, index.element(), x.shape, axis)
+                       : index.index()[i]) *
+            out.strides[i];
     }
     combine(out, at, values, value.element(), a.attrs.text(1));
   }
@@ -175,7 +164,7 @@ const OpDef& take_along_axis_op() {
         for (int64_t n = numel(indices.shape); n > 0; --n, index.next(), to.next()) {
           int64_t at = x.offset;
           for (size_t i = 0; i < x.shape.size(); ++i) {
-            at += (i == axis ? position("take_along_axis", indices, index.element(), x.shape[i], axis)
+            at += (i == axis ? checked_index("take_along_axis", indices, index.element(), x.shape, axis)
                              : index.index()[i]) *
                   x.strides[i];
           }

@@ -16,17 +16,6 @@ namespace tenon {
 namespace ops {
 namespace {
 
-int64_t checked_index(std::string_view op, const ConstView& indices, int64_t element, int64_t extent, int64_t axis) {
-  const int64_t i = load_integer(indices, element);
-  if (i < -extent || i >= extent)
-    throw IndexError({std::string(op),
-                      fmt::format("index out of range on axis {}", axis),
-                      extent == 0 ? "no index at all, the axis is empty" : fmt::format("{} to {}", -extent, extent - 1),
-                      std::to_string(i),
-                      {}});
-  return i < 0 ? i + extent : i;
-}
-
 std::vector<TensorType> infer_take(const InferArgs& a) {
   const auto axis =
       static_cast<size_t>(normalize_axis(a.op.name, a.attrs.integer(0), static_cast<int64_t>(a.in[0].shape.size())));
@@ -40,8 +29,7 @@ std::vector<TensorType> infer_take(const InferArgs& a) {
 void take_reference(const ReferenceArgs& a) {
   const ConstView &x = a.inputs[0], &indices = a.inputs[1];
   const View& out = a.outputs[0];
-  const int64_t axis = normalize_axis("take", a.attrs.integer(0), static_cast<int64_t>(x.shape.size()));
-  const auto k = static_cast<size_t>(axis);
+  const auto k = static_cast<size_t>(normalize_axis("take", a.attrs.integer(0), static_cast<int64_t>(x.shape.size())));
   const size_t inner = indices.shape.size();
   ElementCursor to(out);
   for (int64_t n = numel(out.shape); n > 0; --n, to.next()) {
@@ -49,8 +37,7 @@ void take_reference(const ReferenceArgs& a) {
     int64_t which = indices.offset, from = x.offset;
     for (size_t i = 0; i < inner; ++i) which += at[k + i] * indices.strides[i];
     for (size_t i = 0; i < x.shape.size(); ++i) {
-      const int64_t p =
-          i == k ? checked_index("take", indices, which, x.shape[k], axis) : at[i < k ? i : i + inner - 1];
+      const int64_t p = i == k ? checked_index("take", indices, which, x.shape, k) : at[i < k ? i : i + inner - 1];
       from += p * x.strides[i];
     }
     convert_element(x, from, out, to.element());
@@ -145,7 +132,8 @@ const OpDef& index_add_op() {
       .meaning = Primitive{[](const ReferenceArgs& a) {
         const ConstView &x = a.inputs[0], &indices = a.inputs[1], &values = a.inputs[2];
         const View& out = a.outputs[0];
-        const int64_t axis = normalize_axis("index_add", a.attrs.integer(0), static_cast<int64_t>(x.shape.size()));
+        const auto axis =
+            static_cast<size_t>(normalize_axis("index_add", a.attrs.integer(0), static_cast<int64_t>(x.shape.size())));
         ElementCursor from(x), to(out);
         for (int64_t n = numel(x.shape); n > 0; --n, from.next(), to.next())
           convert_element(x, from.element(), out, to.element());
@@ -154,10 +142,9 @@ const OpDef& index_add_op() {
           int64_t at = out.offset;
           for (size_t i = 0; i < out.shape.size(); ++i) {
             const int64_t p =
-                static_cast<int64_t>(i) != axis
-                    ? value.index()[i]
-                    : checked_index("index_add", indices, indices.offset + value.index()[i] * indices.strides[0],
-                                    x.shape[i], axis);
+                i != axis ? value.index()[i]
+                          : checked_index("index_add", indices, indices.offset + value.index()[i] * indices.strides[0],
+                                          x.shape, axis);
             at += p * out.strides[i];
           }
           if (is_float(out.dtype)) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tenon/base/error.h"
+#include "tenon/tensor/element.h"
 
 namespace tenon::ops {
 
@@ -135,6 +136,17 @@ void fail_shape(const InferArgs& a, std::string problem, std::string expected, s
 }
 void fail_value(const InferArgs& a, std::string problem, std::string expected, std::string got, std::string hint) {
   throw ValueError({std::string(a.op.name), std::move(problem), std::move(expected), std::move(got), std::move(hint)});
+}
+
+int64_t checked_index(std::string_view op, const ConstView& indices, int64_t element, const Shape& shape, size_t axis) {
+  const int64_t i = load_integer(indices, element), extent = shape[axis];
+  if (i < -extent || i >= extent)
+    throw IndexError({std::string(op),
+                      fmt::format("index out of range on axis {}", axis),
+                      extent == 0 ? "no index at all, the axis is empty" : fmt::format("{} to {}", -extent, extent - 1),
+                      std::to_string(i),
+                      {}});
+  return i < 0 ? i + extent : i;
 }
 
 }  // namespace tenon::ops

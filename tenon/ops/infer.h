@@ -1,4 +1,4 @@
-// Shape and dtype rules that several ops share, and helpers to write rules with.
+// Shape and dtype rules that several ops share, and helpers to write rules and meanings with.
 #pragma once
 
 #include "tenon/ops/opdef.h"
@@ -34,5 +34,10 @@ void expect_rank(const InferArgs& a, size_t i, size_t low, size_t high = 64);
                              std::string hint = {});
 [[noreturn]] void fail_value(const InferArgs& a, std::string problem, std::string expected = {}, std::string got = {},
                              std::string hint = {});
+
+// ---- for writing meanings ----
+// The position along `axis` that an element of `indices` names, negative ones counted from the end. Throws IndexError
+// if there is none.
+int64_t checked_index(std::string_view op, const ConstView& indices, int64_t element, const Shape& shape, size_t axis);
 
 }  // namespace tenon::ops

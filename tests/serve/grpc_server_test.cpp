@@ -13,6 +13,7 @@
 #include "tenon/serve/config.h"
 #include "tenon/serve/grpc_client.h"
 #include "tenon/serve/grpc_protocol.h"
+#include "tests/serve/grpc_steps.h"
 #include "tests/serve/http_client.h"
 #include "tests/serve/support.h"
 
@@ -229,16 +230,9 @@ TEST_F(GrpcServerTest, WhoComesInIsDecidedByLength) {
 
 TEST_F(GrpcServerTest, AStreamsAnswersKeepTheOrderOfTheirQuestions) {
   start();
-  grpc::CompletionQueue queue;
+  GrpcSteps step;
   grpc::ClientContext context;
-  const auto stream = stub_->PrepareCall(&context, "/test.T/Chat", &queue);
-  const auto step = [&](const auto& fn) {
-    fn();
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
-    return ok;
-  };
+  const auto stream = stub_->PrepareCall(&context, "/test.T/Chat", &step.queue);
   ASSERT_TRUE(step([&] { stream->StartCall(nullptr); }));
   for (const std::string text : {"one", "late", "error", "four"}) {
     const grpc::Slice slice(text);
@@ -259,7 +253,7 @@ TEST_F(GrpcServerTest, AStreamsAnswersKeepTheOrderOfTheirQuestions) {
   grpc::Status status;
   ASSERT_TRUE(step([&] { stream->Finish(&status, nullptr); }));
   EXPECT_TRUE(status.ok()) << status.error_message();
-  queue.Shutdown();
+  step.queue.Shutdown();
 }
 
 TEST_F(GrpcServerTest, ShutdownAnswersWhatIsUnderWayAndTakesNothingNew) {
@@ -284,14 +278,7 @@ TEST_F(GrpcServerTest, ShutdownAnswersWhatIsUnderWayAndTakesNothingNew) {
 // A client keeps its stream for the next question, so the server must end it; not while an answer is owed.
 TEST_F(GrpcServerTest, ShutdownEndsStreamsOnWhichNothingIsUnderWay) {
   start();
-  grpc::CompletionQueue queue;
-  const auto step = [&](const auto& fn) {
-    fn();
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
-    return ok;
-  };
+  GrpcSteps step;
   grpc::ClientContext contexts[2];
   std::unique_ptr<grpc::GenericClientAsyncReaderWriter> streams[2];
   grpc::ByteBuffer answer;
@@ -301,7 +288,7 @@ TEST_F(GrpcServerTest, ShutdownEndsStreamsOnWhichNothingIsUnderWay) {
     return step([&] { streams[i]->Write(message, nullptr); });
   };
   for (size_t i = 0; i < 2; ++i) {
-    streams[i] = stub_->PrepareCall(&contexts[i], "/test.T/Chat", &queue);
+    streams[i] = stub_->PrepareCall(&contexts[i], "/test.T/Chat", &step.queue);
     ASSERT_TRUE(step([&] { streams[i]->StartCall(nullptr); }));
     ASSERT_TRUE(say(i, "one"));
     ASSERT_TRUE(step([&] { streams[i]->Read(&answer, nullptr); }));
@@ -322,7 +309,7 @@ TEST_F(GrpcServerTest, ShutdownEndsStreamsOnWhichNothingIsUnderWay) {
   EXPECT_EQ(text_of(answer), "two");
   ends(1);
   ended.get();
-  queue.Shutdown();
+  step.queue.Shutdown();
 }
 
 TEST_F(GrpcServerTest, ShutdownEndsWhatTakesTooLong) {

@@ -10,6 +10,7 @@
 #include "tenon/serve/loadtest.h"
 #include "tenon/serve/tfs_wire.h"
 #include "tenon/serve/v2_wire.h"
+#include "tests/serve/grpc_steps.h"
 #include "tests/serve/server_support.h"
 #include "tests/serve/support.h"
 
@@ -166,16 +167,9 @@ TEST_F(GrpcTest, HealthOfEachServiceByName) {
 TEST_F(GrpcTest, HealthIsWatched) {
   grpc::GenericStub stub(
       grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->ports().v2_grpc), grpc::InsecureChannelCredentials()));
-  grpc::CompletionQueue queue;
-  const auto step = [&](const auto& fn) {
-    fn();
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
-    return ok;
-  };
+  GrpcSteps step;
   const auto begun = [&](grpc::ClientContext& context, const std::string& service) {
-    auto stream = stub.PrepareCall(&context, "/grpc.health.v1.Health/Watch", &queue);
+    auto stream = stub.PrepareCall(&context, "/grpc.health.v1.Health/Watch", &step.queue);
     const grpc::Slice slice(service.empty() ? "" : bytes_field(1, service));
     EXPECT_TRUE(step([&] { stream->StartCall(nullptr); }));
     EXPECT_TRUE(step([&] { stream->WriteLast(grpc::ByteBuffer(&slice, 1), {}, nullptr); }));
@@ -206,7 +200,7 @@ TEST_F(GrpcTest, HealthIsWatched) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
   }
   EXPECT_TRUE(stopped.get());
-  queue.Shutdown();
+  step.queue.Shutdown();
 }
 
 TEST_F(GrpcTest, OpenInferenceProtocol) {
