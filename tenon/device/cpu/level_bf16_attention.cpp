@@ -80,45 +80,76 @@ void hide_scores(float* s, int64_t rows, int64_t panel, int64_t hidden) {
   }
 }
 
+namespace {
+
+// A step of the running softmax of kLanes queries (M. Milakov and N. Gimelshein, Online normalizer calculation for
+// softmax, 2018). Their scores are rows, one for each key, that lie
+// `pitch` apart.
+struct RunningSoftmax {
+  V factor;
+  V shift;  // the largest score so far; zero where nothing may be seen so far
+  V fit;    // what sums and results of earlier steps are multiplied by
+  V sum[2] = {Lanes::zero(), Lanes::zero()};
+
+  // most_so_far: of earlier steps, and then of this one too.
+  [[gnu::always_inline]] RunningSoftmax(const float* s, int64_t rows, int64_t pitch, float by, float* most_so_far)
+      : factor(Lanes::number(by)) {
+    const V nothing = Lanes::number(kMinusInfinity);
+    V top[kTogether];
+#pragma GCC unroll 4
+    for (V& one : top) one = nothing;
+    for (int64_t r = 0; r < rows; r += kTogether) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kTogether; ++i) top[i] = larger_of(Lanes::load(s + (r + i) * pitch), top[i]);
+    }
+    const V seen = larger_of(larger_of(top[0], top[1]), larger_of(top[2], top[3]));
+    const V before = Lanes::load(most_so_far), most = larger_of(Lanes::multiply(seen, factor), before);
+    Lanes::store(most_so_far, most);
+    shift = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(most, nothing, _CMP_NEQ_UQ), most);
+    fit = power_of_two(Lanes::subtract(before, shift));
+  }
+  [[nodiscard, gnu::always_inline]] V exponential(const float* s) const {
+    return power_of_two(fused_minus(Lanes::load(s), factor, shift));
+  }
+  // Of two keys, rounded.
+  [[gnu::always_inline]] __m512i take(V even, V odd) {
+    sum[0] = Lanes::add(sum[0], even);
+    sum[1] = Lanes::add(sum[1], odd);
+    return rounded(even, odd);
+  }
+  void add_to(float* total) const {
+    Lanes::store(total, Lanes::fma(Lanes::load(total), fit, Lanes::add(sum[0], sum[1])));
+  }
+  [[nodiscard]] bool fits() const { return Lanes::differ(fit, Lanes::number(1.0F)) == 0; }
+};
+
+// Two rows of halves, `pitch` apart.
+[[gnu::always_inline]] inline void store_rows(uint16_t* to, int64_t pitch, __m512i rows) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<const __m256i&>(rows));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + pitch), _mm512_maskz_extracti64x4_epi64(0xf, rows, 1));
+}
+
+}  // namespace
+
 void softmax(const Softmax& a) {
-  const V factor = Lanes::number(a.factor);
   const __m512i weave = _mm512_loadu_si512(kWoven.at);
   for (int group = 0; group < kGroups; ++group) {
     const float* s = a.s + group * kLanes;
-    V top[kTogether];
-#pragma GCC unroll 4
-    for (V& one : top) one = Lanes::number(kMinusInfinity);
-    for (int64_t r = 0; r < a.rows; r += kTogether) {
-#pragma GCC unroll 4
-      for (int i = 0; i < kTogether; ++i) top[i] = larger_of(Lanes::load(s + (r + i) * kPanel), top[i]);
-    }
-    const V seen = larger_of(larger_of(top[0], top[1]), larger_of(top[2], top[3]));
-    const V before = Lanes::load(a.most + group * kLanes), most = larger_of(Lanes::multiply(seen, factor), before);
-    Lanes::store(a.most + group * kLanes, most);
-    const V nothing = Lanes::number(kMinusInfinity);
-    // Zero where nothing may be seen so far.
-    const V shift = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(most, nothing, _CMP_NEQ_UQ), most);
-    const V fit = power_of_two(Lanes::subtract(before, shift));
-    V sum[2] = {Lanes::zero(), Lanes::zero()};
+    RunningSoftmax run(s, a.rows, kPanel, a.factor, a.most + group * kLanes);
     for (int64_t r = 0; r < a.rows; r += kTogether) {
       V e[kTogether];
 #pragma GCC unroll 4
-      for (int i = 0; i < kTogether; ++i)
-        e[i] = power_of_two(fused_minus(Lanes::load(s + (r + i) * kPanel), factor, shift));
+      for (int i = 0; i < kTogether; ++i) e[i] = run.exponential(s + (r + i) * kPanel);
 #pragma GCC unroll 2
-      for (int i = 0; i < kTogether; i += 2) {
-        sum[0] = Lanes::add(sum[0], e[i]);
-        sum[1] = Lanes::add(sum[1], e[i + 1]);
+      for (int i = 0; i < kTogether; i += 2)
         _mm512_storeu_si512(pair_of(a.packed, a.rows, r + i, group),
-                            _mm512_maskz_permutexvar_epi16(~0U, weave, rounded(e[i], e[i + 1])));
-      }
+                            _mm512_maskz_permutexvar_epi16(~0U, weave, run.take(e[i], e[i + 1])));
     }
-    float* total = a.sum + group * kLanes;
-    Lanes::store(total, Lanes::fma(Lanes::load(total), fit, Lanes::add(sum[0], sum[1])));
-    if (Lanes::differ(fit, Lanes::number(1.0F)) == 0) continue;
+    run.add_to(a.sum + group * kLanes);
+    if (run.fits()) continue;
     for (int64_t r = 0; r < a.out_rows; ++r) {
       float* out = a.out + r * kPanel + group * kLanes;
-      Lanes::store(out, Lanes::multiply(Lanes::load(out), fit));
+      Lanes::store(out, Lanes::multiply(Lanes::load(out), run.fit));
     }
   }
 }
@@ -126,10 +157,6 @@ void softmax(const Softmax& a) {
 void slopes(const Slopes& a) {
   const V factor = Lanes::number(a.factor), scale = Lanes::number(a.scale);
   const __m512i weave = _mm512_loadu_si512(kWoven.at);
-  const auto store_halves = [](uint16_t* to, __m512i rows) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<const __m256i&>(rows));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kPanel), _mm512_maskz_extracti64x4_epi64(0xf, rows, 1));
-  };
   for (int group = 0; group < kGroups; ++group) {
     const int64_t column = group * kLanes;
     const V shift = Lanes::load(a.shift + column), inner = Lanes::load(a.inner + column);
@@ -144,9 +171,9 @@ void slopes(const Slopes& a) {
 #pragma GCC unroll 2
       for (int i = 0; i < kTogether; i += 2) {
         const int64_t at = (r + i) * kPanel + column;
-        store_halves(a.probabilities + at, rounded(e[i], e[i + 1]));
+        store_rows(a.probabilities + at, kPanel, rounded(e[i], e[i + 1]));
         const __m512i both = rounded(d[i], d[i + 1]);
-        store_halves(a.slopes + at, both);
+        store_rows(a.slopes + at, kPanel, both);
         _mm512_storeu_si512(pair_of(a.packed, a.rows, r + i, group), _mm512_maskz_permutexvar_epi16(~0U, weave, both));
       }
     }
@@ -168,39 +195,22 @@ namespace {
 }  // namespace
 
 void softmax(const FewSoftmax& a) {
-  const V factor = Lanes::number(a.factor), nothing = Lanes::number(kMinusInfinity);
   const __m512i weave = _mm512_loadu_si512(kWoven.at);
-  V top[kTogether];
-#pragma GCC unroll 4
-  for (V& one : top) one = nothing;
-  for (int64_t r = 0; r < a.rows; r += kTogether) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kTogether; ++i) top[i] = larger_of(Lanes::load(a.s + (r + i) * kFew), top[i]);
-  }
-  const V seen = larger_of(larger_of(top[0], top[1]), larger_of(top[2], top[3]));
-  const V before = Lanes::load(a.most), most = larger_of(Lanes::multiply(seen, factor), before);
-  Lanes::store(a.most, most);
-  // Zero where nothing may be seen so far.
-  const V shift = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(most, nothing, _CMP_NEQ_UQ), most);
-  const V fit = power_of_two(Lanes::subtract(before, shift));
-  V sum[2] = {Lanes::zero(), Lanes::zero()};
+  RunningSoftmax run(a.s, a.rows, kFew, a.factor, a.most);
   for (int64_t r = 0; r < a.rows; r += kDepth) {
     __m512i pairs[kLanes];
     const float* s = a.s + r * kFew;
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) {
-      const V low = power_of_two(fused_minus(Lanes::load(s + 2 * i * kFew), factor, shift));
-      const V high = power_of_two(fused_minus(Lanes::load(s + (2 * i + 1) * kFew), factor, shift));
-      sum[0] = Lanes::add(sum[0], low);
-      sum[1] = Lanes::add(sum[1], high);
-      pairs[i] = _mm512_maskz_permutexvar_epi16(~0U, weave, rounded(low, high));
+      const V even = run.exponential(s + 2 * i * kFew), odd = run.exponential(s + (2 * i + 1) * kFew);
+      pairs[i] = _mm512_maskz_permutexvar_epi16(~0U, weave, run.take(even, odd));
     }
     store_tile(pairs, a.tiles + r * kFew);
   }
-  Lanes::store(a.sum, Lanes::fma(Lanes::load(a.sum), fit, Lanes::add(sum[0], sum[1])));
-  if (a.out_columns == 0 || Lanes::differ(fit, Lanes::number(1.0F)) == 0) return;
+  run.add_to(a.sum);
+  if (a.out_columns == 0 || run.fits()) return;
   alignas(64) float fits[kFew];
-  Lanes::store(fits, fit);
+  Lanes::store(fits, run.fit);
   for (int64_t q = 0; q < kFew; ++q) {
     const V by = Lanes::number(fits[q]);
     float* out = a.out + q * a.out_columns;
@@ -213,10 +223,6 @@ void slopes(const FewSlopes& a) {
   const V factor = Lanes::number(a.factor), scale = Lanes::number(a.scale);
   const V shift = Lanes::load(a.shift), inner = Lanes::load(a.inner);
   const __m512i weave = _mm512_loadu_si512(kWoven.at);
-  const auto store_halves = [](uint16_t* to, __m512i rows) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<const __m256i&>(rows));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kSide), _mm512_maskz_extracti64x4_epi64(0xf, rows, 1));
-  };
   for (int64_t r = 0; r < a.rows; r += kDepth) {
     __m512i pairs[kLanes];
 #pragma GCC unroll 16
@@ -228,9 +234,9 @@ void slopes(const FewSlopes& a) {
         e[half] = power_of_two(fused_minus(Lanes::load(a.s + at), factor, shift));
         d[half] = Lanes::multiply(Lanes::multiply(e[half], scale), Lanes::subtract(Lanes::load(a.into + at), inner));
       }
-      store_halves(a.probabilities + (r + 2 * i) * kSide, rounded(e[0], e[1]));
+      store_rows(a.probabilities + (r + 2 * i) * kSide, kSide, rounded(e[0], e[1]));
       const __m512i both = rounded(d[0], d[1]);
-      store_halves(a.slopes + (r + 2 * i) * kSide, both);
+      store_rows(a.slopes + (r + 2 * i) * kSide, kSide, both);
       pairs[i] = _mm512_maskz_permutexvar_epi16(~0U, weave, both);
     }
     store_tile(pairs, a.tiles + r * kFew);
