@@ -27,27 +27,22 @@ class PreparedBf16Matmul final : public PreparedKernel {
   [[nodiscard]] Ints order() const override { return {}; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
            ThreadPool& pool) const override {
-    const auto rows = row_step(inputs[0]);
-    std::optional<Contiguous> copied;
-    if (!rows) copied.emplace(inputs[0], pool);
+    const EvenRows left(inputs[0], pool);
     Bf16Product p{.m = numel(out.shape) / out.shape.back(), .n = out.shape.back(), .k = k_};
-    p.a = rows ? inputs[0].as<uint16_t>() : copied->as<uint16_t>();
-    p.a_row = rows ? *rows : k_;
-    p.a_k = rows ? inputs[0].strides.back() : 1;
+    p.a = left.as<uint16_t>();
+    p.a_row = left.row();
+    p.a_k = left.column();
     p.packed = reinterpret_cast<const uint16_t*>(right_->data());
     p.c_row = p.n;
     const RowMajorResult result(out);
     std::byte* to = result.data();
     if (after_) {
       std::vector<Bf16Follow::Operand> list;
-      std::vector<Contiguous> kept;  // operands that are no matrix
+      std::vector<EvenRows> kept;
       kept.reserve(operands.size());
       for (const ConstView& o : operands) {
-        if (const auto step = row_step(o)) {
-          list.push_back({o.first(), *step, o.strides.back()});
-          continue;
-        }
-        list.push_back({kept.emplace_back(o, pool).data(), p.n, 1});
+        const EvenRows& rows = kept.emplace_back(o, pool);
+        list.push_back({rows.as<std::byte>(), rows.row(), rows.column()});
       }
       const Bf16Follow follow{*after_, list, to, p.n};
       product(p, pool, &follow);

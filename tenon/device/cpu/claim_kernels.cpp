@@ -23,28 +23,6 @@
 namespace tenon::cpu {
 namespace {
 
-// An input row-major in memory: itself, or a copy that lives as long as this.
-template <class T>
-class RowMajor {
- public:
-  RowMajor(const ConstView& x, ThreadPool& pool) {
-    if (x.data == nullptr) return;
-    if (x.contiguous()) {
-      data_ = x.as<T>();
-      return;
-    }
-    memory_.resize(static_cast<size_t>(numel(x.shape)));
-    const View to{reinterpret_cast<std::byte*>(memory_.data()), x.dtype, x.shape, contiguous_strides(x.shape), 0};
-    copy(x, to, pool);
-    data_ = memory_.data();
-  }
-  [[nodiscard]] const T* data() const { return data_; }
-
- private:
-  std::vector<T> memory_;
-  const T* data_ = nullptr;
-};
-
 ConvShape::Extents extents(const Shape& shape, size_t first) {
   ConvShape::Extents e{1, 1, 1};
   for (size_t i = first; i < shape.size(); ++i) e[i - first] = shape[i];
@@ -125,26 +103,22 @@ class PreparedMatmul final : public PreparedKernel {
   [[nodiscard]] Ints order() const override { return {}; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
            ThreadPool& pool) const override {
-    const auto rows = row_step(inputs[0]);
-    const RowMajor<float> copied(rows ? ConstView{} : inputs[0], pool);
+    const EvenRows left(inputs[0], pool);
     Product p{.m = numel(out.shape) / out.shape.back(), .n = out.shape.back(), .k = k_};
-    p.a = rows ? inputs[0].as<float>() : copied.data();
-    p.a_row = rows ? *rows : k_;
-    p.a_k = rows ? inputs[0].strides.back() : 1;
+    p.a = left.as<float>();
+    p.a_row = left.row();
+    p.a_k = left.column();
     p.packed = reinterpret_cast<const float*>(right_->data());
     p.c_row = p.n;
     const RowMajorResult result(out);
     p.c = reinterpret_cast<float*>(result.data());
     if (after_) {
-      std::vector<RowMajor<float>> kept;  // operands that are no matrix
+      std::vector<EvenRows> kept;
       kept.reserve(operands.size());
       std::vector<ProductFollow::Operand> list;
       for (const ConstView& o : operands) {
-        if (const auto step = row_step(o)) {
-          list.push_back({o.as<float>(), *step, o.strides.back()});
-        } else {
-          list.push_back({kept.emplace_back(o, pool).data(), p.n, 1});
-        }
+        const EvenRows& rows = kept.emplace_back(o, pool);
+        list.push_back({rows.as<float>(), rows.row(), rows.column()});
       }
       const ProductFollow follow{*after_, list};
       product(p, level_.tiles, pool, &follow);
@@ -192,12 +166,12 @@ void claim_conv(const KernelArgs& args) {
   }
   by_dtype(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const RowMajor<T> ws(weight, args.pool);
-    const RowMajor<T> bias(args.inputs.size() > 2 ? args.inputs[2] : ConstView{}, args.pool);
+    const Contiguous ws(weight, args.pool);
+    const Contiguous bias(args.inputs.size() > 2 ? args.inputs[2] : ConstView{}, args.pool);
     if constexpr (std::is_same_v<T, float>) {
-      conv_forward(s, x, ws.data(), bias.data(), y, args.pool);
+      conv_forward(s, x, ws.as<T>(), bias.as<T>(), y, args.pool);
     } else {
-      conv_forward(s, RowMajor<T>(x, args.pool).data(), ws.data(), bias.data(), y.as<T>(), args.pool);
+      conv_forward(s, Contiguous(x, args.pool).as<T>(), ws.as<T>(), bias.as<T>(), y.as<T>(), args.pool);
     }
   });
 }
@@ -316,7 +290,7 @@ void claim_conv_input_gradient(const KernelArgs& args) {
     const ConstView &ct = args.inputs[0], &weight = args.inputs[1];
     const View& dx = args.outputs[0];
     const ConvShape s = conv_shape(dx.shape, weight.shape, ct.shape, args.attrs);
-    conv_input_gradient_bf16(s, ct, RowMajor<uint16_t>(weight, args.pool).data(), dx, args.pool);
+    conv_input_gradient_bf16(s, ct, Contiguous(weight, args.pool).as<uint16_t>(), dx, args.pool);
     return;
   }
   if (is_half(args.outputs[0].dtype)) {
@@ -328,11 +302,11 @@ void claim_conv_input_gradient(const KernelArgs& args) {
   const ConvShape s = conv_shape(dx.shape, weight.shape, ct.shape, args.attrs);
   by_dtype(ct.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const RowMajor<T> ws(weight, args.pool);
+    const Contiguous ws(weight, args.pool);
     if constexpr (std::is_same_v<T, float>) {
-      conv_backward_data(s, ct, ws.data(), dx, args.pool);
+      conv_backward_data(s, ct, ws.as<T>(), dx, args.pool);
     } else {
-      conv_backward_data(s, RowMajor<T>(ct, args.pool).data(), ws.data(), dx.as<T>(), args.pool);
+      conv_backward_data(s, Contiguous(ct, args.pool).as<T>(), ws.as<T>(), dx.as<T>(), args.pool);
     }
   });
 }
@@ -357,8 +331,8 @@ void claim_conv_weight_gradient(const KernelArgs& args) {
     if constexpr (std::is_same_v<T, float>) {
       conv_backward_weight(s, x, ct, dw.as<T>(), args.pool);
     } else {
-      const RowMajor<T> xs(x, args.pool), cts(ct, args.pool);
-      conv_backward_weight(s, xs.data(), cts.data(), dw.as<T>(), args.pool);
+      const Contiguous xs(x, args.pool), cts(ct, args.pool);
+      conv_backward_weight(s, xs.as<T>(), cts.as<T>(), dw.as<T>(), args.pool);
     }
   });
 }

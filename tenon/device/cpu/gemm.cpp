@@ -319,6 +319,17 @@ std::optional<int64_t> row_step(const ConstView& v) {
   return step;
 }
 
+EvenRows::EvenRows(const ConstView& v, ThreadPool& pool) {
+  if (const auto step = row_step(v)) {
+    data_ = v.first();
+    row_ = *step;
+    column_ = v.strides.back();
+  } else {
+    data_ = copied_.emplace(v, pool).data();
+    row_ = v.shape.back();
+  }
+}
+
 void matmul_integer(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool) {
   if (is_of_nothing(a, out)) return;
   const I8Loops& loops = i8_loops();

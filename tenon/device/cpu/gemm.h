@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "tenon/base/thread_pool.h"
+#include "tenon/device/cpu/copy.h"
 #include "tenon/tensor/view.h"
 
 namespace tenon::cpu {
@@ -39,6 +40,23 @@ void gemm(const Gemm<double>& g, ThreadPool& pool);
 
 // The step from row to row where all matrices of a batch lie one under the other as one matrix does.
 std::optional<int64_t> row_step(const ConstView& v);
+// Such rows: the view's own, or where these are no matrix those of a row-major copy.
+class EvenRows {
+ public:
+  EvenRows(const ConstView& v, ThreadPool& pool);
+  template <class T>
+  [[nodiscard]] const T* as() const {
+    return reinterpret_cast<const T*>(data_);
+  }
+  // Elements from row to row, and from column to column.
+  [[nodiscard]] int64_t row() const { return row_; }
+  [[nodiscard]] int64_t column() const { return column_; }
+
+ private:
+  std::optional<Contiguous> copied_;
+  const std::byte* data_ = nullptr;
+  int64_t row_ = 0, column_ = 1;
+};
 
 // out[…, m, n] = a[…, m, k] b[…, k, n]: any strides, leading axes broadcast, one dtype (numbers), out contiguous.
 void matmul(const ConstView& a, const ConstView& b, const View& out, ThreadPool& pool);

@@ -84,14 +84,12 @@ class PreparedI8Matmul final : public PreparedKernel {
   [[nodiscard]] bool examples_apart() const override { return true; }
   void run(std::span<const ConstView> inputs, std::span<const ConstView> operands, const View& out,
            ThreadPool& pool) const override {
-    const auto rows = row_step(inputs[0]);
-    std::optional<Contiguous> copied;
-    if (!rows) copied.emplace(inputs[0], pool);
+    const EvenRows left(inputs[0], pool);
     I8Product p = product_;
     p.m = numel(out.shape) / p.n;
-    p.a = rows ? inputs[0].as<uint8_t>() : copied->as<uint8_t>();
-    p.a_row = rows ? *rows : p.k;
-    p.a_k = rows ? inputs[0].strides.back() : 1;
+    p.a = left.as<uint8_t>();
+    p.a_row = left.row();
+    p.a_k = left.column();
     p.c_row = p.n;
     const RowMajorResult y(out);
     std::optional<Follow> follow;
