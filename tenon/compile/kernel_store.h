@@ -23,7 +23,7 @@ namespace tenon {
 struct DiskCache {
   bool on = true;
   std::string folder = {};                          // empty: $XDG_CACHE_HOME/tenon/kernels, else ~/.cache/tenon/kernels
-  int64_t most_bytes = int64_t{256} * 1024 * 1024;  // each file taking whole blocks of 4096
+  int64_t most_bytes = int64_t{256} * 1024 * 1024;  // about; each file takes whole blocks of 4096
 };
 
 namespace compiler {

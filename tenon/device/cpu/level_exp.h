@@ -36,7 +36,7 @@ struct ExpLanes : Lanes {
   static V keep_first(V v, int64_t count) { return _mm256_and_ps(v, _mm256_castsi256_ps(first(count))); }
   static V max(V a, V b) { return _mm256_max_ps(a, b); }
 #endif
-  // All lanes folded, the second half into the first again and again. (Here a > b ? a : b.)
+  // All lanes folded, the second half into the first again and again.
   static float max_of(V v) {
     return folded(v, [](auto a, auto b) { return a > b ? a : b; });
   }
@@ -61,7 +61,8 @@ struct ExpLanes : Lanes {
 inline constexpr int kExpSide = 4;                              // vectors side by side
 inline constexpr int kExpStep = kExpSide * ExpLanes::kCount;    // elements of a step
 inline constexpr int kExpLanes = kRowLanes / ExpLanes::kCount;  // vectors of the sum's lanes
-inline constexpr int kExpAhead = 2048;                          // elements between what is read and what is asked for
+// Elements between what is read and what is asked of the second cache: the first is full of two rows.
+inline constexpr int kExpAhead = 2048;
 using ExpVector = ExpLanes::V;
 
 // f(i) for each vector, so that a step of all stands side by side.

@@ -35,7 +35,7 @@ inline double fma_f64(double a, double b, double c) { return __builtin_fma(a, b,
 
 // exp for f32: x = n ln 2 + r, and exp(r) = 1 + r + r^2 p(r), times 2^n. p's factors, the highest first: the largest
 // relative error of exp(r) for |r| <= ln 2 / 2 is the least that four powers allow, 3.1e-9 (Remez' exchange); with
-// f32's roundings exp is at most 1.005 ulp off.
+// f32's roundings exp is at most 1.01 ulp off (all f32 from -86 to 86).
 inline constexpr float kExpFactors[] = {1.3814598788e-3F, 8.3687165752e-3F, 4.1668388993e-2F, 1.6666521132e-1F,
                                         4.9999994040e-1F};
 struct ExpParts {
